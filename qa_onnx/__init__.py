@@ -1,0 +1,51 @@
+"""Extractive question answering: exact, fast, without torch or transformers.
+
+>>> from qa_onnx import Reader
+>>> reader = Reader.load()
+>>> reader.ask("What colour is the boat?", "The boat is blue and the sail is white.").text
+'blue'
+
+The package in the order in which data flows: options, windows, batches, session, spans, answers, reader; then
+bundle, the folder that a reader loads, and export, which makes it.
+"""
+
+from qa_onnx.answers import Answer, Prediction
+from qa_onnx.bundle import Bundle
+from qa_onnx.errors import (
+    BundleError,
+    BundleFormatError,
+    EngineError,
+    ExportError,
+    InputError,
+    MissingExtraError,
+    ParityError,
+    QaOnnxError,
+)
+from qa_onnx.options import Options
+from qa_onnx.reader import Reader
+from qa_onnx.session import OnnxSession, Session
+from qa_onnx.windows import Example, Window, Windower
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Bundle",
+    "BundleError",
+    "BundleFormatError",
+    "EngineError",
+    "Example",
+    "ExportError",
+    "InputError",
+    "MissingExtraError",
+    "OnnxSession",
+    "Options",
+    "ParityError",
+    "Prediction",
+    "QaOnnxError",
+    "Reader",
+    "Session",
+    "Window",
+    "Windower",
+    "__version__",
+]

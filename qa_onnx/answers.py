@@ -1,0 +1,157 @@
+"""Spans of all windows -> Prediction -> Answer.
+
+A span that two windows show counts once, with its better score. Scores are compared across the windows of a
+context as they are: a heuristic, since each window was scored by itself, and the reason why `probability`
+is one softmax over the spans of all windows, and not one for each window.
+
+Left out: where logits come from (reader.py), and how spans are found (spans.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qa_onnx.spans import Piece, log_sum_exp_spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qa_onnx.options import Options
+    from qa_onnx.spans import Logits
+    from qa_onnx.windows import CutExample, EncodedContext, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A piece of the context, or none: `if answer:` tells.
+
+    Attributes:
+        text: `context[start:end]`; empty when there is no answer.
+        start: index of its first character (code point).
+        end: index after its last character.
+        score: start logit + end logit; of "no answer": the null score.
+        probability: share among all spans of the context and "no answer", 0 to 1.
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+    probability: float
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model makes of one example.
+
+    Attributes:
+        answers: the n best distinct answers, best first; fewer where the context has fewer.
+        null_score: score of "no answer": the minimum over the windows of [CLS]'s start + end logit.
+        null_probability: its share. With those of all possible answers it sums to 1.
+        warnings: what the user should know, such as a question that was cut.
+    """
+
+    answers: tuple[Answer, ...]
+    null_score: float
+    null_probability: float
+    warnings: tuple[str, ...] = ()
+
+    def choose(self, null_threshold: float | None) -> Answer:
+        """Decide between the best answer and none, as SQuAD 2.0's null_score_diff_threshold does.
+
+        Args:
+            null_threshold: there is no answer when null score - best score is greater; None: there is one
+                whenever the context holds any text.
+        """
+        best = self.answers[0] if self.answers else None
+        if best and (null_threshold is None or self.null_score - best.score <= null_threshold):
+            return best
+        return Answer("", 0, 0, self.null_score, self.null_probability)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredWindow:
+    """A window with its logits and its best spans.
+
+    Attributes:
+        window: the window.
+        start_logits: float32 (T,).
+        end_logits: float32 (T,).
+        spans: (score, position of the first token, of the last token), best first.
+    """
+
+    window: Window
+    start_logits: Logits
+    end_logits: Logits
+    spans: tuple[tuple[float, int, int], ...]
+
+
+def merge(
+    example: CutExample, scored: Sequence[ScoredWindow], options: Options, *, temperature: float = 1.0
+) -> Prediction:
+    """Make one prediction of the windows of one example.
+
+    Args:
+        example: as it was cut.
+        scored: all of its windows, in the order of the text.
+        options: `max_answer_length` and `n_best` are read.
+        temperature: what the bundle's calibration divides scores by before the softmax.
+    """
+    null_score = min(float(s.start_logits[s.window.cls]) + float(s.end_logits[s.window.cls]) for s in scored)
+    pieces = [_piece(s, temperature) for s in scored]
+    log_total = float(
+        np.logaddexp(
+            log_sum_exp_spans(pieces, max_answer_length=options.max_answer_length), null_score / temperature
+        )
+    )
+
+    def probability(score: float) -> float:
+        return float(np.exp(score / temperature - log_total))
+
+    answers: list[Answer] = []
+    seen: set[tuple[int, int]] = set()
+    context = scored[0].window.context
+    for score, first, last in _ranked(scored):
+        start, end = _trim(context, first, last)
+        # Different tokens may read the same (the bytes of one emoji, a trailing blank): the best one stays.
+        if start < end and (start, end) not in seen:
+            seen.add((start, end))
+            answers.append(Answer(context.text[start:end], start, end, score, probability(score)))
+            if len(answers) == options.n_best:
+                break
+    return Prediction(tuple(answers), null_score, probability(null_score), example.warnings)
+
+
+def _piece(scored: ScoredWindow, temperature: float) -> Piece:
+    window = scored.window
+    part = slice(window.first, window.last + 1)
+    return Piece(
+        window.token_offset,
+        scored.start_logits[part].astype(np.float64) / temperature,
+        scored.end_logits[part].astype(np.float64) / temperature,
+    )
+
+
+def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[tuple[float, int, int]]:
+    """The windows' spans as tokens of the context, each once, best first."""
+    best: dict[tuple[int, int], float] = {}
+    for part in scored:
+        shift = part.window.token_offset - part.window.first
+        for score, start, end in part.spans:
+            span = (start + shift, end + shift)
+            best[span] = max(score, best.get(span, score))
+    for span, score in sorted(best.items(), key=lambda item: (-item[1], item[0])):
+        yield score, *span
+
+
+def _trim(context: EncodedContext, first: int, last: int) -> tuple[int, int]:
+    """Characters of a token span, without blanks at its edges."""
+    start, end = context.characters(first, last)
+    text = context.text[start:end]
+    return start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))

@@ -1,0 +1,88 @@
+"""Windows -> padded arrays, by length, under a token budget.
+
+Padding is work thrown away, so windows of like length share a batch. Left out: running it (session.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qa_onnx.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from qa_onnx.windows import Window
+
+# What a graph may ask for. A segment id that is silently left out looks fine on short texts and fails on
+# long ones, hence exactly the declared inputs are fed and any other name is an error.
+KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows that run together.
+
+    Attributes:
+        windows: B of them.
+        inputs: int64 (B, T) each, under the names that the graph declares; T is the longest window's length.
+    """
+
+    windows: tuple[Window, ...]
+    inputs: dict[str, NDArray[np.int64]]
+
+
+def pack(
+    windows: Sequence[Window], *, batch_tokens: int, input_names: Sequence[str], pad_id: int
+) -> Iterator[Batch]:
+    """Group windows by length, longest first, and pad each group on the right.
+
+    Args:
+        windows: in any order; those of equal length keep theirs.
+        batch_tokens: B x T of a batch stays within it; a window longer than that runs alone.
+        input_names: what the graph declares, each of `KNOWN_INPUTS`.
+        pad_id: the token id to pad with.
+
+    Raises:
+        EngineError: the graph declares an input that cannot be made from a window.
+    """
+    check_inputs(input_names)
+    ordered = sorted(windows, key=lambda window: -len(window.input_ids))
+    start = 0
+    while start < len(ordered):
+        rows = max(1, batch_tokens // len(ordered[start].input_ids))
+        yield _pad(ordered[start : start + rows], input_names, pad_id)
+        start += rows
+
+
+def check_inputs(input_names: Sequence[str]) -> None:
+    """Refuse a graph that declares inputs other than `KNOWN_INPUTS`.
+
+    Raises:
+        EngineError: it does, or it has no input_ids.
+    """
+    unknown = [name for name in input_names if name not in KNOWN_INPUTS]
+    if unknown or "input_ids" not in input_names:
+        raise EngineError(
+            f"the graph's inputs are {', '.join(input_names) or 'none'}; they must be input_ids and may be "
+            f"{', '.join(KNOWN_INPUTS[1:])}: export the checkpoint again with qa-onnx export"
+        )
+
+
+def _pad(rows: Sequence[Window], input_names: Sequence[str], pad_id: int) -> Batch:
+    shape = (len(rows), len(rows[0].input_ids))
+    inputs = {name: np.zeros(shape, np.int64) for name in input_names}
+    inputs["input_ids"].fill(pad_id)
+    for row, window in enumerate(rows):
+        length = len(window.input_ids)
+        inputs["input_ids"][row, :length] = window.input_ids
+        if "attention_mask" in inputs:
+            inputs["attention_mask"][row, :length] = 1
+        if "token_type_ids" in inputs:
+            inputs["token_type_ids"][row, :length] = window.token_type_ids
+    return Batch(tuple(rows), inputs)

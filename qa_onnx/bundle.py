@@ -1,0 +1,112 @@
+"""The exported folder, and the checks that make it safe to load.
+
+    bundle.json                 the manifest; replaced last, so it alone decides what the bundle is
+    model-<hash>.onnx           a graph for each precision
+    tokenizer-<hash>.json       as the tokenizers library reads it
+    golden-<hash>.json          a few examples with the logits that each precision gave at export
+
+Files are named by content: writing a new version never touches one that the current manifest names. The
+manifest holds every file's size and SHA-256, and what it names is read only when both are right.
+
+Left out: the manifest's content (manifest.py), and how a bundle is written (export/writer.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qa_onnx.errors import BundleError
+from qa_onnx.manifest import MANIFEST, Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from qa_onnx.manifest import FileEntry, Graph
+
+_TEXT_LIMIT = 256 << 20  # bytes; the largest multilingual tokenizers have some 35 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose manifest was read and whose files are there in the right sizes."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> Bundle:
+        """Read a bundle's manifest and check that its files are there.
+
+        Args:
+            path: the folder; None: the default bundle that comes with the package.
+
+        Raises:
+            BundleFormatError: it was written by a newer release.
+            BundleError: it is not a bundle, or a file is missing or has another size.
+        """
+        folder = default_bundle() if path is None else Path(path)
+        bundle = cls(folder, read_manifest(folder))
+        for entry in bundle.manifest.files():
+            bundle._check_size(entry)
+        return bundle
+
+    def graph(self, precision: str) -> Graph:
+        """The graph of a precision.
+
+        Raises:
+            BundleError: the bundle does not hold it.
+        """
+        if precision not in self.manifest.graphs:
+            raise BundleError(
+                f"{self.path} holds {', '.join(self.manifest.graphs)}, not {precision}: "
+                f"qa-onnx export {self.manifest.source.name} --precision {precision} adds it"
+            )
+        return self.manifest.graphs[precision]
+
+    def checked_path(self, entry: FileEntry) -> Path:
+        """Path of a file whose size and SHA-256 are right.
+
+        Raises:
+            BundleError: they are not.
+        """
+        self._check_size(entry)
+        with (self.path / entry.name).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != entry.sha256:
+            raise BundleError(
+                f"{self.path / entry.name} was changed or damaged: its SHA-256 is {found}, {MANIFEST} says "
+                f"{entry.sha256}; export it again, or fetch the bundle again"
+            )
+        return self.path / entry.name
+
+    def text(self, entry: FileEntry) -> str:
+        """Content of a text file whose size and SHA-256 are right.
+
+        Raises:
+            BundleError: they are not, or it is not UTF-8 text of a sensible size.
+        """
+        if entry.size > _TEXT_LIMIT:
+            raise BundleError(f"{entry.name} has {entry.size} bytes; the limit is {_TEXT_LIMIT}")
+        try:
+            return self.checked_path(entry).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{self.path / entry.name} is not UTF-8 text: {error}") from error
+
+    def _check_size(self, entry: FileEntry) -> None:
+        path = self.path / entry.name
+        if not path.is_file():
+            raise BundleError(f"{path} is missing: export the bundle again, or fetch it whole")
+        size = path.stat().st_size
+        if size != entry.size:
+            raise BundleError(
+                f"{path} has {size} bytes, {MANIFEST} says {entry.size}: it was cut or changed; "
+                "export it again, or fetch the bundle again"
+            )
+
+
+def default_bundle() -> Path:
+    """Folder of the bundle that comes with the package: in the wheel, or in a checkout's exported/."""
+    package = Path(__file__).parent
+    shipped = package / "default_bundle"
+    return shipped if shipped.is_dir() else package.parent / "exported" / "minilm-squad"

@@ -1,0 +1,47 @@
+"""Every error that qa-onnx raises on purpose.
+
+    QaOnnxError
+    ├── InputError          a question, context, option or data file is not usable (also a ValueError)
+    ├── MissingExtraError   a package is not installed; the message holds the pip line (also an ImportError)
+    ├── BundleError         the folder is not a bundle, or it is damaged
+    │   └── BundleFormatError   it was written by a newer release
+    ├── EngineError         the graph cannot run as asked: device, wheel, or what the graph returned
+    └── ExportError         the checkpoint cannot become a bundle
+        └── ParityError     it can, but the ONNX graph does not answer as PyTorch does
+
+A message names the value, the limit and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class QaOnnxError(Exception):
+    """Base of every error below; catch this one to catch them all."""
+
+
+class InputError(QaOnnxError, ValueError):
+    """A question, context, option or data file is not usable."""
+
+
+class MissingExtraError(QaOnnxError, ImportError):
+    """A package that this call needs is not installed."""
+
+
+class BundleError(QaOnnxError):
+    """A folder is not a bundle, or a file of it is missing, truncated or changed."""
+
+
+class BundleFormatError(BundleError):
+    """The bundle has a format that this release does not read."""
+
+
+class EngineError(QaOnnxError):
+    """A graph cannot run as asked on this machine, or returned what cannot be right."""
+
+
+class ExportError(QaOnnxError):
+    """A checkpoint or ONNX model cannot become a bundle."""
+
+
+class ParityError(ExportError):
+    """The exported graph's logits differ too much from PyTorch's."""

@@ -1,0 +1,194 @@
+"""A checkpoint folder or hub id -> a PyTorch model, its tokenizer, and what the exporter must know of both.
+
+Weights are read from safetensors alone, and no code of the checkpoint ever runs: `trust_remote_code` is off
+and there is no way to switch it on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qa_onnx.batches import KNOWN_INPUTS
+from qa_onnx.errors import ExportError
+from qa_onnx.export.extras import require_export
+from qa_onnx.export.model import SourceModel
+from qa_onnx.manifest import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceModel]:
+    """Load a checkpoint.
+
+    Args:
+        checkpoint: a folder with config.json, safetensors and a tokenizer, or the id of such a one on the hub.
+        target: where its graph will be written.
+
+    Returns:
+        The transformers model, in float32, with eager attention and in evaluation mode, and what is known of
+        it; the inputs are those that its forward takes, of which the exporter may drop some.
+
+    Raises:
+        MissingExtraError: torch, transformers or optimum is not installed.
+        ExportError: it is not there, not a question answering model, or not safe to load.
+    """
+    require_export()
+    from optimum.utils import NormalizedConfigManager
+
+    folder, revision = _folder(str(checkpoint))
+    _refuse_unsafe(folder)
+    model = _load_model(folder)
+    config = model.config
+    try:
+        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
+    except KeyError as error:
+        raise ExportError(f"{checkpoint}: model type {config.model_type!r} is not known to optimum") from error
+    tokenizer, tokenizer_json = _load_tokenizer(folder)
+    return model, SourceModel(
+        source=Source(Path(checkpoint).resolve().name, "checkpoint", revision, _weights_sha256(folder)),
+        path=target,
+        tokenizer_json=tokenizer_json,
+        inputs=_inputs(model),
+        pad_id=_first_int(tokenizer.pad_token_id, config.pad_token_id, default=0),
+        cls_id=_first_int(tokenizer.cls_token_id, tokenizer.bos_token_id, default=0),
+        max_positions=_max_positions(model, tokenizer),
+        model_type=config.model_type,
+        layers=int(normalized.num_layers),
+        heads=int(normalized.num_attention_heads),
+        hidden_size=int(normalized.hidden_size),
+        parameters=sum(int(parameter.numel()) for parameter in model.parameters()),
+    )
+
+
+def _folder(checkpoint: str) -> tuple[Path, str | None]:
+    """The checkpoint's folder on this machine, and its revision if it came from the hub."""
+    path = Path(checkpoint)
+    if path.is_dir():
+        return path, None
+    if path.exists() or not _HUB_ID.fullmatch(checkpoint):
+        raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES))
+    except Exception as error:  # network, authentication, no such model: each has its own class
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        raise ExportError(
+            f"there is no folder {checkpoint}, and the hub gives no model of that name: {reason}"
+        ) from error
+    return snapshot, snapshot.name
+
+
+def _refuse_unsafe(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ExportError(f"{folder} is no checkpoint: it has no config.json")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        found = f"only {', '.join(pickles)}, and unpickling runs whatever it holds" if pickles else "no weights"
+        raise ExportError(
+            f"{folder} has no .safetensors: {found}. Save it with "
+            "model.save_pretrained(folder, safe_serialization=True) where you trust it"
+        )
+
+
+def _load_model(folder: Path) -> Any:
+    import torch
+    from optimum.exporters.tasks import TasksManager
+
+    model_class = TasksManager.get_model_class_for_task("question-answering", framework="pt")
+    try:
+        with _quiet():
+            model, info = model_class.from_pretrained(
+                folder,
+                dtype=torch.float32,  # otherwise a half-precision checkpoint would stay so
+                attn_implementation="eager",  # the form of attention that ONNX Runtime's optimizer knows
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # whatever a broken config or weight file makes transformers raise
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        raise ExportError(f"transformers cannot load {folder} for question answering: {reason}") from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ExportError(
+            f"{folder} lacks the weights {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}: it is not "
+            "fine-tuned for question answering (architecture "
+            f"{', '.join(model.config.architectures or ['unknown'])})"
+        )
+    return model.eval()
+
+
+def _load_tokenizer(folder: Path) -> tuple[Any, str]:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        raise ExportError(f"{folder}: no tokenizer that transformers loads: {reason}") from error
+    if not tokenizer.is_fast:
+        raise ExportError(
+            f"{folder}: {type(tokenizer).__name__} has no fast version, so it gives no character offsets and "
+            "no tokenizer.json; answers could not be located in the text"
+        )
+    return tokenizer, tokenizer.backend_tokenizer.to_str()
+
+
+def _inputs(model: Any) -> tuple[str, ...]:
+    """The inputs that the model's forward takes and that carry information for this model."""
+    taken = inspect.signature(model.forward).parameters
+    segments = getattr(model.config, "type_vocab_size", 0)
+    return tuple(
+        name
+        for name in taken
+        if name in KNOWN_INPUTS and (name != "token_type_ids" or (segments and segments > 1))
+    )
+
+
+def _max_positions(model: Any, tokenizer: Any) -> int:
+    limit = int(model.config.max_position_embeddings)
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from the padding index on: 514 embeddings, 512 tokens.
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            limit -= module.padding_idx + 1
+    return min(limit, int(tokenizer.model_max_length))
+
+
+def _weights_sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _first_int(*values: int | None, default: int) -> int:
+    return next((value for value in values if value is not None), default)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars, which would be left half-drawn over our own lines."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    verbosity = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,176 @@
+"""A PyTorch model -> an ONNX graph, fused where ONNX Runtime knows how.
+
+Fusion replaces the many small nodes of an attention layer by one node of ONNX Runtime's own (com.microsoft),
+for its CPU and CUDA providers. It recognises the form that eager attention and torch's TorchScript-based
+exporter give; other forms stay as they are, silently, which is why the fused nodes are counted here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from qa_onnx.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from qa_onnx.export.model import SourceModel
+
+OUTPUTS = ("start_logits", "end_logits")
+DEFAULT_OPSET = 17
+# 10 is what the runtimes of 2024 read; current onnx would write a newer one.
+IR_VERSION = 10
+# Protocol buffers end at 2 GiB; the headroom is for the graph itself.
+_LARGEST = 2_100_000_000  # bytes
+
+_FUSED_DOMAIN = "com.microsoft"
+# Kinds whose every layer ONNX Runtime's BERT optimizer is known to fuse whole.
+_FULLY_FUSED = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """What the optimizer made of a graph.
+
+    Attributes:
+        nodes: how many nodes of each com.microsoft operator the graph has.
+        missing: how each expected count was missed, in words; empty when all is as it should be.
+    """
+
+    nodes: dict[str, int]
+    missing: tuple[str, ...]
+
+
+def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> SourceModel:
+    """Export to standard ONNX in float32, with dynamic batch and sequence axes.
+
+    Args:
+        model: the transformers model.
+        facts: what is known of it; its path is the file to write.
+        opset: of the standard operators.
+
+    Returns:
+        The facts with the inputs that the graph declares. A model may take an input and not use it; the
+        exporter drops such ones.
+
+    Raises:
+        ExportError: torch cannot trace it, or it is larger than an ONNX file can be.
+    """
+    import onnx
+    import torch
+
+    size = 4 * facts.parameters
+    if size > _LARGEST:
+        raise ExportError(
+            f"{facts.source.name} has {facts.parameters / 1e6:.0f} million weights, {size / 1e9:.1f} GB as "
+            "float32; a file in the ONNX format ends at 2 GB"
+        )
+    names = facts.inputs
+    # Two unlike rows with padding, so that nothing of this one batch is taken for a constant.
+    example = {
+        "input_ids": torch.tensor([[facts.cls_id, *range(5, 15)], [facts.cls_id, *range(6, 16)]]),
+        "attention_mask": torch.tensor([[1] * 11, [1] * 8 + [0] * 3]),
+        "token_type_ids": torch.tensor([[0] * 5 + [1] * 6, [0] * 4 + [1] * 7]),
+    }
+    axes = {name: {0: "batch", 1: "sequence"} for name in (*names, *OUTPUTS)}
+    try:
+        with torch.inference_mode(), quiet():
+            torch.onnx.export(
+                _logits_module(model, names),
+                tuple(example[name] for name in names),
+                facts.path,
+                input_names=list(names),
+                output_names=list(OUTPUTS),
+                dynamic_axes=axes,
+                opset_version=opset,
+                dynamo=False,
+            )
+    except Exception as error:  # torch raises its own, TypeErrors, RuntimeErrors, ...
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        raise ExportError(f"torch cannot export {facts.source.name}: {reason}") from error
+    exported = onnx.load(facts.path)
+    save(exported, facts.path)
+    return replace(facts, inputs=tuple(value.name for value in exported.graph.input))
+
+
+def _logits_module(model: Any, names: tuple[str, ...]) -> Any:
+    """A module that takes the named inputs in order and returns start and end logits."""
+    import torch
+
+    class Logits(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *values: Any) -> tuple[Any, Any]:
+            out = self.model(**dict(zip(names, values, strict=True)))
+            return out.start_logits, out.end_logits
+
+    # The exporter puts its argument's mode back when it is done: a wrapper in training mode would switch the
+    # model's dropout on for whatever is compared with it afterwards.
+    return Logits().eval()
+
+
+def fuse(facts: SourceModel, target: Path) -> Fusion:
+    """Let ONNX Runtime's transformer optimizer fuse what it recognises.
+
+    Args:
+        facts: of the model; its path is a float32 graph.
+        target: the file to write.
+    """
+    import onnx
+    from onnxruntime.transformers import optimizer
+
+    with quiet():
+        optimized = optimizer.optimize_model(
+            str(facts.path),
+            model_type="bert",
+            num_heads=facts.heads,  # 0: the optimizer finds out
+            hidden_size=facts.hidden_size,
+            opt_level=0,
+        )
+        optimized.topological_sort()
+    nodes = fused_nodes(optimized.model)
+    if nodes and all(entry.domain != _FUSED_DOMAIN for entry in optimized.model.opset_import):
+        optimized.model.opset_import.append(onnx.helper.make_opsetid(_FUSED_DOMAIN, 1))
+    save(optimized.model, target)
+    expected = {"Attention": max(1, facts.layers)}
+    if facts.model_type in _FULLY_FUSED:
+        expected["SkipLayerNormalization"] = 2 * facts.layers
+    missing = tuple(
+        f"{nodes.get(name, 0)} of {count} {name}" for name, count in expected.items() if nodes.get(name, 0) < count
+    )
+    return Fusion(nodes, missing)
+
+
+def fused_nodes(model: Any) -> dict[str, int]:
+    """How many nodes of each operator of ONNX Runtime's own domain an ONNX model has."""
+    found = Counter(node.op_type for node in model.graph.node if node.domain == _FUSED_DOMAIN)
+    return dict(sorted(found.items()))
+
+
+def save(model: Any, path: Path) -> None:
+    """Write an ONNX model so that runtimes of some years read it."""
+    import onnx
+
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    onnx.save(model, path)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings and log lines of torch's and ONNX Runtime's tools, which the user cannot act on."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,147 @@
+"""Source model and exported graph, side by side on real text: do they agree?
+
+Windows of one token to `max_length` tokens are put into ragged batches, since a graph that mishandles padding
+agrees on single rows. Padding itself is not compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from qa_onnx import spans
+from qa_onnx.batches import Batch, pack
+from qa_onnx.errors import ParityError
+from qa_onnx.export.texts import PARITY_EXAMPLES
+from qa_onnx.manifest import Parity
+from qa_onnx.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from qa_onnx.session import Session
+    from qa_onnx.spans import Logits, SpanTable
+    from qa_onnx.windows import Window, Windower
+
+    Runner: TypeAlias = Callable[[Mapping[str, NDArray[np.int64]]], tuple[Logits, Logits]]
+
+FP32_TOLERANCE = 1e-3
+_ROWS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Batches of text and the source model's logits of them.
+
+    Attributes:
+        name: of the source model's runtime.
+        logits: a batch with its start and end logits, float32 (B, T) each.
+    """
+
+    name: str
+    logits: tuple[tuple[Batch, Logits, Logits], ...]
+
+
+def reference(
+    name: str,
+    run: Runner,
+    *,
+    windower: Windower,
+    input_names: Sequence[str],
+    pad_id: int,
+    max_length: int,
+) -> Reference:
+    """Run the source model over windows of real text.
+
+    Args:
+        name: of its runtime, for the record.
+        run: computes a batch.
+        windower: of the model's tokenizer.
+        input_names: what `run` takes.
+        pad_id: token id that pads a batch.
+        max_length: tokens of the longest windows.
+    """
+    windows = _windows(windower, max_length)
+    batches = []
+    for start in range(0, len(windows), _ROWS):
+        rows = windows[start : start + _ROWS]  # as they come: long and short ones together
+        tokens = _ROWS * max(len(window.input_ids) for window in rows)
+        (batch,) = pack(rows, batch_tokens=tokens, input_names=input_names, pad_id=pad_id)
+        batches.append((batch, *run(batch.inputs)))
+    return Reference(name, tuple(batches))
+
+
+def torch_runner(model: Any) -> Runner:
+    """A PyTorch question answering model as a function from arrays to logits."""
+    import torch
+
+    def run(inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
+        with torch.inference_mode():
+            out = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+        return out.start_logits.numpy(), out.end_logits.numpy()
+
+    return run
+
+
+def compare(expected: Reference, session: Session) -> Parity:
+    """Run a graph over the reference's batches and measure how far its logits are off.
+
+    Raises:
+        ParityError: the graph returned what is not a number.
+    """
+    worst, total, values, same, windows = 0.0, 0.0, 0, 0, 0
+    for batch, start, end in expected.logits:
+        inputs = {name: batch.inputs[name] for name in session.input_names}
+        found_start, found_end = session.run(inputs)
+        lengths = np.array([len(window.input_ids) for window in batch.windows])
+        real = np.arange(start.shape[1]) < lengths[:, None]
+        difference = np.abs(np.stack((found_start - start, found_end - end))[:, real])
+        if not np.isfinite(difference).all():
+            raise ParityError("the graph's logits are infinite or not a number")
+        worst = max(worst, float(difference.max()))
+        total += float(difference.sum())
+        values += difference.size
+        ours, theirs = _best(batch, found_start, found_end), _best(batch, start, end)
+        same += int(((ours.starts == theirs.starts) & (ours.ends == theirs.ends)).sum())
+        windows += len(batch.windows)
+    return Parity(expected.name, windows, worst, total / values, same / windows)
+
+
+def require_fp32(parity: Parity) -> None:
+    """Refuse a float32 graph that is not the same function as its source.
+
+    Raises:
+        ParityError: a logit differs by more than `FP32_TOLERANCE`.
+    """
+    if parity.max_abs > FP32_TOLERANCE:
+        raise ParityError(
+            f"the fp32 graph's logits differ from {parity.reference}'s by up to {parity.max_abs:.2g} over "
+            f"{parity.windows} windows, with the same best span in {parity.same_best_span:.0%}; at most "
+            f"{FP32_TOLERANCE:g} is allowed: this kind of model is not exported right"
+        )
+
+
+def _windows(windower: Windower, max_length: int) -> list[Window]:
+    """Windows of the full length and of a third of it, which makes many short ones of one text."""
+    found: list[Window] = []
+    for length in (max_length, max(max_length // 3, min(max_length, 24))):
+        part = (length - windower.special_tokens) // 3
+        options = Options(max_length=length, max_question_length=max(1, part), doc_stride=max(0, part - 1))
+        for example in windower.cut(PARITY_EXAMPLES, options):
+            found.extend(example.windows)
+    return found
+
+
+def _best(batch: Batch, start: Logits, end: Logits) -> SpanTable:
+    return spans.best_spans(
+        start,
+        end,
+        np.array([window.first for window in batch.windows]),
+        np.array([window.last for window in batch.windows]),
+        max_answer_length=30,
+        n_best=1,
+    )

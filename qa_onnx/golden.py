@@ -1,0 +1,91 @@
+"""Golden examples: text and the logits that it gave at export, so that a machine can check itself.
+
+A bundle that gives other token ids, or logits further off than the precision allows, would answer
+differently here than where it was measured: another tokenizer release, a CPU whose byte products saturate, a
+broken runtime.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qa_onnx.errors import BundleError
+from qa_onnx.options import Options
+from qa_onnx.windows import Example
+
+if TYPE_CHECKING:
+    from qa_onnx.reader import Reader
+
+# Short windows keep the file small and still make several of them out of a text.
+OPTIONS = Options(max_length=96, doc_stride=24, max_question_length=32, batch_tokens=96)
+
+# Largest absolute difference of a logit. Integer products are exact, but a float that is rounded to the
+# next integer elsewhere moves the int8 logits visibly.
+TOLERANCE = {"fp32": 1e-3, "fp16": 0.1, "int8": 0.5, "int8-static": 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCheck:
+    """How close this machine comes to the exporting one.
+
+    Attributes:
+        windows: how many were compared.
+        max_abs: largest absolute difference of a logit; infinite where the token ids differ.
+        tolerance: what the precision allows.
+    """
+
+    windows: int
+    max_abs: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference stays within the tolerance."""
+        return self.max_abs <= self.tolerance
+
+
+def record(reader: Reader, examples: tuple[Example, ...]) -> str:
+    """Run the examples and write what came out as the text of a golden file."""
+    windows = [
+        {
+            "example": window.example,
+            "input_ids": window.input_ids.tolist(),
+            "start_logits": [round(float(value), 5) for value in start],
+            "end_logits": [round(float(value), 5) for value in end],
+        }
+        for window, start, end in reader.logits(examples, options=OPTIONS)
+    ]
+    texts = [{"question": example.question, "context": example.context} for example in examples]
+    return json.dumps({"examples": texts, "windows": windows}, ensure_ascii=False)
+
+
+def check(reader: Reader, golden: str, precision: str) -> GoldenCheck:
+    """Run the examples of a golden file again and compare.
+
+    Args:
+        reader: of the precision that the file belongs to.
+        golden: the file's text.
+        precision: names the tolerance.
+
+    Raises:
+        BundleError: the text is not that of a golden file.
+    """
+    try:
+        content = json.loads(golden)
+        examples = [Example(item["question"], item["context"]) for item in content["examples"]]
+        expected = [
+            (item["input_ids"], np.array([item["start_logits"], item["end_logits"]], np.float32))
+            for item in content["windows"]
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BundleError(f"the golden file of {precision} is damaged: {error!r}") from error
+    found = list(reader.logits(examples, options=OPTIONS))
+    worst = 0.0 if len(found) == len(expected) else float("inf")
+    for (window, start, end), (input_ids, logits) in zip(found, expected, strict=False):
+        same = window.input_ids.tolist() == input_ids and logits.shape == (2, len(input_ids))
+        worst = max(worst, float(np.abs(np.stack((start, end)) - logits).max()) if same else float("inf"))
+    return GoldenCheck(len(expected), worst, TOLERANCE[precision])

@@ -1,0 +1,257 @@
+"""bundle.json <-> Manifest: what a bundle says of itself, checked field by field.
+
+Left out: the files that it names (bundle.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+
+from qa_onnx.errors import BundleError, BundleFormatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANIFEST = "bundle.json"
+FORMAT = "qa-onnx bundle"
+FORMAT_VERSION = (1, 0)
+
+PrecisionName: TypeAlias = Literal["fp32", "fp16", "int8", "int8-static"]
+PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
+
+_FILE_NAME = re.compile(r"(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LIMIT = 4 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of the bundle: its name, its size in bytes, and the SHA-256 of its content in hex."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far a graph's logits are from the source model's, over real text of several lengths.
+
+    Attributes:
+        reference: what it was compared with.
+        windows: how many windows of text, in ragged batches.
+        max_abs: largest absolute difference of a start or end logit, padding apart.
+        mean_abs: mean absolute difference.
+        same_best_span: share of the windows whose best span is the same.
+    """
+
+    reference: str
+    windows: int
+    max_abs: float
+    mean_abs: float
+    same_best_span: float
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One precision of the model.
+
+    Attributes:
+        file: the ONNX file.
+        golden: examples and their logits, made with this graph at export.
+        kind: "plain", standard ONNX alone, or "fused", with nodes of ONNX Runtime's com.microsoft domain.
+        fused_nodes: how many there are of each fused operator.
+        engines: what can run it, as "engine/device".
+        parity: None where there was no source model to compare with (a finished ONNX file).
+    """
+
+    file: FileEntry
+    golden: FileEntry
+    kind: Literal["plain", "fused"]
+    fused_nodes: dict[str, int]
+    engines: tuple[str, ...]
+    parity: Parity | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the bundle was made of.
+
+    Attributes:
+        name: of the checkpoint.
+        kind: "checkpoint", or "onnx" for a finished ONNX model.
+        revision: of the hub's repository, where it came from there.
+        sha256: of the weights; exports into one bundle must agree in it.
+    """
+
+    name: str
+    kind: Literal["checkpoint", "onnx"]
+    revision: str | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The content of bundle.json.
+
+    Attributes:
+        source: what it was made of.
+        architecture: model_type, layers, hidden_size, heads, parameters, where known.
+        max_length: tokens a window by default.
+        max_positions: tokens that the model can read at most; windows may not be longer.
+        inputs: names of the graphs' inputs.
+        pad_id: token id that pads a batch.
+        cls_id: token id whose logits score "no answer".
+        tokenizer: its file.
+        graphs: by precision.
+        temperature: what scores are divided by before they become probabilities.
+        null_threshold: see `Options.null_threshold`; None: not calibrated, always answer.
+        versions: of the packages that made it.
+        created: UTC date and time, ISO 8601.
+        format_version: major, minor.
+    """
+
+    source: Source
+    architecture: dict[str, Any]
+    max_length: int
+    max_positions: int
+    inputs: tuple[str, ...]
+    pad_id: int
+    cls_id: int
+    tokenizer: FileEntry
+    graphs: dict[str, Graph]
+    temperature: float = 1.0
+    null_threshold: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    format_version: tuple[int, int] = FORMAT_VERSION
+
+    def files(self) -> tuple[FileEntry, ...]:
+        """Every file that the manifest names, once."""
+        graphs = [entry for graph in self.graphs.values() for entry in (graph.file, graph.golden)]
+        return tuple(dict.fromkeys([self.tokenizer, *graphs]))
+
+    def to_json(self) -> str:
+        """The manifest as the text of bundle.json."""
+        content = dataclasses.asdict(self)
+        version = ".".join(map(str, content.pop("format_version")))
+        return json.dumps({"format": FORMAT, "format_version": version, **content}, indent=1) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check bundle.json.
+
+    Raises:
+        BundleFormatError: it was written by a newer release.
+        BundleError: there is none, or it is not the manifest of a bundle.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        reason = "has no " + MANIFEST if folder.is_dir() else "does not exist"
+        raise BundleError(
+            f"{folder} is not a bundle: it {reason}. qa-onnx export CHECKPOINT --to {folder} makes one"
+        )
+    if path.stat().st_size > _LIMIT:
+        raise BundleError(f"{path} is larger than {_LIMIT} bytes: it is not the manifest of a bundle")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise BundleError(f"{path} is not the manifest of a bundle: it does not say format {FORMAT!r}")
+    _check_version(path, content.get("format_version"))
+    try:
+        return _manifest(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise BundleError(f"{path} is damaged: {what}") from error
+
+
+def _check_version(path: Path, version: object) -> None:
+    ours = ".".join(map(str, FORMAT_VERSION))
+    match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", version) if isinstance(version, str) else None
+    if match is None:
+        raise BundleError(f"{path} is damaged: format_version is {version!r}")
+    found = (int(match[1]), int(match[2]))
+    if found > FORMAT_VERSION:
+        raise BundleFormatError(
+            f"{path} has format {version}; this release reads up to {ours}: pip install --upgrade qa-onnx"
+        )
+    if found[0] < FORMAT_VERSION[0]:
+        raise BundleFormatError(f"{path} has format {version}; this release reads {ours}: export it again")
+
+
+def _manifest(content: dict[str, Any]) -> Manifest:
+    graphs = {name: _graph(graph) for name, graph in content["graphs"].items()}
+    unknown = graphs.keys() - set(PRECISIONS)
+    if unknown or not graphs:
+        raise ValueError(f"its precisions are {', '.join(graphs) or 'none'}, known are {', '.join(PRECISIONS)}")
+    source = content["source"]
+    threshold = content["null_threshold"]
+    return Manifest(
+        source=Source(
+            name=_str(source["name"]),
+            kind=cast("Literal['checkpoint', 'onnx']", _one_of(source["kind"], "checkpoint", "onnx")),
+            revision=None if source["revision"] is None else _str(source["revision"]),
+            sha256=_str(source["sha256"]),
+        ),
+        architecture=dict(content["architecture"]),
+        max_length=_int(content["max_length"]),
+        max_positions=_int(content["max_positions"]),
+        inputs=tuple(_str(name) for name in content["inputs"]),
+        pad_id=_int(content["pad_id"]),
+        cls_id=_int(content["cls_id"]),
+        tokenizer=_file(content["tokenizer"]),
+        graphs=graphs,
+        temperature=_positive(content["temperature"]),
+        null_threshold=None if threshold is None else float(threshold),
+        versions={name: _str(version) for name, version in content["versions"].items()},
+        created=_str(content["created"]),
+    )
+
+
+def _graph(content: dict[str, Any]) -> Graph:
+    parity = content["parity"]
+    return Graph(
+        file=_file(content["file"]),
+        golden=_file(content["golden"]),
+        kind=cast("Literal['plain', 'fused']", _one_of(content["kind"], "plain", "fused")),
+        fused_nodes={name: _int(count) for name, count in content["fused_nodes"].items()},
+        engines=tuple(_str(engine) for engine in content["engines"]),
+        parity=None if parity is None else Parity(**parity),
+    )
+
+
+def _file(content: dict[str, Any]) -> FileEntry:
+    entry = FileEntry(_str(content["name"]), _int(content["size"]), _str(content["sha256"]))
+    if not _FILE_NAME.fullmatch(entry.name) or not _SHA256.fullmatch(entry.sha256):
+        raise ValueError(f"{entry.name!r} with SHA-256 {entry.sha256!r} is no file of a bundle")
+    return entry
+
+
+def _str(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} should be a string")
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{value!r} should be a non-negative integer")
+    return value
+
+
+def _positive(value: object) -> float:
+    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ValueError(f"{value!r} should be a positive number")
+    return float(value)
+
+
+def _one_of(value: object, *allowed: str) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{value!r} should be one of {', '.join(allowed)}")
+    return value

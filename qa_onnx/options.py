@@ -1,0 +1,77 @@
+"""Every knob of inference, in one frozen dataclass that is checked once.
+
+What it leaves out: how a graph is run (device, precision, threads); those belong to `Reader.load`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from qa_onnx.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How questions are cut into windows and answers are chosen.
+
+    Attributes:
+        max_length: tokens in a window: question, context part and special tokens together.
+        doc_stride: tokens that two neighbouring windows of a context share: the overlap, as in
+            Hugging Face. (In BERT's own run_squad.py the same word means the step instead.)
+        max_question_length: tokens of a question that are used; the rest is cut, with a warning in
+            `Prediction.warnings`.
+        max_answer_length: tokens an answer may have.
+        n_best: answers that a `Prediction` holds at most.
+        batch_tokens: budget of one run of the graph, in tokens with padding; one window always runs.
+        null_threshold: "no answer" wins when null score - best score is greater than this. None: the
+            best span is always the answer. "bundle": what the bundle was calibrated to, else None.
+
+    Raises:
+        InputError: a value is out of range, or the values leave the context no room.
+    """
+
+    max_length: int = 384
+    doc_stride: int = 128
+    max_question_length: int = 64
+    max_answer_length: int = 30
+    n_best: int = 20
+    batch_tokens: int = 3072
+    null_threshold: float | Literal["bundle"] | None = "bundle"
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("max_length", 8, 1 << 20),
+            ("doc_stride", 0, 1 << 20),
+            ("max_question_length", 1, 1 << 20),
+            ("max_answer_length", 1, 1 << 20),
+            ("n_best", 1, 10_000),
+            ("batch_tokens", 1, 1 << 30),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise InputError(f"{name} is {value!r}; it must be an integer from {low} to {high}")
+        threshold = self.null_threshold
+        if threshold is not None and threshold != "bundle":
+            number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+            if not number or math.isnan(threshold):
+                raise InputError(f"null_threshold is {threshold!r}; it must be a number, None or 'bundle'")
+
+    def room(self, special_tokens: int) -> int:
+        """Tokens that the longest allowed question leaves for the context in each window.
+
+        Args:
+            special_tokens: how many the tokenizer adds to a pair ([CLS], [SEP], ...).
+
+        Raises:
+            InputError: there is no room, or not more than `doc_stride`, so windows could not advance.
+        """
+        room = self.max_length - self.max_question_length - special_tokens
+        if room <= self.doc_stride:
+            raise InputError(
+                f"max_length {self.max_length} less max_question_length {self.max_question_length} and "
+                f"{special_tokens} special tokens leaves {room} tokens of context a window; it must be more "
+                f"than doc_stride {self.doc_stride}: raise max_length or lower one of the other two"
+            )
+        return room

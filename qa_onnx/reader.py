@@ -1,0 +1,298 @@
+"""Reader: what users hold. It composes windows, batches, session, spans and answers.
+
+    examples --Windower.cut--> windows --pack--> batches --Session.run--> logits
+             --best_spans--> spans --merge--> predictions --choose--> answers
+
+There is one path: `ask` is `predict` of one, `predict` is a list of `predict_iter`, and that reads the same
+batches of logits as `logits`. All state of a call is local to it, so any number of threads may share a Reader.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qa_onnx import batches, spans
+from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge
+from qa_onnx.bundle import Bundle
+from qa_onnx.errors import EngineError, InputError
+from qa_onnx.options import Options
+from qa_onnx.session import Device, OnnxSession, Session
+from qa_onnx.windows import CutExample, Example, Window, Windower
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from qa_onnx.spans import Logits
+
+# Best first; the first one that the bundle holds and the device runs is the default.
+_PREFERRED = {"cpu": ("int8", "fp32", "int8-static", "fp16"), "cuda": ("fp16", "fp32")}
+
+# Examples are taken in until they have this many characters, then answered: enough windows to sort by length
+# into full batches, few enough to keep memory bounded and answers flowing.
+_POOL_CHARACTERS = 200_000
+_POOL_EXAMPLES = 512
+
+
+class Reader:
+    """Answers questions from contexts.
+
+    Most users call `Reader.load()`. The constructor takes the parts themselves, for other engines and tests.
+
+    Args:
+        session: runs the graph.
+        windower: cuts examples with the graph's own tokenizer.
+        pad_id: token id that pads a batch.
+        options: used wherever a call brings none; its null_threshold must not be "bundle".
+        max_positions: tokens that the model reads at most; None: `options.max_length`.
+        temperature: see `Manifest.temperature`.
+
+    Raises:
+        InputError: the options do not fit the model.
+        EngineError: the graph declares inputs that windows do not have.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        windower: Windower,
+        pad_id: int = 0,
+        options: Options | None = None,
+        max_positions: int | None = None,
+        null_threshold: float | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        self.options = Options() if options is None else options
+        self.null_threshold = null_threshold
+        self._max_positions = self.options.max_length if max_positions is None else max_positions
+        self._session = session
+        self._windower = windower
+        self._pad_id = pad_id
+        self._temperature = temperature
+        batches.check_inputs(session.input_names)
+        self._check(self.options)
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path | Bundle | None = None,
+        *,
+        precision: str | None = None,
+        device: Device = "cpu",
+        threads: int | None = None,
+        options: Options | None = None,
+    ) -> Reader:
+        """Make a reader of a bundle.
+
+        Args:
+            bundle: its folder; None: the default one.
+            precision: fp32, fp16, int8 or int8-static; None: the bundle's best for the device.
+            device: "cpu" or "cuda"; another than the one asked for is never used.
+            threads: of one run on the CPU; None: cores that this process may use.
+            options: None: `Options()` with the bundle's max_length.
+
+        Raises:
+            BundleError: it is not a whole bundle, or does not hold the precision.
+            EngineError: the device or precision does not work here.
+            MissingExtraError: no ONNX Runtime for the device is installed.
+            InputError: the options do not fit the bundle.
+        """
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.load(bundle)
+        manifest = bundle.manifest
+        graph = bundle.graph(_choose_precision(bundle, device) if precision is None else precision)
+        if f"onnxruntime/{device}" not in graph.engines:
+            raise EngineError(
+                f"{graph.file.name} of {bundle.path} runs on {', '.join(graph.engines)}, not on "
+                f"onnxruntime/{device}: choose another precision or device"
+            )
+        session = OnnxSession(bundle.checked_path(graph.file), device=device, threads=threads)
+        if set(session.input_names) != set(manifest.inputs):
+            raise EngineError(
+                f"{graph.file.name} declares {', '.join(session.input_names)}, its bundle says "
+                f"{', '.join(manifest.inputs)}: export it again"
+            )
+        return cls(
+            session=session,
+            windower=Windower(bundle.text(manifest.tokenizer), cls_id=manifest.cls_id),
+            pad_id=manifest.pad_id,
+            options=_default_options(manifest.max_length) if options is None else options,
+            max_positions=manifest.max_positions,
+            null_threshold=manifest.null_threshold,
+            temperature=manifest.temperature,
+        )
+
+    def ask(self, question: str, context: str, *, options: Options | None = None) -> Answer:
+        """Answer one question from one context.
+
+        Args:
+            question: in plain words.
+            context: a text of any length.
+            options: instead of the reader's own.
+
+        Returns:
+            The answer; it is falsy when there is none: the context is blank, or "no answer" passes the
+            null threshold.
+
+        Raises:
+            InputError: a text is not a str, or the options do not fit the model.
+            EngineError: the graph failed, or returned what is not a number.
+        """
+        prediction = self.predict([Example(question, context)], options=options)[0]
+        return self.choose(prediction, options=options)
+
+    def choose(self, prediction: Prediction, *, options: Options | None = None) -> Answer:
+        """The answer of a prediction under the null threshold of the options or of the bundle."""
+        threshold = (self.options if options is None else options).null_threshold
+        return prediction.choose(self.null_threshold if threshold == "bundle" else threshold)
+
+    def predict(self, examples: Iterable[Example], *, options: Options | None = None) -> list[Prediction]:
+        """Predict any number of examples, faster than one by one.
+
+        Returns:
+            A prediction for each example, in their order.
+
+        Raises:
+            InputError: see `ask`.
+            EngineError: see `ask`.
+        """
+        return list(self.predict_iter(examples, options=options))
+
+    def predict_iter(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[Prediction]:
+        """Predict a stream of examples in bounded memory.
+
+        Examples are taken in groups, so the first prediction comes when its group is done.
+
+        Yields:
+            A prediction for each example, in their order.
+
+        Raises:
+            InputError: see `ask`.
+            EngineError: see `ask`.
+        """
+        options = self._resolve(options)
+        for pool in _pools(examples):
+            cut = self._windower.cut(pool, options)
+            scored: list[list[ScoredWindow]] = [[] for _ in cut]
+            for batch, start_logits, end_logits in self._run(cut, options):
+                for window in _score(batch, start_logits, end_logits, options):
+                    scored[window.window.example].append(window)
+            for example, parts in zip(cut, scored, strict=True):
+                parts.sort(key=lambda part: part.window.token_offset)
+                yield merge(example, parts, options, temperature=self._temperature)
+
+    def logits(
+        self, examples: Iterable[Example], *, options: Options | None = None
+    ) -> Iterator[tuple[Window, Logits, Logits]]:
+        """The model's raw output, for evaluation and explanation.
+
+        Yields:
+            Each window with its start_logits and end_logits, float32 (T,), T = len(window.input_ids);
+            those of an example in the order of the text, examples in their order. `window.example` counts
+            from the first example of the call.
+
+        Raises:
+            InputError: see `ask`.
+            EngineError: see `ask`.
+        """
+        options = self._resolve(options)
+        done = 0
+        for pool in _pools(examples):
+            rows = [
+                (window, start_logits[row], end_logits[row])
+                for batch, start_logits, end_logits in self._run(self._windower.cut(pool, options), options)
+                for row, window in enumerate(batch.windows)
+            ]
+            for window, start, end in sorted(rows, key=lambda row: (row[0].example, row[0].token_offset)):
+                length = len(window.input_ids)
+                yield dataclasses.replace(window, example=done + window.example), start[:length], end[:length]
+            done += len(pool)
+
+    def _resolve(self, options: Options | None) -> Options:
+        if options is None:
+            return self.options
+        self._check(options)
+        return options
+
+    def _check(self, options: Options) -> None:
+        options.room(self._windower.special_tokens)
+        if options.max_length > self._max_positions:
+            raise InputError(
+                f"max_length is {options.max_length}; this model reads at most {self._max_positions} tokens"
+            )
+
+    def _run(self, cut: Sequence[CutExample], options: Options) -> Iterator[tuple[batches.Batch, Logits, Logits]]:
+        """Logits, float32 (B, T) each, of all windows, batch by batch in order of length."""
+        windows = [window for example in cut for window in example.windows]
+        for batch in batches.pack(
+            windows,
+            batch_tokens=options.batch_tokens,
+            input_names=self._session.input_names,
+            pad_id=self._pad_id,
+        ):
+            start_logits, end_logits = self._session.run(batch.inputs)
+            yield batch, start_logits, end_logits
+
+
+def _score(
+    batch: batches.Batch, start_logits: Logits, end_logits: Logits, options: Options
+) -> Iterator[ScoredWindow]:
+    """Check the logits of a batch and find the best spans of all its windows at once."""
+    lengths = np.array([len(window.input_ids) for window in batch.windows])
+    real = np.arange(start_logits.shape[1]) < lengths[:, None]
+    if not np.isfinite(start_logits[real]).all() or not np.isfinite(end_logits[real]).all():
+        raise EngineError(
+            "the graph returned logits that are infinite or not a number: its precision overflows on this "
+            "text; use a bundle of another precision, such as fp32"
+        )
+    table = spans.best_spans(
+        start_logits,
+        end_logits,
+        np.array([window.first for window in batch.windows]),
+        np.array([window.last for window in batch.windows]),
+        max_answer_length=options.max_answer_length,
+        n_best=options.n_best,
+    )
+    found = np.isfinite(table.scores).sum(axis=1)
+    for row, (window, count) in enumerate(zip(batch.windows, found, strict=True)):
+        columns = (column[row, :count].tolist() for column in table)
+        yield ScoredWindow(window, start_logits[row], end_logits[row], tuple(zip(*columns, strict=True)))
+
+
+def _pools(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Examples in groups of at most `_POOL_CHARACTERS` and `_POOL_EXAMPLES`, at least one a group."""
+    waiting: list[Example] = []
+    characters = 0
+    for example in examples:
+        size = len(example.question) + len(example.context)
+        if waiting and (characters + size > _POOL_CHARACTERS or len(waiting) == _POOL_EXAMPLES):
+            yield waiting
+            waiting, characters = [], 0
+        waiting.append(example)
+        characters += size
+    if waiting:
+        yield waiting
+
+
+def _default_options(max_length: int) -> Options:
+    """The defaults, with overlap and question cut back where the bundle's windows are short."""
+    return Options(
+        max_length=max_length,
+        doc_stride=min(128, max_length // 3),
+        max_question_length=min(64, max_length // 3),
+    )
+
+
+def _choose_precision(bundle: Bundle, device: Device) -> str:
+    for name in _PREFERRED.get(device, ()):
+        graph = bundle.manifest.graphs.get(name)
+        if graph and f"onnxruntime/{device}" in graph.engines:
+            return name
+    raise EngineError(
+        f"{bundle.path} holds {', '.join(bundle.manifest.graphs)}, none of which runs on {device}: "
+        f"qa-onnx export {bundle.manifest.source.name} --precision fp32 adds one that does"
+    )

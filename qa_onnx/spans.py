@@ -1,0 +1,174 @@
+"""Logits -> n-best token spans, exactly, in pure NumPy.
+
+The span of the BERT paper (Devlin et al. 2018, section 4.2) is the (i, j), i <= j, of the context with the
+highest S_i + E_j. With at most D tokens an answer, i <= j < i + D.
+
+The best end for a start i is the maximum of E over the D tokens from i on, so a sliding-window maximum finds
+the best span of every start at once, without the T x T matrix of all sums. The n best spans start at the n
+best starts: each of these alone gives a span at least as good as any span that starts elsewhere.
+
+Sums are taken in float64, where the sum of two float32 logits is exact but for extreme ranges; equal scores
+are ordered by start, then by end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Logits: TypeAlias = NDArray[np.float32]
+Scores: TypeAlias = NDArray[np.float64]
+Positions: TypeAlias = NDArray[np.int64]
+
+
+class SpanTable(NamedTuple):
+    """The n best spans of B windows, best first.
+
+    Attributes:
+        scores: float64 (B, n), start logit + end logit; -inf where a window has fewer than n spans.
+        starts: int64 (B, n), position in the window of the first token.
+        ends: int64 (B, n), position of the last token, inclusive.
+    """
+
+    scores: Scores
+    starts: Positions
+    ends: Positions
+
+
+def best_spans(
+    start_logits: Logits,
+    end_logits: Logits,
+    first: Positions,
+    last: Positions,
+    *,
+    max_answer_length: int,
+    n_best: int,
+) -> SpanTable:
+    """Find the n best spans of every window of a batch.
+
+    Args:
+        start_logits: float32 (B, T), finite in the context.
+        end_logits: float32 (B, T), likewise.
+        first: int64 (B,), position of each window's first context token.
+        last: int64 (B,), position of the last one, inclusive; `first - 1` for an empty context.
+        max_answer_length: most tokens a span may have, D.
+        n_best: n.
+    """
+    length = start_logits.shape[1]
+    width = min(max_answer_length, length)
+    position = np.arange(length)
+    outside = (position < first[:, None]) | (position > last[:, None])
+    start = np.where(outside, -np.inf, start_logits.astype(np.float64))
+    end = np.where(outside, -np.inf, end_logits.astype(np.float64))
+
+    best_of_start = start + _sliding(end, width, np.maximum)
+    # Ascending, so that the flat order of the candidates below is by start, then by end.
+    starts = np.sort(_largest(best_of_start, n_best), axis=1)
+    ends = starts[:, :, None] + np.arange(width)
+    padded = np.concatenate((end, np.full((len(end), width - 1), -np.inf)), axis=1)
+    rows = np.arange(len(end))[:, None, None]
+    scores = start[rows[:, :, 0], starts][:, :, None] + padded[rows, ends]
+
+    flat = scores.reshape(len(end), -1)
+    chosen = _largest(flat, n_best)
+    return SpanTable(
+        np.take_along_axis(flat, chosen, axis=1),
+        np.take_along_axis(starts, chosen // width, axis=1),
+        np.take_along_axis(ends.reshape(len(end), -1), chosen, axis=1),
+    )
+
+
+def _largest(values: Scores, count: int) -> Positions:
+    """Columns of the `count` largest values of each row, largest first; equal ones from left to right."""
+    if count == 1:
+        return np.asarray(values.argmax(axis=1)[:, None])
+    return np.argsort(-values, axis=1, kind="stable")[:, :count]
+
+
+def _sliding(values: Scores, width: int, combine: np.ufunc) -> Scores:
+    """`combine` of values[:, i : i + width] at every i, in log2(width) passes: each doubles the reach."""
+    out = values.copy()
+    reach = 1
+    while reach < width:
+        step = min(reach, width - reach)
+        out[:, :-step] = combine(out[:, :-step], out[:, step:])
+        reach += step
+    return out
+
+
+class Piece(NamedTuple):
+    """The context part of one window's logits, divided by the temperature.
+
+    Attributes:
+        token_offset: index, in the context's tokens, of the first one.
+        start: float64 (L,).
+        end: float64 (L,).
+    """
+
+    token_offset: int
+    start: Scores
+    end: Scores
+
+
+def log_sum_exp_spans(pieces: Sequence[Piece], *, max_answer_length: int) -> float:
+    """Log of the sum of exp(score) over all distinct spans of all windows of one context.
+
+    This is the denominator of the answers' probabilities. A span that two windows show counts once, with the
+    higher of its two scores.
+
+    Args:
+        pieces: one for each window, in the order of the text, overlapping as the windows do.
+        max_answer_length: most tokens a span may have.
+
+    Returns:
+        The logarithm; -inf when there is no span at all.
+    """
+    pieces = [piece for piece in pieces if len(piece.start)]
+    if not pieces:
+        return float("-inf")
+    if len(pieces) == 1:
+        total = _log_sum_one(pieces[0], max_answer_length)
+        if np.isfinite(total):
+            return total
+    return _log_sum_many(pieces, max_answer_length)
+
+
+def _log_sum_one(piece: Piece, max_answer_length: int) -> float:
+    """The sum over one window in O(L log D): sum over i of exp(S_i) x (sum of exp(E_j) in i's reach)."""
+    highest_start, highest_end = piece.start.max(), piece.end.max()
+    reach = _sliding(np.exp(piece.end - highest_end)[None], min(max_answer_length, len(piece.end)), np.add)[0]
+    total = float(np.exp(piece.start - highest_start) @ reach)
+    # Zero when best start and best end lie far apart and all real spans underflow: the caller then takes
+    # the slower way, which scales by the best span instead.
+    return float(highest_start + highest_end + np.log(total)) if total > 1e-250 else float("-inf")
+
+
+def _log_sum_many(pieces: Sequence[Piece], max_answer_length: int) -> float:
+    """The sum over overlapping windows, row by row of the (start, length) band of scores.
+
+    Rows before the next window's first token are final; the others wait for that window's view of them.
+    """
+    scale = max(float(_band(piece, max_answer_length).max()) for piece in pieces)
+    total = 0.0
+    waiting = np.empty((0, max_answer_length))
+    next_offsets = [piece.token_offset for piece in pieces[1:]]
+    for piece, next_offset in zip(pieces, [*next_offsets, None], strict=True):
+        band = _band(piece, max_answer_length)
+        shared = len(waiting)
+        np.maximum(band[:shared], waiting, out=band[:shared])
+        final = len(band) if next_offset is None else next_offset - piece.token_offset
+        total += float(np.exp(band[:final] - scale).sum())
+        waiting = band[final:]
+    return scale + float(np.log(total))
+
+
+def _band(piece: Piece, width: int) -> Scores:
+    """Scores of all spans of a window: float64 (L, width), row i the spans that start at token i."""
+    padded = np.concatenate((piece.end, np.full(width - 1, -np.inf)))
+    return np.asarray(piece.start[:, None] + sliding_window_view(padded, width))

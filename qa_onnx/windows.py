@@ -1,0 +1,235 @@
+"""Question + context -> windows: the only module that imports tokenizers.
+
+A model reads a limited number of tokens at a time, so a long context is cut into overlapping windows,
+each of the form
+
+    [CLS] question tokens [SEP] part of the context [SEP]
+
+Question and context are tokenized once each, without special tokens, and the windows are slices of the
+result. That gives the ids of the tokenizer's own overflow logic (tests compare them), but leaves the shared
+tokenizer untouched, so that any number of threads can use it, and keeps the context's character offsets as
+the tokenizer first made them: byte-level tokenizers shorten offsets again on every later processing.
+
+Left out: padding and batches (batches.py).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from qa_onnx.errors import BundleError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qa_onnx.options import Options
+
+Ids: TypeAlias = NDArray[np.int64]
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question and the context that may answer it; `id` is the caller's own and is not read here.
+
+    Raises:
+        InputError: question or context is not a str.
+    """
+
+    question: str
+    context: str
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        for name, text in (("question", self.question), ("context", self.context)):
+            if not isinstance(text, str):
+                raise InputError(f"the {name} must be a str, got {type(text).__name__} {text!r:.80}")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedContext:
+    """A context and its tokens, shared by all of its windows and by all questions asked of it.
+
+    Attributes:
+        text: the context as given.
+        ids: int64 (N,), the token ids without special tokens.
+        encoding: the tokenizer's result, kept for its offsets.
+    """
+
+    text: str
+    ids: Ids
+    encoding: Encoding
+
+    def characters(self, start: int, end: int) -> tuple[int, int]:
+        """Characters, half-open, of the tokens `start` to `end`, inclusive, of this context."""
+        first, last = self.encoding.token_to_chars(start), self.encoding.token_to_chars(end)
+        assert first is not None, start  # no special tokens in here: every token has characters
+        assert last is not None, end
+        return first[0], last[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One row of a batch: the question and a part of its context.
+
+    Attributes:
+        example: index of its example in the call.
+        context: the context that it shows a part of.
+        token_offset: index, in the context's tokens, of the first one shown.
+        input_ids: int64 (T,).
+        token_type_ids: int64 (T,), the segment ids.
+        first: position in the window of the first context token.
+        last: position of the last context token, inclusive; `first - 1` when there is none.
+        cls: position of the [CLS] token, whose logits score "no answer".
+    """
+
+    example: int
+    context: EncodedContext
+    token_offset: int
+    input_ids: Ids
+    token_type_ids: Ids
+    first: int
+    last: int
+    cls: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutExample:
+    """The windows of one example, in the order of the text, and what the user should know about them."""
+
+    windows: tuple[Window, ...]
+    warnings: tuple[str, ...]
+
+
+class Windower:
+    """Cuts examples into windows with one tokenizer, which it never changes after `__init__`.
+
+    Args:
+        tokenizer_json: the text of a tokenizer.json.
+        cls_id: id of the token whose logits score "no answer"; None: the first special token of a window.
+
+    Raises:
+        BundleError: the JSON is not a tokenizer, or it does not make pairs of question and context.
+    """
+
+    def __init__(self, tokenizer_json: str, *, cls_id: int | None = None) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        except Exception as error:  # tokenizers raises bare Exception
+            raise BundleError(f"not a tokenizer.json that this tokenizers release reads: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._probe_template(cls_id)
+
+    def _probe_template(self, cls_id: int | None) -> None:
+        """Learn which special tokens stand before, between and after the two texts of a pair."""
+        layouts = {self._layout(question, context) for question, context in (("a", "b"), ("a b", "b a a"))}
+        if len(layouts) != 1:
+            raise BundleError("the tokenizer's pair template depends on the text; it must be constant")
+        self._before, self._between, self._after, self._types = layouts.pop()
+        self._cls = self._before.index(cls_id) if cls_id in self._before else 0
+        self.special_tokens = len(self._before) + len(self._between) + len(self._after)
+
+    def _layout(
+        self, question: str, context: str
+    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        pair = self._tokenizer.encode(question, context)
+        ids, sequence_ids = pair.ids, pair.sequence_ids
+        if 0 not in sequence_ids or 1 not in sequence_ids:
+            raise BundleError("the tokenizer does not encode pairs of question and context")
+        question_at = sequence_ids.index(0)
+        question_end = question_at + sequence_ids.count(0)
+        context_at = sequence_ids.index(1)
+        context_end = context_at + sequence_ids.count(1)
+        if context_at < question_end:
+            raise BundleError("the tokenizer puts the context before the question")
+        types = pair.type_ids
+        segments = (types[0], types[question_at], types[question_end], types[context_at], types[-1])
+        ends = (0, question_at, question_end, context_at, context_end, len(ids))
+        if types != np.repeat(segments, np.diff(ends)).tolist():
+            raise BundleError("the tokenizer's segment ids change inside a part of the pair")
+        return (
+            tuple(ids[:question_at]),
+            tuple(ids[question_end:context_at]),
+            tuple(ids[context_end:]),
+            segments,
+        )
+
+    def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:
+        """Cut examples into windows; equal texts are tokenized once.
+
+        Args:
+            examples: questions and contexts, any number.
+            options: `max_length`, `doc_stride` and `max_question_length` are read.
+
+        Returns:
+            One `CutExample` for each example, each with at least one window: an empty context still has a
+            window, because its [CLS] logits score "no answer".
+
+        Raises:
+            InputError: the options leave the context no room.
+        """
+        options.room(self.special_tokens)
+        questions = self._encode({example.question for example in examples})
+        contexts = {
+            text: EncodedContext(text, np.array(encoding.ids, np.int64), encoding)
+            for text, encoding in self._encode({example.context for example in examples}).items()
+        }
+        return [
+            self._cut_one(index, questions[example.question], contexts[example.context], options)
+            for index, example in enumerate(examples)
+        ]
+
+    def _encode(self, texts: set[str]) -> dict[str, Encoding]:
+        # A lone surrogate (half of a UTF-16 pair) is no character and cannot enter the tokenizer. Its
+        # stand-in is one code point long too, so offsets stay those of the given text.
+        ordered = list(texts)
+        clean = [text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text) for text in ordered]
+        return dict(zip(ordered, self._tokenizer.encode_batch(clean, add_special_tokens=False), strict=True))
+
+    def _cut_one(self, index: int, question: Encoding, context: EncodedContext, options: Options) -> CutExample:
+        question_ids, warnings = question.ids, []
+        if len(question_ids) > options.max_question_length:
+            warnings.append(
+                f"the question has {len(question_ids)} tokens; the first {options.max_question_length} "
+                "were used (max_question_length)"
+            )
+            question_ids = question_ids[: options.max_question_length]
+        if not question_ids:
+            warnings.append("the question is empty")
+        if not len(context.ids):
+            warnings.append("the context is empty")
+        head = np.array([*self._before, *question_ids, *self._between], np.int64)
+        tail = np.array(self._after, np.int64)
+        room = options.max_length - len(head) - len(tail)
+        types = np.repeat(
+            np.array(self._types, np.int64),
+            [len(self._before), len(question_ids), len(self._between), room, len(tail)],
+        )
+        windows = []
+        for start in range(0, max(1, len(context.ids) - options.doc_stride), room - options.doc_stride):
+            part = context.ids[start : start + room]
+            input_ids = np.concatenate((head, part, tail))
+            length, first = len(input_ids), len(head)
+            # The last segment id belongs to the tail, which moves up when the part is short.
+            token_type_ids = np.concatenate((types[: length - len(tail)], types[len(types) - len(tail) :]))
+            windows.append(
+                Window(
+                    example=index,
+                    context=context,
+                    token_offset=start,
+                    input_ids=input_ids,
+                    token_type_ids=token_type_ids,
+                    first=first,
+                    last=first + len(part) - 1,
+                    cls=self._cls,
+                )
+            )
+        return CutExample(tuple(windows), tuple(warnings))
