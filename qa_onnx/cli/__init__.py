@@ -1,0 +1,70 @@
+"""The command line. Each command's module is imported when it is called, so that --help stays quick.
+
+Exit codes: 0 it ran, 1 something failed (said in one line on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qa_onnx import __version__
+from qa_onnx.errors import QaOnnxError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_COMMANDS = {
+    "ask": "Answer questions from texts.",
+    "export": "Make a bundle of a checkpoint or a finished ONNX model.",
+    "inspect": "Show what is in a bundle, and check it.",
+}
+
+
+class _Commands(click.Group):
+    """A group that knows its commands' names and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"qa_onnx.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with _log_on_stderr():
+                return super().invoke(ctx)
+        except QaOnnxError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="qa-onnx")
+def main() -> None:
+    """Extractive question answering on ONNX Runtime: export a model, prove it, ask it."""
+
+
+@contextlib.contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Show what the library logs while a command runs."""
+    logger = logging.getLogger("qa_onnx")
+    handler = logging.StreamHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -1,0 +1,171 @@
+"""`qa-onnx ask --input`: JSON lines in, JSON lines out, in order, in bounded memory.
+
+Output goes to a file of another name until the last line is written, so an interrupted run is never taken for
+a finished one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from qa_onnx import Example
+from qa_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from qa_onnx import Answer, Options, Prediction, Reader
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of the input: an example, or what is wrong with it."""
+
+    number: int
+    id: Any
+    example: Example | None
+    error: str | None
+
+
+def run(reader: Reader, options: Options, input_path: str, output_path: str | None) -> int:
+    """Answer all lines of a file.
+
+    Args:
+        reader: to ask.
+        options: for all questions.
+        input_path: of JSON lines; "-" is stdin.
+        output_path: None or "-": stdout.
+
+    Returns:
+        How many lines could not be answered; they are in the output with their error.
+    """
+    started = time.perf_counter()
+    done = failed = 0
+    with _opened(input_path) as source, _output(output_path) as write, _progress(input_path) as advance:
+        for line, prediction in _answered(reader, options, _lines(source)):
+            done += 1
+            if prediction is None or line.example is None:
+                failed += 1
+                write({"id": line.id, "line": line.number, "error": line.error})
+            else:
+                answer = reader.choose(prediction, options=options)
+                result = record(prediction, answer)
+                write({"id": line.id, "question": line.example.question, **result, "milliseconds": None})
+            advance()
+    seconds = time.perf_counter() - started
+    click.echo(f"{done - failed} questions answered in {seconds:.1f} s ({done / seconds:.1f} a second)", err=True)
+    return failed
+
+
+def record(prediction: Prediction, answer: Answer) -> dict[str, Any]:
+    """A prediction as the fields of a JSON object."""
+    return {
+        "answer": asdict(answer) if answer else None,
+        "answers": [asdict(candidate) for candidate in prediction.answers],
+        "null_score": prediction.null_score,
+        "null_probability": prediction.null_probability,
+        "warnings": list(prediction.warnings),
+    }
+
+
+def _answered(
+    reader: Reader, options: Options, lines: Iterable[_Line]
+) -> Iterator[tuple[_Line, Prediction | None]]:
+    """Each line with its prediction; bad lines, which the reader never sees, keep their place."""
+    waiting: deque[_Line] = deque()
+
+    def examples() -> Iterator[Example]:
+        for line in lines:
+            waiting.append(line)
+            if line.example is not None:
+                yield line.example
+
+    for prediction in reader.predict_iter(examples(), options=options):
+        while waiting[0].example is None:
+            yield waiting.popleft(), None
+        yield waiting.popleft(), prediction
+    for line in waiting:
+        yield line, None
+
+
+def _lines(source: IO[bytes]) -> Iterator[_Line]:
+    for number, raw in enumerate(source, 1):
+        if not raw.strip():
+            continue
+        given = None
+        try:
+            content = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+            if not isinstance(content, dict):
+                raise InputError(f"the line is a JSON {type(content).__name__}, not an object")
+            given = content.get("id")
+            missing = [name for name in ("question", "context") if name not in content]
+            if missing:
+                raise InputError(f"no {' and no '.join(missing)}")
+            yield _Line(number, given, Example(content["question"], content["context"]), None)
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or an InputError
+            yield _Line(number, given, None, str(error))
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    with Path(path).open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _output(path: str | None) -> Iterator[Any]:
+    if path is None or path == "-":
+        yield lambda content: click.echo(json.dumps(content))
+        return
+    final = Path(path)
+    partial = final.with_name(final.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield lambda content: file.write(json.dumps(content) + "\n")
+        partial.replace(final)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {partial}: {error.strerror}") from error
+    except BaseException:
+        click.echo(f"stopped: what was answered so far is in {partial}; {final} was not written", err=True)
+        raise
+
+
+@contextmanager
+def _progress(path: str) -> Iterator[Any]:
+    """A bar with rate and time to go, on a terminal; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    total = None
+    if console.is_terminal and path != "-":
+        with Path(path).open("rb") as file:
+            total = sum(1 for line in file if line.strip())
+    with Progress(
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.fields[rate]} questions/s, to go"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=total, rate="-")
+
+        def advance() -> None:
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=1, rate="-" if speed is None else f"{speed:.1f}")
+
+        yield advance

@@ -1,0 +1,85 @@
+"""`qa-onnx inspect`: what a bundle says of itself, and whether it is true on this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qa_onnx.cli import tables
+from qa_onnx.cli.options import bundle_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qa_onnx import Bundle
+
+
+@click.command(short_help="Show what is in a bundle, and check it.")
+@bundle_option
+@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
+@click.option("--verify", is_flag=True, help="Check all hashes, and run the golden examples in each precision.")
+def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
+    """Show what is in a bundle: source, precisions, sizes, hashes, inputs, fused nodes, parity."""
+    from qa_onnx import Bundle
+
+    loaded = Bundle.load(bundle)
+    checks = _verify(loaded) if verify else None
+    if as_json:
+        content = json.loads(loaded.manifest.to_json())
+        content = {"path": str(loaded.path), **content, **({"verify": checks} if checks else {})}
+        click.echo(json.dumps(content, indent=1))
+    else:
+        _describe(loaded)
+        for name, check in (checks or {}).items():
+            click.echo(f"verify {name:11} {check['said']}")
+    if checks and not all(check["passed"] for check in checks.values()):
+        raise click.ClickException("the bundle does not give here what it gave at export")
+
+
+def _describe(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    source, model = manifest.source, manifest.architecture
+    files = manifest.files()
+    threshold = manifest.null_threshold
+    rows = {
+        "bundle": f"{bundle.path} ({sum(entry.size for entry in files) / 1e6:.1f} MB, format "
+        f"{'.'.join(map(str, manifest.format_version))}, made {manifest.created})",
+        "source": f"{source.kind} {source.name}, SHA-256 {source.sha256}"
+        + (f", revision {source.revision}" if source.revision else ""),
+        "model": f"{model.get('model_type')}, {model.get('layers')} layers, {model.get('heads')} heads, hidden size "
+        f"{model.get('hidden_size')}, {model.get('parameters', 0) / 1e6:.1f} million weights",
+        "windows": f"{manifest.max_length} tokens by default, {manifest.max_positions} at most",
+        "inputs": f"{', '.join(manifest.inputs)}; pad id {manifest.pad_id}, cls id {manifest.cls_id}",
+        "scores": f"temperature {manifest.temperature:g}, null threshold "
+        + ("off: always answers" if threshold is None else f"{threshold:g}"),
+        "made with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
+    }
+    for name, text in rows.items():
+        click.echo(f"{name:10} {text}")
+    click.echo()
+    tables.console().print(tables.precisions(bundle))
+    click.echo()
+    for entry in files:
+        click.echo(f"{entry.sha256}  {entry.size:>11,}  {entry.name}")
+
+
+def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:
+    from qa_onnx import Reader, golden
+
+    for entry in bundle.manifest.files():
+        bundle.checked_path(entry)
+    checks: dict[str, dict[str, Any]] = {
+        "hashes": {"passed": True, "said": f"{len(bundle.manifest.files())} files"}
+    }
+    for precision, graph in bundle.manifest.graphs.items():
+        reader = Reader.load(bundle, precision=precision)
+        check = golden.check(reader, bundle.text(graph.golden), precision)
+        checks[precision] = {
+            "passed": check.passed,
+            "max_abs": check.max_abs if check.max_abs != float("inf") else None,
+            "said": f"logits of {check.windows} golden windows within {check.max_abs:.2g}; {check.tolerance:g} is "
+            "allowed",
+        }
+    return checks

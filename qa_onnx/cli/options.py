@@ -1,0 +1,117 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+
+from qa_onnx.manifest import PRECISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qa_onnx import Options, Reader
+    from qa_onnx.session import Device
+
+
+class _Threshold(click.ParamType[float | None]):
+    """A number, or `off` for None."""
+
+    name = "number|off"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value == "off":
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor off", param, ctx)
+
+
+bundle_option = click.option(
+    "-b",
+    "--bundle",
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Folder of the bundle.  [default: the one that comes with qa-onnx]",
+)
+
+_READER_OPTIONS = (
+    bundle_option,
+    click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for the device]"),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+    click.option("--threads", type=click.IntRange(1), help="Of one run on the CPU.  [default: all cores]"),
+    click.option("--n-best", type=click.IntRange(1, 10_000), help="How many answers to show.  [default: 1]"),
+    click.option("--max-answer-length", type=click.IntRange(1), metavar="TOKENS", help="[default: 30]"),
+    click.option(
+        "--doc-stride",
+        type=click.IntRange(0),
+        metavar="TOKENS",
+        help="Overlap of two windows of a long text.  [default: 128]",
+    ),
+    click.option(
+        "--null-threshold",
+        type=_Threshold(),
+        metavar="X|off",
+        default=None,
+        help="Say 'no answer' when its score leads by more than X; off: always answer.  [default: the bundle's]",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderSettings:
+    """What the user set of the options above; None where nothing was."""
+
+    bundle: Path | None
+    precision: str | None
+    device: str
+    threads: int | None
+    n_best: int | None
+    max_answer_length: int | None
+    doc_stride: int | None
+    null_threshold: float | Literal["bundle"] | None
+
+    def load(self) -> tuple[Reader, Options]:
+        """The reader, and its options with the user's changes."""
+        import dataclasses
+
+        from qa_onnx import Reader
+
+        reader = Reader.load(
+            self.bundle,
+            precision=self.precision,
+            device=cast("Device", self.device),
+            threads=self.threads,
+        )
+        chosen = {
+            "n_best": 1 if self.n_best is None else self.n_best,
+            "max_answer_length": self.max_answer_length,
+            "doc_stride": self.doc_stride,
+        }
+        changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+        return reader, dataclasses.replace(reader.options, null_threshold=self.null_threshold, **changes)
+
+
+def reader_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that set up a reader, as one argument `settings`."""
+
+    def call(**values: Any) -> None:
+        names = ReaderSettings.__dataclass_fields__
+        settings = {name: values.pop(name) for name in names}
+        source = click.get_current_context().get_parameter_source("null_threshold")
+        if source is click.core.ParameterSource.DEFAULT:
+            settings["null_threshold"] = "bundle"  # not set is another thing than off
+        command(settings=ReaderSettings(**settings), **values)
+
+    call.__doc__ = command.__doc__
+    call.__name__ = command.__name__
+    # A decorated command keeps the options that it has so far.
+    call.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    decorated: Callable[..., None] = call
+    for option in reversed(_READER_OPTIONS):
+        decorated = option(decorated)
+    return decorated

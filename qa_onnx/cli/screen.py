@@ -1,0 +1,104 @@
+"""Answers for the eyes: the plain line on stdout, the sentence around it and the figures on stderr."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.text import Text as RichText
+
+    from qa_onnx import Answer
+    from qa_onnx.cli.ask import Result, Text
+
+_SENTENCE_END = re.compile(r"[.!?。！？]['\")\]’”»]*\s+|\n\s*\n|[。！？]")
+_WIDEST = 300  # characters of context shown on each side of the answer
+
+
+def show(result: Result, *, several: bool, table: bool) -> None:
+    """Print a result: the answer alone, or a table of the n best.
+
+    Args:
+        result: of one question.
+        several: whether there is more than one text, so that names matter.
+        table: show all candidates.
+    """
+    for note in result.prediction.warnings:
+        click.echo(f"warning: {note}", err=True)
+    if table and result.answers:
+        _table(result, several=several)
+    else:
+        click.echo(printable(" ".join(result.answer.text.split())))
+    if not result.answer:
+        click.echo(
+            f"no answer to {printable(result.question)!r} in the text (probability "
+            f"{result.prediction.null_probability:.2f}, {result.milliseconds:.0f} ms)",
+            err=True,
+        )
+    elif sys.stderr.isatty():
+        _sentence(result, several=several)
+
+
+def _sentence(result: Result, *, several: bool) -> None:
+    from rich.console import Console
+
+    answer, text = result.answers[0]
+    console = Console(stderr=True, highlight=False)
+    console.print(sentence_around(answer, text.content))
+    place = f"{printable(text.name)}, " if several else ""
+    console.print(
+        f"{place}probability {answer.probability:.2f}, characters {answer.start}-{answer.end}, "
+        f"{result.milliseconds:.0f} ms",
+        style="dim",
+        markup=False,
+    )
+
+
+def sentence_around(answer: Answer, context: str) -> RichText:
+    """The sentence, or sentences, that hold an answer, with the answer highlighted."""
+    from rich.text import Text
+
+    left, right = max(0, answer.start - _WIDEST), min(len(context), answer.end + _WIDEST)
+    begin = max((end.end() for end in _SENTENCE_END.finditer(context, left, answer.start)), default=left)
+    match = _SENTENCE_END.search(context, answer.end, right)
+    finish = match.end() if match else right
+    return Text.assemble(
+        "…" if begin and begin == left else "",
+        printable(context[begin : answer.start].lstrip()),
+        (printable(answer.text), "bold reverse"),
+        printable(context[answer.end : finish].rstrip()),
+        "…" if finish == right < len(context) else "",
+    )
+
+
+def _table(result: Result, *, several: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("#", "answer", "score", "probability", "characters", *(["text"] if several else [])):
+        table.add_column(name, justify="left" if name in {"answer", "text"} else "right", overflow="fold")
+    rows: list[tuple[Answer, Text]] = list(result.answers)
+    for number, (answer, text) in enumerate(rows, 1):
+        names = [_plain(text.name)] if several else []
+        figures = (f"{answer.score:.2f}", f"{answer.probability:.3f}", f"{answer.start}-{answer.end}")
+        table.add_row(str(number), _plain(" ".join(answer.text.split())), *figures, *names)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _plain(text: str) -> RichText:
+    from rich.text import Text
+
+    return Text(printable(text))
+
+
+def printable(text: str) -> str:
+    """Text without what could steer a terminal or cannot be encoded; line ends and tabs stay."""
+    return "".join(
+        "\ufffd" if unicodedata.category(char) in {"Cc", "Cs"} and char not in "\n\t" else char
+        for char in text.replace("\r\n", "\n")
+    )

@@ -1,0 +1,76 @@
+"""What several test files share: the tiny bundle, a fake session, and the optional shared data."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from qa_onnx import Bundle, Reader, Windower
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+TINY = Path(__file__).parent / "data" / "tiny-bert"
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+class FakeSession:
+    """A session whose logits are a fixed function of each token's id and position, padding ignored.
+
+    The same row gives the same logits in any batch, so tests can tell what the code around a model does.
+    """
+
+    input_names = ("input_ids", "attention_mask", "token_type_ids")
+
+    def __init__(self) -> None:
+        self.batches: list[dict[str, NDArray[np.int64]]] = []
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self.batches.append(dict(inputs))
+        ids = inputs["input_ids"].astype(np.float64)
+        position = np.arange(ids.shape[1])
+        start = np.sin(ids * 12.9898 + position * 0.37) * 5
+        end = np.cos(ids * 78.233 + position * 0.11) * 5
+        return start.astype(np.float32), end.astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle() -> Bundle:
+    """The committed tiny BERT, random weights, fp32 and int8."""
+    return Bundle.load(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_reader(tiny_bundle: Bundle) -> Reader:
+    """Reader of the tiny BERT in fp32, one thread."""
+    return Reader.load(tiny_bundle, precision="fp32", threads=1)
+
+
+@pytest.fixture
+def windower(tiny_bundle: Bundle) -> Windower:
+    """Windower of the tiny BERT's tokenizer."""
+    return Windower(tiny_bundle.text(tiny_bundle.manifest.tokenizer), cls_id=tiny_bundle.manifest.cls_id)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with SQuAD and reference outputs; tests that use it skip where it is not."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no {SHARED.name} folder beside the checkout: it holds SQuAD and reference outputs")
+    return SHARED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the export extra where it is not installed."""
+    missing = [name for name in ("torch", "transformers", "optimum", "onnx") if find_spec(name) is None]
+    if not missing:
+        return
+    skip = pytest.mark.skip(reason=f"needs qa-onnx[export]: {', '.join(missing)} not installed")
+    for item in items:
+        if item.get_closest_marker("export"):
+            item.add_marker(skip)
