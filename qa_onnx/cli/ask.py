@@ -15,7 +15,7 @@ from qa_onnx.cli import batch, screen
 from qa_onnx.cli.options import ReaderSettings, reader_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from qa_onnx import Answer, Options, Prediction, Reader
 
@@ -109,9 +109,13 @@ def ask(
     sources = [_read(name) for name in files]
     sources += [Text(f"context {number}", text) for number, text in enumerate(texts, 1)]
     reader, options = settings.load()
-    show = _shower(sources, as_json=as_json, table=settings.n_best is not None)
+    several, table = len(sources) > 1, settings.n_best is not None
     for question in _prompted() if interactive else questions:
-        show(_ask(reader, options, question, sources))
+        result = _ask(reader, options, question, sources)
+        if as_json:
+            click.echo(json.dumps(_record(result, several=several)))
+        else:
+            screen.show(result, several=several, table=table, name_question=len(questions) > 1)
 
 
 def _read(name: str) -> Text:
@@ -125,7 +129,7 @@ def _read(name: str) -> Text:
         ) from error
 
 
-def _prompted() -> Any:
+def _prompted() -> Iterator[str]:
     while True:
         try:
             question = click.prompt("question", default="", show_default=False, err=True)
@@ -158,13 +162,6 @@ def _ask(reader: Reader, options: Options, question: str, texts: Sequence[Text])
     answer = reader.choose(merged, options=options)
     milliseconds = 1000 * (time.perf_counter() - started)
     return Result(question, answer, tuple(ranked), merged, milliseconds)
-
-
-def _shower(texts: Sequence[Text], *, as_json: bool, table: bool) -> Callable[[Result], None]:
-    several = len(texts) > 1
-    if as_json:
-        return lambda result: click.echo(json.dumps(_record(result, several=several)))
-    return lambda result: screen.show(result, several=several, table=table)
 
 
 def _record(result: Result, *, several: bool) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def _describe(bundle: Bundle) -> None:
         f"{'.'.join(map(str, manifest.format_version))}, made {manifest.created})",
         "source": f"{source.kind} {source.name}, SHA-256 {source.sha256}"
         + (f", revision {source.revision}" if source.revision else ""),
-        "model": f"{model.get('model_type')}, {model.get('layers')} layers, {model.get('heads')} heads, hidden size "
-        f"{model.get('hidden_size')}, {model.get('parameters', 0) / 1e6:.1f} million weights",
+        "model": f"{model.get('model_type')}, {model.get('layers')} layers, {model.get('heads')} heads, "
+        f"hidden size {model.get('hidden_size')}, {model.get('parameters', 0) / 1e6:.1f} million weights",
         "windows": f"{manifest.max_length} tokens by default, {manifest.max_positions} at most",
         "inputs": f"{', '.join(manifest.inputs)}; pad id {manifest.pad_id}, cls id {manifest.cls_id}",
         "scores": f"temperature {manifest.temperature:g}, null threshold "

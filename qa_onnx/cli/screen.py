@@ -19,14 +19,17 @@ _SENTENCE_END = re.compile(r"[.!?。！？]['\")\]’”»]*\s+|\n\s*\n|[。！�
 _WIDEST = 300  # characters of context shown on each side of the answer
 
 
-def show(result: Result, *, several: bool, table: bool) -> None:
+def show(result: Result, *, several: bool, table: bool, name_question: bool) -> None:
     """Print a result: the answer alone, or a table of the n best.
 
     Args:
         result: of one question.
         several: whether there is more than one text, so that names matter.
         table: show all candidates.
+        name_question: say which question it is.
     """
+    if name_question:
+        click.echo(printable(result.question), err=True)
     for note in result.prediction.warnings:
         click.echo(f"warning: {note}", err=True)
     if table and result.answers:

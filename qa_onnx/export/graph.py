@@ -168,9 +168,11 @@ def quiet() -> Iterator[None]:
     """Without the warnings and log lines of torch's and ONNX Runtime's tools, which the user cannot act on."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    handlers = logging.root.handlers[:]  # their calls of logging.info() and the like would set one up
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(disabled)
+        logging.root.handlers[:] = handlers

@@ -1,0 +1,91 @@
+# `make demo` and `make test` set themselves up: a virtual environment in .venv, first light (what reading
+# needs), then full (torch and the tools of development). What is there already is used again.
+
+PYTHON ?= python3
+VENV ?= .venv
+# One version, so that the numbers in the docs can be compared. On Linux pip may choose a build with several GB
+# of CUDA libraries; TORCH_INDEX=https://download.pytorch.org/whl/cpu asks for the CPU build.
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ARTICLE := examples/lighthouse.txt
+
+.PHONY: help demo test test-light check format wheel oldest clean
+
+help:
+	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
+	@echo "make test        the whole test suite"
+	@echo "make test-light  the tests that need no torch, in an environment without it"
+	@echo "make check       format, lint, types, spelling"
+	@echo "make oldest      the built wheel with the oldest versions that it allows"
+	@echo "make clean       remove what these made"
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    f"qa-onnx needs Python 3.11 or newer, this is {sys.version.split()[0]}: make PYTHON=python3.11 ...")'
+	@echo "== making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+	@touch $@
+
+$(VENV)/.light: $(VENV)/.made pyproject.toml
+	@echo "== installing qa-onnx[cpu]: numpy, tokenizers, ONNX Runtime and the command line"
+	@$(PIP) --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/.full: $(VENV)/.light
+	@echo "== installing torch, transformers, optimum and the tools of development"
+	@$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@$(PIP) --editable '.[cpu,export]' --group dev
+	@touch $@
+
+demo: $(VENV)/.light
+	@echo "== asking the default bundle about $(ARTICLE)"
+	$(BIN)/qa-onnx ask -q "Who designed the tower?" -c $(ARTICLE)
+	$(BIN)/qa-onnx ask -q "What was the Concordia carrying?" -c $(ARTICLE)
+	@$(MAKE) --no-print-directory $(VENV)/.full
+	@echo "== exporting models/minilm-squad to int8, as the default bundle was made"
+	$(BIN)/qa-onnx export models/minilm-squad --to build/demo --precision int8
+	$(BIN)/qa-onnx ask -b build/demo -q "How far could the light be seen?" -c $(ARTICLE)
+	@echo "== the same questions, the same windows: PyTorch and the new bundle take turns"
+	$(BIN)/python benchmarks/demo.py --bundle build/demo --checkpoint models/minilm-squad
+
+test: $(VENV)/.full
+	@echo "== running the test suite"
+	$(BIN)/python -m pytest
+
+# Without torch: tests of export and training skip, and say so.
+test-light:
+	@$(MAKE) --no-print-directory VENV=$(VENV)-light $(VENV)-light/.light
+	@$(VENV)-light/bin/python -m pip install --quiet --group dev
+	$(VENV)-light/bin/python -m pytest
+
+check: $(VENV)/.full
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/pre-commit validate-config
+
+format: $(VENV)/.full
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(VENV)/.full
+	@rm -rf dist
+	$(BIN)/python -m build --installer pip --outdir dist .
+
+# Its own environment, with every lower bound of pyproject.toml: the bundle must load and give the same logits.
+oldest: wheel
+	@echo "== installing the wheel with the oldest versions that it allows"
+	@rm -rf $(VENV)-oldest
+	@$(PYTHON) -m venv $(VENV)-oldest
+	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check dist/qa_onnx-*.whl \
+	    $$($(BIN)/python .ci/lower_bounds.py)
+	$(VENV)-oldest/bin/qa-onnx inspect --verify
+	$(VENV)-oldest/bin/qa-onnx ask -q "Who designed the tower?" -c $(ARTICLE)
+
+clean:
+	rm -rf $(VENV) $(VENV)-light $(VENV)-oldest build dist

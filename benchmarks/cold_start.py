@@ -1,0 +1,76 @@
+"""Cold start: from starting Python to the first answer, and the memory that it takes, beside PyTorch.
+
+    python benchmarks/cold_start.py models/minilm-squad
+
+Both ways run in fresh processes that take turns; medians over the rounds. The files are in the system's cache
+after the first, discarded, round.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+ROUNDS = 7
+QUESTION, CONTEXT = "What colour is the boat?", "The boat is blue and the sail is white."
+
+OURS = f"""
+from qa_onnx import Reader
+print(Reader.load().ask({QUESTION!r}, {CONTEXT!r}).text)
+"""
+
+THEIRS = f"""
+import sys
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForQuestionAnswering.from_pretrained(sys.argv[1], dtype=torch.float32)
+inputs = tokenizer({QUESTION!r}, {CONTEXT!r}, return_tensors="pt")
+with torch.inference_mode():
+    out = model(**inputs)
+first, last = int(out.start_logits.argmax()), int(out.end_logits.argmax())
+print(tokenizer.decode(inputs["input_ids"][0, first : last + 1]))
+"""
+
+
+def main() -> None:
+    """Run both in turns and print a line for each."""
+    ways = {"qa-onnx, default bundle": OURS, "transformers and PyTorch, fp32": THEIRS}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    memory: dict[str, int] = dict.fromkeys(ways, 0)
+    for number in range(ROUNDS + 1):
+        for name in ways if number % 2 else reversed(ways):
+            took, peak = run(ways[name])
+            if number:
+                seconds[name].append(took)
+            memory[name] = max(memory[name], peak)
+    for name in ways:
+        print(
+            f"{name:32} {statistics.median(seconds[name]):5.2f} s to the first answer, {memory[name]:5} MB at peak"
+        )
+
+
+def run(code: str) -> tuple[float, int]:
+    """Seconds and peak resident megabytes of a fresh Python that runs some code."""
+    started = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *sys.argv[1:2]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdout
+    answer = child.stdout.read().strip()
+    _, status, usage = os.wait4(child.pid, 0)
+    took = time.perf_counter() - started
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if answer != "blue":
+        sys.exit(f"the answer should be blue, it is {answer!r}; does the command name a checkpoint folder?")
+    return took, usage.ru_maxrss // 1024  # kilobytes on Linux
+
+
+if __name__ == "__main__":
+    main()

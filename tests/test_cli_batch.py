@@ -1,0 +1,122 @@
+"""`qa-onnx ask --input`: many questions from a file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from qa_onnx import Example, Reader
+from qa_onnx.cli import main
+
+from .conftest import TINY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAIRS: list[dict[str, Any]] = [
+    {"id": "a", "question": "Who?", "context": "Agnes Halloran designed the tower."},
+    {"question": "Where?", "context": "On the rock, far out."},
+    {"id": 7, "question": "Is there anything?", "context": ""},
+    {"id": "emoji", "question": "What?", "context": "A lone \ud83d and a pair 🦉 of owls."},
+]
+
+
+def batch(*arguments: object, stdin: bytes = b"") -> Result:
+    command = ["ask", "-b", str(TINY), "--precision", "fp32", *map(str, arguments)]
+    return CliRunner().invoke(main, command, input=stdin)
+
+
+def lines(*items: object) -> bytes:
+    return b"".join((item if isinstance(item, bytes) else json.dumps(item).encode()) + b"\n" for item in items)
+
+
+def test_every_line_is_answered_in_order(tmp_path: Path, tiny_reader: Reader) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(lines(*PAIRS))
+    result = batch("--input", source, "--output", target)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "4 questions answered" in result.stderr
+    records = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [record["id"] for record in records] == ["a", None, 7, "emoji"]
+    expected = tiny_reader.predict([Example(pair["question"], pair["context"]) for pair in PAIRS])
+    for record, prediction, pair in zip(records, expected, PAIRS, strict=True):
+        answer = prediction.choose(None)
+        assert (record["answer"] or {"text": ""})["text"] == answer.text
+        assert record["question"] == pair["question"]
+        assert record["null_score"] == pytest.approx(prediction.null_score, abs=1e-4)
+    assert records[2]["answer"] is None
+    assert records[2]["warnings"] == ["the context is empty"]
+
+
+def test_stdin_to_stdout() -> None:
+    result = batch("--input", "-", stdin=lines(PAIRS[0]))
+    assert json.loads(result.stdout)["id"] == "a"
+
+
+BAD_LINES = [
+    (b"{not json", None, "Expecting"),
+    (b"[1, 2]", None, "not an object"),
+    (b'{"id": "q", "question": "Who?"}', "q", "no context"),
+    (b'{"id": 3}', 3, "no question and no context"),
+    (b'{"id": "n", "question": 5, "context": "x"}', "n", "the question must be a str"),
+    (b'{"question": "\xff", "context": "x"}', None, "utf-8"),
+    (b"[" * 100_000, None, "recursion"),
+]
+
+
+@pytest.mark.parametrize(("bad", "number", "message"), BAD_LINES)
+def test_a_bad_line_is_reported_in_its_place_and_the_others_go_on(
+    bad: bytes, number: object, message: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.jsonl"
+    result = batch("--input", "-", "--output", target, stdin=lines(PAIRS[0], bad, b"", PAIRS[1], bad))
+    records = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [bool(record.get("answer")) for record in records] == [True, False, True, False]
+    assert [record.get("line") for record in records] == [None, 2, None, 5]
+    assert list(records[1]) == ["id", "line", "error"]
+    assert records[1]["id"] == number
+    assert message in records[1]["error"]
+    assert result.exit_code == 1
+    assert "2 lines could not be answered" in result.stderr
+
+
+def test_only_bad_lines_and_no_lines() -> None:
+    assert batch("--input", "-", stdin=b"x\n").exit_code == 1
+    empty = batch("--input", "-", stdin=b"")
+    assert empty.exit_code == 0
+    assert empty.stdout == ""
+
+
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    result = batch("--input", "-", "--output", tmp_path / "no" / "out.jsonl", stdin=lines(PAIRS[0]))
+    assert result.exit_code == 1
+    assert "cannot write" in result.stderr
+
+
+@pytest.mark.slow
+def test_interrupted_in_the_middle_leaves_no_output_that_looks_finished(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    long = {"question": "Who?", "context": "The keeper rowed ashore. " * 400}
+    source.write_bytes(lines(*[long] * 2000))
+    target.write_text("older answers\n")
+    command = [sys.executable, "-m", "qa_onnx.cli", "ask", "-b", str(TINY), "--input", str(source)]
+    process = subprocess.Popen([*command, "--output", str(target)], stderr=subprocess.PIPE, text=True)
+    partial = target.with_name("out.jsonl.partial")
+    deadline = time.monotonic() + 60
+    while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "out.jsonl was not written" in said
+    assert "Traceback" not in said
+    assert target.read_text() == "older answers\n"
+    assert 0 < len(partial.read_text().splitlines()) < 2000

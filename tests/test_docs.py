@@ -1,0 +1,60 @@
+"""What README shows is what happens: its Python runs, its commands print what it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from qa_onnx.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Each `$ qa-onnx ...` line that is followed by output, with that output."""
+    found = []
+    for block in blocks("console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, output = part.split("\n", maxsplit=1)
+            if command.startswith("qa-onnx ") and output.strip():
+                found.append((command, output))
+    return found
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs(code: str) -> None:
+    exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize(("command", "output"), commands())
+def test_commands_print_what_is_shown(command: str, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(main, shlex.split(command)[1:])
+    assert result.exit_code == 0, result.output
+
+    def without_fractions(text: str) -> str:
+        return re.sub(r" *\d+\.\d+", " x", text)  # scores move a little from CPU to CPU
+
+    assert without_fractions(result.stdout) == without_fractions(output)
+
+
+def test_the_examples_are_found() -> None:
+    assert len(blocks("python")) >= 2
+    assert len(commands()) >= 2
+
+
+def test_every_make_target_that_the_docs_name_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    docs = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", docs, re.MULTILINE))
+    assert {"demo", "test"} <= named
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

@@ -1,0 +1,63 @@
+"""The wheel: it answers where nothing but it and its dependencies is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("hatchling") is None, reason="needs hatchling to build the wheel"),
+]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_it_holds_the_bundle_and_the_licences_but_not_the_checkpoint(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "qa_onnx/default_bundle/bundle.json" in names
+    assert "qa_onnx/default_bundle/README.md" in names  # attribution travels with the weights
+    assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "LICENSE-MODEL"}
+    assert not [name for name in names if name.endswith(".safetensors") or "tests" in name]
+    metadata = next(name for name in names if name.endswith("METADATA"))
+    text = zipfile.ZipFile(wheel).read(metadata).decode()
+    assert "License-Expression: Apache-2.0 AND CC-BY-SA-4.0" in text
+
+
+def test_it_answers_from_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    home = tmp_path / "env"
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    # The dependencies are borrowed from here, since tests do without a network. A .pth line adds their folder
+    # but not the editable install that is in it.
+    site = next((home / "lib").glob("python*/site-packages"))
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    code = (
+        "import qa_onnx, sys\n"
+        "reader = qa_onnx.Reader.load()\n"
+        "print(qa_onnx.__file__, reader.ask('What colour is the boat?', 'The boat is blue.').text, sep='\\n')\n"
+    )
+    result = subprocess.run([python, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    place, answer = result.stdout.splitlines()
+    assert Path(place).is_relative_to(home)
+    assert answer == "blue"
+    command = [home / "bin" / "qa-onnx", "ask", "-q", "What colour?", "--context", "The boat is blue."]
+    assert subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout == b"blue\n"
