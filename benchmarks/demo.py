@@ -107,9 +107,11 @@ def reader(engine: str, bundle: Path, checkpoint: Path) -> Reader:
         return Reader.load(bundle)
     import torch
     from transformers import AutoModelForQuestionAnswering
+    from transformers.utils import logging
 
     from qa_onnx.export.parity import torch_runner
 
+    logging.disable_progress_bar()
     torch.set_num_threads(default_threads())
     model = AutoModelForQuestionAnswering.from_pretrained(checkpoint, dtype=torch.float32).eval()
     manifest = Bundle.load(bundle).manifest

@@ -17,18 +17,16 @@ if TYPE_CHECKING:
     from qa_onnx.session import Device
 
 
-class _Threshold(click.ParamType[float | None]):
-    """A number, or `off` for None."""
-
-    name = "number|off"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        if value == "off":
-            return None
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor off", param, ctx)
+def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) -> float | Literal["bundle"] | None:
+    """A number, `off` for None; not set is another thing than off."""
+    if value is None:
+        return "bundle"
+    if value == "off":
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a number nor off", ctx, param) from None
 
 
 bundle_option = click.option(
@@ -54,9 +52,8 @@ _READER_OPTIONS = (
     ),
     click.option(
         "--null-threshold",
-        type=_Threshold(),
+        callback=_threshold,
         metavar="X|off",
-        default=None,
         help="Say 'no answer' when its score leads by more than X; off: always answer.  [default: the bundle's]",
     ),
 )
@@ -100,12 +97,8 @@ def reader_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that set up a reader, as one argument `settings`."""
 
     def call(**values: Any) -> None:
-        names = ReaderSettings.__dataclass_fields__
-        settings = {name: values.pop(name) for name in names}
-        source = click.get_current_context().get_parameter_source("null_threshold")
-        if source is click.core.ParameterSource.DEFAULT:
-            settings["null_threshold"] = "bundle"  # not set is another thing than off
-        command(settings=ReaderSettings(**settings), **values)
+        settings = ReaderSettings(**{name: values.pop(name) for name in ReaderSettings.__dataclass_fields__})
+        command(settings=settings, **values)
 
     call.__doc__ = command.__doc__
     call.__name__ = command.__name__
