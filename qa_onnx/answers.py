@@ -9,12 +9,13 @@ Left out: where logits come from (reader.py), and how spans are found (spans.py)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx.spans import Piece, log_sum_exp_spans
+from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from qa_onnx.options import Options
     from qa_onnx.spans import Logits
     from qa_onnx.windows import CutExample, EncodedContext, Window
+
+# Spans of one example that are looked at in search of distinct answers. All of some twenty windows, so it is
+# only felt on long texts of little but blanks; it bounds the memory that such a text can take.
+_SEARCH_LIMIT = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ def merge(
 
     Args:
         example: as it was cut.
-        scored: all of its windows, in the order of the text.
+        scored: all of its windows, in the order of the text, each with its `options.n_best` best spans.
         options: `max_answer_length` and `n_best` are read.
         temperature: what the bundle's calibration divides scores by before the softmax.
     """
@@ -112,20 +117,14 @@ def merge(
     )
 
     def probability(score: float) -> float:
-        return float(np.exp(score / temperature - log_total))
+        return min(1.0, float(np.exp(score / temperature - log_total)))  # rounding may pass 1
 
-    answers: list[Answer] = []
-    seen: set[tuple[int, int]] = set()
-    context = scored[0].window.context
-    for score, first, last in _ranked(scored):
-        start, end = _trim(context, first, last)
-        # Different tokens may read the same (the bytes of one emoji, a trailing blank): the best one stays.
-        if start < end and (start, end) not in seen:
-            seen.add((start, end))
-            answers.append(Answer(context.text[start:end], start, end, score, probability(score)))
-            if len(answers) == options.n_best:
-                break
-    return Prediction(tuple(answers), null_score, probability(null_score), example.warnings)
+    text = scored[0].window.context.text
+    answers = tuple(
+        Answer(text[start:end], start, end, score, probability(score))
+        for (start, end), score in _best_characters(scored, options).items()
+    )
+    return Prediction(answers, null_score, probability(null_score), example.warnings)
 
 
 def _piece(scored: ScoredWindow, temperature: float) -> Piece:
@@ -136,6 +135,40 @@ def _piece(scored: ScoredWindow, temperature: float) -> Piece:
         scored.start_logits[part].astype(np.float64) / temperature,
         scored.end_logits[part].astype(np.float64) / temperature,
     )
+
+
+def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
+    """Characters and score of the n best answers, best first.
+
+    Different tokens may read the same (the bytes of one emoji, a blank beside a word), and the best of them
+    stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
+    """
+    context, count = scored[0].window.context, options.n_best
+    while True:
+        # Of the spans of all windows, only the first `count` are surely the best: a window that has given all
+        # of its `count` may hold better ones than what another has given beyond.
+        complete = all(len(part.spans) < count for part in scored)
+        best: dict[tuple[int, int], float] = {}
+        for score, first, last in islice(_ranked(scored), None if complete else count):
+            start, end = _trim(context, first, last)
+            if start < end:
+                best.setdefault((start, end), score)
+        if complete or len(best) >= options.n_best or count * len(scored) > _SEARCH_LIMIT:
+            return dict(islice(best.items(), options.n_best))
+        count *= 4
+        scored = [_search_again(part, count, options.max_answer_length) for part in scored]
+
+
+def _search_again(scored: ScoredWindow, n_best: int, max_answer_length: int) -> ScoredWindow:
+    table = best_spans(
+        scored.start_logits[None],
+        scored.end_logits[None],
+        np.array([scored.window.first]),
+        np.array([scored.window.last]),
+        max_answer_length=max_answer_length,
+        n_best=n_best,
+    )
+    return replace(scored, spans=table.row(0))
 
 
 def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[tuple[float, int, int]]:

@@ -50,7 +50,7 @@ def _quota_v2() -> float | None:
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         return None
 
 

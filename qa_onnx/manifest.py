@@ -151,7 +151,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        reason = "has no " + MANIFEST if folder.is_dir() else "does not exist"
+        exists = f"has no {MANIFEST}" if folder.is_dir() else "is not a folder"
+        reason = exists if folder.exists() else "does not exist"
         raise BundleError(
             f"{folder} is not a bundle: it {reason}. qa-onnx export CHECKPOINT --to {folder} makes one"
         )
@@ -202,13 +203,13 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         architecture=dict(content["architecture"]),
         max_length=_int(content["max_length"]),
         max_positions=_int(content["max_positions"]),
-        inputs=tuple(_str(name) for name in content["inputs"]),
+        inputs=_strings(content["inputs"]),
         pad_id=_int(content["pad_id"]),
         cls_id=_int(content["cls_id"]),
         tokenizer=_file(content["tokenizer"]),
         graphs=graphs,
         temperature=_positive(content["temperature"]),
-        null_threshold=None if threshold is None else float(threshold),
+        null_threshold=None if threshold is None else _number(threshold),
         versions={name: _str(version) for name, version in content["versions"].items()},
         created=_str(content["created"]),
     )
@@ -221,8 +222,18 @@ def _graph(content: dict[str, Any]) -> Graph:
         golden=_file(content["golden"]),
         kind=cast("Literal['plain', 'fused']", _one_of(content["kind"], "plain", "fused")),
         fused_nodes={name: _int(count) for name, count in content["fused_nodes"].items()},
-        engines=tuple(_str(engine) for engine in content["engines"]),
-        parity=None if parity is None else Parity(**parity),
+        engines=_strings(content["engines"]),
+        parity=None if parity is None else _parity(parity),
+    )
+
+
+def _parity(content: dict[str, Any]) -> Parity:
+    return Parity(
+        reference=_str(content["reference"]),
+        windows=_int(content["windows"]),
+        max_abs=_number(content["max_abs"]),
+        mean_abs=_number(content["mean_abs"]),
+        same_best_span=_number(content["same_best_span"]),
     )
 
 
@@ -239,16 +250,29 @@ def _str(value: object) -> str:
     return value
 
 
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} should be a list of strings")
+    return tuple(map(_str, value))
+
+
 def _int(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"{value!r} should be a non-negative integer")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+        raise TypeError(f"{value!r} should be a non-negative integer of 64 bits")
     return value
 
 
-def _positive(value: object) -> float:
-    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ValueError(f"{value!r} should be a positive number")
+def _number(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1e300:
+        raise TypeError(f"{value!r} should be a finite number")
     return float(value)
+
+
+def _positive(value: object) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError(f"{value!r} should be a positive number")
+    return number
 
 
 def _one_of(value: object, *allowed: str) -> str:

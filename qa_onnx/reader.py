@@ -46,8 +46,9 @@ class Reader:
         session: runs the graph.
         windower: cuts examples with the graph's own tokenizer.
         pad_id: token id that pads a batch.
-        options: used wherever a call brings none; its null_threshold must not be "bundle".
+        options: used wherever a call brings none; None: `Options()`.
         max_positions: tokens that the model reads at most; None: `options.max_length`.
+        null_threshold: what "bundle" means in the options, see `Options.null_threshold`.
         temperature: see `Manifest.temperature`.
 
     Raises:
@@ -257,10 +258,8 @@ def _score(
         max_answer_length=options.max_answer_length,
         n_best=options.n_best,
     )
-    found = np.isfinite(table.scores).sum(axis=1)
-    for row, (window, count) in enumerate(zip(batch.windows, found, strict=True)):
-        columns = (column[row, :count].tolist() for column in table)
-        yield ScoredWindow(window, start_logits[row], end_logits[row], tuple(zip(*columns, strict=True)))
+    for row, window in enumerate(batch.windows):
+        yield ScoredWindow(window, start_logits[row], end_logits[row], table.row(row))
 
 
 def _pools(examples: Iterable[Example]) -> Iterator[list[Example]]:
@@ -288,7 +287,9 @@ def _default_options(max_length: int) -> Options:
 
 
 def _choose_precision(bundle: Bundle, device: Device) -> str:
-    for name in _PREFERRED.get(device, ()):
+    if device not in _PREFERRED:
+        raise EngineError(f"device is {device!r}; it must be one of {', '.join(_PREFERRED)}")
+    for name in _PREFERRED[device]:
         graph = bundle.manifest.graphs.get(name)
         if graph and f"onnxruntime/{device}" in graph.engines:
             return name

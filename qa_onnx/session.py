@@ -120,6 +120,11 @@ def _import_runtime() -> Any:
             "no ONNX Runtime is installed: pip install 'qa-onnx[cpu]', or 'qa-onnx[gpu]' for an NVIDIA GPU "
             f"({error})"
         ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise EngineError(
+            "the installed ONNX Runtime lacks files, as it does after a second wheel of it was removed: "
+            "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'qa-onnx[cpu]' or 'qa-onnx[gpu]'"
+        )
     return onnxruntime
 
 
@@ -136,8 +141,6 @@ def _session_options(runtime: Any, threads: int | None) -> Any:
     options.log_severity_level = 3  # errors only: warnings would go to the host's stderr
     options.intra_op_num_threads = machine.default_threads() if threads is None else threads
     options.inter_op_num_threads = 1
-    # Numbers too small for a normal float cost many times more and change no answer.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     if not machine.has_exact_int8():
         # Without VNNI, sums of byte products saturate at 16 bits; this trades speed for the right result.
         options.add_session_config_entry("session.x64quantprecision", "1")

@@ -40,6 +40,12 @@ class SpanTable(NamedTuple):
     starts: Positions
     ends: Positions
 
+    def row(self, row: int) -> tuple[tuple[float, int, int], ...]:
+        """The spans of one window, as many as there are, each (score, start, end)."""
+        count = int(np.isfinite(self.scores[row]).sum())
+        columns = (column[row, :count].tolist() for column in self)
+        return tuple(zip(*columns, strict=True))
+
 
 def best_spans(
     start_logits: Logits,
@@ -67,7 +73,7 @@ def best_spans(
     start = np.where(outside, -np.inf, start_logits.astype(np.float64))
     end = np.where(outside, -np.inf, end_logits.astype(np.float64))
 
-    best_of_start = start + _sliding(end, width, np.maximum)
+    best_of_start = start + _sliding_max(end, width)
     # Ascending, so that the flat order of the candidates below is by start, then by end.
     starts = np.sort(_largest(best_of_start, n_best), axis=1)
     ends = starts[:, :, None] + np.arange(width)
@@ -91,13 +97,13 @@ def _largest(values: Scores, count: int) -> Positions:
     return np.argsort(-values, axis=1, kind="stable")[:, :count]
 
 
-def _sliding(values: Scores, width: int, combine: np.ufunc) -> Scores:
-    """`combine` of values[:, i : i + width] at every i, in log2(width) passes: each doubles the reach."""
+def _sliding_max(values: Scores, width: int) -> Scores:
+    """Maximum of values[:, i : i + width] at every i, in log2(width) passes: each doubles the reach."""
     out = values.copy()
     reach = 1
     while reach < width:
         step = min(reach, width - reach)
-        out[:, :-step] = combine(out[:, :-step], out[:, step:])
+        out[:, :-step] = np.maximum(out[:, :-step], out[:, step:])
         reach += step
     return out
 
@@ -132,34 +138,36 @@ def log_sum_exp_spans(pieces: Sequence[Piece], *, max_answer_length: int) -> flo
     pieces = [piece for piece in pieces if len(piece.start)]
     if not pieces:
         return float("-inf")
+    width = min(max_answer_length, max(len(piece.end) for piece in pieces))
     if len(pieces) == 1:
-        total = _log_sum_one(pieces[0], max_answer_length)
+        total = _log_sum_one(pieces[0], width)
         if np.isfinite(total):
             return total
-    return _log_sum_many(pieces, max_answer_length)
+    return _log_sum_many(pieces, width)
 
 
-def _log_sum_one(piece: Piece, max_answer_length: int) -> float:
-    """The sum over one window in O(L log D): sum over i of exp(S_i) x (sum of exp(E_j) in i's reach)."""
+def _log_sum_one(piece: Piece, width: int) -> float:
+    """The sum over one window without its band: sum over i of exp(S_i) x (sum of exp(E_j) in i's reach)."""
     highest_start, highest_end = piece.start.max(), piece.end.max()
-    reach = _sliding(np.exp(piece.end - highest_end)[None], min(max_answer_length, len(piece.end)), np.add)[0]
+    # Added up directly: differences of running totals would lose the small ones.
+    reach = np.convolve(np.exp(piece.end - highest_end), np.ones(width))[width - 1 :]
     total = float(np.exp(piece.start - highest_start) @ reach)
     # Zero when best start and best end lie far apart and all real spans underflow: the caller then takes
     # the slower way, which scales by the best span instead.
     return float(highest_start + highest_end + np.log(total)) if total > 1e-250 else float("-inf")
 
 
-def _log_sum_many(pieces: Sequence[Piece], max_answer_length: int) -> float:
+def _log_sum_many(pieces: Sequence[Piece], width: int) -> float:
     """The sum over overlapping windows, row by row of the (start, length) band of scores.
 
     Rows before the next window's first token are final; the others wait for that window's view of them.
     """
-    scale = max(float(_band(piece, max_answer_length).max()) for piece in pieces)
+    scale = max(float(_band(piece, width).max()) for piece in pieces)
     total = 0.0
-    waiting = np.empty((0, max_answer_length))
+    waiting = np.empty((0, width))
     next_offsets = [piece.token_offset for piece in pieces[1:]]
     for piece, next_offset in zip(pieces, [*next_offsets, None], strict=True):
-        band = _band(piece, max_answer_length)
+        band = _band(piece, width)
         shared = len(waiting)
         np.maximum(band[:shared], waiting, out=band[:shared])
         final = len(band) if next_offset is None else next_offset - piece.token_offset

@@ -134,13 +134,18 @@ class Windower:
         if len(layouts) != 1:
             raise BundleError("the tokenizer's pair template depends on the text; it must be constant")
         self._before, self._between, self._after, self._types = layouts.pop()
+        if not self._before:
+            raise BundleError("the tokenizer puts no special token before the question, such as [CLS]")
         self._cls = self._before.index(cls_id) if cls_id in self._before else 0
         self.special_tokens = len(self._before) + len(self._between) + len(self._after)
 
     def _layout(
         self, question: str, context: str
     ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        pair = self._tokenizer.encode(question, context)
+        try:
+            pair = self._tokenizer.encode(question, context)
+        except Exception as error:
+            raise BundleError(f"the tokenizer cannot encode text: {error}") from error
         ids, sequence_ids = pair.ids, pair.sequence_ids
         if 0 not in sequence_ids or 1 not in sequence_ids:
             raise BundleError("the tokenizer does not encode pairs of question and context")
@@ -175,6 +180,7 @@ class Windower:
 
         Raises:
             InputError: the options leave the context no room.
+            BundleError: the tokenizer fails on a text: its vocabulary has no token for the unknown.
         """
         options.room(self.special_tokens)
         questions = self._encode({example.question for example in examples})
@@ -192,7 +198,11 @@ class Windower:
         # stand-in is one code point long too, so offsets stay those of the given text.
         ordered = list(texts)
         clean = [text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text) for text in ordered]
-        return dict(zip(ordered, self._tokenizer.encode_batch(clean, add_special_tokens=False), strict=True))
+        try:
+            encodings = self._tokenizer.encode_batch(clean, add_special_tokens=False)
+        except Exception as error:
+            raise BundleError(f"the tokenizer cannot encode these texts: {error}") from error
+        return dict(zip(ordered, encodings, strict=True))
 
     def _cut_one(self, index: int, question: Encoding, context: EncodedContext, options: Options) -> CutExample:
         question_ids, warnings = question.ids, []

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
 from qa_onnx import Bundle, Reader, Windower
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -51,10 +54,24 @@ def tiny_reader(tiny_bundle: Bundle) -> Reader:
     return Reader.load(tiny_bundle, precision="fp32", threads=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def windower(tiny_bundle: Bundle) -> Windower:
     """Windower of the tiny BERT's tokenizer."""
     return Windower(tiny_bundle.text(tiny_bundle.manifest.tokenizer), cls_id=tiny_bundle.manifest.cls_id)
+
+
+@pytest.fixture
+def tiny_copy(tmp_path: Path) -> Path:
+    """A copy of the tiny bundle's folder, to damage."""
+    return Path(shutil.copytree(TINY, tmp_path / "tiny-bert"))
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Rewrite a bundle's manifest after `change` edited its content."""
+    path = folder / "bundle.json"
+    content = json.loads(path.read_bytes())
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

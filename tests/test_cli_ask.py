@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -197,3 +201,27 @@ def test_control_characters_never_reach_the_terminal() -> None:
     result = ask_tiny("-q", "x", "--context", "red\x1b[31malert", "--n-best", 20)
     assert "\x1b" not in result.output
     assert result.exit_code == 0
+
+
+def test_on_a_terminal_the_sentence_is_shown_with_the_answer_highlighted(article: Path) -> None:
+    control, terminal = os.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "qa_onnx.cli",
+        "ask",
+        "-q",
+        "Who designed the lighthouse?",
+        "-c",
+        str(article),
+    ]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    environment.pop("NO_COLOR", None)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, env=environment, check=True)
+    os.close(terminal)
+    shown = os.read(control, 100_000).decode()
+    os.close(control)
+    assert done.stdout == b"Agnes Halloran\n"
+    assert "was designed by \x1b[1;7mAgnes Halloran\x1b[0m" in shown
+    assert "She chose granite" not in shown  # the next sentence
+    assert re.search(r"probability 0\.\d\d, characters 31-45, \d+ ms", shown)

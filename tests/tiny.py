@@ -107,6 +107,7 @@ def _finish(
     tokenizer: Tokenizer, specials: list[str], *, byte_level: bool = False
 ) -> tuple[Tokenizer, dict[str, str]]:
     """Set the pair template; return the special tokens' names for transformers."""
+    separator: tuple[str, ...]
     if specials is _ROBERTA_SPECIALS:
         start, end, separator = "<s>", "</s>", ("</s>", "</s>")
         names = {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
@@ -115,7 +116,8 @@ def _finish(
         start, end, separator = "[CLS]", "[SEP]", ("[SEP]",)
         names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"}
         types = ("0", "1", "1")
-    ids = {token: tokenizer.token_to_id(token) for token in {start, end}}
+    vocabulary = tokenizer.get_vocab()
+    ids = {token: vocabulary[token] for token in (start, end)}
     if byte_level and specials is _ROBERTA_SPECIALS:
         tokenizer.post_processor = processors.RobertaProcessing(
             (end, ids[end]), (start, ids[start]), trim_offsets=True, add_prefix_space=False

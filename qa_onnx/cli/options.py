@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -96,14 +97,11 @@ class ReaderSettings:
 def reader_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that set up a reader, as one argument `settings`."""
 
+    @functools.wraps(command)  # which also hands on the options that it has so far
     def call(**values: Any) -> None:
         settings = ReaderSettings(**{name: values.pop(name) for name in ReaderSettings.__dataclass_fields__})
         command(settings=settings, **values)
 
-    call.__doc__ = command.__doc__
-    call.__name__ = command.__name__
-    # A decorated command keeps the options that it has so far.
-    call.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     decorated: Callable[..., None] = call
     for option in reversed(_READER_OPTIONS):
         decorated = option(decorated)

@@ -81,9 +81,8 @@ def _folder(checkpoint: str) -> tuple[Path, str | None]:
     try:
         snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES))
     except Exception as error:  # network, authentication, no such model: each has its own class
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
         raise ExportError(
-            f"there is no folder {checkpoint}, and the hub gives no model of that name: {reason}"
+            f"there is no folder {checkpoint}, and the hub gives no model of that name: {_reason(error)}"
         ) from error
     return snapshot, snapshot.name
 
@@ -117,8 +116,7 @@ def _load_model(folder: Path) -> Any:
                 output_loading_info=True,
             )
     except Exception as error:  # whatever a broken config or weight file makes transformers raise
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise ExportError(f"transformers cannot load {folder} for question answering: {reason}") from error
+        raise ExportError(f"transformers cannot load {folder} for question answering: {_reason(error)}") from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise ExportError(
@@ -133,15 +131,18 @@ def _load_tokenizer(folder: Path) -> tuple[Any, str]:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise ExportError(f"{folder}: no tokenizer that transformers loads: {reason}") from error
+        raise ExportError(f"{folder}: no tokenizer that transformers loads: {_reason(error)}") from error
     if not tokenizer.is_fast:
         raise ExportError(
             f"{folder}: {type(tokenizer).__name__} has no fast version, so it gives no character offsets and "
             "no tokenizer.json; answers could not be located in the text"
         )
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        # Without a file of its own, transformers makes one for the kind of model, to which all text is unknown.
+        raise ExportError(f"{folder} has no tokenizer: there is no tokenizer.json and no vocabulary in it")
     return tokenizer, tokenizer.backend_tokenizer.to_str()
 
 
@@ -175,6 +176,11 @@ def _weights_sha256(folder: Path) -> str:
 
 def _first_int(*values: int | None, default: int) -> int:
     return next((value for value in values if value is not None), default)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextlib.contextmanager

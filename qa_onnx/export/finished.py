@@ -48,7 +48,9 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
     import onnx
 
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        weights = _external_files(path, model)
+        onnx.load_external_data_for_model(model, str(path.parent))  # refuses files outside of the folder
     except Exception as error:  # protobuf's, onnx's and the system's errors
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error
     _check_graph(path, model)
@@ -65,23 +67,21 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
     names = _json(folder / "special_tokens_map.json") | _json(folder / "tokenizer_config.json")
     pad_id = _token_id(tokenizer, names.get("pad_token"), config.get("pad_token_id"))
     model_type = str(config.get("model_type", "unknown"))
-    positions = int(config.get("max_position_embeddings", 512))
+    positions = _int(config, "max_position_embeddings", default=512)
     if model_type in _OFFSET_POSITIONS:
         positions -= pad_id + 1
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return SourceModel(
-        source=Source(folder.resolve().name, "onnx", None, digest),
+        source=Source(folder.resolve().name, "onnx", None, _sha256(path, *weights)),
         path=target,
         tokenizer_json=tokenizer_json,
         inputs=tuple(value.name for value in model.graph.input),
         pad_id=pad_id,
         cls_id=_token_id(tokenizer, names.get("cls_token"), names.get("bos_token")),
-        max_positions=min(positions, int(names.get("model_max_length") or positions)),
+        max_positions=min(positions, _int(names, "model_max_length", default=positions)),
         model_type=model_type,
-        layers=int(config.get("num_hidden_layers", config.get("n_layers", 0))),
-        heads=int(config.get("num_attention_heads", config.get("n_heads", 0))),
-        hidden_size=int(config.get("hidden_size", config.get("dim", 0))),
+        layers=_int(config, "num_hidden_layers", "n_layers", default=0),
+        heads=_int(config, "num_attention_heads", "n_heads", default=0),
+        hidden_size=_int(config, "hidden_size", "dim", default=0),
         parameters=sum(_elements(tensor) for tensor in model.graph.initializer),
     )
 
@@ -112,6 +112,25 @@ def _check_graph(path: Path, model: Any) -> None:
         raise ExportError(f"{path}: input {', '.join(wrong)} is not int64")
 
 
+def _external_files(path: Path, model: Any) -> tuple[Path, ...]:
+    """The files beside the model that hold its weights, if it does not hold them itself."""
+    names = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return tuple(path.parent / name for name in sorted(names))
+
+
+def _sha256(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
 def _elements(tensor: Any) -> int:
     count = 1
     for size in tensor.dims:
@@ -129,6 +148,15 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ExportError(f"{path} should be a JSON object of at most {_JSON_LIMIT} bytes")
     return content
+
+
+def _int(content: dict[str, Any], *names: str, default: int) -> int:
+    """The first of the fields that is a positive number."""
+    for name in names:
+        value = content.get(name)
+        if isinstance(value, (int, float)) and 0 < value < float("inf"):
+            return int(value)
+    return default
 
 
 def _token_id(tokenizer: Tokenizer, *candidates: object) -> int:

@@ -95,7 +95,8 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
         reason = str(error).strip().split("\n", maxsplit=1)[0]
         raise ExportError(f"torch cannot export {facts.source.name}: {reason}") from error
     exported = onnx.load(facts.path)
-    save(exported, facts.path)
+    if exported.ir_version > IR_VERSION:
+        save(exported, facts.path)
     return replace(facts, inputs=tuple(value.name for value in exported.graph.input))
 
 
@@ -123,19 +124,31 @@ def fuse(facts: SourceModel, target: Path) -> Fusion:
     Args:
         facts: of the model; its path is a float32 graph.
         target: the file to write.
+
+    Raises:
+        ExportError: the optimizer cannot read the graph.
     """
     import onnx
     from onnxruntime.transformers import optimizer
 
-    with quiet():
-        optimized = optimizer.optimize_model(
-            str(facts.path),
-            model_type="bert",
-            num_heads=facts.heads,  # 0: the optimizer finds out
-            hidden_size=facts.hidden_size,
-            opt_level=0,
-        )
-        optimized.topological_sort()
+    try:
+        with quiet():
+            optimized = optimizer.optimize_model(
+                str(facts.path),
+                model_type="bert",
+                num_heads=facts.heads,  # 0: the optimizer finds out
+                hidden_size=facts.hidden_size,
+                opt_level=0,
+            )
+            optimized.topological_sort()
+    except Exception as error:  # the optimizer asserts and indexes where a graph is not as it expects
+        raise ExportError(f"ONNX Runtime's optimizer failed on {facts.source.name}: {error!r}") from error
+    declared = {value.name for value in optimized.model.graph.input}
+    optimized.model.graph.input.extend(  # it drops an input that no node reads; a bundle's graphs declare the same
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"])
+        for name in facts.inputs
+        if name not in declared
+    )
     nodes = fused_nodes(optimized.model)
     if nodes and all(entry.domain != _FUSED_DOMAIN for entry in optimized.model.opset_import):
         optimized.model.opset_import.append(onnx.helper.make_opsetid(_FUSED_DOMAIN, 1))

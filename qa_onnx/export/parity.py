@@ -13,7 +13,7 @@ import numpy as np
 
 from qa_onnx import spans
 from qa_onnx.batches import Batch, pack
-from qa_onnx.errors import ParityError
+from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.manifest import Parity
 from qa_onnx.options import Options
@@ -80,8 +80,12 @@ def torch_runner(model: Any) -> Runner:
     import torch
 
     def run(inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
-        with torch.inference_mode():
-            out = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+        try:
+            with torch.inference_mode():
+                out = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+        except Exception as error:  # torch raises IndexErrors, RuntimeErrors, ...
+            ids = inputs["input_ids"]
+            raise EngineError(f"PyTorch failed on input_ids {ids.shape} up to {ids.max()}: {error}") from error
         return out.start_logits.numpy(), out.end_logits.numpy()
 
     return run

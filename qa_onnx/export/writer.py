@@ -18,6 +18,7 @@ from qa_onnx.errors import ExportError
 from qa_onnx.manifest import MANIFEST, FileEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from qa_onnx.manifest import Manifest
@@ -50,11 +51,13 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         shutil.rmtree(self.stage, ignore_errors=True)
         if self._made:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()  # only if nothing came of it
+        if isinstance(error, OSError):
+            raise ExportError(f"the export to {self.folder} stopped: {error}; it is as it was") from error
 
     def add(self, kind: str, path: Path) -> FileEntry:
         """Give a staged file its name by content, still in the stage.
@@ -81,22 +84,28 @@ class Writer:
         Raises:
             ExportError: the disk is full, or files cannot be moved; the old bundle stays.
         """
+        new: list[Path] = []
         try:
             for entry in manifest.files():
-                staged = self.stage / entry.name
+                staged, final = self.stage / entry.name, self.folder / entry.name
                 if staged.exists():
                     _sync(staged)
-                    staged.replace(self.folder / entry.name)
+                    if not final.exists():
+                        new.append(final)
+                    staged.replace(final)
             draft = self.stage / MANIFEST
             draft.write_text(manifest.to_json(), encoding="utf-8")
             _sync(draft)
             draft.replace(self.folder / MANIFEST)
         except OSError as error:
+            _remove(new)
             raise ExportError(f"cannot write {self.folder}: {error.strerror}; it is as it was") from error
         named = {entry.name for entry in manifest.files()}
-        for path in self.folder.iterdir():
-            if _NAMED_BY_CONTENT.fullmatch(path.name) and path.name not in named:
-                path.unlink(missing_ok=True)
+        _remove(
+            path
+            for path in self.folder.iterdir()
+            if _NAMED_BY_CONTENT.fullmatch(path.name) and path.name not in named
+        )
 
     def _clear_dead_stages(self) -> None:
         """Remove what killed runs left behind."""
@@ -118,6 +127,13 @@ def _alive(process: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Remove files that no manifest names; what cannot be removed is left for a later run."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _sync(path: Path) -> None:

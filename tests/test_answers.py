@@ -1,0 +1,250 @@
+"""Answers: the spans of all windows become the exact n best texts, and their probabilities one softmax."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qa_onnx import Answer, Example, Options, Prediction, Window, Windower, answers
+from qa_onnx.answers import ScoredWindow, merge
+from qa_onnx.spans import best_spans
+
+from . import tiny
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from qa_onnx.windows import CutExample
+
+Row: TypeAlias = "tuple[Window, NDArray[np.float32], NDArray[np.float32]]"
+Characters: TypeAlias = "tuple[int, int]"
+
+KINDS = {kind: Windower(tiny._tokenizer(kind)[0].to_str()) for kind in ("bert", "roberta", "xlm-roberta")}
+TEXTS = st.lists(st.sampled_from(["owl", "hunts", " ", "  ", "\n", "🍮", "é", "-", "東", "a"]), max_size=25).map(
+    "".join
+)
+
+
+def every_span(rows: Iterable[Row], max_answer_length: int) -> dict[tuple[int, int], float]:
+    """The best score of every distinct (first token, last token) of a context, over all of its windows."""
+    best: dict[tuple[int, int], float] = {}
+    for window, start, end in rows:
+        for i in range(window.first, window.last + 1):
+            for j in range(i, min(i + max_answer_length, window.last + 1)):
+                shift = window.token_offset - window.first
+                score = float(start[i]) + float(end[j])
+                best[i + shift, j + shift] = max(score, best.get((i + shift, j + shift), score))
+    return best
+
+
+def every_answer(rows: Sequence[Row], max_answer_length: int) -> list[tuple[Characters, float]]:
+    """All answers with their scores, best first: blanks at the edges cut off, each text's place once."""
+    found: dict[Characters, float] = {}
+    context = rows[0][0].context
+    spans = every_span(rows, max_answer_length)
+    for (first, last), score in sorted(spans.items(), key=lambda item: (-item[1], item[0])):
+        start, end = context.characters(first, last)
+        while start < end and context.text[start].isspace():
+            start += 1
+        while start < end and context.text[end - 1].isspace():
+            end -= 1
+        if start < end:
+            found.setdefault((start, end), score)
+    return list(found.items())
+
+
+def log_total(rows: Sequence[Row], max_answer_length: int, temperature: float = 1.0) -> float:
+    """Logarithm of the sum of exp(score / temperature) over all distinct spans and "no answer"."""
+    null_score = min(float(start[window.cls]) + float(end[window.cls]) for window, start, end in rows)
+    scores = [*every_span(rows, max_answer_length).values(), null_score]
+    highest = max(scores)
+    return highest / temperature + math.log(
+        math.fsum(math.exp((score - highest) / temperature) for score in scores)
+    )
+
+
+def scored(rows: Iterable[Row], options: Options) -> list[ScoredWindow]:
+    """Rows with the spans that the search finds in each."""
+    result = []
+    for window, start, end in rows:
+        first, last = np.array([window.first]), np.array([window.last])
+        limits = {"max_answer_length": options.max_answer_length, "n_best": options.n_best}
+        result.append(
+            ScoredWindow(window, start, end, best_spans(start[None], end[None], first, last, **limits).row(0))
+        )
+    return result
+
+
+def random_rows(cut: CutExample, seed: int) -> list[Row]:
+    """Logits of few values, so that many scores are equal."""
+    random = np.random.default_rng(seed)
+    return [
+        (window, *random.integers(-3, 4, (2, len(window.input_ids))).astype(np.float32)) for window in cut.windows
+    ]
+
+
+def cut(windower: Windower, context: str, options: Options) -> CutExample:
+    [example] = windower.cut([Example("a", context)], options)
+    return example
+
+
+@st.composite
+def narrow_options(draw: st.DrawFn) -> Options:
+    room = draw(st.integers(1, 12))
+    return Options(
+        max_length=8 + 4 + room,
+        max_question_length=8,
+        doc_stride=draw(st.integers(0, room - 1)),
+        n_best=draw(st.integers(1, 30)),
+        max_answer_length=draw(st.integers(1, 10)),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(context=TEXTS, options=narrow_options(), seed=st.integers(0, 99))
+def test_answers_of_all_windows_equal_brute_force(kind: str, context: str, options: Options, seed: int) -> None:
+    example = cut(KINDS[kind], context, options)
+    rows = random_rows(example, seed)
+    prediction = merge(example, scored(rows, options), options)
+    found = [((answer.start, answer.end), answer.score) for answer in prediction.answers]
+    assert found == every_answer(rows, options.max_answer_length)[: options.n_best]
+    assert all(answer.text == context[answer.start : answer.end] for answer in prediction.answers)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.25, 3.0])
+@given(context=TEXTS, options=narrow_options(), seed=st.integers(0, 99))
+def test_probability_is_one_softmax_over_all_distinct_spans_and_no_answer(
+    temperature: float, context: str, options: Options, seed: int
+) -> None:
+    example = cut(KINDS["bert"], context, options)
+    rows = random_rows(example, seed)
+    prediction = merge(example, scored(rows, options), options, temperature=temperature)
+    total = log_total(rows, options.max_answer_length, temperature)
+    for answer in prediction.answers:
+        assert answer.probability == pytest.approx(math.exp(answer.score / temperature - total), rel=1e-9)
+    assert prediction.null_probability == pytest.approx(math.exp(prediction.null_score / temperature - total))
+    assert sum(answer.probability for answer in prediction.answers) + prediction.null_probability <= 1 + 1e-9
+
+
+def worked_example(*peaks: tuple[int, float], n_best: int = 20) -> tuple[CutExample, list[Row], Options]:
+    """One letter a token, seven letters, windows of four that share two; (token, logit) on both sides."""
+    options = Options(max_length=9, max_question_length=2, doc_stride=2, max_answer_length=2, n_best=n_best)
+    windower = Windower(tiny._tokenizer("bert")[0].to_str())
+    example = cut(windower, "a b c d e f g", replace(options, max_length=8))
+    rows: list[Row] = []
+    for window in example.windows:
+        start, end = np.full((2, len(window.input_ids)), -5, np.float32)
+        for token, logit in peaks:
+            at = token - window.token_offset + window.first
+            if window.first <= at <= window.last:
+                start[at] = end[at] = logit
+        rows.append((window, start, end))
+    return example, rows, options
+
+
+def test_a_span_of_two_windows_counts_once_with_its_best_score() -> None:
+    example, rows, options = worked_example((3, 2.0), (6, 1.0), n_best=3)
+    assert [window.token_offset for window in example.windows] == [0, 2, 4]
+    rows[0][1][rows[0][0].first + 3] += 0.5  # token 3 is in the first two windows
+    prediction = merge(example, scored(rows, options), options)
+    assert [(answer.text, answer.score) for answer in prediction.answers] == [
+        ("d", 4.5),
+        ("g", 2.0),
+        ("c d", -3.0),
+    ]
+
+
+def test_the_null_score_is_the_least_of_the_windows() -> None:
+    example, rows, options = worked_example((3, 2.0))
+    for (window, start, end), null in zip(rows, (1.5, -2.0, 0.5), strict=True):
+        start[window.cls], end[window.cls] = null, null / 2
+    assert merge(example, scored(rows, options), options).null_score == -3.0
+
+
+def test_warnings_of_the_cut_are_passed_on() -> None:
+    example, rows, options = worked_example()
+    warned = replace(example, warnings=("mind the gap",))
+    assert merge(warned, scored(rows, options), options).warnings == ("mind the gap",)
+
+
+def byte_rows(context: str, logits: list[float], options: Options) -> tuple[CutExample, list[Row]]:
+    """One window of the byte-level tokenizer with one logit a context token, for both sides."""
+    example = cut(KINDS["roberta"], context, options)
+    [window] = example.windows
+    assert len(logits) == window.last - window.first + 1, window.context.encoding.tokens
+    start = np.full(len(window.input_ids), -9, np.float32)
+    start[window.first : window.last + 1] = logits
+    return example, [(window, start, start.copy())]
+
+
+def test_blank_spans_are_no_answers_even_when_they_score_best() -> None:
+    options = Options(n_best=1, max_answer_length=2)
+    example, rows = byte_rows("\n\n\n\na", [9.0, 9.0, 9.0, 9.0, 0.0], options)
+    prediction = merge(example, scored(rows, options), options)
+    [answer] = prediction.answers
+    assert (answer.text, answer.start, answer.end, answer.score) == ("a", 4, 5, 9.0)
+    assert prediction.choose(None) == answer
+
+
+def test_bytes_of_one_character_give_one_answer_and_leave_room_for_the_next() -> None:
+    options = Options(n_best=2, max_answer_length=9)
+    example, rows = byte_rows("🦉-", [9.0, 9.0, 9.0, 9.0, 0.0], options)
+    prediction = merge(example, scored(rows, options), options)
+    assert [(answer.text, answer.score) for answer in prediction.answers] == [("🦉", 18.0), ("🦉-", 9.0)]
+
+
+def test_the_search_behind_blanks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "_SEARCH_LIMIT", 0)
+    options = Options(n_best=1, max_answer_length=1)
+    example, rows = byte_rows("\n\n\n\na", [9.0, 9.0, 9.0, 9.0, 0.0], options)
+    assert merge(example, scored(rows, options), options).answers == ()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 3.0])
+@pytest.mark.parametrize(("start_logit", "end_logit"), [(30.0, 30.0), (592.3, 406.9)])
+def test_a_sure_answer_has_at_most_probability_1(start_logit: float, end_logit: float, temperature: float) -> None:
+    options = Options()
+    example = cut(KINDS["bert"], "a", options)
+    [(window, start, end)] = random_rows(example, 0)
+    start[window.first], end[window.first] = start_logit, end_logit  # 999.2 / 3 is not 592.3 / 3 + 406.9 / 3
+    prediction = merge(example, scored([(window, start, end)], options), options, temperature=temperature)
+    assert 0.999999 < prediction.answers[0].probability <= 1.0
+    assert 0.0 <= prediction.null_probability < 1e-6
+
+
+def prediction(*scores: float, null_score: float = 1.0) -> Prediction:
+    found = tuple(Answer("text", 2, 6, score, 0.5) for score in scores)
+    return Prediction(found, null_score, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "answered"),
+    [(None, True), (3.0, True), (2.5, True), (2.0, False), (0.0, False), (math.inf, True), (-math.inf, False)],
+)
+def test_no_answer_wins_when_null_minus_best_is_greater_than_the_threshold(
+    threshold: float | None, answered: bool
+) -> None:
+    chosen = prediction(-1.5, -9.0).choose(threshold)  # null - best = 2.5
+    assert bool(chosen) is answered
+    if answered:
+        assert chosen == Answer("text", 2, 6, -1.5, 0.5)
+    else:
+        assert chosen == Answer("", 0, 0, 1.0, 0.25)
+
+
+@pytest.mark.parametrize("threshold", [None, math.inf, 0.0])
+def test_without_answers_there_is_none_to_choose(threshold: float | None) -> None:
+    assert prediction().choose(threshold) == Answer("", 0, 0, 1.0, 0.25)
+
+
+def test_an_answer_is_truthy_only_with_text() -> None:
+    assert Answer("0", 3, 4, -8.0, 0.0)
+    assert not Answer("", 0, 0, 8.0, 1.0)

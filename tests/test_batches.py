@@ -1,0 +1,84 @@
+"""Batches: every window once, longest first, padded on the right, within the token budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qa_onnx import EngineError, Example, Options
+from qa_onnx.batches import KNOWN_INPUTS, check_inputs, pack
+
+if TYPE_CHECKING:
+    from qa_onnx import Window, Windower
+
+PAD = 77
+
+
+def windows_of(windower: Windower, lengths: list[int]) -> list[Window]:
+    """Windows of given lengths; `example` is their number, and no token is the padding's."""
+    [cut] = windower.cut([Example("a", "b")], Options())
+    return [
+        replace(
+            cut.windows[0],
+            example=number,
+            input_ids=np.arange(100, 100 + length),
+            token_type_ids=np.arange(length) % 2 + 5,
+        )
+        for number, length in enumerate(lengths)
+    ]
+
+
+@given(lengths=st.lists(st.integers(1, 40), max_size=30), budget=st.integers(1, 200))
+def test_batches_hold_every_window_once_longest_first_within_the_budget(
+    windower: Windower, lengths: list[int], budget: int
+) -> None:
+    windows = windows_of(windower, lengths)
+    found = list(pack(windows, batch_tokens=budget, input_names=KNOWN_INPUTS, pad_id=PAD))
+    order = [window for batch in found for window in batch.windows]
+    assert [window.example for window in order] == sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    for batch in found:
+        rows, width = batch.inputs["input_ids"].shape
+        assert rows == len(batch.windows)
+        assert width == max(len(window.input_ids) for window in batch.windows)
+        assert rows * width <= budget or rows == 1
+    for batch in found[:-1]:  # all but the last are as full as the budget allows
+        rows, width = batch.inputs["input_ids"].shape
+        assert (rows + 1) * width > budget
+
+
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8))
+def test_padding_is_on_the_right_with_the_pad_id_and_mask_0(windower: Windower, lengths: list[int]) -> None:
+    windows = windows_of(windower, lengths)
+    [batch] = pack(windows, batch_tokens=1000, input_names=KNOWN_INPUTS, pad_id=PAD)
+    assert set(batch.inputs) == set(KNOWN_INPUTS)
+    for row, window in enumerate(batch.windows):
+        length, padding = len(window.input_ids), max(lengths) - len(window.input_ids)
+        assert batch.inputs["input_ids"][row].tolist() == window.input_ids.tolist() + [PAD] * padding
+        assert batch.inputs["attention_mask"][row].tolist() == [1] * length + [0] * padding
+        assert batch.inputs["token_type_ids"][row].tolist() == window.token_type_ids.tolist() + [0] * padding
+    assert {array.dtype for array in batch.inputs.values()} == {np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize(
+    "names", [("input_ids",), ("attention_mask", "input_ids"), ("input_ids", "token_type_ids"), KNOWN_INPUTS]
+)
+def test_only_what_the_graph_declares_is_fed(windower: Windower, names: tuple[str, ...]) -> None:
+    [batch] = pack(windows_of(windower, [3, 2]), batch_tokens=99, input_names=names, pad_id=PAD)
+    assert tuple(batch.inputs) == names
+    check_inputs(names)
+
+
+@pytest.mark.parametrize(
+    "names", [(), ("attention_mask",), ("input_ids", "position_ids"), ("input_ids", "input_ids_2")]
+)
+def test_a_graph_with_other_inputs_is_refused(windower: Windower, names: tuple[str, ...]) -> None:
+    expected = f"the graph's inputs are {', '.join(names) or 'none'}; they must be input_ids"
+    with pytest.raises(EngineError, match=expected):
+        check_inputs(names)
+    with pytest.raises(EngineError, match=expected):
+        next(pack(windows_of(windower, [3]), batch_tokens=99, input_names=names, pad_id=PAD))

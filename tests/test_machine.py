@@ -1,0 +1,137 @@
+"""Machine: threads from affinity, cgroup quota and cores; instruction sets from /proc/cpuinfo."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qa_onnx import machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of eight allowed CPUs that says nothing else of itself."""
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "_TOPOLOGY", tmp_path / "cpu")
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "_affinity", lambda: frozenset(range(8)))
+    return tmp_path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def set_v1(computer: Path, quota: str, period: str) -> None:
+    write(computer / "cgroup/cpu/cpu.cfs_quota_us", quota)
+    write(computer / "cgroup/cpu/cpu.cfs_period_us", period)
+
+
+def test_without_quota_and_topology_every_allowed_cpu_counts(computer: Path) -> None:
+    assert machine.default_threads() == 8
+
+
+@pytest.mark.parametrize(
+    ("cpu_max", "threads"),
+    [
+        ("200000 100000\n", 2),
+        ("150000 100000\n", 2),
+        ("1000 100000\n", 1),
+        ("6400000 100000\n", 8),
+        ("max 100000\n", 8),
+        ("max\n", 8),
+        ("", 8),
+        ("many few\n", 8),
+        ("100000 0\n", 8),
+    ],
+)
+def test_quota_of_cgroup_v2_is_rounded_up(computer: Path, cpu_max: str, threads: int) -> None:
+    write(computer / "cgroup/cpu.max", cpu_max)
+    assert machine.default_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("quota", "period", "threads"),
+    [("300000", "100000", 3), ("250000\n", "100000\n", 3), ("-1", "100000", 8), ("1", "0", 8), ("x", "y", 8)],
+)
+def test_quota_of_cgroup_v1_is_rounded_up(computer: Path, quota: str, period: str, threads: int) -> None:
+    set_v1(computer, quota, period)
+    assert machine.default_threads() == threads
+
+
+def test_the_smaller_of_two_quotas_counts(computer: Path) -> None:
+    write(computer / "cgroup/cpu.max", "500000 100000")
+    set_v1(computer, "300000", "100000")
+    assert machine.default_threads() == 3
+
+
+def test_hyper_threads_of_a_core_count_once(computer: Path) -> None:
+    for cpu in range(8):
+        write(computer / f"cpu/cpu{cpu}/topology/thread_siblings_list", f"{cpu % 4},{cpu % 4 + 4}\n")
+    assert machine.default_threads() == 4
+
+
+def test_only_allowed_cpus_are_counted(computer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for cpu in range(8):
+        write(computer / f"cpu/cpu{cpu}/topology/thread_siblings_list", f"{cpu // 2 * 2}-{cpu // 2 * 2 + 1}\n")
+    monkeypatch.setattr(machine, "_affinity", lambda: frozenset({0, 1, 5}))
+    assert machine.default_threads() == 2
+
+
+def test_a_cpu_without_topology_is_a_core_of_its_own(computer: Path) -> None:
+    for cpu in range(4):
+        write(computer / f"cpu/cpu{cpu}/topology/thread_siblings_list", "0-3\n")
+    assert machine.default_threads() == 5
+
+
+@pytest.mark.parametrize(("count", "threads"), [(6, 6), (None, 1)])
+def test_without_affinity_the_cpu_count_is_used(
+    computer: Path, monkeypatch: pytest.MonkeyPatch, count: int | None, threads: int
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(machine, "_CGROUP", computer / "cgroup")
+    monkeypatch.setattr(machine, "_TOPOLOGY", computer / "cpu")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    assert machine.default_threads() == threads
+
+
+def test_this_machine_has_at_least_one_thread_and_no_more_than_cpus() -> None:
+    assert 1 <= machine.default_threads() <= (os.cpu_count() or 1)
+
+
+def test_the_hosts_environment_is_not_read(computer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_MAX_THREADS"):
+        monkeypatch.setenv(name, "3")
+    assert machine.default_threads() == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "found", "exact"),
+    [
+        ("fpu avx2 avx512f avx512_vnni", ("avx2", "avx512f", "avx512_vnni"), True),
+        ("avx_vnni avx2", ("avx2", "avx_vnni"), True),
+        ("amx_int8 amx_bf16 avx512_bf16", ("amx_int8", "avx512_bf16", "amx_bf16"), True),
+        ("fpu sse2 avx2 avx512f", ("avx2", "avx512f"), False),
+        ("fpu avx512_vnni_like", (), False),
+        ("", (), False),
+    ],
+)
+def test_instruction_sets(computer: Path, flags: str, found: tuple[str, ...], exact: bool) -> None:
+    write(computer / "cpuinfo", f"processor\t: 0\nvmx flags\t: avx2\nflags\t\t: {flags}\nbugs\t\t: none\n")
+    assert machine.instruction_sets() == found
+    assert machine.has_exact_int8() is exact
+
+
+@pytest.mark.parametrize("cpuinfo", [None, "processor : 0\nFeatures : fp asimd\n"])
+def test_nothing_is_claimed_of_a_cpu_that_does_not_say(computer: Path, cpuinfo: str | None) -> None:
+    if cpuinfo is not None:
+        write(computer / "cpuinfo", cpuinfo)
+    assert machine.instruction_sets() == ()
+    assert machine.has_exact_int8() is False

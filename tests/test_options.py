@@ -1,0 +1,61 @@
+"""Options: every value is checked, once, with an error that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from qa_onnx import InputError, Options
+
+INTEGERS = ("max_length", "doc_stride", "max_question_length", "max_answer_length", "n_best", "batch_tokens")
+
+
+def make(**values: Any) -> Options:
+    return Options(**values)
+
+
+def test_the_defaults_leave_room_for_a_context() -> None:
+    assert Options().room(special_tokens=3) == 384 - 64 - 3
+
+
+def test_options_are_frozen_and_keyword_only() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Options().n_best = 3  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Options(384)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+@pytest.mark.parametrize("value", [-1, 1.5, 16.0, "16", None, True, 1 << 31])
+def test_a_bad_integer_is_refused_by_name_and_value(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=name) as caught:
+        make(**{name: value})
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "lowest"), list(zip(INTEGERS, (8, 0, 1, 1, 1, 1), strict=True)))
+def test_the_lowest_value_is_allowed_and_the_one_below_is_not(name: str, lowest: int) -> None:
+    assert getattr(make(**{name: lowest}), name) == lowest
+    with pytest.raises(InputError, match=f"{name} is {lowest - 1}; it must be an integer from {lowest} to"):
+        make(**{name: lowest - 1})
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -3.5, float("inf"), float("-inf"), None, "bundle"])
+def test_null_threshold_takes_numbers_none_and_bundle(value: float | None) -> None:
+    assert make(null_threshold=value).null_threshold == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), "off", True, [], b"bundle"])
+def test_null_threshold_refuses_anything_else(value: object) -> None:
+    with pytest.raises(InputError, match="null_threshold is"):
+        make(null_threshold=value)
+
+
+@pytest.mark.parametrize("doc_stride", [0, 7, 20])
+def test_room_must_be_more_than_the_overlap(doc_stride: int) -> None:
+    options = Options(max_length=40 + doc_stride, max_question_length=36, doc_stride=doc_stride)
+    assert options.room(special_tokens=3) == doc_stride + 1
+    with pytest.raises(InputError, match=f"leaves {doc_stride} tokens .* more than doc_stride {doc_stride}"):
+        options.room(special_tokens=4)

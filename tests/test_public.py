@@ -1,0 +1,141 @@
+"""The public names, and what importing and reading may touch."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qa_onnx
+from qa_onnx import QaOnnxError, errors
+
+from .conftest import TINY
+
+PACKAGE = Path(qa_onnx.__file__).parent
+HEAVY = ("torch", "transformers", "optimum", "onnx", "rich", "click", "fastapi", "matplotlib")
+ALLOWED = {"qa_onnx", "numpy", "tokenizers", "onnxruntime"}
+SUB_PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+
+
+def test_all_is_sorted_and_every_name_is_there() -> None:
+    assert qa_onnx.__all__ == sorted(qa_onnx.__all__)
+    assert len(set(qa_onnx.__all__)) == len(qa_onnx.__all__)
+    namespace: dict[str, object] = {}
+    exec("from qa_onnx import *", namespace)
+    assert set(qa_onnx.__all__) <= set(namespace)
+
+
+def test_nothing_public_is_left_out_of_all() -> None:
+    public = {name for name, value in vars(qa_onnx).items() if name[0] != "_" and not inspect.ismodule(value)}
+    assert public == set(qa_onnx.__all__) - {"__version__"}
+
+
+def test_the_version_has_three_numbers() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", qa_onnx.__version__)
+
+
+def test_the_example_in_the_docstring_is_true() -> None:
+    outcome = doctest.testmod(qa_onnx)
+    assert outcome.attempted == 3
+    assert outcome.failed == 0
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+READ = f"""
+reader = qa_onnx.Reader.load({str(TINY)!r}, threads=1)
+reader.ask("Where is it?", "It is here.")
+"""
+
+
+@pytest.mark.parametrize("then", ["", READ], ids=["import", "load and ask"])
+def test_reading_imports_nothing_of_exporting_training_or_the_command_line(then: str) -> None:
+    printed = python(f"import sys, qa_onnx\n{then}\nprint(*{{name.partition('.')[0] for name in sys.modules}})")
+    loaded = set(printed.split())
+    assert not loaded & set(HEAVY)
+    assert "tokenizers" in loaded
+    assert ("onnxruntime" in loaded) is bool(then)
+
+
+@pytest.mark.parametrize("then", ["", READ], ids=["import", "load and ask"])
+def test_the_hosts_environment_logging_and_signals_stay_as_they_are(then: str) -> None:
+    code = f"""
+import logging, os, signal, warnings
+import numpy, tokenizers
+def state():
+    handlers = [signal.getsignal(number) for number in sorted(signal.valid_signals())]
+    filters = [*warnings.filters]
+    return dict(os.environ), [*logging.root.handlers], logging.root.level, handlers, filters
+before = state()
+import qa_onnx
+{then}
+assert state() == before
+"""
+    assert python(code) == ""
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+    drawn = {}
+    above = {0: "Exception"}
+    assert errors.__doc__ is not None
+    for line in errors.__doc__.splitlines():
+        if match := re.match(r"^([ │├└─]*)([A-Z]\w+(?:Error))\b", line):
+            depth = len(match[1])
+            above[depth] = match[2]
+            also = re.search(r"\(also an? (\w+)\)", line)
+            parent = max((at, name) for at, name in above.items() if at < depth)[1]
+            drawn[match[2]] = [parent, also[1]] if also else [parent]
+    classes = {
+        name: [base.__name__ for base in value.__bases__]
+        for name, value in vars(errors).items()
+        if inspect.isclass(value)
+    }
+    assert drawn == classes
+    assert all(name in qa_onnx.__all__ for name in classes)
+    assert all(issubclass(getattr(errors, name), QaOnnxError) for name in classes)
+
+
+def imported_at_module_level(path: Path) -> set[str]:
+    """Full names of all modules that a file imports outside of functions and of type checking."""
+    names = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif not isinstance(node, ast.FunctionDef) and not _is_type_checking(node):
+            waiting.extend(ast.iter_child_nodes(node))
+    return names
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.name)
+def test_a_root_module_imports_no_sub_package_and_nothing_heavy(path: Path) -> None:
+    imported = imported_at_module_level(path)
+    assert SUB_PACKAGES
+    for name in SUB_PACKAGES:
+        assert not {module for module in imported if f"{module}.".startswith(f"qa_onnx.{name}.")}
+    assert {module.partition(".")[0] for module in imported} <= ALLOWED | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(("module", "package"), [("windows.py", "tokenizers"), ("session.py", "onnxruntime")])
+def test_one_module_alone_imports_the_package(module: str, package: str) -> None:
+    pattern = re.compile(rf"^\s*(import|from) {package}\b", re.MULTILINE)
+    importing = [path.name for path in PACKAGE.glob("*.py") if pattern.search(path.read_text(encoding="utf-8"))]
+    assert importing == [module]

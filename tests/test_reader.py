@@ -1,0 +1,544 @@
+"""Reader: whole calls, with a fake session and with the tiny model."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import count, islice
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qa_onnx import (
+    Answer,
+    Bundle,
+    BundleError,
+    EngineError,
+    Example,
+    InputError,
+    Options,
+    Prediction,
+    Reader,
+    Windower,
+    reader,
+)
+
+from . import tiny
+from .conftest import TINY, FakeSession, edit_manifest
+from .test_answers import every_answer, log_total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SMALL = Options(max_length=40, doc_stride=8, max_question_length=16, n_best=5)
+TEXT = (
+    "The ferry to Nordholm leaves at half past six. It carries forty cars and the post. Captain Ilse Brandt has "
+    "sailed it since 2003. In winter, ice may close the route, and then a small plane takes over."
+)
+EXAMPLES = [
+    Example("When does the ferry leave?", TEXT),
+    Example("Who is the captain?", TEXT.split(". ")[2]),
+    Example("Why?", ""),
+    Example("What closes the route in some winters, and what takes over?", TEXT * 2),
+    Example("Where?", "🚢 Nordholm"),
+    Example("When does the ferry leave?", TEXT),
+]
+
+
+@pytest.fixture(scope="module")
+def fake_reader(windower: Windower) -> Reader:
+    return Reader(session=FakeSession(), windower=windower, options=SMALL)
+
+
+@pytest.fixture(scope="module", params=["fake", "tiny"])
+def any_reader(request: pytest.FixtureRequest, fake_reader: Reader, tiny_reader: Reader) -> Reader:
+    return {"fake": fake_reader, "tiny": tiny_reader}[request.param]
+
+
+def assert_alike(found: list[Prediction], expected: list[Prediction]) -> None:
+    """The same spans, and scores but for rounding."""
+    for one, other in zip(found, expected, strict=True):
+        assert [(a.start, a.end) for a in one.answers] == [(a.start, a.end) for a in other.answers]
+        assert [a.score for a in one.answers] == pytest.approx([a.score for a in other.answers], abs=1e-5)
+        assert [a.probability for a in one.answers] == pytest.approx(
+            [a.probability for a in other.answers], abs=1e-5
+        )
+        assert one.null_score == pytest.approx(other.null_score, abs=1e-5)
+        assert one.warnings == other.warnings
+
+
+# ---- calls
+
+
+def test_ask_is_predict_of_one(any_reader: Reader) -> None:
+    example = EXAMPLES[0]
+    [prediction] = any_reader.predict([example], options=SMALL)
+    assert any_reader.ask(example.question, example.context, options=SMALL) == prediction.answers[0]
+
+
+def test_predictions_come_in_the_order_of_the_examples(any_reader: Reader) -> None:
+    together = any_reader.predict(EXAMPLES, options=SMALL)
+    alone = [any_reader.predict([example], options=SMALL)[0] for example in EXAMPLES]
+    assert_alike(together, alone)
+    assert len(set(together)) == len(set(EXAMPLES))
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 64, 200, 100_000])
+def test_the_token_budget_changes_nothing(any_reader: Reader, batch_tokens: int) -> None:
+    expected = any_reader.predict(EXAMPLES, options=SMALL)
+    assert_alike(any_reader.predict(EXAMPLES, options=replace(SMALL, batch_tokens=batch_tokens)), expected)
+
+
+def test_batch_mates_and_their_order_change_nothing(any_reader: Reader) -> None:
+    expected = any_reader.predict(EXAMPLES, options=SMALL)
+    mates = [Example("Who?", "word " * length) for length in (3, 30, 100)]
+    mixed = any_reader.predict([*mates, *reversed(EXAMPLES), *mates], options=SMALL)
+    assert_alike(mixed[3:-3], expected[::-1])
+
+
+def test_nothing_in_gives_nothing_out(any_reader: Reader) -> None:
+    assert any_reader.predict([]) == []
+    assert list(any_reader.logits([])) == []
+
+
+def test_options_of_a_call_leave_those_of_the_reader(fake_reader: Reader) -> None:
+    before = fake_reader.predict(EXAMPLES)
+    fake_reader.predict(EXAMPLES, options=replace(SMALL, n_best=1, max_answer_length=2))
+    assert fake_reader.predict(EXAMPLES) == before
+    assert len(before[0].answers) == 5
+
+
+def test_max_answer_length_counts_tokens(fake_reader: Reader) -> None:
+    context = "the a the a the a the"
+    [prediction] = fake_reader.predict(
+        [Example("a", context)], options=replace(SMALL, max_answer_length=2, n_best=99)
+    )
+    assert {len(answer.text.split()) for answer in prediction.answers} == {1, 2}
+    assert len(prediction.answers) == 7 + 6
+
+
+@pytest.mark.parametrize("texts", [(3, "x"), ("x", None), (b"x", "x")])
+def test_anything_but_text_is_refused(fake_reader: Reader, texts: Any) -> None:
+    with pytest.raises(InputError, match="must be a str"):
+        fake_reader.ask(*texts)
+
+
+def test_a_question_that_is_cut_is_warned_of(fake_reader: Reader) -> None:
+    [prediction] = fake_reader.predict([Example("the " * 17, TEXT)])
+    assert prediction.warnings == ("the question has 17 tokens; the first 16 were used (max_question_length)",)
+
+
+@pytest.mark.parametrize("blank", ["", "   ", "\r\n\t", "\x00"])
+def test_a_blank_context_has_no_answer_and_the_null_score_is_all(any_reader: Reader, blank: str) -> None:
+    [prediction] = any_reader.predict([Example("Where?", blank)])
+    assert prediction.answers == ()
+    assert math.isfinite(prediction.null_score)
+    assert prediction.null_probability == pytest.approx(1.0)
+    assert prediction.warnings == ("the context is empty",)
+    answer = any_reader.ask("Where?", blank, options=replace(SMALL, null_threshold=None))
+    assert answer == Answer("", 0, 0, prediction.null_score, prediction.null_probability)
+    assert not answer
+
+
+# ---- streams
+
+
+def test_predict_iter_reads_an_endless_stream_only_as_far_as_needed(fake_reader: Reader) -> None:
+    taken = 0
+
+    def stream() -> Iterator[Example]:
+        nonlocal taken
+        for number in count():
+            taken += 1
+            yield Example("a", f"the number {number}")
+
+    predictions = fake_reader.predict_iter(stream())
+    assert taken == 0
+    first = list(islice(predictions, 3))
+    assert taken <= 513
+    assert first == fake_reader.predict(islice(stream(), 3))
+
+
+def test_long_contexts_are_not_gathered(fake_reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_POOL_CHARACTERS", 300)
+    taken: list[int] = []
+
+    def stream() -> Iterator[Example]:
+        for number in range(9):
+            taken.append(number)
+            yield Example("a", "the " * 30)  # 121 characters
+
+    predictions = fake_reader.predict_iter(stream())
+    next(predictions)
+    assert taken == [0, 1, 2]
+    assert len(list(predictions)) == 8
+
+
+def test_logits_number_their_examples_through_all_pools_in_order(fake_reader: Reader) -> None:
+    examples = [Example("a", "word " * (number % 50)) for number in range(1100)]
+    order = []
+    for window, start, end in fake_reader.logits(examples):
+        assert len(start) == len(end) == len(window.input_ids)
+        assert window.context.text == examples[window.example].context
+        order.append((window.example, window.token_offset))
+    assert order == sorted(set(order))
+    assert {example for example, _ in order} == set(range(1100))
+
+
+def test_logits_are_those_of_the_session_without_padding(fake_reader: Reader) -> None:
+    for window, start, end in fake_reader.logits(EXAMPLES):
+        ids = window.input_ids[None]
+        expected_start, expected_end = FakeSession().run({"input_ids": ids})
+        assert start.tolist() == expected_start[0].tolist()
+        assert end.tolist() == expected_end[0].tolist()
+
+
+# ---- answers
+
+
+def test_answers_equal_brute_force_over_the_logits(any_reader: Reader) -> None:
+    options = replace(SMALL, n_best=40, max_answer_length=6)
+    for example, prediction in zip(EXAMPLES, any_reader.predict(EXAMPLES, options=options), strict=True):
+        rows = list(any_reader.logits([example], options=options))
+        expected = every_answer(rows, options.max_answer_length)[:40]
+        assert [(answer.start, answer.end) for answer in prediction.answers] == [span for span, _ in expected]
+        assert [answer.score for answer in prediction.answers] == pytest.approx(
+            [score for _, score in expected], abs=1e-5
+        )
+
+
+def test_several_windows_were_read(fake_reader: Reader) -> None:
+    assert len(list(fake_reader.logits(EXAMPLES[:1]))) > 3
+
+
+def assert_readable(context: str, prediction: Prediction) -> None:
+    for answer in prediction.answers:
+        assert context[answer.start : answer.end] == answer.text
+        assert answer.text.strip() == answer.text != ""
+        assert 0.0 <= answer.probability <= 1.0
+    places = [(answer.start, answer.end) for answer in prediction.answers]
+    assert len(set(places)) == len(places)
+    scores = [answer.score for answer in prediction.answers]
+    assert scores == sorted(scores, reverse=True)
+    assert 0.0 <= prediction.null_probability <= 1.0
+
+
+ANY_TEXT = st.text(st.characters(), max_size=60)  # surrogates too
+
+
+@given(question=ANY_TEXT, context=ANY_TEXT)
+def test_answers_are_slices_of_any_context(fake_reader: Reader, question: str, context: str) -> None:
+    [prediction] = fake_reader.predict([Example(question, context)])
+    assert_readable(context, prediction)
+
+
+@settings(max_examples=50)
+@given(question=ANY_TEXT, context=ANY_TEXT)
+def test_answers_of_the_tiny_model_are_slices_of_any_context(
+    tiny_reader: Reader, question: str, context: str
+) -> None:
+    [prediction] = tiny_reader.predict([Example(question, context)], options=SMALL)
+    assert_readable(context, prediction)
+
+
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "mpnet", "deberta-v2"])
+@settings(max_examples=50)
+@given(context=ANY_TEXT)
+def test_answers_of_other_tokenizers_are_slices_of_any_context(kind: str, context: str) -> None:
+    windower = Windower(tiny._tokenizer(kind)[0].to_str())
+    [prediction] = Reader(session=FakeSession(), windower=windower, options=SMALL).predict([Example("a", context)])
+    assert_readable(context, prediction)
+
+
+@given(context=ANY_TEXT)
+def test_every_context_with_text_has_an_answer_where_bytes_are_tokens(context: str) -> None:
+    windower = Windower(tiny._tokenizer("roberta")[0].to_str())
+    options = replace(SMALL, n_best=1, null_threshold=None)
+    answer = Reader(session=FakeSession(), windower=windower, options=options).ask("a", context)
+    assert bool(answer) is bool(context.strip())
+
+
+@pytest.mark.parametrize("context", [EXAMPLES[1].context, TEXT], ids=["one window", "several windows"])
+def test_probabilities_of_all_answers_and_of_none_sum_to_1(fake_reader: Reader, context: str) -> None:
+    options = replace(SMALL, n_best=10_000, max_answer_length=7)
+    [prediction] = fake_reader.predict([Example("Who?", context)], options=options)
+    total = sum(answer.probability for answer in prediction.answers) + prediction.null_probability
+    assert total == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("n_best", [1, 4])
+def test_probabilities_do_not_depend_on_how_many_are_asked_for(fake_reader: Reader, n_best: int) -> None:
+    few = fake_reader.predict(EXAMPLES, options=replace(SMALL, n_best=n_best))
+    many = fake_reader.predict(EXAMPLES, options=replace(SMALL, n_best=500))
+    for one, other in zip(few, many, strict=True):
+        assert one.answers == other.answers[:n_best]
+        assert one.null_probability == other.null_probability
+
+
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+def test_temperature_divides_scores_before_the_softmax_only(windower: Windower, temperature: float) -> None:
+    warm = Reader(session=FakeSession(), windower=windower, options=SMALL, temperature=temperature)
+    [prediction] = warm.predict(EXAMPLES[:1])
+    rows = list(warm.logits(EXAMPLES[:1]))
+    total = log_total(rows, SMALL.max_answer_length, temperature)
+    assert [answer.score for answer in prediction.answers] == [s for _, s in every_answer(rows, 30)[:5]]
+    for answer in prediction.answers:
+        assert answer.probability == pytest.approx(math.exp(answer.score / temperature - total))
+
+
+def thresholded(fake: Reader, windower: Windower, own: float | None) -> tuple[Reader, float]:
+    """A reader with a null threshold of its own, and null score - best score of the first example."""
+    [prediction] = fake.predict(EXAMPLES[:1])
+    gap = prediction.null_score - prediction.answers[0].score
+    return Reader(session=FakeSession(), windower=windower, options=SMALL, null_threshold=own), gap
+
+
+@pytest.mark.parametrize(("own", "answered"), [(None, True), (1e9, True), (-1e9, False)])
+def test_null_threshold_bundle_means_the_readers_own(
+    fake_reader: Reader, windower: Windower, own: float | None, answered: bool
+) -> None:
+    calibrated, _ = thresholded(fake_reader, windower, own)
+    assert bool(calibrated.ask(EXAMPLES[0].question, TEXT)) is answered
+
+
+@pytest.mark.parametrize("own", [None, 1e9, -1e9])
+def test_a_null_threshold_of_the_options_goes_before_the_readers_own(
+    fake_reader: Reader, windower: Windower, own: float | None
+) -> None:
+    calibrated, gap = thresholded(fake_reader, windower, own)
+    for threshold, answered in ((None, True), (gap, True), (gap - 0.01, False)):
+        options = replace(SMALL, null_threshold=threshold)
+        assert bool(calibrated.ask(EXAMPLES[0].question, TEXT, options=options)) is answered
+        [prediction] = calibrated.predict(EXAMPLES[:1], options=options)
+        assert bool(calibrated.choose(prediction, options=options)) is answered
+
+
+# ---- failures
+
+
+class Spoiled(FakeSession):
+    """A session with one bad logit: at a position of every row, or in the padding of every row."""
+
+    def __init__(self, bad: float, position: int | None, side: int) -> None:
+        super().__init__()
+        self.bad, self.position, self.side = bad, position, side
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits = super().run(inputs)
+        if self.position is None:
+            logits[self.side][inputs["attention_mask"] == 0] = self.bad
+        else:
+            logits[self.side][:, self.position] = self.bad
+        return logits
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("side", [0, 1], ids=["start", "end"])
+@pytest.mark.parametrize("position", [0, 1, 4], ids=["[CLS]", "question", "context"])
+def test_logits_that_are_no_numbers_are_an_engine_error(
+    windower: Windower, bad: float, side: int, position: int
+) -> None:
+    spoiled = Reader(session=Spoiled(bad, position, side), windower=windower, options=SMALL)
+    with pytest.raises(EngineError, match="infinite or not a number: its precision overflows"):
+        spoiled.predict([Example("a", "the a the a")])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 99.0])
+@pytest.mark.parametrize("side", [0, 1], ids=["start", "end"])
+def test_logits_of_padding_do_not_count(fake_reader: Reader, windower: Windower, bad: float, side: int) -> None:
+    session = Spoiled(bad, None, side)
+    spoiled = Reader(session=session, windower=windower, options=SMALL)
+    assert spoiled.predict(EXAMPLES) == fake_reader.predict(EXAMPLES)
+    assert any((batch["attention_mask"] == 0).any() for batch in session.batches)
+
+
+def test_batches_are_padded_with_the_pad_id(windower: Windower) -> None:
+    session = FakeSession()
+    Reader(session=session, windower=windower, options=SMALL, pad_id=9).predict(EXAMPLES)
+    padding = np.concatenate([batch["input_ids"][batch["attention_mask"] == 0] for batch in session.batches])
+    assert set(padding.tolist()) == {9}
+
+
+def test_windows_longer_than_the_model_reads_are_refused(fake_reader: Reader, tiny_reader: Reader) -> None:
+    assert tiny_reader.ask("Where?", TEXT, options=replace(SMALL, max_length=128))
+    for options in (Options(), replace(SMALL, max_length=129)):
+        message = f"max_length is {options.max_length}; this model reads at most 128 tokens"
+        with pytest.raises(InputError, match=message):
+            tiny_reader.predict(EXAMPLES, options=options)
+        with pytest.raises(InputError, match=message):
+            list(tiny_reader.logits(EXAMPLES, options=options))
+        with pytest.raises(InputError, match=message):
+            Reader.load(TINY, options=options)
+    with pytest.raises(InputError, match="max_length is 41; this model reads at most 40 tokens"):
+        fake_reader.ask("Where?", TEXT, options=replace(SMALL, max_length=41))
+
+
+def test_options_without_room_are_refused_when_the_reader_is_made(windower: Windower) -> None:
+    with pytest.raises(InputError, match="more than doc_stride"):
+        Reader(session=FakeSession(), windower=windower, options=replace(SMALL, max_length=20))
+
+
+def test_a_graph_with_unknown_inputs_is_refused_when_the_reader_is_made(windower: Windower) -> None:
+    class Positions(FakeSession):
+        input_names = ("input_ids", "attention_mask", "position_ids")
+
+    with pytest.raises(EngineError, match="position_ids"):
+        Reader(session=Positions(), windower=windower)
+
+
+# ---- size and threads
+
+
+def test_sixteen_threads_share_a_reader(any_reader: Reader) -> None:
+    expected = [any_reader.predict([example], options=SMALL) for example in EXAMPLES]
+    barrier = Barrier(16)
+
+    def work(number: int) -> list[list[Prediction]]:
+        barrier.wait()
+        order = [(number + i) % len(EXAMPLES) for i in range(3 * len(EXAMPLES))]
+        found = {at: any_reader.predict([EXAMPLES[at]], options=SMALL) for at in order}
+        return [found[at] for at in range(len(EXAMPLES))]
+
+    with ThreadPoolExecutor(16) as pool:
+        for found in pool.map(work, range(16)):
+            assert found == expected
+
+
+def test_an_answer_at_the_end_of_a_megabyte_is_found(windower: Windower) -> None:
+    class Last(FakeSession):
+        def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            shape = inputs["input_ids"].shape
+            hit = (inputs["input_ids"] == wanted) & (inputs["token_type_ids"] == 1)
+            return np.where(hit, 9, np.zeros(shape)).astype(np.float32), np.zeros(shape, np.float32)
+
+    [example] = windower.cut([Example("a", "東")], Options())
+    wanted = example.windows[0].input_ids[-2]
+    context = "the footbridge hangs. " * 47_700 + "東 the end"
+    assert len(context) > 1 << 20
+    answer = Reader(session=Last(), windower=windower).ask("a", context)
+    assert answer.start == context.index("東")
+    assert context[answer.start : answer.end] == answer.text
+
+
+def test_the_tiny_model_reads_a_megabyte(tiny_reader: Reader) -> None:
+    context = "the footbridge hangs. " * 47_700
+    options = Options(max_length=128, doc_stride=8, max_question_length=16)
+    [prediction] = tiny_reader.predict([Example("Where?", context)], options=options)
+    assert len(prediction.answers) == 20
+    assert_readable(context, prediction)
+
+
+# ---- loading
+
+
+def test_a_reader_loads_from_a_path_a_text_or_a_bundle(tiny_bundle: Bundle) -> None:
+    readers = [Reader.load(source, precision="fp32", threads=1) for source in (TINY, str(TINY), tiny_bundle)]
+    answers = [loaded.ask("Where?", TEXT) for loaded in readers]
+    assert answers[0] == answers[1] == answers[2]
+    assert readers[0].options == Options(max_length=64, doc_stride=21, max_question_length=21)
+
+
+def test_int8_is_the_default_on_the_cpu(tiny_reader: Reader) -> None:
+    default = Reader.load(TINY, threads=1).ask("Where?", TEXT)
+    assert default == Reader.load(TINY, precision="int8", threads=1).ask("Where?", TEXT)
+    assert default.score != tiny_reader.ask("Where?", TEXT).score
+
+
+def keep_only(folder: Path, precision: str, *, name: str | None = None, engines: list[str] | None = None) -> None:
+    """Leave one graph in a bundle, under another precision's name or for other engines."""
+
+    def change(content: dict[str, Any]) -> None:
+        graph = content["graphs"][precision]
+        content["graphs"] = {name or precision: {**graph, "engines": engines or graph["engines"]}}
+
+    edit_manifest(folder, change)
+
+
+def test_a_bundle_of_fp16_alone_is_read_on_the_cpu_where_it_says_so(tiny_copy: Path) -> None:
+    keep_only(tiny_copy, "fp32", name="fp16")
+    assert Reader.load(tiny_copy, threads=1).ask("Where?", TEXT)
+
+
+@pytest.mark.parametrize(("device", "other"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_graph_for_the_other_device_is_refused(tiny_copy: Path, device: Any, other: str) -> None:
+    keep_only(tiny_copy, "fp32", name="fp16", engines=[f"onnxruntime/{other}"])
+    with pytest.raises(EngineError, match=f"holds fp16, none of which runs on {device}: qa-onnx export tiny-bert"):
+        Reader.load(tiny_copy, device=device)
+    with pytest.raises(EngineError, match=f"runs on onnxruntime/{other}, not on onnxruntime/{device}: choose"):
+        Reader.load(tiny_copy, device=device, precision="fp16")
+
+
+def test_what_the_call_and_the_manifest_say_reaches_the_engine(
+    tiny_copy: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, calls = FakeSession(), []
+
+    def engine(path: Path, **arguments: object) -> FakeSession:
+        calls.append((path, arguments))
+        return session
+
+    monkeypatch.setattr(reader, "OnnxSession", engine)
+    edit_manifest(tiny_copy, lambda content: content.update(pad_id=9))
+    Reader.load(tiny_copy, device="cuda", threads=3).predict(EXAMPLES)
+    assert calls == [(tiny_copy / tiny_bundle.graph("fp32").file.name, {"device": "cuda", "threads": 3})]
+    padding = np.concatenate([batch["input_ids"][batch["attention_mask"] == 0] for batch in session.batches])
+    assert set(padding.tolist()) == {9}
+
+
+def test_int8_on_cuda_is_refused() -> None:
+    with pytest.raises(EngineError, match="runs on onnxruntime/cpu, not on onnxruntime/cuda"):
+        Reader.load(TINY, precision="int8", device="cuda")
+
+
+def test_a_bundle_of_int8_alone_on_cuda_names_the_export_command(tiny_copy: Path) -> None:
+    keep_only(tiny_copy, "int8")
+    with pytest.raises(EngineError, match="qa-onnx export tiny-bert --precision fp32 adds one that does"):
+        Reader.load(tiny_copy, device="cuda")
+
+
+@pytest.mark.parametrize("precision", [None, "fp32"])
+def test_an_unknown_device_is_refused(precision: str | None) -> None:
+    device: Any = "tpu"
+    with pytest.raises(EngineError, match="tpu"):
+        Reader.load(TINY, precision=precision, device=device)
+
+
+def test_a_precision_that_is_not_there_names_the_export_command() -> None:
+    with pytest.raises(BundleError, match="qa-onnx export tiny-bert --precision fp16 adds it"):
+        Reader.load(TINY, precision="fp16")
+
+
+@pytest.mark.parametrize(
+    "names", [["input_ids"], ["input_ids", "attention_mask", "token_type_ids", "position_ids"]]
+)
+def test_a_graph_whose_inputs_differ_from_the_manifest_is_refused(tiny_copy: Path, names: list[str]) -> None:
+    edit_manifest(tiny_copy, lambda content: content.update(inputs=names))
+    with pytest.raises(EngineError, match=f"its bundle says {', '.join(names)}: export it again"):
+        Reader.load(tiny_copy)
+
+
+def test_a_changed_graph_never_reaches_the_engine(tiny_copy: Path, tiny_bundle: Bundle) -> None:
+    path = tiny_copy / tiny_bundle.graph("fp32").file.name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="was changed or damaged"):
+        Reader.load(tiny_copy, precision="fp32")
+
+
+def test_threshold_and_temperature_come_from_the_bundle(tiny_copy: Path, tiny_reader: Reader) -> None:
+    edit_manifest(tiny_copy, lambda content: content.update(null_threshold=-1e9, temperature=2.0))
+    loaded = Reader.load(tiny_copy, precision="fp32", threads=1)
+    assert not loaded.ask("Where?", TEXT)
+    assert loaded.ask("Where?", TEXT, options=replace(loaded.options, null_threshold=None))
+    [warm], [cold] = (one.predict([Example("Where?", TEXT)]) for one in (loaded, tiny_reader))
+    assert warm.answers[0].score == cold.answers[0].score
+    assert warm.answers[0].probability < cold.answers[0].probability

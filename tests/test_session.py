@@ -1,0 +1,207 @@
+"""Session: the tiny graph in ONNX Runtime, and every way in which it cannot run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+
+from qa_onnx import Bundle, EngineError, MissingExtraError, OnnxSession
+
+from .conftest import TINY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SEP = 3
+
+
+@pytest.fixture(scope="module")
+def graph(tiny_bundle: Bundle) -> Path:
+    return tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
+
+
+@pytest.fixture(scope="module")
+def session(graph: Path) -> OnnxSession:
+    return OnnxSession(graph, threads=1)
+
+
+def inputs_of(rows: list[list[int]]) -> dict[str, NDArray[np.int64]]:
+    """Rows of token ids -> padded inputs, with segment 1 after the first [SEP]."""
+    shape = (len(rows), max(map(len, rows)))
+    inputs = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    for row, ids in enumerate(rows):
+        inputs["input_ids"][row, : len(ids)] = ids
+        inputs["attention_mask"][row, : len(ids)] = 1
+        inputs["token_type_ids"][row, ids.index(SEP) + 1 : len(ids)] = 1
+    return inputs
+
+
+@pytest.fixture(scope="module")
+def golden_windows(tiny_bundle: Bundle) -> list[dict[str, Any]]:
+    content = json.loads(tiny_bundle.text(tiny_bundle.graph("fp32").golden))
+    return cast("list[dict[str, Any]]", content["windows"])
+
+
+def test_the_graph_gives_the_logits_of_the_golden_file(
+    session: OnnxSession, golden_windows: list[dict[str, Any]]
+) -> None:
+    assert len({len(window["input_ids"]) for window in golden_windows}) > 2
+    for window in golden_windows:
+        start, end = session.run(inputs_of([window["input_ids"]]))
+        assert start.dtype == end.dtype == np.float32
+        assert start.shape == end.shape == (1, len(window["input_ids"]))
+        assert start[0].tolist() == pytest.approx(window["start_logits"], abs=1e-4)
+        assert end[0].tolist() == pytest.approx(window["end_logits"], abs=1e-4)
+
+
+def test_rows_of_a_padded_batch_have_the_logits_that_they_have_alone(
+    session: OnnxSession, golden_windows: list[dict[str, Any]]
+) -> None:
+    start, end = session.run(inputs_of([window["input_ids"] for window in golden_windows]))
+    for row, window in enumerate(golden_windows):
+        length = len(window["input_ids"])
+        assert start[row, :length].tolist() == pytest.approx(window["start_logits"], abs=1e-4)
+        assert end[row, :length].tolist() == pytest.approx(window["end_logits"], abs=1e-4)
+
+
+def test_input_names_are_those_of_the_graph(session: OnnxSession) -> None:
+    assert session.input_names == ("input_ids", "attention_mask", "token_type_ids")
+
+
+@pytest.mark.parametrize("device", ["tpu", "CPU", "", "cuda:0"])
+def test_an_unknown_device_is_refused(graph: Path, device: Any) -> None:
+    with pytest.raises(EngineError, match=f"device is {device!r}; it must be one of cpu, cuda"):
+        OnnxSession(graph, device=device)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_below_1_are_refused(graph: Path, threads: int) -> None:
+    with pytest.raises(EngineError, match=f"threads is {threads}; it must be at least 1"):
+        OnnxSession(graph, threads=threads)
+
+
+def test_cuda_on_a_cpu_wheel_names_the_remedy(graph: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("the installed ONNX Runtime can use CUDA")
+    with pytest.raises(MissingExtraError, match=r"pip uninstall onnxruntime, then pip install 'qa-onnx\[gpu\]'"):
+        OnnxSession(graph, device="cuda")
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no graph", b"\x08\x0a\xff\xff\xff\xff"])
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(EngineError, match=r"cannot load .*model\.onnx"):
+        OnnxSession(path)
+
+
+def test_half_a_graph_is_refused(graph: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph.read_bytes()[:50_000])
+    with pytest.raises(EngineError, match=r"cannot load .*model\.onnx"):
+        OnnxSession(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"cannot load .*nothing\.onnx"):
+        OnnxSession(tmp_path / "nothing.onnx")
+
+
+def test_a_graph_with_other_outputs_is_refused(graph: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph.read_bytes().replace(b"end_logits", b"end_labels"))
+    with pytest.raises(EngineError, match="gives end_labels, start_logits; a question answering graph gives"):
+        OnnxSession(path)
+
+
+def test_ids_outside_the_vocabulary_are_an_engine_error_with_shapes(session: OnnxSession) -> None:
+    with pytest.raises(EngineError, match=r"ONNX Runtime failed on input_ids \(1, 3\)"):
+        session.run(inputs_of([[2, 10_000_000, SEP]]))
+
+
+def test_a_missing_input_is_an_engine_error(session: OnnxSession) -> None:
+    inputs = inputs_of([[2, 5, SEP]])
+    del inputs["token_type_ids"]
+    with pytest.raises(EngineError, match="token_type_ids"):
+        session.run(inputs)
+
+
+def python(code: str, *, path: Path | None = None) -> str:
+    """What a fresh interpreter prints; `path` comes first among its import folders."""
+    environment = dict(os.environ) if path is None else {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(next(TINY.glob("model-*.onnx")))],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+LOAD = """
+import pathlib, sys
+from qa_onnx import OnnxSession, QaOnnxError
+try:
+    OnnxSession(pathlib.Path(sys.argv[1]))
+except QaOnnxError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_without_onnx_runtime_both_extras_are_named() -> None:
+    hide = """
+import sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "onnxruntime":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hide())
+"""
+    printed = python(hide + LOAD)
+    assert printed.startswith("MissingExtraError no ONNX Runtime is installed: pip install 'qa-onnx[cpu]'")
+    assert "'qa-onnx[gpu]'" in printed
+
+
+def test_two_onnx_runtime_wheels_are_refused_and_the_message_says_what_to_remove(tmp_path: Path) -> None:
+    for name in ("onnxruntime", "onnxruntime_gpu"):
+        folder = tmp_path / f"{name}-1.22.0.dist-info"
+        folder.mkdir()
+        metadata = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.22.0\n"
+        (folder / "METADATA").write_text(metadata)
+    printed = python(LOAD, path=tmp_path)
+    assert printed.startswith("EngineError both onnxruntime and onnxruntime-gpu are installed")
+    assert "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'qa-onnx[gpu]'" in printed
+    assert "'qa-onnx[cpu]'" in printed
+
+
+def test_what_is_left_of_a_removed_wheel_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").touch()
+    printed = python(LOAD, path=tmp_path)
+    assert printed.startswith("EngineError the installed ONNX Runtime lacks files")
+    assert "pip uninstall onnxruntime onnxruntime-gpu" in printed
+
+
+def test_loading_and_running_leave_the_floating_point_mode_of_the_host_alone() -> None:
+    # ONNX Runtime can switch the calling thread to "numbers below 1e-308 are zero", and all later ones with it.
+    code = f"""
+import pathlib
+import numpy as np
+from qa_onnx import Reader
+smallest = np.array([5e-324])
+Reader.load(pathlib.Path({str(TINY)!r}), precision="fp32", threads=1).ask("a", "b")
+print((smallest * 1.0 > 0).item())
+"""
+    assert python(code) == "True\n"

@@ -1,0 +1,208 @@
+"""Spans: the banded search and its log-sum-exp equal brute force over every span."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Span: TypeAlias = "tuple[float, int, int]"
+Row: TypeAlias = "tuple[list[float], list[float], int, int]"
+
+# Few values, so that equal scores are common; and all that float32 has short of overflow.
+TIED = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0])
+WIDE = st.floats(-(2.0**100), 2.0**100, width=32)
+OUTSIDE = st.sampled_from([0.0, 99.0, -99.0, math.inf, -math.inf, math.nan])
+
+
+def every_span(row: Row, max_answer_length: int) -> list[Span]:
+    """All spans of a row in the order that is promised: score down, then start, then end."""
+    start, end, first, last = row
+    spans = [
+        (start[i] + end[j], i, j)
+        for i in range(first, last + 1)
+        for j in range(i, min(i + max_answer_length, last + 1))
+    ]
+    return sorted(spans, key=lambda span: (-span[0], *span[1:]))
+
+
+def search(rows: Sequence[Row], max_answer_length: int, n_best: int) -> list[list[Span]]:
+    starts, ends, first, last = zip(*rows, strict=True)
+    table = best_spans(
+        np.array(starts, np.float32),
+        np.array(ends, np.float32),
+        np.array(first, np.int64),
+        np.array(last, np.int64),
+        max_answer_length=max_answer_length,
+        n_best=n_best,
+    )
+    assert table.scores.dtype == np.float64
+    return [list(table.row(row)) for row in range(len(rows))]
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[Row]:
+    """Rows of one length whose contexts begin and end anywhere, or nowhere; what is outside must not count."""
+    length = draw(st.integers(1, 12))
+    rows = []
+    for _ in range(draw(st.integers(1, 4))):
+        first = draw(st.integers(0, length))
+        last = draw(st.integers(first - 1, length - 1))
+        value = draw(st.sampled_from([TIED, WIDE]))
+        start, end = ([draw(value if first <= at <= last else OUTSIDE) for at in range(length)] for _ in range(2))
+        rows.append((start, end, first, last))
+    return rows
+
+
+@given(rows=batches(), max_answer_length=st.integers(1, 20), n_best=st.integers(1, 100))
+def test_n_best_spans_equal_brute_force(rows: list[Row], max_answer_length: int, n_best: int) -> None:
+    expected = [every_span(row, max_answer_length)[:n_best] for row in rows]
+    assert search(rows, max_answer_length, n_best) == expected
+
+
+def test_equal_scores_are_ordered_by_start_then_by_end() -> None:
+    zeros = [0.0] * 4
+    assert search([(zeros, zeros, 1, 3)], 2, 5) == [
+        [(0.0, 1, 1), (0.0, 1, 2), (0.0, 2, 2), (0.0, 2, 3), (0.0, 3, 3)]
+    ]
+
+
+def test_a_batch_gives_each_row_what_it_gives_alone() -> None:
+    random = np.random.default_rng(1)
+    rows: list[Row] = [
+        (random.normal(size=30).tolist(), random.normal(size=30).tolist(), first, last)
+        for first, last in ((4, 28), (9, 8), (2, 2), (0, 29))
+    ]
+    together = search(rows, 7, 9)
+    assert together == [search([row], 7, 9)[0] for row in rows]
+    assert [len(found) for found in together] == [9, 0, 1, 9]
+
+
+@pytest.mark.parametrize(("first", "last"), [(3, 2), (0, -1), (5, 4)])
+def test_an_empty_context_has_no_span(first: int, last: int) -> None:
+    ones = [1.0] * 5
+    assert search([(ones, ones, first, last)], 3, 4) == [[]]
+
+
+def test_more_spans_than_there_are_gives_all_of_them() -> None:
+    values = [1.0, 3.0, 2.0]
+    row: Row = (values, values, 0, 2)
+    assert search([row], 99, 1000) == [every_span(row, 99)]
+    assert len(every_span(row, 99)) == 6
+
+
+def test_scores_are_added_in_double_precision() -> None:
+    tiny = float(np.float32(2**-30))
+    [[(score, _, _)]] = search([([1.0], [tiny], 0, 0)], 1, 1)
+    assert score == 1.0 + tiny != 1.0
+
+
+def pieces_of(start: Sequence[float], end: Sequence[float], offsets: Sequence[int], room: int) -> list[Piece]:
+    return [
+        Piece(at, np.array(start[at : at + room], np.float64), np.array(end[at : at + room], np.float64))
+        for at in offsets
+    ]
+
+
+def log_sum_exp_by_brute_force(pieces: Sequence[Piece], max_answer_length: int) -> float:
+    best: dict[tuple[int, int], float] = {}
+    for piece in pieces:
+        row = (piece.start.tolist(), piece.end.tolist(), 0, len(piece.start) - 1)
+        for score, i, j in every_span(row, max_answer_length):
+            span = (i + piece.token_offset, j + piece.token_offset)
+            best[span] = max(score, best.get(span, score))
+    if not best:
+        return -math.inf
+    highest = max(best.values())
+    return highest + math.log(math.fsum(math.exp(score - highest) for score in best.values()))
+
+
+@st.composite
+def overlapping_windows(draw: st.DrawFn) -> list[Piece]:
+    """Windows as a long text is cut, each with logits of its own."""
+    tokens, room = draw(st.integers(0, 14)), draw(st.integers(1, 8))
+    doc_stride = draw(st.integers(0, room - 1))
+    reach = draw(st.sampled_from([1.0, 10.0, 80.0, 1000.0]))
+    value = st.floats(-reach, reach)
+    pieces = []
+    for at in range(0, max(1, tokens - doc_stride), room - doc_stride):
+        length = min(room, tokens - at)
+        start, end = (draw(st.lists(value, min_size=length, max_size=length)) for _ in range(2))
+        pieces.append(Piece(at, np.array(start, np.float64), np.array(end, np.float64)))
+    return pieces
+
+
+@given(pieces=overlapping_windows(), max_answer_length=st.integers(1, 20))
+def test_log_sum_exp_counts_each_distinct_span_once_with_its_best_score(
+    pieces: list[Piece], max_answer_length: int
+) -> None:
+    expected = log_sum_exp_by_brute_force(pieces, max_answer_length)
+    found = log_sum_exp_spans(pieces, max_answer_length=max_answer_length)
+    assert found == pytest.approx(expected, rel=1e-12, abs=1e-9)
+
+
+@pytest.mark.parametrize("max_answer_length", [1, 2, 3, 4, 5, 7, 8, 11, 30])
+@pytest.mark.parametrize(
+    ("offsets", "room"),
+    [((0,), 10), ((0, 5), 5), ((0, 3, 6), 4), ((0, 2, 4), 6), ((0, 1, 2, 3), 7)],
+    ids=["one window", "no overlap", "overlap", "three share tokens", "four share tokens"],
+)
+def test_with_all_logits_zero_the_sum_is_the_number_of_spans(
+    offsets: tuple[int, ...], room: int, max_answer_length: int
+) -> None:
+    pieces = pieces_of([0.0] * 10, [0.0] * 10, offsets, room)
+    distinct = {
+        (i, j)
+        for at in offsets
+        for i in range(at, at + room)
+        for j in range(i, min(i + max_answer_length, at + room))
+    }
+    total = math.exp(log_sum_exp_spans(pieces, max_answer_length=max_answer_length))
+    assert total == pytest.approx(len(distinct), rel=1e-12)
+
+
+@pytest.mark.parametrize("far", [80.0, 400.0, 900.0, 1e5])
+@pytest.mark.parametrize("offsets", [(0,), (0, 2, 4)])
+def test_best_start_after_best_end_does_not_underflow(far: float, offsets: tuple[int, ...]) -> None:
+    # Every start with the highest logit comes after every end with the highest: no span has both.
+    start = [-far, -far + 1, -far, 0.0, -far, far, far, far]
+    end = [far, far, far - 2, 0.5, -far, -far, -far, -far + 3]
+    pieces = pieces_of(start, end, offsets, 8 if len(offsets) == 1 else 4)
+    found = log_sum_exp_spans(pieces, max_answer_length=3)
+    assert found == pytest.approx(log_sum_exp_by_brute_force(pieces, 3), rel=1e-12)
+
+
+def test_small_terms_beside_large_ones_keep_their_share() -> None:
+    # After a huge end logit has left the reach of a start, the ends that are left still count in full.
+    start, end = [-700.0, 0.0, 700.0], [0.0, 0.0, -690.0]
+    pieces = pieces_of(start, end, (0,), 3)
+    found = log_sum_exp_spans(pieces, max_answer_length=1)
+    assert found == pytest.approx(math.log(math.exp(10) + 1 + math.exp(-700)), rel=1e-12)
+
+
+@pytest.mark.parametrize("pieces", [[], [Piece(0, np.empty(0), np.empty(0))]])
+def test_the_sum_over_no_span_is_nothing(pieces: list[Piece]) -> None:
+    assert log_sum_exp_spans(pieces, max_answer_length=5) == -math.inf
+
+
+def test_an_answer_length_beyond_the_window_costs_no_memory() -> None:
+    zeros = [0.0] * 6
+    pieces = pieces_of(zeros, zeros, (0, 2), 4)
+    tracemalloc.start()
+    try:
+        assert search([(zeros, zeros, 0, 5)], 1 << 20, 2) == [[(0.0, 0, 0), (0.0, 0, 1)]]
+        found = log_sum_exp_spans(pieces, max_answer_length=1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert found == pytest.approx(log_sum_exp_by_brute_force(pieces, 6))
