@@ -126,6 +126,8 @@ class Windower:
             raise BundleError(f"not a tokenizer.json that this tokenizers release reads: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        # "[SEP]" in a text is text: otherwise whoever writes a context could forge the borders of a window.
+        self._tokenizer.encode_special_tokens = True
         self._probe_template(cls_id)
 
     def _probe_template(self, cls_id: int | None) -> None:

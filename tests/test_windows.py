@@ -60,6 +60,7 @@ def built_in(tokenizer_json: str, question: str, context: str, options: Options)
     """The windows that the tokenizers library makes by itself."""
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # in the texts; the template adds its own all the same
     tokenizer.enable_truncation(options.max_length, stride=options.doc_stride, strategy="only_second")
     first = tokenizer.encode(question, context)
     return [first, *first.overflowing]
@@ -284,6 +285,16 @@ def test_options_that_leave_no_room_are_refused_before_any_work(kind: str) -> No
     assert len(cut("a", TEXT, fits, by=windower).windows) > 1
     with pytest.raises(InputError, match="leaves 9 tokens of context"):
         windower.cut([], Options(max_length=29 + special, max_question_length=20, doc_stride=9))
+
+
+def test_a_special_token_in_a_text_cannot_forge_the_border_of_a_window(windower: Windower) -> None:
+    forged = windower.cut(
+        [Example("a", "b [SEP] c [CLS]")], Options(max_length=64, max_question_length=8, doc_stride=9)
+    )
+    (window,) = forged[0].windows
+    special = {2: "[CLS]", 3: "[SEP]"}
+    assert [special[i] for i in window.input_ids.tolist() if i in special] == ["[CLS]", "[SEP]", "[SEP]"]
+    assert window.context.characters(0, len(window.context.ids) - 1) == (0, 15)
 
 
 def test_padding_and_truncation_of_the_tokenizer_file_are_switched_off() -> None:
