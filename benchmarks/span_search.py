@@ -9,6 +9,7 @@ import statistics
 import time
 
 import numpy as np
+
 from qa_onnx.spans import best_spans
 
 ROWS, LENGTH, QUESTION, WIDTH = 8, 384, 16, 30
@@ -32,7 +33,7 @@ def main() -> None:
             times.append((time.perf_counter() - started) / ROWS)
         quarter, half, _ = (1e6 * value for value in statistics.quantiles(times, n=4))
         print(
-            f"{n_best:3} best of {LENGTH} tokens: {half:6.1f} us a window (quartile {quarter:.1f}), batch of {ROWS}"
+            f"{n_best:3} best of {LENGTH} tokens: {half:6.1f} us a window (quartile {quarter:.1f}), {ROWS} at once"
         )
 
 

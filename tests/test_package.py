@@ -43,8 +43,8 @@ def test_it_holds_the_bundle_and_the_licences_but_not_the_checkpoint(wheel: Path
 def test_it_answers_from_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "env"
     venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    python = str(home / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     # The dependencies are borrowed from here, since tests do without a network. A .pth line adds their folder
     # but not the editable install that is in it.
@@ -59,5 +59,5 @@ def test_it_answers_from_an_empty_environment(wheel: Path, tmp_path: Path) -> No
     place, answer = result.stdout.splitlines()
     assert Path(place).is_relative_to(home)
     assert answer == "blue"
-    command = [home / "bin" / "qa-onnx", "ask", "-q", "What colour?", "--context", "The boat is blue."]
+    command = [str(home / "bin" / "qa-onnx"), "ask", "-q", "What colour?", "--context", "The boat is blue."]
     assert subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout == b"blue\n"

@@ -18,10 +18,13 @@ from qa_onnx.errors import QaOnnxError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Name: where it is, and what --help says of it.
 _COMMANDS = {
-    "ask": "Answer questions from texts.",
-    "export": "Make a bundle of a checkpoint or a finished ONNX model.",
-    "inspect": "Show what is in a bundle, and check it.",
+    "ask": ("ask:ask", "Answer questions from texts."),
+    "export": ("export:export", "Make a bundle of a checkpoint or a finished ONNX model."),
+    "inspect": ("inspect:inspect", "Show what is in a bundle, and check it."),
+    "eval": ("eval:evaluate", "Measure exact match and F1 on a data file."),
+    "diff": ("diff:diff", "Show which answers change between two bundles or precisions."),
 }
 
 
@@ -34,12 +37,13 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"qa_onnx.cli.{cmd_name}"), cmd_name)
+        module, name = _COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(f"qa_onnx.cli.{module}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([(name, said) for name, (_, said) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

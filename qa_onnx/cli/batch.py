@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from qa_onnx import Example
+from qa_onnx.cli.progress import progress
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
     """
     started = time.perf_counter()
     done = failed = 0
-    with _opened(input_path) as source, _output(output_path) as write, _progress(input_path) as advance:
+    with _opened(input_path) as source, _output(output_path) as write, progress(_count(input_path)) as count:
         for line, prediction in _answered(reader, options, _lines(source)):
             done += 1
             if prediction is None or line.example is None:
@@ -60,7 +61,7 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
                 answer = reader.choose(prediction, options=options)
                 result = record(prediction, answer)
                 write({"id": line.id, "question": line.example.question, **result, "milliseconds": None})
-            advance()
+            count(done)
     seconds = time.perf_counter() - started
     click.echo(f"{done - failed} questions answered in {seconds:.1f} s ({done / seconds:.1f} a second)", err=True)
     return failed
@@ -142,30 +143,9 @@ def _output(path: str | None) -> Iterator[Any]:
         raise
 
 
-@contextmanager
-def _progress(path: str) -> Iterator[Any]:
-    """A bar with rate and time to go, on a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    total = None
-    if console.is_terminal and path != "-":
-        with Path(path).open("rb") as file:
-            total = sum(1 for line in file if line.strip())
-    with Progress(
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn("{task.fields[rate]} questions/s, to go"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as progress:
-        task = progress.add_task("", total=total, rate="-")
-
-        def advance() -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, advance=1, rate="-" if speed is None else f"{speed:.1f}")
-
-        yield advance
+def _count(path: str) -> int | None:
+    """Lines to answer, where they can be counted beforehand and somebody sees the bar."""
+    if path == "-" or not sys.stderr.isatty():
+        return None
+    with Path(path).open("rb") as file:
+        return sum(1 for line in file if line.strip())

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qa_onnx.cli import tables
+
 if TYPE_CHECKING:
     from rich.text import Text as RichText
 
@@ -79,18 +81,14 @@ def sentence_around(answer: Answer, context: str) -> RichText:
 
 
 def _table(result: Result, *, several: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("#", "answer", "score", "probability", "characters", *(["text"] if several else [])):
-        table.add_column(name, justify="left" if name in {"answer", "text"} else "right", overflow="fold")
+    columns = ("#", "answer", "score", "probability", "characters", *(["text"] if several else []))
+    table = tables.plain(*columns, left=("answer", "text"))
     rows: list[tuple[Answer, Text]] = list(result.answers)
     for number, (answer, text) in enumerate(rows, 1):
         names = [_plain(text.name)] if several else []
         figures = (f"{answer.score:.2f}", f"{answer.probability:.3f}", f"{answer.start}-{answer.end}")
         table.add_row(str(number), _plain(" ".join(answer.text.split())), *figures, *names)
-    Console(highlight=False, markup=False).print(table)
+    tables.console().print(table)
 
 
 def _plain(text: str) -> RichText:

@@ -1,0 +1,106 @@
+"""`qa-onnx diff`: which answers change from one bundle, or one precision, to another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qa_onnx.cli.progress import progress
+from qa_onnx.cli.screen import printable
+from qa_onnx.manifest import PRECISIONS
+
+if TYPE_CHECKING:
+    from qa_onnx.evaluate import Outcome, Report
+
+
+@click.command(short_help="Show which answers change between two bundles or precisions.")
+@click.argument("first", metavar="BUNDLE[:PRECISION]")
+@click.argument("second", metavar="BUNDLE[:PRECISION]")
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--limit", type=click.IntRange(1), help="A random sample of so many questions.  [default: all]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
+@click.option("--threads", type=click.IntRange(1), help="Of one run on the CPU.  [default: all cores]")
+@click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="Flipped questions to print.")
+@click.option("--json", "as_json", is_flag=True, help="Counts and all flipped questions as one JSON object.")
+def diff(
+    *,
+    first: str,
+    second: str,
+    data: Path,
+    limit: int | None,
+    seed: int,
+    threads: int | None,
+    show: int,
+    as_json: bool,
+) -> None:
+    """Show which answers to the questions of DATA change from the first bundle to the second.
+
+    A precision is named after a colon: exported/minilm-squad:int8. A mean may stay while many answers flip.
+    """
+    from qa_onnx import squad
+
+    questions = squad.load(data, limit=limit, seed=seed)
+    with progress(2 * len(questions.golds)) as count:
+        reports = []
+        for done, name in enumerate((first, second)):
+            offset = done * len(questions.golds)
+            reports.append(_report(name, questions, threads, lambda n, offset=offset: count(offset + n)))
+    pairs = list(zip(reports[0].outcomes, reports[1].outcomes, strict=True))
+    flipped = [(old, new) for old, new in pairs if _place(old) != _place(new)]
+    flipped.sort(key=lambda pair: pair[1].f1 - pair[0].f1)  # what was lost first
+    counts = {
+        "questions": len(pairs),
+        "same": len(pairs) - len(flipped),
+        "flipped": len(flipped),
+        "flipped_and_better": sum(new.f1 > old.f1 for old, new in flipped),
+        "flipped_and_worse": sum(new.f1 < old.f1 for old, new in flipped),
+        "f1": [report.f1 for report in reports],
+        "em": [report.em for report in reports],
+    }
+    if as_json:
+        click.echo(json.dumps({**counts, "changes": [_change(old, new) for old, new in flipped]}))
+        return
+    click.echo(
+        f"{counts['same']:,} of {len(pairs):,} answers are the same; {len(flipped):,} flipped, "
+        f"{counts['flipped_and_better']:,} for the better and {counts['flipped_and_worse']:,} for the worse"
+    )
+    for name, report in zip((first, second), reports, strict=True):
+        click.echo(f"{name}: EM {report.em:.2f}, F1 {report.f1:.2f}")
+    for old, new in flipped[:show]:
+        click.echo(f"\n{old.gold.id}  {printable(old.gold.question)}")
+        click.echo(f"  gold    {printable(' | '.join(dict.fromkeys(old.gold.answers)) or '(no answer)')}")
+        for label, outcome in (("first", old), ("second", new)):
+            text = printable(" ".join(outcome.answer.text.split())) or "(no answer)"
+            click.echo(f"  {label:7} {text}  [score {outcome.answer.score:.2f}, F1 {100 * outcome.f1:.0f}]")
+    if len(flipped) > show:
+        click.echo(f"\n... and {len(flipped) - show:,} more: --show N or --json")
+
+
+def _report(name: str, questions: Any, threads: int | None, count: Any) -> Report:
+    from qa_onnx import Reader
+    from qa_onnx.evaluate import evaluate
+
+    folder, _, precision = name.rpartition(":")
+    if precision not in PRECISIONS:  # no precision is named; the colon, if any, belongs to the path
+        folder, precision = name, ""
+    reader = Reader.load(folder, precision=precision or None, threads=threads)
+    return evaluate(reader, questions, progress=count)
+
+
+def _place(outcome: Outcome) -> tuple[int, int]:
+    return outcome.answer.start, outcome.answer.end
+
+
+def _change(old: Outcome, new: Outcome) -> dict[str, Any]:
+    return {
+        "id": old.gold.id,
+        "question": old.gold.question,
+        "gold": list(old.gold.answers),
+        **{
+            name: {"text": outcome.answer.text, "score": outcome.answer.score, "em": outcome.em, "f1": outcome.f1}
+            for name, outcome in (("first", old), ("second", new))
+        },
+    }

@@ -1,0 +1,122 @@
+"""`qa-onnx eval`: how well a bundle answers the questions of a data file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qa_onnx.cli import tables
+from qa_onnx.cli.options import ReaderSettings, reader_options
+from qa_onnx.cli.progress import progress
+
+if TYPE_CHECKING:
+    from qa_onnx.evaluate import Outcome, Part, Report
+
+
+@click.command("eval", short_help="Measure exact match and F1 on a data file.")
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--limit", type=click.IntRange(1), help="A random sample of so many questions.  [default: all]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of the interval.")
+@click.option("--by-length", is_flag=True, help="Scores by the length of the context as well.")
+@click.option(
+    "--errors",
+    "errors_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the questions that were not matched exactly there, as JSON lines.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
+@reader_options
+def evaluate(
+    *,
+    settings: ReaderSettings,
+    data: Path,
+    limit: int | None,
+    seed: int,
+    by_length: bool,
+    errors_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure exact match and F1 on DATA.
+
+    DATA is SQuAD v1.1 or v2.0 JSON, or JSON lines of {"question", "context", "answers"}, plain or gzip. Scores are
+    those of the official SQuAD script; intervals hold 95 % of seeded bootstrap samples.
+    """
+    from qa_onnx import squad
+    from qa_onnx.evaluate import evaluate as measure
+
+    questions = squad.load(data, limit=limit, seed=seed)
+    reader, options = settings.load()
+    with progress(len(questions.golds)) as count:
+        report = measure(reader, questions, options=options, seed=seed, progress=count)
+    if errors_path is not None:
+        _write_errors(errors_path, report)
+    if as_json:
+        click.echo(json.dumps(_record(report, by_length=by_length)))
+    else:
+        _show(report, by_length=by_length)
+
+
+def _record(report: Report, *, by_length: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        field.name: getattr(report, field.name) for field in fields(report) if field.name != "outcomes"
+    }
+    for name in ("has_answer", "no_answer", "null_threshold"):
+        record[name] = None if record[name] is None else asdict(record[name])
+    record["questions_per_second"] = report.questions_per_second
+    if by_length:
+        record["by_length"] = [{"words": words, **asdict(part)} for words, part in report.by_length()]
+    return record
+
+
+def _show(report: Report, *, by_length: bool) -> None:
+    table = tables.plain("questions", "n", "EM", "F1", left=("questions",))
+    rows: list[tuple[str, Part | None]] = [("with an answer", report.has_answer), ("without", report.no_answer)]
+    click.echo(
+        f"{report.data}: EM {report.em:.2f} ({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
+        f"F1 {report.f1:.2f} ({report.f1_interval[0]:.2f} to {report.f1_interval[1]:.2f}) over {report.n:,} "
+        f"questions, {report.questions_per_second:.1f} a second"
+    )
+    if report.no_answer is None:
+        rows = []
+    if by_length:
+        rows += [(f"context of {words} words", part) for words, part in report.by_length()]
+    for name, part in rows:
+        if part:
+            table.add_row(name, f"{part.n:,}", f"{part.em:.2f}", f"{part.f1:.2f}")
+    if table.row_count:
+        tables.console().print(table)
+    if report.null_threshold:
+        best = report.null_threshold
+        click.echo(
+            f"best null threshold: {best.best_f1_threshold:.3f} for F1 {best.best_f1:.2f}, "
+            f"{best.best_em_threshold:.3f} for EM {best.best_em:.2f}"
+        )
+
+
+def _write_errors(path: Path, report: Report) -> None:
+    lines = [json.dumps(_error(outcome)) for outcome in report.outcomes if not outcome.em]
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
+    click.echo(f"{len(lines):,} questions were not matched exactly: {path}", err=True)
+
+
+def _error(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "id": outcome.gold.id,
+        "question": outcome.gold.question,
+        "context": outcome.gold.context,
+        "gold": list(outcome.gold.answers),
+        "predicted": outcome.answer.text,
+        "f1": outcome.f1,
+        "score": outcome.answer.score,
+        "probability": outcome.answer.probability,
+    }

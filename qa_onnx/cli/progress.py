@@ -1,0 +1,41 @@
+"""The bar of long commands: how far, how fast, how long to go. On a terminal only."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@contextmanager
+def progress(total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr while questions are answered.
+
+    Args:
+        total: how many there are; None: unknown.
+
+    Yields:
+        A function to call with the number of questions done so far.
+    """
+    console = Console(stderr=True)
+    with Progress(
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.fields[rate]} questions/s, to go"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("", total=total, rate="-")
+
+        def count(done: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, rate="-" if speed is None else f"{speed:.1f}")
+
+        yield count
