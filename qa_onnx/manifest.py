@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
+from qa_onnx import fields
 from qa_onnx.errors import BundleError, BundleFormatError
+from qa_onnx.receipt import Confidence, Receipt, read_confidence, read_receipt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +69,7 @@ class Graph:
         fused_nodes: how many there are of each fused operator.
         engines: what can run it, as "engine/device".
         parity: None where there was no source model to compare with (a finished ONNX file).
+        receipt: None where it was exported without data to measure it on.
     """
 
     file: FileEntry
@@ -75,6 +78,7 @@ class Graph:
     fused_nodes: dict[str, int]
     engines: tuple[str, ...]
     parity: Parity | None
+    receipt: Receipt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class Manifest:
         graphs: by precision.
         temperature: what scores are divided by before they become probabilities.
         null_threshold: see `Options.null_threshold`; None: not calibrated, always answer.
+        confidence: how these two were found; None: they were not.
         versions: of the packages that made it.
         created: UTC date and time, ISO 8601.
         format_version: major, minor.
@@ -126,6 +131,7 @@ class Manifest:
     graphs: dict[str, Graph]
     temperature: float = 1.0
     null_threshold: float | None = None
+    confidence: Confidence | None = None
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
     format_version: tuple[int, int] = FORMAT_VERSION
@@ -192,90 +198,57 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     if unknown or not graphs:
         raise ValueError(f"its precisions are {', '.join(graphs) or 'none'}, known are {', '.join(PRECISIONS)}")
     source = content["source"]
-    threshold = content["null_threshold"]
+    threshold, confidence = content["null_threshold"], content["confidence"]
     return Manifest(
         source=Source(
-            name=_str(source["name"]),
-            kind=cast("Literal['checkpoint', 'onnx']", _one_of(source["kind"], "checkpoint", "onnx")),
-            revision=None if source["revision"] is None else _str(source["revision"]),
-            sha256=_str(source["sha256"]),
+            name=fields.string(source["name"]),
+            kind=cast("Literal['checkpoint', 'onnx']", fields.one_of(source["kind"], "checkpoint", "onnx")),
+            revision=None if source["revision"] is None else fields.string(source["revision"]),
+            sha256=fields.string(source["sha256"]),
         ),
         architecture=dict(content["architecture"]),
-        max_length=_int(content["max_length"]),
-        max_positions=_int(content["max_positions"]),
-        inputs=_strings(content["inputs"]),
-        pad_id=_int(content["pad_id"]),
-        cls_id=_int(content["cls_id"]),
+        max_length=fields.integer(content["max_length"]),
+        max_positions=fields.integer(content["max_positions"]),
+        inputs=fields.strings(content["inputs"]),
+        pad_id=fields.integer(content["pad_id"]),
+        cls_id=fields.integer(content["cls_id"]),
         tokenizer=_file(content["tokenizer"]),
         graphs=graphs,
-        temperature=_positive(content["temperature"]),
-        null_threshold=None if threshold is None else _number(threshold),
-        versions={name: _str(version) for name, version in content["versions"].items()},
-        created=_str(content["created"]),
+        temperature=fields.positive(content["temperature"]),
+        null_threshold=None if threshold is None else fields.number(threshold),
+        confidence=None if confidence is None else read_confidence(confidence),
+        versions={name: fields.string(version) for name, version in content["versions"].items()},
+        created=fields.string(content["created"]),
     )
 
 
 def _graph(content: dict[str, Any]) -> Graph:
-    parity = content["parity"]
+    parity, receipt = content["parity"], content["receipt"]
     return Graph(
         file=_file(content["file"]),
         golden=_file(content["golden"]),
-        kind=cast("Literal['plain', 'fused']", _one_of(content["kind"], "plain", "fused")),
-        fused_nodes={name: _int(count) for name, count in content["fused_nodes"].items()},
-        engines=_strings(content["engines"]),
+        kind=cast("Literal['plain', 'fused']", fields.one_of(content["kind"], "plain", "fused")),
+        fused_nodes={name: fields.integer(count) for name, count in content["fused_nodes"].items()},
+        engines=fields.strings(content["engines"]),
         parity=None if parity is None else _parity(parity),
+        receipt=None if receipt is None else read_receipt(receipt),
     )
 
 
 def _parity(content: dict[str, Any]) -> Parity:
     return Parity(
-        reference=_str(content["reference"]),
-        windows=_int(content["windows"]),
-        max_abs=_number(content["max_abs"]),
-        mean_abs=_number(content["mean_abs"]),
-        same_best_span=_number(content["same_best_span"]),
+        reference=fields.string(content["reference"]),
+        windows=fields.integer(content["windows"]),
+        max_abs=fields.number(content["max_abs"]),
+        mean_abs=fields.number(content["mean_abs"]),
+        same_best_span=fields.number(content["same_best_span"]),
     )
 
 
 def _file(content: dict[str, Any]) -> FileEntry:
-    entry = FileEntry(_str(content["name"]), _int(content["size"]), _str(content["sha256"]))
+    entry = FileEntry(
+        fields.string(content["name"]), fields.integer(content["size"]), fields.string(content["sha256"])
+    )
     if not _FILE_NAME.fullmatch(entry.name) or not _SHA256.fullmatch(entry.sha256):
         raise ValueError(f"{entry.name!r} with SHA-256 {entry.sha256!r} is no file of a bundle")
     return entry
-
-
-def _str(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} should be a string")
-    return value
-
-
-def _strings(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} should be a list of strings")
-    return tuple(map(_str, value))
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
-        raise TypeError(f"{value!r} should be a non-negative integer of 64 bits")
-    return value
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1e300:
-        raise TypeError(f"{value!r} should be a finite number")
-    return float(value)
-
-
-def _positive(value: object) -> float:
-    number = _number(value)
-    if number <= 0:
-        raise ValueError(f"{value!r} should be a positive number")
-    return number
-
-
-def _one_of(value: object, *allowed: str) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{value!r} should be one of {', '.join(allowed)}")
-    return value

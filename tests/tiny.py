@@ -167,6 +167,10 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = make_checkpoint("bert", Path(scratch, "tiny-bert"))
         bundle = export(
-            checkpoint, Path(__file__).parent / "data" / "tiny-bert", precisions=("fp32", "int8"), max_length=64
+            checkpoint,
+            Path(__file__).parent / "data" / "tiny-bert",
+            precisions=("fp32", "int8"),
+            max_length=64,
+            replace=True,
         )
     sys.stdout.write(json.dumps({name: graph.file.size for name, graph in bundle.manifest.graphs.items()}) + "\n")

@@ -281,6 +281,7 @@ def _make(
         fused_nodes=nodes,
         engines=_ENGINES[precision],
         parity=found,
+        receipt=None,
     )
 
 
