@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.errors import BundleError
+from qa_onnx.errors import BundleError, EngineError
 from qa_onnx.manifest import MANIFEST, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from qa_onnx.manifest import FileEntry, Graph
+
+# Best first; the first one that the bundle holds and the device runs is the default.
+_PREFERRED = {"cpu": ("int8", "fp32", "int8-static", "fp16"), "cuda": ("fp16", "fp32")}
 
 _TEXT_LIMIT = 256 << 20  # bytes; the largest multilingual tokenizers have some 35 MB
 
@@ -63,6 +66,41 @@ class Bundle:
                 f"qa-onnx export {self.manifest.source.name} --precision {precision} adds it"
             )
         return self.manifest.graphs[precision]
+
+    def best_precision(self, device: str) -> str:
+        """The precision to use on a device when none is asked for.
+
+        Raises:
+            EngineError: there is no such device, or the bundle holds nothing for it.
+        """
+        if device not in _PREFERRED:
+            raise EngineError(f"device is {device!r}; it must be one of {', '.join(_PREFERRED)}")
+        for name in _PREFERRED[device]:
+            graph = self.manifest.graphs.get(name)
+            if graph and f"onnxruntime/{device}" in graph.engines:
+                return name
+        raise EngineError(
+            f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {device}: "
+            f"qa-onnx export {self.manifest.source.name} --precision fp32 adds one that does"
+        )
+
+    def require_f1(self, precision: str, min_f1: float) -> None:
+        """Refuse a precision that was not shown to answer well enough.
+
+        Raises:
+            BundleError: its receipt shows an F1 below `min_f1` per cent, or it has none.
+        """
+        receipt = self.graph(precision).receipt
+        if receipt is None:
+            raise BundleError(
+                f"{precision} of {self.path} has no receipt, so min_f1 {min_f1:g} cannot be checked: export it "
+                "with --eval-data"
+            )
+        if receipt.accuracy.f1 < min_f1:
+            raise BundleError(
+                f"{precision} of {self.path} has F1 {receipt.accuracy.f1:.2f} on {receipt.data}, less than min_f1 "
+                f"{min_f1:g}: use another precision or model"
+            )
 
     def checked_path(self, entry: FileEntry) -> Path:
         """Path of a file whose size and SHA-256 are right.

@@ -7,7 +7,8 @@
     │   └── BundleFormatError   it was written by a newer release
     ├── EngineError         the graph cannot run as asked: device, wheel, or what the graph returned
     └── ExportError         the checkpoint cannot become a bundle
-        └── ParityError     it can, but the ONNX graph does not answer as PyTorch does
+        ├── ParityError     it can, but the ONNX graph does not answer as PyTorch does
+        └── GateError       it can, but a precision does not answer as well as was asked for
 
 A message names the value, the limit and the remedy.
 """
@@ -45,3 +46,7 @@ class ExportError(QaOnnxError):
 
 class ParityError(ExportError):
     """The exported graph's logits differ too much from PyTorch's."""
+
+
+class GateError(ExportError):
+    """A precision does not reach the share of float32's F1 that was asked for."""

@@ -58,6 +58,15 @@ class Options:
             if not number or math.isnan(threshold):
                 raise InputError(f"null_threshold is {threshold!r}; it must be a number, None or 'bundle'")
 
+    @classmethod
+    def for_windows_of(cls, max_length: int) -> Options:
+        """The defaults, with overlap and question cut back where windows are short."""
+        return cls(
+            max_length=max_length,
+            doc_stride=min(128, max_length // 3),
+            max_question_length=min(64, max_length // 3),
+        )
+
     def room(self, special_tokens: int) -> int:
         """Tokens that the longest allowed question leaves for the context in each window.
 

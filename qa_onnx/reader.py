@@ -10,11 +10,12 @@ batches of logits as `logits`. All state of a call is local to it, so any number
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx import batches, spans
+from qa_onnx import batches, machine, spans
 from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge
 from qa_onnx.bundle import Bundle
 from qa_onnx.errors import EngineError, InputError
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from qa_onnx.manifest import Graph
     from qa_onnx.spans import Logits
-
-# Best first; the first one that the bundle holds and the device runs is the default.
-_PREFERRED = {"cpu": ("int8", "fp32", "int8-static", "fp16"), "cuda": ("fp16", "fp32")}
 
 # Examples are taken in until they have this many characters, then answered: enough windows to sort by length
 # into full batches, few enough to keep memory bounded and answers flowing.
@@ -86,6 +85,7 @@ class Reader:
         device: Device = "cpu",
         threads: int | None = None,
         options: Options | None = None,
+        min_f1: float | None = None,
     ) -> Reader:
         """Make a reader of a bundle.
 
@@ -95,9 +95,10 @@ class Reader:
             device: "cpu" or "cuda"; another than the one asked for is never used.
             threads: of one run on the CPU; None: cores that this process may use.
             options: None: `Options()` with the bundle's max_length.
+            min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
 
         Raises:
-            BundleError: it is not a whole bundle, or does not hold the precision.
+            BundleError: it is not a whole bundle, does not hold the precision, or does not reach `min_f1`.
             EngineError: the device or precision does not work here.
             MissingExtraError: no ONNX Runtime for the device is installed.
             InputError: the options do not fit the bundle.
@@ -105,7 +106,11 @@ class Reader:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.load(bundle)
         manifest = bundle.manifest
-        graph = bundle.graph(_choose_precision(bundle, device) if precision is None else precision)
+        precision = bundle.best_precision(device) if precision is None else precision
+        graph = bundle.graph(precision)
+        if min_f1 is not None:
+            bundle.require_f1(precision, min_f1)
+        _warn_of_other_arithmetic(precision, graph)
         if f"onnxruntime/{device}" not in graph.engines:
             raise EngineError(
                 f"{graph.file.name} of {bundle.path} runs on {', '.join(graph.engines)}, not on "
@@ -121,7 +126,7 @@ class Reader:
             session=session,
             windower=Windower(bundle.text(manifest.tokenizer), cls_id=manifest.cls_id),
             pad_id=manifest.pad_id,
-            options=_default_options(manifest.max_length) if options is None else options,
+            options=Options.for_windows_of(manifest.max_length) if options is None else options,
             max_positions=manifest.max_positions,
             null_threshold=manifest.null_threshold,
             temperature=manifest.temperature,
@@ -277,23 +282,15 @@ def _pools(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield waiting
 
 
-def _default_options(max_length: int) -> Options:
-    """The defaults, with overlap and question cut back where the bundle's windows are short."""
-    return Options(
-        max_length=max_length,
-        doc_stride=min(128, max_length // 3),
-        max_question_length=min(64, max_length // 3),
-    )
-
-
-def _choose_precision(bundle: Bundle, device: Device) -> str:
-    if device not in _PREFERRED:
-        raise EngineError(f"device is {device!r}; it must be one of {', '.join(_PREFERRED)}")
-    for name in _PREFERRED[device]:
-        graph = bundle.manifest.graphs.get(name)
-        if graph and f"onnxruntime/{device}" in graph.engines:
-            return name
-    raise EngineError(
-        f"{bundle.path} holds {', '.join(bundle.manifest.graphs)}, none of which runs on {device}: "
-        f"qa-onnx export {bundle.manifest.source.name} --precision fp32 adds one that does"
-    )
+def _warn_of_other_arithmetic(precision: str, graph: Graph) -> None:
+    """Say so where the receipt's figures may not hold: byte products are summed in another way here."""
+    if not precision.startswith("int8") or graph.receipt is None or machine.has_exact_int8():
+        return
+    if machine.exact_int8(graph.receipt.instruction_sets):
+        warnings.warn(
+            f"{precision} was measured on a CPU with {', '.join(graph.receipt.instruction_sets)}; this one has no "
+            "VNNI or AMX and uses slower kernels, which may answer a little differently: measure it here with "
+            "qa-onnx eval, or use fp32",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -98,10 +98,17 @@ def load(path: Path | str, *, limit: int | None = None, seed: int = 0) -> DataSe
         raise InputError(f"{path}: {error.strerror}; name a data file that can be read") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error.__cause__
-    if limit is not None and limit < len(golds):
-        chosen = random.Random(seed).sample(range(len(golds)), limit)
-        golds = tuple(golds[index] for index in sorted(chosen))
+    if limit is not None:
+        golds = sample(golds, limit, seed)
     return DataSet(name=path.name, sha256=hashlib.sha256(data).hexdigest(), golds=golds)
+
+
+def sample(golds: tuple[Gold, ...], limit: int, seed: int) -> tuple[Gold, ...]:
+    """A random choice of at most `limit` questions, in their order."""
+    if limit >= len(golds):
+        return golds
+    chosen = random.Random(seed).sample(range(len(golds)), limit)
+    return tuple(golds[index] for index in sorted(chosen))
 
 
 def _text(data: bytes) -> str:

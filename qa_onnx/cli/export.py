@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from qa_onnx.cli import tables
+from qa_onnx.errors import InputError
+from qa_onnx.manifest import PRECISIONS
 
 
 @click.command(short_help="Make a bundle of a checkpoint or a finished ONNX model.")
@@ -22,14 +24,43 @@ from qa_onnx.cli import tables
     "precisions",
     multiple=True,
     default=["int8"],
-    type=click.Choice(["fp32", "int8"]),
+    type=click.Choice(PRECISIONS),
     show_default=True,
-    help="Give it twice for both.",
+    help="Repeat it for several.",
 )
 @click.option("--max-length", type=click.IntRange(32), metavar="TOKENS", help="Of a window.  [default: 384]")
 @click.option("--opset", type=click.IntRange(14, 18), default=17, show_default=True, help="Of the ONNX graph.")
 @click.option("--require-fusion", is_flag=True, help="Fail if a layer that should be fused is not.")
 @click.option("--replace", is_flag=True, help="Write over a bundle of another source.")
+@click.option(
+    "--eval-data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="DATA",
+    help="Measure every precision on this file (SQuAD JSON or JSON lines) and write the result into the bundle.",
+)
+@click.option("--eval-limit", type=click.IntRange(1), help="On a random sample of so many.  [default: all]")
+@click.option(
+    "--gate",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=99.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="Of fp32's F1, which a precision must reach to be written; MLPerf's two lines are 99 and 99.9. What "
+    "quantization hurts most is kept back in fp32, as little as will do.",
+)
+@click.option(
+    "--calibration-data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="DATA",
+    help="Held out of training. Ranges of int8-static come from it, and what --calibrate fits.",
+)
+@click.option(
+    "--calibration-examples", type=click.IntRange(1), default=256, show_default=True, help="How many of it."
+)
+@click.option(
+    "--calibrate", is_flag=True, help="Fit a temperature, and a null threshold if some questions have no answer."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of samples and intervals.")
 def export(
     *,
     checkpoint: str,
@@ -39,6 +70,13 @@ def export(
     opset: int,
     require_fusion: bool,
     replace: bool,
+    eval_data: Path | None,
+    eval_limit: int | None,
+    gate: float,
+    calibration_data: Path | None,
+    calibration_examples: int,
+    calibrate: bool,
+    seed: int,
 ) -> None:
     """Make a bundle of CHECKPOINT.
 
@@ -47,8 +85,21 @@ def export(
 
     A bundle of the same source keeps the precisions that are not named. If anything fails, it stays as it was.
     """
+    from qa_onnx.export import Proof
     from qa_onnx.export import export as make
 
+    try:
+        proof = Proof(
+            eval_data=eval_data,
+            eval_limit=eval_limit,
+            gate=gate,
+            calibration_data=calibration_data,
+            calibration_examples=calibration_examples,
+            calibrate=calibrate,
+            seed=seed,
+        )
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
     bundle = make(
         checkpoint,
         to,
@@ -57,6 +108,8 @@ def export(
         opset=opset,
         require_fusion=require_fusion,
         replace=replace,
+        proof=proof,
     )
     tables.console().print(tables.precisions(bundle))
+    tables.show_receipts(bundle)
     click.echo(f'try it: qa-onnx ask -b {bundle.path} -q "..." -c FILE', err=True)

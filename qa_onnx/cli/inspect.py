@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Bundle
+    from qa_onnx.receipt import Confidence
 
 
 @click.command(short_help="Show what is in a bundle, and check it.")
@@ -53,7 +54,8 @@ def _describe(bundle: Bundle) -> None:
         "windows": f"{manifest.max_length} tokens by default, {manifest.max_positions} at most",
         "inputs": f"{', '.join(manifest.inputs)}; pad id {manifest.pad_id}, cls id {manifest.cls_id}",
         "scores": f"temperature {manifest.temperature:g}, null threshold "
-        + ("off: always answers" if threshold is None else f"{threshold:g}"),
+        + ("off: always answers" if threshold is None else f"{threshold:g}")
+        + (f", {_calibration(manifest.confidence)}" if manifest.confidence else ""),
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }
     for name, text in rows.items():
@@ -61,8 +63,17 @@ def _describe(bundle: Bundle) -> None:
     click.echo()
     tables.console().print(tables.precisions(bundle))
     click.echo()
+    tables.show_receipts(bundle)
     for entry in files:
         click.echo(f"{entry.sha256}  {entry.size:>11,}  {entry.name}")
+
+
+def _calibration(confidence: Confidence) -> str:
+    return (
+        f"fitted on {confidence.fitted_n:,} questions of {confidence.fitted_on}: expected calibration "
+        f"error {confidence.ece_before:.1f} % before, {confidence.ece_after:.1f} % after, on "
+        f"{confidence.checked_n:,} of {confidence.checked_on}"
+    )
 
 
 def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:

@@ -47,3 +47,34 @@ def precisions(bundle: Bundle) -> Table:
             "-" if parity is None else f"{parity.same_best_span:.1%}",
         )
     return table
+
+
+def show_receipts(bundle: Bundle) -> bool:
+    """Print what was measured of each precision; False where nothing was."""
+    receipts = {name: graph.receipt for name, graph in bundle.manifest.graphs.items() if graph.receipt}
+    if not receipts:
+        return False
+    table = plain(
+        "precision", "EM", "F1", "95 %", "of fp32", "kept back", "questions", "data", left=("precision", "data")
+    )
+    for name, receipt in receipts.items():
+        accuracy = receipt.accuracy
+        table.add_row(
+            name,
+            f"{accuracy.em:.2f}",
+            f"{accuracy.f1:.2f}",
+            "{:.1f}-{:.1f}".format(*accuracy.f1_interval),
+            f"{receipt.percent_of_fp32:.2f} %",
+            str(len(receipt.kept_back)),
+            f"{receipt.n:,}",
+            receipt.data,
+        )
+    console().print(table)
+    for name, receipt in receipts.items():
+        said = f"{receipt.source_name}: EM {receipt.source.em:.2f}, F1 {receipt.source.f1:.2f}; fp32: "
+        said += f"EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} on "
+        said += ", ".join(receipt.instruction_sets) or "a CPU that does not tell"
+        console().print(f"{name}: beside {said}")
+        for node in receipt.kept_back:
+            console().print(f"{name}: kept back {node}")
+    return True

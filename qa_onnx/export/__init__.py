@@ -3,6 +3,10 @@
 In the order of the work: checkpoint (or finished), model, graph, quantize, parity, writer; exporter joins them.
 """
 
-from qa_onnx.export.exporter import export
+import logging
 
-__all__ = ["export"]
+from qa_onnx.export.exporter import Proof, export
+
+__all__ = ["Proof", "export"]
+
+logging.getLogger("qa_onnx").addHandler(logging.NullHandler())  # silent unless the host listens

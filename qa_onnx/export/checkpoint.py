@@ -94,8 +94,8 @@ def _refuse_unsafe(folder: Path) -> None:
         pickles = sorted(path.name for path in folder.glob("*.bin"))
         found = f"only {', '.join(pickles)}, and unpickling runs whatever it holds" if pickles else "no weights"
         raise ExportError(
-            f"{folder} has no .safetensors: {found}. Save it with "
-            "model.save_pretrained(folder, safe_serialization=True) where you trust it"
+            f"{folder} has no .safetensors: {found}. Where you trust it, load it with transformers and write it "
+            "again with model.save_pretrained(folder)"
         )
 
 

@@ -1,15 +1,14 @@
 """Checkpoint or finished ONNX model -> bundle, in one call.
 
-load -> float32 graph -> fuse -> each precision -> parity -> golden examples -> commit
+load -> float32 graph -> fuse -> each precision -> gate, parity, golden examples -> commit
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import logging
-import shutil
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,42 +16,68 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qa_onnx
-from qa_onnx import golden
+from qa_onnx import squad
+from qa_onnx.batches import pack
 from qa_onnx.bundle import Bundle
-from qa_onnx.errors import BundleError, BundleFormatError, EngineError, ExportError, InputError
-from qa_onnx.export import graph, parity, quantize
-from qa_onnx.export.checkpoint import load_checkpoint
+from qa_onnx.errors import BundleError, BundleFormatError, ExportError, GateError, InputError
+from qa_onnx.export import confidence, graph, parity, source
 from qa_onnx.export.extras import require_quantize
-from qa_onnx.export.finished import find_onnx, load_finished
-from qa_onnx.export.texts import GOLDEN_EXAMPLES
+from qa_onnx.export.gate import Judge, score
+from qa_onnx.export.precisions import EXPORTABLE, Kitchen
+from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.writer import Writer
-from qa_onnx.manifest import MANIFEST, Graph, Manifest, Parity, read_manifest
+from qa_onnx.manifest import MANIFEST, Manifest, read_manifest
+from qa_onnx.options import Options
 from qa_onnx.reader import Reader
 from qa_onnx.session import OnnxSession
-from qa_onnx.windows import Windower
+from qa_onnx.windows import Example, Windower
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qa_onnx.batches import Batch
     from qa_onnx.export.model import SourceModel
+    from qa_onnx.session import Session
+    from qa_onnx.squad import DataSet
 
 _LOG = logging.getLogger(__name__)
 
-EXPORTABLE = ("fp32", "int8")
-DEFAULT_MAX_LENGTH = 384
-
-# int8 multiplies with kernels that only ONNX Runtime's CPU provider has.
-_ENGINES = {"fp32": ("onnxruntime/cpu", "onnxruntime/cuda"), "int8": ("onnxruntime/cpu",)}
 _PACKAGES = ("onnx", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch", "transformers", "optimum")
 
 
-@dataclass(frozen=True, slots=True)
-class _Float:
-    """The float32 graph that the other precisions are made from, and how it was judged."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What an export is measured with.
 
-    path: Path
-    fused_nodes: dict[str, int]
-    parity: Parity
+    Attributes:
+        eval_data: a data file; every precision is evaluated on it and must reach the gate. None: none is.
+        eval_limit: a random sample of so many of its questions; None: all.
+        gate: per cent of fp32's F1 to reach. MLPerf's lines are 99 and 99.9.
+        calibration_data: a data file, held out of training: ranges, temperature and thresholds come from it. A
+            question that is in the evaluation as well is left out.
+        calibration_examples: a random sample of so many of its questions.
+        calibrate: fit a temperature, and a null threshold where there are unanswerable questions.
+        seed: of the samples and the bootstrap.
+
+    Raises:
+        InputError: a value is out of range, or one is missing that another needs.
+    """
+
+    eval_data: str | Path | None = None
+    eval_limit: int | None = None
+    gate: float = 99.0
+    calibration_data: str | Path | None = None
+    calibration_examples: int = 256
+    calibrate: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gate <= 100:
+            raise InputError(f"gate is {self.gate}; it must be more than 0 and at most 100 per cent")
+        if self.calibration_examples < 1:
+            raise InputError(f"calibration_examples is {self.calibration_examples}; it must be at least 1")
+        if self.calibrate and (self.calibration_data is None or self.eval_data is None):
+            raise InputError("to calibrate, name calibration_data to fit on and eval_data to check with")
 
 
 def export(
@@ -64,6 +89,7 @@ def export(
     opset: int = graph.DEFAULT_OPSET,
     require_fusion: bool = False,
     replace: bool = False,
+    proof: Proof | None = None,
 ) -> Bundle:
     """Export a checkpoint, or import a finished ONNX model, into a bundle.
 
@@ -78,51 +104,62 @@ def export(
         opset: of the standard ONNX operators.
         require_fusion: fail where a layer that should be fused is not.
         replace: throw away what is in `to` if it is of another source.
+        proof: what to measure the precisions with; None: parity alone.
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: an argument is out of range, or a data file cannot be used.
         MissingExtraError: a package is not installed.
         ExportError: the checkpoint cannot be exported, or `to` holds a bundle of another source.
         ParityError: the float32 graph does not give the source model's logits.
+        GateError: a precision does not reach the gate. Those that do are in the bundle.
     """
-    _check_arguments(precisions, max_length, opset)
+    proof = Proof() if proof is None else proof
+    _check_arguments(precisions, max_length, opset, proof)
     require_quantize()
+    evaluation, calibration = _data(proof)
     folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
     old = _existing(folder, replace=replace)
     with Writer(folder) as writer:
-        model, name, run = _load(checkpoint, writer, opset)
+        model, name, run = source.load_source(checkpoint, writer, opset)
         old = _same_source(folder, old, model, precisions, replace=replace)
-        max_length = _max_length(model, old, max_length)
-        expected = _reference(model, name, run, max_length)
+        max_length = source.window_length(model, old, max_length)
+        expected = source.reference(model, name, run, max_length)
+        options = Options.for_windows_of(max_length)
+
+        def reader(session: Session, options: Options = options) -> Reader:
+            windower = Windower(model.tokenizer_json, cls_id=model.cls_id)
+            return Reader(session=session, windower=windower, pad_id=model.pad_id, options=options)
+
+        judged = evaluation and score(reader(parity.RunnerSession(model.inputs, run)), evaluation, proof.seed)
         del run
         gc.collect()  # the PyTorch model holds itself in cycles; without this its weights stay to the end
-        floating = _fuse(model, expected, writer, require_fusion=require_fusion)
+        floating = source.fuse(model, expected, writer, require_fusion=require_fusion)
         gc.collect()  # likewise the optimizer's copies of the graph
-        entries = dict(old.graphs) if old else {}
-        tokenizer = writer.add_text("tokenizer", model.tokenizer_json)
-        manifest = Manifest(
-            source=model.source,
-            architecture=model.architecture(),
-            max_length=max_length,
-            max_positions=model.max_positions,
-            inputs=model.inputs,
-            pad_id=model.pad_id,
-            cls_id=model.cls_id,
-            tokenizer=tokenizer,
-            graphs=entries,
-            temperature=old.temperature if old else 1.0,
-            null_threshold=old.null_threshold if old else None,
-            versions=_versions(),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        judge = None
+        if evaluation and judged:
+            fp32 = score(reader(OnnxSession(floating.path)), evaluation, proof.seed)
+            _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, judged.f1, fp32.f1, evaluation.name)
+            judge = Judge(evaluation, proof.gate, proof.seed, reader, name, judged, fp32, _versions())
+        manifest = _manifest(model, old, max_length, writer)
+        batches = _batches(model, options, calibration)
+        kitchen = Kitchen(model.path, floating, expected, batches, judge, reader, writer)
+        missed = []
         for precision in precisions:
-            entries[precision] = _make(precision, floating, expected, model, writer)
-        writer.commit(manifest)
-    _LOG.info("wrote %s", folder)
+            try:
+                manifest.graphs[precision] = kitchen.make(precision)
+            except GateError as error:
+                missed.append(str(error))
+        if proof.calibrate and evaluation and calibration and len(missed) < len(precisions):
+            manifest = _calibrated(manifest, reader(OnnxSession(floating.path)), calibration, evaluation)
+        if len(missed) < len(precisions):
+            writer.commit(manifest)
+            _LOG.info("wrote %s", folder)
+    if missed:
+        raise GateError("; ".join(missed) + f": not written to {folder}. Lower the gate, or use another precision")
     return Bundle.load(folder)
 
 
-def _check_arguments(precisions: Sequence[str], max_length: int | None, opset: int) -> None:
+def _check_arguments(precisions: Sequence[str], max_length: int | None, opset: int, proof: Proof) -> None:
     unknown = [name for name in precisions if name not in EXPORTABLE]
     if unknown or not precisions:
         raise InputError(f"precisions are {', '.join(precisions) or 'none'}; choose from {', '.join(EXPORTABLE)}")
@@ -130,6 +167,24 @@ def _check_arguments(precisions: Sequence[str], max_length: int | None, opset: i
         raise InputError(f"max_length is {max_length}; it must be at least 32")
     if not 14 <= opset <= 18:
         raise InputError(f"opset is {opset}; the exporter writes 14 to 18")
+    if "int8-static" in precisions and proof.calibration_data is None:
+        raise InputError("int8-static fixes the ranges of activations: name calibration data to take them from")
+
+
+def _data(proof: Proof) -> tuple[DataSet | None, DataSet | None]:
+    """Evaluation and calibration data, which have no question in common."""
+    evaluation = calibration = None
+    if proof.eval_data is not None:
+        evaluation = squad.load(proof.eval_data, limit=proof.eval_limit, seed=proof.seed)
+    if proof.calibration_data is not None:
+        calibration = squad.load(proof.calibration_data)
+        asked = {(gold.question, gold.context) for gold in evaluation.golds} if evaluation else set()
+        golds = tuple(gold for gold in calibration.golds if (gold.question, gold.context) not in asked)
+        if not golds:
+            raise InputError(f"all questions of {calibration.name} are in the evaluation as well: name other data")
+        golds = squad.sample(golds, proof.calibration_examples, proof.seed)
+        calibration = dataclasses.replace(calibration, golds=golds)
+    return evaluation, calibration
 
 
 def _existing(folder: Path, *, replace: bool) -> Manifest | None:
@@ -177,111 +232,49 @@ def _same_source(
     )
 
 
-def _load(checkpoint: str | Path, writer: Writer, opset: int) -> tuple[SourceModel, str, parity.Runner]:
-    """The float32 graph of the source, and what runs the source itself: its name and a function."""
-    path = writer.stage / "plain.onnx"
-    finished = find_onnx(Path(checkpoint))
-    if finished:
-        _LOG.info("reading %s", finished)
-        model = load_finished(Path(checkpoint), finished, path)
-        try:
-            return model, "the source ONNX model", OnnxSession(path).run
-        except EngineError as error:
-            raise ExportError(f"{finished}: {error}") from error
-    started = time.perf_counter()
-    torch_model, model = load_checkpoint(checkpoint, path)
-    model = graph.to_onnx(torch_model, model, opset=opset)
-    _LOG.info(
-        "%s: %s with %d layers, %.1f million weights, to ONNX in %.1f s",
-        *(model.source.name, model.model_type, model.layers, model.parameters / 1e6),
-        time.perf_counter() - started,
-    )
-    return model, f"PyTorch {metadata.version('torch')}", parity.torch_runner(torch_model)
-
-
-def _max_length(model: SourceModel, old: Manifest | None, wanted: int | None) -> int:
-    """Tokens a window: as wanted, as in the bundle that is added to, or the default."""
-    name, most = model.source.name, model.max_positions
-    if most < golden.OPTIONS.max_length:
-        raise ExportError(f"{name} reads at most {most} tokens; at least {golden.OPTIONS.max_length} are needed")
-    if wanted is None:
-        return old.max_length if old else min(DEFAULT_MAX_LENGTH, most)
-    if wanted > most:
-        raise InputError(f"max_length is {wanted}; {name} reads at most {most} tokens")
-    return wanted
-
-
-def _reference(model: SourceModel, name: str, run: parity.Runner, max_length: int) -> parity.Reference:
-    """The source's own logits on real text."""
-    try:
-        return parity.reference(
-            name,
-            run,
-            windower=Windower(model.tokenizer_json, cls_id=model.cls_id),
-            input_names=model.inputs,
-            pad_id=model.pad_id,
-            max_length=max_length,
-        )
-    except (BundleError, EngineError) as error:
-        raise ExportError(f"{model.source.name} does not read text: {error}") from error
-
-
-def _fuse(model: SourceModel, expected: parity.Reference, writer: Writer, *, require_fusion: bool) -> _Float:
-    """The float32 graph to use: fused if that works, else as it was exported; never one that is wrong."""
-    fused = writer.stage / "fused.onnx"
-    try:
-        fusion = graph.fuse(model, fused)
-        found = parity.compare(expected, OnnxSession(fused))
-        parity.require_fp32(found)
-    except (EngineError, ExportError) as error:
-        if require_fusion:
-            raise ExportError(f"{model.source.name} cannot be fused: {error}") from error
-        _LOG.warning("going on without fusion: %s", error)
-        found = parity.compare(expected, OnnxSession(model.path))
-        parity.require_fp32(found)
-        return _Float(model.path, {}, found)
-    if fusion.missing:
-        message = f"fused only {', '.join(fusion.missing)}: slower than it could be, not wrong"
-        if require_fusion:
-            raise ExportError(f"{model.source.name}: {message}")
-        _LOG.warning("%s", message)
-    return _Float(fused, fusion.nodes, found)
-
-
-def _make(
-    precision: str, floating: _Float, expected: parity.Reference, model: SourceModel, writer: Writer
-) -> Graph:
-    """One precision of the bundle, judged and staged."""
-    started = time.perf_counter()
-    path = writer.stage / f"{precision}.onnx"
-    if precision == "fp32":
-        shutil.copyfile(floating.path, path)
-        nodes, found = floating.fused_nodes, floating.parity
-    else:
-        nodes = quantize.to_int8(floating.path, path)
-        found = parity.compare(expected, OnnxSession(path))
-    reader = Reader(
-        session=OnnxSession(path),
-        windower=Windower(model.tokenizer_json, cls_id=model.cls_id),
+def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer: Writer) -> Manifest:
+    """The manifest of the model, with the old one's graphs and calibration."""
+    return Manifest(
+        source=model.source,
+        architecture=model.architecture(),
+        max_length=max_length,
+        max_positions=model.max_positions,
+        inputs=model.inputs,
         pad_id=model.pad_id,
-        options=golden.OPTIONS,
+        cls_id=model.cls_id,
+        tokenizer=writer.add_text("tokenizer", model.tokenizer_json),
+        graphs=dict(old.graphs) if old else {},
+        temperature=old.temperature if old else 1.0,
+        null_threshold=old.null_threshold if old else None,
+        confidence=old.confidence if old else None,
+        versions=_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    examples = golden.record(reader, GOLDEN_EXAMPLES)
-    entry = writer.add("model", path)
+
+
+def _batches(model: SourceModel, options: Options, calibration: DataSet | None) -> list[Batch]:
+    """Windows of the calibration data, or of our own texts, in batches."""
+    examples = list(PARITY_EXAMPLES)
+    if calibration:
+        examples = [Example(gold.question, gold.context) for gold in calibration.golds]
+    windower = Windower(model.tokenizer_json, cls_id=model.cls_id)
+    windows = [window for example in windower.cut(examples, options) for window in example.windows]
+    return list(pack(windows, batch_tokens=options.batch_tokens, input_names=model.inputs, pad_id=model.pad_id))
+
+
+def _calibrated(manifest: Manifest, reader: Reader, calibration: DataSet, evaluation: DataSet) -> Manifest:
+    """The manifest with a temperature and a null threshold."""
+    found = confidence.fit(reader, calibration, evaluation)
     _LOG.info(
-        "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
-        *(precision, entry.size / 1e6, found.max_abs, found.reference, 100 * found.same_best_span),
-        found.windows,
-        time.perf_counter() - started,
+        "temperature %.3f, null threshold %s: expected calibration error %.2f %% before, %.2f %% after",
+        *(found.temperature, found.null_threshold),
+        *(found.confidence.ece_before, found.confidence.ece_after),
     )
-    return Graph(
-        file=entry,
-        golden=writer.add_text("golden", examples),
-        kind="fused" if nodes else "plain",
-        fused_nodes=nodes,
-        engines=_ENGINES[precision],
-        parity=found,
-        receipt=None,
+    return dataclasses.replace(
+        manifest,
+        temperature=found.temperature,
+        null_threshold=found.null_threshold,
+        confidence=found.confidence,
     )
 
 

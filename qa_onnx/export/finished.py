@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from qa_onnx.batches import check_inputs
 from qa_onnx.errors import EngineError, ExportError
-from qa_onnx.export.graph import OUTPUTS, save
+from qa_onnx.export.graph import OUTPUTS, check_size, save
 from qa_onnx.export.model import SourceModel
 from qa_onnx.manifest import Source
 
@@ -54,6 +54,8 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
     except Exception as error:  # protobuf's, onnx's and the system's errors
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error
     _check_graph(path, model)
+    parameters = sum(_elements(tensor) for tensor in model.graph.initializer)
+    check_size(str(path), parameters)
     save(model, target)
     tokenizer_path = folder / "tokenizer.json"
     if not tokenizer_path.is_file():
@@ -82,7 +84,7 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
         layers=_int(config, "num_hidden_layers", "n_layers", default=0),
         heads=_int(config, "num_attention_heads", "n_heads", default=0),
         hidden_size=_int(config, "hidden_size", "dim", default=0),
-        parameters=sum(_elements(tensor) for tensor in model.graph.initializer),
+        parameters=parameters,
     )
 
 

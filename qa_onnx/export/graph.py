@@ -65,12 +65,7 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
     import onnx
     import torch
 
-    size = 4 * facts.parameters
-    if size > _LARGEST:
-        raise ExportError(
-            f"{facts.source.name} has {facts.parameters / 1e6:.0f} million weights, {size / 1e9:.1f} GB as "
-            "float32; a file in the ONNX format ends at 2 GB"
-        )
+    check_size(facts.source.name, facts.parameters)
     names = facts.inputs
     # Two unlike rows with padding, so that nothing of this one batch is taken for a constant.
     example = {
@@ -98,6 +93,20 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
     if exported.ir_version > IR_VERSION:
         save(exported, facts.path)
     return replace(facts, inputs=tuple(value.name for value in exported.graph.input))
+
+
+def check_size(name: str, parameters: int) -> None:
+    """Refuse a model that is larger than an ONNX file can be.
+
+    Raises:
+        ExportError: it is.
+    """
+    size = 4 * parameters
+    if size > _LARGEST:
+        raise ExportError(
+            f"{name} has {parameters / 1e6:.0f} million weights, {size / 1e9:.1f} GB as float32; a file in the "
+            "ONNX format ends at 2 GB"
+        )
 
 
 def _logits_module(model: Any, names: tuple[str, ...]) -> Any:
@@ -131,18 +140,21 @@ def fuse(facts: SourceModel, target: Path) -> Fusion:
     import onnx
     from onnxruntime.transformers import optimizer
 
-    try:
-        with quiet():
+    failure = ""
+    with quiet():
+        try:
             optimized = optimizer.optimize_model(
                 str(facts.path),
                 model_type="bert",
-                num_heads=facts.heads,  # 0: the optimizer finds out
+                num_heads=facts.heads,  # 0: the optimizer looks for it in the graph
                 hidden_size=facts.hidden_size,
                 opt_level=0,
             )
             optimized.topological_sort()
-    except Exception as error:  # the optimizer asserts and indexes where a graph is not as it expects
-        raise ExportError(f"ONNX Runtime's optimizer failed on {facts.source.name}: {error!r}") from error
+        except Exception as error:  # noqa: BLE001  # it asserts and indexes where a graph surprises it
+            failure = repr(error)  # without its frames, which hold a temporary folder that warns when it goes
+    if failure:
+        raise ExportError(f"ONNX Runtime's optimizer failed on {facts.source.name}: {failure}")
     declared = {value.name for value in optimized.model.graph.input}
     optimized.model.graph.input.extend(  # it drops an input that no node reads; a bundle's graphs declare the same
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"])

@@ -75,6 +75,14 @@ def reference(
     return Reference(name, tuple(batches))
 
 
+@dataclass(frozen=True, slots=True)
+class RunnerSession:
+    """A function from arrays to logits as a `Session`, so that a Reader can ask the source model."""
+
+    input_names: tuple[str, ...]
+    run: Runner
+
+
 def torch_runner(model: Any) -> Runner:
     """A PyTorch question answering model as a function from arrays to logits."""
     import torch

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 from qa_onnx.export.graph import fused_nodes, quiet, save
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 
-def to_int8(source: Path, target: Path) -> dict[str, int]:
+def to_int8(source: Path, target: Path, *, keep: Collection[str] = ()) -> dict[str, int]:
     """Quantize a graph's matrix products and embeddings to int8.
 
     Args:
         source: a float32 graph, plain or fused.
         target: the file to write.
+        keep: names of nodes that stay float32.
 
     Returns:
         How many nodes of each of ONNX Runtime's own operators the result has.
@@ -35,6 +37,7 @@ def to_int8(source: Path, target: Path) -> dict[str, int]:
             target,
             per_channel=True,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(keep),
             # Shape inference does not know the fused nodes, so their outputs' type is told here.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )

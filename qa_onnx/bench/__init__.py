@@ -1,0 +1,1 @@
+"""Measurements made visible; needs the extra `bench`."""

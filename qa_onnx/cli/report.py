@@ -1,0 +1,40 @@
+"""`qa-onnx report`: what was measured of a bundle, as a page with plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qa_onnx.cli import tables
+from qa_onnx.cli.options import bundle_option
+
+
+@click.command(short_help="Show what was measured of a bundle, as a table or a page with plots.")
+@bundle_option
+@click.option(
+    "--html",
+    "html_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page with plots there; needs qa-onnx[bench].",
+)
+def report(*, bundle: Path | None, html_path: Path | None) -> None:
+    """Show the receipts of a bundle: accuracy of each precision, what was kept back, calibration."""
+    from qa_onnx import Bundle
+
+    loaded = Bundle.load(bundle)
+    if html_path is None:
+        if not tables.show_receipts(loaded):
+            raise click.ClickException(f"{loaded.path} has no receipts: export it with --eval-data")
+        return
+    from qa_onnx.bench.page import page
+
+    content = page(loaded)
+    partial = html_path.with_name(html_path.name + ".partial")
+    try:
+        partial.write_text(content, encoding="utf-8")
+        partial.replace(html_path)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {html_path}: {error.strerror}") from error
+    click.echo(f"wrote {html_path}", err=True)

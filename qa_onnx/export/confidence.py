@@ -1,0 +1,165 @@
+"""Held-out questions -> a temperature and a null threshold, and the proof that they help.
+
+A model's scores are too sure of themselves. Dividing them by one number, the temperature, before the softmax
+leaves every answer as it is and makes the probabilities honest (Guo et al. 2017, "On Calibration of Modern Neural
+Networks"). It is fitted to the answers that the reader gives: the negative log-likelihood of their being right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qa_onnx import metrics
+from qa_onnx.evaluate import evaluate
+from qa_onnx.receipt import Confidence, ReliabilityBin
+from qa_onnx.spans import Piece, log_sum_exp_spans
+from qa_onnx.windows import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from qa_onnx.evaluate import Outcome
+    from qa_onnx.reader import Reader
+    from qa_onnx.squad import DataSet
+
+_BINS = 10
+_LOWEST, _HIGHEST = 0.25, 8.0
+_STEPS = 24  # of the golden-section search: to one part in 100,000 of the range
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """One question: what is needed to give its answer's probability at any temperature.
+
+    Attributes:
+        score: of the answer that was given; the null score for "no answer".
+        null_score: of "no answer".
+        pieces: the context logits of its windows.
+        right: whether the answer matches exactly.
+    """
+
+    score: float
+    null_score: float
+    pieces: tuple[Piece, ...]
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What was fitted, and how it fares on other questions."""
+
+    temperature: float
+    null_threshold: float | None
+    confidence: Confidence
+
+
+def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
+    """Fit temperature and, where the data has unanswerable questions, null threshold.
+
+    Args:
+        reader: with temperature 1.
+        calibration: questions to fit on, not of the training data.
+        check: other questions, for the figures.
+    """
+    width = reader.options.max_answer_length
+    report = evaluate(reader, calibration)
+    threshold = report.null_threshold.best_f1_threshold if report.null_threshold else None
+    options = replace(reader.options, null_threshold=threshold)
+    temperature = _fit_temperature(_score(reader, report.outcomes, threshold), width)
+    checked = _score(reader, evaluate(reader, check, options=options).outcomes, threshold)
+    right = np.array([item.right for item in checked])
+    before, after = (_bins(_probabilities(checked, value, width), right) for value in (1.0, temperature))
+    return Fit(
+        temperature,
+        threshold,
+        Confidence(
+            fitted_on=calibration.name,
+            fitted_n=len(calibration.golds),
+            checked_on=check.name,
+            checked_n=len(check.golds),
+            ece_before=expected_calibration_error(before),
+            ece_after=expected_calibration_error(after),
+            before=before,
+            after=after,
+        ),
+    )
+
+
+def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+    """Mean distance of confidence and accuracy over the bins, weighted by their size, in per cent.
+
+    Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning".
+    """
+    total = sum(item.n for item in bins)
+    return 100 * sum(item.n * abs(item.confidence - item.accuracy) for item in bins) / total
+
+
+def _score(reader: Reader, outcomes: Sequence[Outcome], threshold: float | None) -> list[_Scored]:
+    """Each question with its logits, under the threshold."""
+    examples = [Example(outcome.gold.question, outcome.gold.context) for outcome in outcomes]
+    pieces: list[list[Piece]] = [[] for _ in outcomes]
+    for window, start, end in reader.logits(examples):
+        part = slice(window.first, window.last + 1)
+        pieces[window.example].append(
+            Piece(window.token_offset, start[part].astype(np.float64), end[part].astype(np.float64))
+        )
+    answers = [outcome.prediction.choose(threshold) for outcome in outcomes]
+    return [
+        _Scored(
+            score=answer.score,
+            null_score=outcome.prediction.null_score,
+            pieces=tuple(parts),
+            right=metrics.exact_match(answer.text, outcome.gold.answers) == 1.0,
+        )
+        for outcome, answer, parts in zip(outcomes, answers, pieces, strict=True)
+    ]
+
+
+def _probabilities(scored: Sequence[_Scored], temperature: float, width: int) -> NDArray[np.float64]:
+    """What `Answer.probability` would be: float64 (n,)."""
+    values = np.empty(len(scored))
+    for row, item in enumerate(scored):
+        cooled = [Piece(offset, start / temperature, end / temperature) for offset, start, end in item.pieces]
+        spans = log_sum_exp_spans(cooled, max_answer_length=width)
+        values[row] = item.score / temperature - np.logaddexp(spans, item.null_score / temperature)
+    return np.exp(np.minimum(values, 0.0))
+
+
+def _fit_temperature(scored: Sequence[_Scored], width: int) -> float:
+    """The temperature with the least negative log-likelihood, by golden-section search over its logarithm."""
+    right = np.array([item.right for item in scored])
+
+    def loss(logarithm: float) -> float:
+        probability = _probabilities(scored, float(np.exp(logarithm)), width).clip(1e-9, 1 - 1e-9)
+        return float(-np.where(right, np.log(probability), np.log1p(-probability)).mean())
+
+    ratio = (np.sqrt(5) - 1) / 2
+    low, high = np.log(_LOWEST), np.log(_HIGHEST)
+    left, right_end = high - ratio * (high - low), low + ratio * (high - low)
+    losses = [loss(left), loss(right_end)]
+    for _ in range(_STEPS):
+        if losses[0] < losses[1]:
+            high, right_end = right_end, left
+            left = high - ratio * (high - low)
+            losses = [loss(left), losses[0]]
+        else:
+            low, left = left, right_end
+            right_end = low + ratio * (high - low)
+            losses = [losses[1], loss(right_end)]
+    return float(np.exp((low + high) / 2))
+
+
+def _bins(probabilities: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:
+    """Points of the reliability plot: ten equal ranges of probability, empty ones left out."""
+    place = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    members = [np.flatnonzero(place == number) for number in range(_BINS)]
+    return tuple(
+        ReliabilityBin(len(rows), float(probabilities[rows].mean()), float(right[rows].mean()))
+        for rows in members
+        if len(rows)
+    )

@@ -1,0 +1,141 @@
+"""The float32 graph -> each precision of a bundle, judged.
+
+fp32 is the float32 graph itself; fp16 is for GPUs; int8 needs no calibration and is the one for ONNX Runtime on
+CPUs; int8-static has fixed ranges, made of standard operators alone, for engines such as OpenVINO and TensorRT.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qa_onnx import golden
+from qa_onnx.errors import GateError
+from qa_onnx.export import half, parity, quantize, sensitivity, static
+from qa_onnx.export.gate import Made, pass_gate
+from qa_onnx.export.texts import GOLDEN_EXAMPLES
+from qa_onnx.manifest import Graph
+from qa_onnx.session import OnnxSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
+
+    from qa_onnx.batches import Batch
+    from qa_onnx.export.gate import Judge
+    from qa_onnx.export.sensitivity import Sensitivity
+    from qa_onnx.export.source import Floating
+    from qa_onnx.export.writer import Writer
+    from qa_onnx.options import Options
+    from qa_onnx.reader import Reader
+    from qa_onnx.session import Session
+
+_LOG = logging.getLogger(__name__)
+
+EXPORTABLE = ("fp32", "fp16", "int8", "int8-static")
+
+# int8 multiplies with kernels that only ONNX Runtime's CPU provider has.
+_ENGINES = {
+    "fp32": ("onnxruntime/cpu", "onnxruntime/cuda"),
+    "fp16": ("onnxruntime/cpu", "onnxruntime/cuda"),
+    "int8": ("onnxruntime/cpu",),
+    "int8-static": ("onnxruntime/cpu",),
+}
+_SENSITIVITY_BATCHES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kitchen:
+    """What every precision is made with.
+
+    Attributes:
+        plain: the float32 graph in standard operators.
+        floating: the float32 graph to start from.
+        expected: the source's logits, for parity.
+        batches: windows of real text, for calibration and sensitivity.
+        judge: None where there is no data to measure on.
+        reader: makes a reader of a session with some options.
+        writer: of the bundle.
+    """
+
+    plain: Path
+    floating: Floating
+    expected: parity.Reference
+    batches: Sequence[Batch]
+    judge: Judge | None
+    reader: Callable[[Session, Options], Reader]
+    writer: Writer
+
+    def make(self, precision: str) -> Graph:
+        """Make, judge and stage one precision.
+
+        Raises:
+            GateError: it does not reach the gate, whatever is kept back.
+            ExportError: it cannot be made.
+        """
+        started = time.perf_counter()
+        if self.judge is None:
+            made, receipt = self._recipe(precision, ()), None
+        else:
+            passed = pass_gate(
+                precision,
+                lambda keep: self._recipe(precision, keep),
+                self.judge,
+                self._ranking(precision),
+            )
+            if passed is None:
+                raise GateError(
+                    f"{precision} does not reach {self.judge.gate:g} % of fp32's F1 {self.judge.fp32.f1:.2f}"
+                )
+            made, receipt = passed[0], self.judge.receipt(*passed)
+        session = OnnxSession(made.path)
+        found = self.floating.parity if precision == "fp32" else parity.compare(self.expected, session)
+        examples = golden.record(self.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
+        entry = self.writer.add("model", made.path)
+        _LOG.info(
+            "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
+            *(precision, entry.size / 1e6, found.max_abs, found.reference, 100 * found.same_best_span),
+            found.windows,
+            time.perf_counter() - started,
+        )
+        return Graph(
+            file=entry,
+            golden=self.writer.add_text("golden", examples),
+            kind="fused" if made.fused_nodes else "plain",
+            fused_nodes=made.fused_nodes,
+            engines=_ENGINES[precision],
+            parity=found,
+            receipt=receipt,
+        )
+
+    def _recipe(self, precision: str, keep: Collection[str]) -> Made:
+        """A graph of a precision, with nodes kept back."""
+        path = self.writer.stage / f"{precision}.onnx"
+        if precision == "fp32":
+            shutil.copyfile(self.floating.path, path)
+            return Made(path, self.floating.fused_nodes)
+        if precision == "fp16":
+            result = half.to_fp16(self.floating.path, path, [batch.inputs for batch in self.batches])
+            return Made(path, result.fused_nodes, result.kept, {"peak": result.peak})
+        if precision == "int8":
+            return Made(path, quantize.to_int8(self.floating.path, path, keep=keep), tuple(keep))
+        quantized = static.quantize_static(
+            self.plain, path, lambda: [batch.inputs for batch in self.batches], keep=keep
+        )
+        settings = {"method": quantized.method, "smooth": quantized.smooth, "batches": quantized.batches}
+        return Made(path, {}, tuple(keep), settings)
+
+    def _ranking(self, precision: str) -> Callable[[], list[Sensitivity]] | None:
+        """Orders the nodes of a precision that can be kept back."""
+        if precision in {"fp32", "fp16"}:
+            return None
+        source = self.floating.path if precision == "int8" else self.plain
+        return lambda: sensitivity.rank(
+            source,
+            sensitivity.products(source),
+            lambda keep: self._recipe(precision, keep).path,
+            self.batches[:_SENSITIVITY_BATCHES],
+        )
