@@ -20,12 +20,12 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Each `$ qa-onnx ...` line that is followed by output, with that output."""
+    """Each `$ qa-onnx ask ...` line that is followed by output, with that output."""
     found = []
     for block in blocks("console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, output = part.split("\n", maxsplit=1)
-            if command.startswith("qa-onnx ") and output.strip():
+            if command.startswith("qa-onnx ask ") and output.strip():
                 found.append((command, output))
     return found
 

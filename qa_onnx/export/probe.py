@@ -1,0 +1,187 @@
+"""A float32 graph and real text -> the largest value of every tensor, those inside fused nodes too.
+
+ONNX Runtime's CPU provider hides what overflows in fp16, so the float32 graph is asked what
+fp16 would have to hold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from qa_onnx import machine
+from qa_onnx.errors import ExportError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Batches: TypeAlias = Iterable[Mapping[str, NDArray[np.int64]]]
+
+# Added to the scores of padding in place of float32's lowest value: exp(MASK) is 0 and MASK + a score is finite.
+MASK = -10_000.0
+
+_ENDLESS = -1e30  # a constant at or below it is a mask
+INSIDE = ("product", "qkv", "scores")  # of an Attention node
+
+
+def probe(source: Path, batches: Batches) -> dict[str, float]:
+    """Find the largest absolute value of every float tensor of a graph, weights and what is inside Attention too.
+
+    Masks count as `MASK`, as in the fp16 graph: constants of -1e30 or less are replaced before the graph runs.
+    Values are reduced inside the graph, so memory does not grow with the number of tensors or batches.
+
+    Args:
+        source: a float32 graph, plain or fused.
+        batches: int64 (B, T) under each of the graph's inputs.
+
+    Returns:
+        By name of the tensor. Inside an Attention node, "<node>: product" (input x weights), "<node>: qkv" (with
+        the bias) and "<node>: scores" (not yet scaled, since a CUDA kernel stores them so).
+
+    Raises:
+        InputError: there are no batches.
+        ExportError: the graph has control flow, or does not run.
+    """
+    model = load(source)
+    return peaks_of(model, float_tensors(model), batches)
+
+
+def load(source: Path) -> Any:
+    """The model with finite masks, with float constants as initializers, and with a name for each node."""
+    import onnx
+
+    model = onnx.load(source)
+    graph = model.graph
+    nodes, names = [], set()
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g") or attribute.graphs:
+                raise ExportError(f"{source} has control flow ({node.op_type}), which cannot be converted to fp16")
+            if attribute.f <= _ENDLESS:
+                attribute.f = MASK
+            _make_finite(attribute.t)
+        if node.op_type == "Constant" and node.attribute[0].t.data_type == onnx.TensorProto.FLOAT:
+            graph.initializer.append(node.attribute[0].t)
+            graph.initializer[-1].name = node.output[0]
+            continue
+        if not node.name or node.name in names:
+            node.name = f"{node.op_type} of {next(filter(None, node.output))}"
+        names.add(node.name)
+        nodes.append(node)
+    for weight in graph.initializer:
+        _make_finite(weight)
+    replace_all(graph.node, nodes)
+    return model
+
+
+def _make_finite(tensor: Any) -> None:
+    from onnx import TensorProto, numpy_helper
+
+    array = numpy_helper.to_array(tensor) if tensor.data_type == TensorProto.FLOAT else np.zeros(0)
+    if (array <= _ENDLESS).any():
+        masked = np.where(array <= _ENDLESS, np.float32(MASK), array)
+        tensor.CopyFrom(numpy_helper.from_array(masked, tensor.name))
+
+
+def replace_all(field: Any, values: Iterable[Any]) -> None:
+    """Put other values into a repeated field of an ONNX message."""
+    values = list(values)
+    del field[:]
+    field.extend(values)
+
+
+def _session(model: Any) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = machine.default_threads()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base but Exception
+        raise ExportError(f"the graph does not load for a probe of its values: {error}") from error
+
+
+def float_tensors(model: Any) -> set[str]:
+    """Names of all float32 tensors, by ONNX Runtime's own type inference, which knows the fused nodes."""
+    import onnx
+
+    graph = model.graph
+    given = [value.name for value in graph.output]
+    inner = [name for node in graph.node for name in node.output if name and name not in given]
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
+    found = {value.name for value in _session(model).get_outputs() if value.type == "tensor(float)"}
+    del graph.output[len(given) :]
+    return found | {weight.name for weight in graph.initializer if weight.data_type == onnx.TensorProto.FLOAT}
+
+
+def peaks_of(model: Any, floats: AbstractSet[str], batches: Batches) -> dict[str, float]:
+    """The peaks of a model that `load` gave; see `probe`."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    weights = {weight.name: weight for weight in graph.initializer if weight.name in floats}
+    peaks = {name: float(np.abs(numpy_helper.to_array(weight)).max(initial=0)) for name, weight in weights.items()}
+    watched = [name for node in graph.node for name in node.output if name in floats]
+    nodes, outputs = len(graph.node), len(graph.output)
+    for node in graph.node[:nodes]:
+        if is_open(node, weights):
+            graph.node.extend(_attention(node, weights))
+            watched += [f"{node.name}: {part}" for part in INSIDE]
+    for index, name in enumerate(watched):
+        graph.node.append(helper.make_node("Abs", [name], [f"absolute {index}"]))
+        graph.node.append(helper.make_node("ReduceMax", [f"absolute {index}"], [f"peak {index}"], keepdims=0))
+        graph.output.append(helper.make_tensor_value_info(f"peak {index}", TensorProto.FLOAT, []))
+    session = _session(model)
+    peak_names = [value.name for value in graph.output[outputs:]]
+    del graph.node[nodes:]
+    del graph.output[outputs:]
+    found = np.zeros(len(watched), np.float32)
+    declared = [value.name for value in session.get_inputs()]
+    read = 0
+    for inputs in batches:
+        read += 1
+        try:
+            values = session.run(peak_names, {name: inputs[name] for name in declared})
+        except Exception as error:  # onnxruntime's own, and KeyError
+            raise ExportError(f"the graph fails on a batch of the probe: {error!r}") from error
+        found = np.maximum(found, values)  # and not a number stays so
+    if not read:
+        raise InputError("there are no batches to probe the graph with; give at least one")
+    return peaks | dict(zip(watched, map(float, found), strict=True))
+
+
+def is_open(node: Any, weights: Container[str]) -> bool:
+    """Whether what a node holds inside can be computed beside it: Attention of constant weights can."""
+    return node.op_type == "Attention" and len(node.input) > 2 and node.input[1] in weights
+
+
+def _attention(node: Any, weights: Mapping[str, Any]) -> Iterator[Any]:
+    """Nodes that compute what an Attention node holds in fp16 on CUDA, as "<node>: <part>" of `INSIDE`."""
+    from onnx import helper, numpy_helper
+
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    sizes = [weights[node.input[1]].dims[1] // 3] * 3
+    if "qkv_hidden_sizes" in attributes:
+        sizes = list(attributes["qkv_hidden_sizes"].ints)
+    heads = [0, 0, attributes["num_heads"].i, -1]
+    product, qkv, scores = (f"{node.name}: {part}" for part in INSIDE)
+
+    def make(operator: str, inputs: list[str], *outputs: str, **options: Any) -> Any:
+        return helper.make_node(operator, inputs, outputs, **options)
+
+    yield make("MatMul", [node.input[0], node.input[1]], product)
+    yield make("Add" if node.input[2] else "Identity", [product, *filter(None, [node.input[2]])], qkv)
+    for part, shape in (("sizes", sizes), ("heads", heads)):
+        yield make("Constant", [], f"{qkv} {part}", value=numpy_helper.from_array(np.array(shape, np.int64)))
+    yield make("Split", [qkv, f"{qkv} sizes"], *(f"{qkv} {part}" for part in "qkv"), axis=2)
+    for part, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1])):
+        yield make("Reshape", [f"{qkv} {part}", f"{qkv} heads"], f"{qkv} {part} heads")
+        yield make("Transpose", [f"{qkv} {part} heads"], f"{qkv} {part} turned", perm=order)
+    yield make("MatMul", [f"{qkv} q turned", f"{qkv} k turned"], scores)
