@@ -11,6 +11,7 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import ReaderSettings, reader_options
+from qa_onnx.cli.output import write_whole
 from qa_onnx.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -100,12 +101,7 @@ def _show(report: Report, *, by_length: bool) -> None:
 
 def _write_errors(path: Path, report: Report) -> None:
     lines = [json.dumps(_error(outcome)) for outcome in report.outcomes if not outcome.em]
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, "".join(line + "\n" for line in lines))
     click.echo(f"{len(lines):,} questions were not matched exactly: {path}", err=True)
 
 

@@ -8,6 +8,7 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
+from qa_onnx.cli.output import write_whole
 
 
 @click.command(short_help="Show what was measured of a bundle, as a table or a page with plots.")
@@ -30,11 +31,5 @@ def report(*, bundle: Path | None, html_path: Path | None) -> None:
         return
     from qa_onnx.bench.page import page
 
-    content = page(loaded)
-    partial = html_path.with_name(html_path.name + ".partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(html_path)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {html_path}: {error.strerror}") from error
+    write_whole(html_path, page(loaded))
     click.echo(f"wrote {html_path}", err=True)
