@@ -9,6 +9,8 @@ The package in the order in which data flows: options, windows, batches, session
 bundle, the folder that a reader loads, and export, which makes it.
 """
 
+import logging
+
 from qa_onnx.answers import Answer, Prediction
 from qa_onnx.bundle import Bundle
 from qa_onnx.errors import (
@@ -28,6 +30,8 @@ from qa_onnx.session import OnnxSession, Session
 from qa_onnx.windows import Example, Window, Windower
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the host listens
 
 __all__ = [
     "Answer",

@@ -121,7 +121,7 @@ def test_two_files_of_a_bundle_that_changed_places_are_found(tiny_copy: Path) ->
 
 def test_a_text_file_beyond_the_limit_is_not_read(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "_TEXT_LIMIT", 1000)
-    with pytest.raises(BundleError, match="has \\d+ bytes; the limit is 1000"):
+    with pytest.raises(BundleError, match=r"has \d+ bytes; the limit is 1000"):
         tiny_bundle.text(tiny_bundle.manifest.tokenizer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -338,5 +339,12 @@ def test_a_model_type_that_optimum_does_not_know(tmp_path: Path, monkeypatch: py
         raise KeyError
 
     monkeypatch.setattr(NormalizedConfigManager, "get_normalized_config_class", unknown)
-    with pytest.raises(ExportError, match="model type 'bert' is not known to optimum"):
-        load(checkpoint("bert"))
+    facts = load(checkpoint("bert"))
+    assert (facts.layers, facts.heads, facts.hidden_size) == (2, 2, 32)
+
+
+def test_layers_that_the_config_does_not_use_are_warned_of(bert: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = json.loads((bert / "config.json").read_text())
+    (bert / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    load(bert)
+    assert "holds layers that its config does not use: bert.encoder.layer.1." in caplog.text

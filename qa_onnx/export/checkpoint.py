@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from qa_onnx.manifest import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_LOG = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -42,16 +45,11 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
         ExportError: it is not there, not a question answering model, or not safe to load.
     """
     require_export()
-    from optimum.utils import NormalizedConfigManager
-
     folder, revision = _folder(str(checkpoint))
     _refuse_unsafe(folder)
     model = _load_model(folder)
     config = model.config
-    try:
-        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
-    except KeyError as error:
-        raise ExportError(f"{checkpoint}: model type {config.model_type!r} is not known to optimum") from error
+    layers, heads, hidden_size = _sizes(config)
     tokenizer, tokenizer_json = _load_tokenizer(folder)
     return model, SourceModel(
         source=Source(Path(checkpoint).resolve().name, "checkpoint", revision, _weights_sha256(folder)),
@@ -62,11 +60,24 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
         cls_id=_first_int(tokenizer.cls_token_id, tokenizer.bos_token_id, default=0),
         max_positions=_max_positions(model, tokenizer),
         model_type=config.model_type,
-        layers=int(normalized.num_layers),
-        heads=int(normalized.num_attention_heads),
-        hidden_size=int(normalized.hidden_size),
+        layers=layers,
+        heads=heads,
+        hidden_size=hidden_size,
         parameters=sum(int(parameter.numel()) for parameter in model.parameters()),
     )
+
+
+def _sizes(config: Any) -> tuple[int, int, int]:
+    """Layers, heads and hidden size, whatever the kind of model calls them; 0 where that is not known."""
+    from optimum.utils import NormalizedConfigManager
+
+    try:
+        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
+    except KeyError:  # a kind that optimum does not know has the common names, most likely
+        names = ("num_hidden_layers", "num_attention_heads", "hidden_size")
+        layers, heads, hidden_size = (int(getattr(config, name, 0)) for name in names)
+        return layers, heads, hidden_size
+    return int(normalized.num_layers), int(normalized.num_attention_heads), int(normalized.hidden_size)
 
 
 def _folder(checkpoint: str) -> tuple[Path, str | None]:
@@ -124,6 +135,9 @@ def _load_model(folder: Path) -> Any:
             "fine-tuned for question answering (architecture "
             f"{', '.join(model.config.architectures or ['unknown'])})"
         )
+    unused = sorted(key for key in info["unexpected_keys"] if ".layer" in key)
+    if unused:
+        _LOG.warning("%s holds layers that its config does not use: %s ...", folder, unused[0])
     return model.eval()
 
 
