@@ -23,7 +23,7 @@ from qa_onnx.errors import BundleError, BundleFormatError, ExportError, GateErro
 from qa_onnx.export import confidence, graph, parity, source
 from qa_onnx.export.extras import require_quantize
 from qa_onnx.export.gate import Judge, score
-from qa_onnx.export.precisions import EXPORTABLE, Kitchen
+from qa_onnx.export.precisions import EXPORTABLE, PrecisionMaker
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.writer import Writer
 from qa_onnx.manifest import MANIFEST, Manifest, read_manifest
@@ -130,23 +130,25 @@ def export(
             windower = Windower(model.tokenizer_json, cls_id=model.cls_id)
             return Reader(session=session, windower=windower, pad_id=model.pad_id, options=options)
 
-        judged = evaluation and score(reader(parity.RunnerSession(model.inputs, run)), evaluation, proof.seed)
+        judged = None
+        if evaluation:
+            judged = score(name, reader(parity.RunnerSession(model.inputs, run)), evaluation, proof.seed)
         del run
         gc.collect()  # the PyTorch model holds itself in cycles; without this its weights stay to the end
         floating = source.fuse(model, expected, writer, require_fusion=require_fusion)
         gc.collect()  # likewise the optimizer's copies of the graph
         judge = None
         if evaluation and judged:
-            fp32 = score(reader(OnnxSession(floating.path)), evaluation, proof.seed)
+            fp32 = score("fp32", reader(OnnxSession(floating.path)), evaluation, proof.seed)
             _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, judged.f1, fp32.f1, evaluation.name)
             judge = Judge(evaluation, proof.gate, proof.seed, reader, name, judged, fp32, _versions())
         manifest = _manifest(model, old, max_length, writer)
         batches = _batches(model, options, calibration)
-        kitchen = Kitchen(model.path, floating, expected, batches, judge, reader, writer)
+        maker = PrecisionMaker(model.path, floating, expected, batches, judge, reader, writer)
         missed = []
         for precision in precisions:
             try:
-                manifest.graphs[precision] = kitchen.make(precision)
+                manifest.graphs[precision] = maker.make(precision)
             except GateError as error:
                 missed.append(str(error))
         if proof.calibrate and evaluation and calibration and len(missed) < len(precisions):

@@ -73,9 +73,9 @@ class Judge:
     fp32: Accuracy
     versions: dict[str, str]
 
-    def judge(self, path: Path) -> Accuracy:
+    def judge(self, name: str, path: Path) -> Accuracy:
         """Scores of a graph."""
-        return score(self.reader(OnnxSession(path)), self.data, self.seed)
+        return score(name, self.reader(OnnxSession(path)), self.data, self.seed)
 
     def passes(self, accuracy: Accuracy) -> bool:
         """Whether it reaches the gate."""
@@ -101,8 +101,9 @@ class Judge:
         )
 
 
-def score(reader: Reader, data: DataSet, seed: int) -> Accuracy:
+def score(name: str, reader: Reader, data: DataSet, seed: int) -> Accuracy:
     """Evaluate a reader, always answering, so that graphs are compared and not thresholds."""
+    _LOG.info("asking %s the %s questions of %s", name, f"{len(data.golds):,}", data.name)
     report = evaluate(reader, data, seed=seed)
     return Accuracy(report.em, report.f1, report.em_interval, report.f1_interval)
 
@@ -125,14 +126,14 @@ def pass_gate(
         The graph and its scores; None if no attempt reaches the gate.
     """
     made = make(())
-    accuracy = judge.judge(made.path)
+    accuracy = judge.judge(name, made.path)
     _tell(name, made, accuracy, judge, "as it is")
     if judge.passes(accuracy):
         return made, accuracy
     nodes = [item.node for item in rank()] if rank else []
     for count in [step for step in _STEPS if step < len(nodes)]:
         made = make(nodes[:count])
-        accuracy = judge.judge(made.path)
+        accuracy = judge.judge(name, made.path)
         _tell(name, made, accuracy, judge, f"{count} of {len(nodes)} nodes kept back")
         if judge.passes(accuracy):
             return made, accuracy

@@ -48,8 +48,8 @@ _SENSITIVITY_BATCHES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Kitchen:
-    """What every precision is made with.
+class PrecisionMaker:
+    """Makes precisions, with what all of them need.
 
     Attributes:
         plain: the float32 graph in standard operators.
@@ -78,11 +78,14 @@ class Kitchen:
         """
         started = time.perf_counter()
         if self.judge is None:
-            made, receipt = self._recipe(precision, ()), None
+            made, receipt = self._quantized(precision, ()), None
+        elif precision == "fp32":  # measured already: it is what the others are compared with
+            made = self._quantized(precision, ())
+            receipt = self.judge.receipt(made, self.judge.fp32)
         else:
             passed = pass_gate(
                 precision,
-                lambda keep: self._recipe(precision, keep),
+                lambda keep: self._quantized(precision, keep),
                 self.judge,
                 self._ranking(precision),
             )
@@ -111,7 +114,7 @@ class Kitchen:
             receipt=receipt,
         )
 
-    def _recipe(self, precision: str, keep: Collection[str]) -> Made:
+    def _quantized(self, precision: str, keep: Collection[str]) -> Made:
         """A graph of a precision, with nodes kept back."""
         path = self.writer.stage / f"{precision}.onnx"
         if precision == "fp32":
@@ -136,6 +139,6 @@ class Kitchen:
         return lambda: sensitivity.rank(
             source,
             sensitivity.products(source),
-            lambda keep: self._recipe(precision, keep).path,
+            lambda keep: self._quantized(precision, keep).path,
             self.batches[:_SENSITIVITY_BATCHES],
         )
