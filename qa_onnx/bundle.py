@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx.errors import BundleError, EngineError
-from qa_onnx.manifest import MANIFEST, Manifest, read_manifest
+from qa_onnx.manifest import MANIFEST, PRECISIONS, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from qa_onnx.manifest import FileEntry, Graph
@@ -60,6 +60,8 @@ class Bundle:
         Raises:
             BundleError: the bundle does not hold it.
         """
+        if precision not in PRECISIONS:
+            raise BundleError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
         if precision not in self.manifest.graphs:
             raise BundleError(
                 f"{self.path} holds {', '.join(self.manifest.graphs)}, not {precision}: "

@@ -79,7 +79,7 @@ class Report:
         f1_interval: likewise of f1.
         has_answer: the questions that have an answer; None if there are none.
         no_answer: the questions that have none; None if there are none.
-        null_threshold: None where every question has an answer.
+        null_threshold: None where every question has an answer, or every context is blank.
         seconds: that answering took.
         outcomes: question by question, in the order of the data.
     """
@@ -188,9 +188,11 @@ def _interval(values: list[float], seed: int) -> tuple[float, float]:
     return 100 * low, 100 * high
 
 
-def _null_threshold(outcomes: tuple[Outcome, ...]) -> NullThreshold:
+def _null_threshold(outcomes: tuple[Outcome, ...]) -> NullThreshold | None:
     """The best thresholds; a context without any span has no difference, and always "no answer"."""
     open_ones = [outcome for outcome in outcomes if outcome.prediction.answers]
+    if not open_ones:
+        return None
     golds = [outcome.gold.answers for outcome in open_ones]
     best = [outcome.prediction.answers[0] for outcome in open_ones]
     differences = np.array(

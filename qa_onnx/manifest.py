@@ -104,7 +104,7 @@ class Manifest:
 
     Attributes:
         source: what it was made of.
-        architecture: model_type, layers, hidden_size, heads, parameters, where known.
+        architecture: model_type, layers, heads, hidden_size and parameters; 0 where not known.
         max_length: tokens a window by default.
         max_positions: tokens that the model can read at most; windows may not be longer.
         inputs: names of the graphs' inputs.
@@ -206,7 +206,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
             revision=None if source["revision"] is None else fields.string(source["revision"]),
             sha256=fields.string(source["sha256"]),
         ),
-        architecture=dict(content["architecture"]),
+        architecture=_architecture(content["architecture"]),
         max_length=fields.integer(content["max_length"]),
         max_positions=fields.integer(content["max_positions"]),
         inputs=fields.strings(content["inputs"]),
@@ -220,6 +220,14 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         versions={name: fields.string(version) for name, version in content["versions"].items()},
         created=fields.string(content["created"]),
     )
+
+
+def _architecture(content: dict[str, Any]) -> dict[str, Any]:
+    counts = ("layers", "heads", "hidden_size", "parameters")
+    return {
+        "model_type": fields.string(content["model_type"]),
+        **{name: fields.integer(content[name]) for name in counts},
+    }
 
 
 def _graph(content: dict[str, Any]) -> Graph:

@@ -20,7 +20,7 @@ from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge
 from qa_onnx.bundle import Bundle
 from qa_onnx.errors import EngineError, InputError
 from qa_onnx.options import Options
-from qa_onnx.session import Device, OnnxSession, Session
+from qa_onnx.session import Device, OnnxSession, Session, check_device
 from qa_onnx.windows import CutExample, Example, Window, Windower
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ class Reader:
             precision: fp32, fp16, int8 or int8-static; None: the bundle's best for the device.
             device: "cpu" or "cuda"; another than the one asked for is never used.
             threads: of one run on the CPU; None: cores that this process may use.
-            options: None: `Options()` with the bundle's max_length.
+            options: None: the defaults, with the bundle's max_length. To change one of a loaded reader's, use
+                `dataclasses.replace(reader.options, n_best=3)`: `Options(n_best=3)` has windows of 384 tokens,
+                whatever the bundle's.
             min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
 
         Raises:
@@ -111,6 +113,7 @@ class Reader:
         if min_f1 is not None:
             bundle.require_f1(precision, min_f1)
         _warn_of_other_arithmetic(precision, graph)
+        check_device(device)
         if f"onnxruntime/{device}" not in graph.engines:
             raise EngineError(
                 f"{graph.file.name} of {bundle.path} runs on {', '.join(graph.engines)}, not on "
@@ -221,6 +224,8 @@ class Reader:
     def _resolve(self, options: Options | None) -> Options:
         if options is None:
             return self.options
+        if not isinstance(options, Options):
+            raise InputError(f"options must be of type Options, got {type(options).__name__}")
         self._check(options)
         return options
 
@@ -272,6 +277,8 @@ def _pools(examples: Iterable[Example]) -> Iterator[list[Example]]:
     waiting: list[Example] = []
     characters = 0
     for example in examples:
+        if not isinstance(example, Example):
+            raise InputError(f"examples must be of type Example, got {type(example).__name__} {example!r:.80}")
         size = len(example.question) + len(example.context)
         if waiting and (characters + size > _POOL_CHARACTERS or len(waiting) == _POOL_EXAMPLES):
             yield waiting

@@ -32,6 +32,8 @@ class Accuracy:
 class Receipt:
     """The proof that a graph answers well: what was measured, on what, with what.
 
+    All scores are those of always answering, so that graphs are compared and not thresholds.
+
     Attributes:
         data: name of the data set.
         sha256: of its file.
@@ -41,7 +43,9 @@ class Receipt:
         fp32: of the float32 graph, over the same questions.
         source: of the source model in its own runtime, likewise.
         source_name: that runtime.
+        engine: what ran the graph, as "engine/device".
         gate: what per cent of fp32's F1 was asked for.
+        attempts: how many graphs were measured until one reached it, this one included.
         kept_back: nodes that stayed in a higher precision, and why: to pass the gate, or not to overflow.
         settings: how the graph was calibrated, where it was.
         instruction_sets: of the CPU that it was measured on.
@@ -57,7 +61,9 @@ class Receipt:
     fp32: Accuracy
     source: Accuracy
     source_name: str
+    engine: str
     gate: float
+    attempts: int
     kept_back: tuple[str, ...]
     settings: dict[str, Any]
     instruction_sets: tuple[str, ...]
@@ -82,6 +88,8 @@ class ReliabilityBin:
 @dataclass(frozen=True, slots=True)
 class Confidence:
     """How the bundle's temperature and null threshold were found, and what they do to its probabilities.
+
+    Fitted and checked with the float32 graph; all precisions use them.
 
     Attributes:
         fitted_on: name of the data set that they were fitted on.
@@ -115,7 +123,9 @@ def read_receipt(content: dict[str, Any]) -> Receipt:
         fp32=_accuracy(content["fp32"]),
         source=_accuracy(content["source"]),
         source_name=fields.string(content["source_name"]),
+        engine=fields.string(content["engine"]),
         gate=fields.number(content["gate"]),
+        attempts=fields.integer(content["attempts"]),
         kept_back=fields.strings(content["kept_back"]),
         settings=dict(content["settings"]),
         instruction_sets=fields.strings(content["instruction_sets"]),

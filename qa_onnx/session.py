@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Device: TypeAlias = Literal["cpu", "cuda"]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_MOST_THREADS = 1024
 _OUTPUTS = ["start_logits", "end_logits"]
 
 
@@ -58,10 +59,9 @@ class OnnxSession:
     """
 
     def __init__(self, path: Path, *, device: Device = "cpu", threads: int | None = None) -> None:
-        if device not in _PROVIDERS:
-            raise EngineError(f"device is {device!r}; it must be one of {', '.join(_PROVIDERS)}")
-        if threads is not None and threads < 1:
-            raise EngineError(f"threads is {threads}; it must be at least 1")
+        check_device(device)
+        if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MOST_THREADS):
+            raise EngineError(f"threads is {threads!r}; it must be an integer from 1 to {_MOST_THREADS}")
         runtime = _import_runtime()
         provider = _PROVIDERS[device]
         if provider not in runtime.get_available_providers():
@@ -103,6 +103,16 @@ class OnnxSession:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
             raise EngineError(f"ONNX Runtime failed on {shapes}: {error}") from error
         return cast("NDArray[np.float32]", start), cast("NDArray[np.float32]", end)
+
+
+def check_device(device: str) -> None:
+    """Refuse a name that is no device's.
+
+    Raises:
+        EngineError: it is none.
+    """
+    if device not in _PROVIDERS:
+        raise EngineError(f"device is {device!r}; it must be one of {', '.join(_PROVIDERS)}")
 
 
 def _import_runtime() -> Any:

@@ -189,7 +189,8 @@ def _from_lines(text: str) -> Iterator[Gold]:
 
 def _gold(record: object, context: str, place: str) -> Gold:
     """The JSON object of a question -> example."""
-    name = _member(record, "id", str, place)
+    given = _member(record, "id", object, place)
+    name = str(given) if type(given) is int else _typed(given, str, f"{place}, id")
     place = f"{place} (id {name!r})"
     question = _member(record, "question", str, place)
     answers = _answers(_member(record, "answers", object, place), f"{place}, answers")

@@ -34,11 +34,19 @@ def test_text_is_the_content_of_a_file(tiny_bundle: Bundle) -> None:
     assert json.loads(text)["model"]["type"] == "WordPiece"
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int4", ""])
+@pytest.mark.parametrize("precision", ["fp16", "int8-static"])
 def test_a_precision_that_is_not_there_names_the_export_command(tiny_bundle: Bundle, precision: str) -> None:
     with pytest.raises(
         BundleError,
         match=f"holds fp32, int8, not {precision}: qa-onnx export tiny-bert --precision {precision} adds",
+    ):
+        tiny_bundle.graph(precision)
+
+
+@pytest.mark.parametrize("precision", ["int4", ""])
+def test_a_name_that_is_no_precision_names_those_that_are(tiny_bundle: Bundle, precision: str) -> None:
+    with pytest.raises(
+        BundleError, match=f"precision is '{precision}'; it must be one of fp32, fp16, int8, int8-st"
     ):
         tiny_bundle.graph(precision)
 

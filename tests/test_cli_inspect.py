@@ -67,7 +67,9 @@ def test_verify_finds_a_changed_file(tmp_path: Path) -> None:
     assert inspect("-b", folder).exit_code == 0  # sizes alone
     result = inspect("-b", folder, "--verify")
     assert result.exit_code == 1
-    assert "was changed or damaged" in result.stderr
+    assert "was changed or damaged" in result.stdout
+    checks = json.loads(inspect("-b", folder, "--verify", "--json").stdout)["verify"]
+    assert not checks["hashes"]["passed"]
 
 
 def test_verify_finds_a_machine_that_computes_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

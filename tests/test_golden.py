@@ -32,9 +32,10 @@ def edited(text: str, change: Callable[[dict[str, Any]], object]) -> str:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_this_machine_passes(tiny_bundle: Bundle, precision: str) -> None:
     reader = Reader.load(tiny_bundle, precision=precision, threads=1)
-    found = golden.check(reader, tiny_bundle.text(tiny_bundle.graph(precision).golden), precision)
+    recorded = tiny_bundle.text(tiny_bundle.graph(precision).golden)
+    found = golden.check(reader, recorded, precision)
     assert found.passed
-    assert found.windows == 8
+    assert found.windows == len(json.loads(recorded)["windows"]) > len(json.loads(recorded)["examples"])
     assert found.max_abs < golden.TOLERANCE[precision] == found.tolerance
 
 

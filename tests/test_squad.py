@@ -198,7 +198,7 @@ NAMED = AT + r" \(id 'q1'\)"
         (squad_json(GOOD) + "\n{}", "the SQuAD object is followed by '{}'; remove that"),
         (squad_json("q"), AT + ": is 'q'; it must be of type dict"),
         (squad_json({"question": "?"}), AT + ': there is no key "id"; add it'),
-        (squad_json({**GOOD, "id": 5}), AT + ", id: is 5; it must be of type str"),
+        (squad_json({**GOOD, "id": [5]}), AT + r", id: is \[5\]; it must be of type str"),
         (squad_json({"id": "q1", "answers": []}), NAMED + ': there is no key "question"; add it'),
         (squad_json(WHERE), NAMED + ': there is no key "answers"; add it'),
         (squad_json({**WHERE, "answers": "1802"}), NAMED + ", answers: is '1802'; it must be of type list"),
@@ -245,7 +245,7 @@ NAMED = AT + r" \(id 'q1'\)"
         (f"{line()}\n" + '{"question": "?", "answers": []}', 'line 2: there is no key "context"; add it'),
         (f"{line()}\n" + '{"question": "?", "context": ""}', 'line 2.*: there is no key "answers"; add it'),
         ('{"context": "", "answers": []}', 'line 1.*: there is no key "question"; add it'),
-        (line(id=7), "line 1, id: is 7; it must be of type str"),
+        (line(id=7.5), r"line 1, id: is 7\.5; it must be of type str"),
         (line(question=7), r"line 1 \(id 'line-1'\), question: is 7; it must be of type str"),
         (f"{line(id='x')}\n{line(id='x')}", "id 'x': two questions have it"),
         (gzip.compress(b"not json"), "line 1, column 1: not JSON"),
@@ -293,3 +293,7 @@ def test_counts_and_answers_of_the_shared_files() -> None:
     assert sum(not gold.answers for gold in both.golds) == 2804
     for gold in (*answerable.golds, *both.golds):
         assert all(answer in gold.context for answer in gold.answers)
+
+
+def test_ids_that_are_whole_numbers_become_text(write: Write) -> None:
+    assert [gold.id for gold in load(write(f"{line(id=7)}\n{line(id=8)}")).golds] == ["7", "8"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -119,7 +118,7 @@ def ask(
 
 
 def _read(name: str) -> Text:
-    data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    data = batch.stdin().read() if name == "-" else Path(name).read_bytes()
     try:
         return Text("stdin" if name == "-" else name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from qa_onnx import Example
+from qa_onnx.cli.output import whole_file
 from qa_onnx.cli.progress import progress
 from qa_onnx.errors import InputError
 
@@ -49,6 +50,8 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
     Returns:
         How many lines could not be answered; they are in the output with their error.
     """
+    if output_path and Path(f"{output_path}.partial").resolve() == Path(input_path).resolve():
+        raise click.UsageError(f"{input_path} is where --output is written until it is whole: rename one of them")
     started = time.perf_counter()
     done = failed = 0
     with _opened(input_path) as source, _output(output_path) as write, progress(_count(input_path)) as count:
@@ -116,10 +119,17 @@ def _lines(source: IO[bytes]) -> Iterator[_Line]:
             yield _Line(number, given, None, str(error))
 
 
+def stdin() -> IO[bytes]:
+    """Standard input, which a process may be started without."""
+    if sys.stdin is None:
+        raise click.ClickException("there is no standard input to read from: it is closed")
+    return sys.stdin.buffer
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[IO[bytes]]:
     if path == "-":
-        yield sys.stdin.buffer
+        yield stdin()
         return
     with Path(path).open("rb") as file:
         yield file
@@ -130,17 +140,8 @@ def _output(path: str | None) -> Iterator[Any]:
     if path is None or path == "-":
         yield lambda content: click.echo(json.dumps(content))
         return
-    final = Path(path)
-    partial = final.with_name(final.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield lambda content: file.write(json.dumps(content) + "\n")
-        partial.replace(final)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {partial}: {error.strerror}") from error
-    except BaseException:
-        click.echo(f"stopped: what was answered so far is in {partial}; {final} was not written", err=True)
-        raise
+    with whole_file(Path(path)) as file:
+        yield lambda content: file.write(json.dumps(content) + "\n")
 
 
 def _count(path: str) -> int | None:

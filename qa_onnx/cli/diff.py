@@ -13,7 +13,8 @@ from qa_onnx.cli.screen import printable
 from qa_onnx.manifest import PRECISIONS
 
 if TYPE_CHECKING:
-    from qa_onnx.evaluate import Outcome, Report
+    from qa_onnx import Reader
+    from qa_onnx.evaluate import Outcome
 
 
 @click.command(short_help="Show which answers change between two bundles or precisions.")
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 @click.argument("second", metavar="BUNDLE[:PRECISION]")
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--limit", type=click.IntRange(1), help="A random sample of so many questions.  [default: all]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
-@click.option("--threads", type=click.IntRange(1), help="Of one run on the CPU.  [default: all cores]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the sample.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Of one run on the CPU.  [default: all cores]")
 @click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="Flipped questions to print.")
 @click.option("--json", "as_json", is_flag=True, help="Counts and all flipped questions as one JSON object.")
 def diff(
@@ -41,13 +42,16 @@ def diff(
     A precision is named after a colon: exported/minilm-squad:int8. A mean may stay while many answers flip.
     """
     from qa_onnx import squad
+    from qa_onnx.evaluate import evaluate
 
     questions = squad.load(data, limit=limit, seed=seed)
-    with progress(2 * len(questions.golds)) as count:
-        reports = []
-        for done, name in enumerate((first, second)):
-            offset = done * len(questions.golds)
-            reports.append(_report(name, questions, threads, lambda n, offset=offset: count(offset + n)))
+    readers = [_reader(name, threads) for name in (first, second)]
+    total = len(questions.golds)
+    with progress(2 * total) as count:
+        reports = [
+            evaluate(reader, questions, progress=lambda done, before=before: count(before + done))  # type: ignore[misc]
+            for before, reader in zip((0, total), readers, strict=True)
+        ]
     pairs = list(zip(reports[0].outcomes, reports[1].outcomes, strict=True))
     flipped = [(old, new) for old, new in pairs if _place(old) != _place(new)]
     flipped.sort(key=lambda pair: pair[1].f1 - pair[0].f1)  # what was lost first
@@ -79,15 +83,13 @@ def diff(
         click.echo(f"\n... and {len(flipped) - show:,} more: --show N or --json")
 
 
-def _report(name: str, questions: Any, threads: int | None, count: Any) -> Report:
+def _reader(name: str, threads: int | None) -> Reader:
     from qa_onnx import Reader
-    from qa_onnx.evaluate import evaluate
 
     folder, _, precision = name.rpartition(":")
     if precision not in PRECISIONS:  # no precision is named; the colon, if any, belongs to the path
         folder, precision = name, ""
-    reader = Reader.load(folder, precision=precision or None, threads=threads)
-    return evaluate(reader, questions, progress=count)
+    return Reader.load(folder, precision=precision or None, threads=threads)
 
 
 def _place(outcome: Outcome) -> tuple[int, int]:

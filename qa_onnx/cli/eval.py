@@ -11,7 +11,7 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import ReaderSettings, reader_options
-from qa_onnx.cli.output import write_whole
+from qa_onnx.cli.output import whole_file
 from qa_onnx.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.command("eval", short_help="Measure exact match and F1 on a data file.")
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--limit", type=click.IntRange(1), help="A random sample of so many questions.  [default: all]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of the interval.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the sample and of the interval."
+)
 @click.option("--by-length", is_flag=True, help="Scores by the length of the context as well.")
 @click.option(
     "--errors",
@@ -101,7 +103,8 @@ def _show(report: Report, *, by_length: bool) -> None:
 
 def _write_errors(path: Path, report: Report) -> None:
     lines = [json.dumps(_error(outcome)) for outcome in report.outcomes if not outcome.em]
-    write_whole(path, "".join(line + "\n" for line in lines))
+    with whole_file(path) as file:
+        file.writelines(line + "\n" for line in lines)
     click.echo(f"{len(lines):,} questions were not matched exactly: {path}", err=True)
 
 

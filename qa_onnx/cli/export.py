@@ -46,7 +46,7 @@ from qa_onnx.manifest import PRECISIONS
     show_default=True,
     metavar="PERCENT",
     help="Of fp32's F1, which a precision must reach to be written; MLPerf's two lines are 99 and 99.9. What "
-    "quantization hurts most is kept back in fp32, as little as will do.",
+    "quantization hurts most is kept back in fp32, a little more at each attempt.",
 )
 @click.option(
     "--calibration-data",
@@ -83,7 +83,8 @@ def export(
     CHECKPOINT is a folder or hub id of a BERT-family model fine-tuned for question answering (safetensors), or
     a folder with a finished model.onnx and its tokenizer.json.
 
-    A bundle of the same source keeps the precisions that are not named. If anything fails, it stays as it was.
+    A bundle of the same source keeps the precisions that are not named. If the export fails, it stays as it was;
+    of several precisions, those that reach the gate are written even if others miss it, and the exit code is 1.
     """
     from qa_onnx.export import Proof
     from qa_onnx.export import export as make

@@ -42,7 +42,7 @@ _READER_OPTIONS = (
     bundle_option,
     click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for the device]"),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
-    click.option("--threads", type=click.IntRange(1), help="Of one run on the CPU.  [default: all cores]"),
+    click.option("--threads", type=click.IntRange(1, 1024), help="Of one run on the CPU.  [default: all cores]"),
     click.option("--n-best", type=click.IntRange(1, 10_000), help="How many answers to show.  [default: 1]"),
     click.option("--max-answer-length", type=click.IntRange(1), metavar="TOKENS", help="[default: 30]"),
     click.option(

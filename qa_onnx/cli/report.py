@@ -8,7 +8,7 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
-from qa_onnx.cli.output import write_whole
+from qa_onnx.cli.output import whole_file
 
 
 @click.command(short_help="Show what was measured of a bundle, as a table or a page with plots.")
@@ -31,5 +31,7 @@ def report(*, bundle: Path | None, html_path: Path | None) -> None:
         return
     from qa_onnx.bench.page import page
 
-    write_whole(html_path, page(loaded))
+    content = page(loaded)
+    with whole_file(html_path) as file:
+        file.write(content)
     click.echo(f"wrote {html_path}", err=True)

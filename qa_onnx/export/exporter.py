@@ -93,7 +93,8 @@ def export(
 ) -> Bundle:
     """Export a checkpoint, or import a finished ONNX model, into a bundle.
 
-    An existing bundle of the same source keeps its other precisions. Whatever goes wrong, it stays as it was.
+    An existing bundle of the same source keeps its other precisions. Whatever goes wrong, but for a gate that some
+    precisions miss and others pass, it stays as it was.
 
     Args:
         checkpoint: a folder or hub id of a question answering model, or a folder with model.onnx.
@@ -111,7 +112,7 @@ def export(
         MissingExtraError: a package is not installed.
         ExportError: the checkpoint cannot be exported, or `to` holds a bundle of another source.
         ParityError: the float32 graph does not give the source model's logits.
-        GateError: a precision does not reach the gate. Those that do are in the bundle.
+        GateError: a precision does not reach the gate; it is not written, those that do are in the bundle.
     """
     proof = Proof() if proof is None else proof
     _check_arguments(precisions, max_length, opset, proof)
@@ -122,6 +123,7 @@ def export(
     with Writer(folder) as writer:
         model, name, run = source.load_source(checkpoint, writer, opset)
         old = _same_source(folder, old, model, precisions, replace=replace)
+        old = _same_windows(folder, old, precisions, max_length, replace=replace)
         max_length = source.window_length(model, old, max_length)
         expected = source.reference(model, name, run, max_length)
         options = Options.for_windows_of(max_length)
@@ -150,14 +152,14 @@ def export(
             try:
                 manifest.graphs[precision] = maker.make(precision)
             except GateError as error:
-                missed.append(str(error))
+                missed.append(f"{error}{_stays(folder, manifest, precision)}")
         if proof.calibrate and evaluation and calibration and len(missed) < len(precisions):
             manifest = _calibrated(manifest, reader(OnnxSession(floating.path)), calibration, evaluation)
         if len(missed) < len(precisions):
             writer.commit(manifest)
             _LOG.info("wrote %s", folder)
     if missed:
-        raise GateError("; ".join(missed) + f": not written to {folder}. Lower the gate, or use another precision")
+        raise GateError(f"{'; '.join(missed)}. Lower the gate, or use another precision")
     return Bundle.load(folder)
 
 
@@ -234,6 +236,20 @@ def _same_source(
     )
 
 
+def _same_windows(
+    folder: Path, old: Manifest | None, precisions: Sequence[str], max_length: int | None, *, replace: bool
+) -> Manifest | None:
+    """The old manifest if what was measured of its graphs still holds: all graphs of a bundle share max_length."""
+    if old is None or max_length in {None, old.max_length} or not old.graphs.keys() - set(precisions):
+        return old
+    if replace:
+        return None
+    raise ExportError(
+        f"{folder} has windows of {old.max_length} tokens, and {', '.join(old.graphs)} were measured with them: "
+        f"choose another folder for {max_length} tokens with --to, or --replace them"
+    )
+
+
 def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer: Writer) -> Manifest:
     """The manifest of the model, with the old one's graphs and calibration."""
     return Manifest(
@@ -262,6 +278,21 @@ def _batches(model: SourceModel, options: Options, calibration: DataSet | None) 
     windower = Windower(model.tokenizer_json, cls_id=model.cls_id)
     windows = [window for example in windower.cut(examples, options) for window in example.windows]
     return list(pack(windows, batch_tokens=options.batch_tokens, input_names=model.inputs, pad_id=model.pad_id))
+
+
+def _stays(folder: Path, manifest: Manifest, precision: str) -> str:
+    """What becomes of a precision that missed the gate: an older graph stays if it is whole."""
+    old = manifest.graphs.get(precision)
+    if old is None:
+        return f": not written to {folder}"
+    try:
+        bundle = Bundle(folder, manifest)
+        bundle.checked_path(old.file)
+        bundle.checked_path(old.golden)
+    except BundleError:
+        del manifest.graphs[precision]
+        return f": not written to {folder}, and the damaged one that was there is gone"
+    return f": not written to {folder}, where the older one stays"
 
 
 def _calibrated(manifest: Manifest, reader: Reader, calibration: DataSet, evaluation: DataSet) -> Manifest:

@@ -181,9 +181,17 @@ def fused_nodes(model: Any) -> dict[str, int]:
 
 
 def save(model: Any, path: Path) -> None:
-    """Write an ONNX model so that runtimes of some years read it."""
+    """Write an ONNX model so that runtimes of some years read it, with a name of its own for each node.
+
+    Names are optional in ONNX; nodes are kept back in a higher precision by name.
+    """
     import onnx
 
+    seen: set[str] = set()
+    for number, node in enumerate(model.graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type} {number}"
+        seen.add(node.name)
     model.ir_version = min(model.ir_version, IR_VERSION)
     onnx.save(model, path)
 

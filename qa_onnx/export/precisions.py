@@ -81,7 +81,7 @@ class PrecisionMaker:
             made, receipt = self._quantized(precision, ()), None
         elif precision == "fp32":  # measured already: it is what the others are compared with
             made = self._quantized(precision, ())
-            receipt = self.judge.receipt(made, self.judge.fp32)
+            receipt = self.judge.receipt(made, self.judge.fp32, 1)
         else:
             passed = pass_gate(
                 precision,
