@@ -10,12 +10,11 @@ batches of logits as `logits`. All state of a call is local to it, so any number
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx import batches, machine, spans
+from qa_onnx import batches, spans
 from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge
 from qa_onnx.bundle import Bundle
 from qa_onnx.errors import EngineError, InputError
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from qa_onnx.manifest import Graph
     from qa_onnx.spans import Logits
 
 # Examples are taken in until they have this many characters, then answered: enough windows to sort by length
@@ -112,7 +110,7 @@ class Reader:
         graph = bundle.graph(precision)
         if min_f1 is not None:
             bundle.require_f1(precision, min_f1)
-        _warn_of_other_arithmetic(precision, graph)
+        bundle.warn_of_other_cpu(precision)
         check_device(device)
         if f"onnxruntime/{device}" not in graph.engines:
             raise EngineError(
@@ -287,17 +285,3 @@ def _pools(examples: Iterable[Example]) -> Iterator[list[Example]]:
         characters += size
     if waiting:
         yield waiting
-
-
-def _warn_of_other_arithmetic(precision: str, graph: Graph) -> None:
-    """Say so where the receipt's figures may not hold: byte products are summed in another way here."""
-    if not precision.startswith("int8") or graph.receipt is None or machine.has_exact_int8():
-        return
-    if machine.exact_int8(graph.receipt.instruction_sets):
-        warnings.warn(
-            f"{precision} was measured on a CPU with {', '.join(graph.receipt.instruction_sets)}; this one has no "
-            "VNNI or AMX and uses slower kernels, which may answer a little differently: measure it here with "
-            "qa-onnx eval, or use fp32",
-            RuntimeWarning,
-            stacklevel=3,
-        )

@@ -225,3 +225,13 @@ def test_on_a_terminal_the_sentence_is_shown_with_the_answer_highlighted(article
     assert "was designed by \x1b[1;7mAgnes Halloran\x1b[0m" in shown
     assert "She chose granite" not in shown  # the next sentence
     assert re.search(r"probability 0\.\d\d, characters 31-45, \d+ ms", shown)
+
+
+@pytest.mark.parametrize("arguments", [["-q", "x", "-c", "-"], ["--input", "-"]])
+def test_a_closed_standard_input_is_said(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "qa_onnx.cli", "ask", "-b", str(TINY), *arguments]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Error: there is no standard input to read from: it is closed\n"

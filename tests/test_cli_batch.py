@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -120,3 +122,33 @@ def test_interrupted_in_the_middle_leaves_no_output_that_looks_finished(tmp_path
     assert "Traceback" not in said
     assert target.read_text() == "older answers\n"
     assert 0 < len(partial.read_text().splitlines()) < 2000
+
+
+def test_a_pipe_as_output_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[str] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()))
+    reader.start()
+    result = batch("--input", "-", "--output", pipe, stdin=lines(PAIRS[0]))
+    reader.join(timeout=30)
+    assert result.exit_code == 0, result.output
+    assert json.loads(received[0])["id"] == "a"
+    assert pipe.is_fifo()
+
+
+def test_a_link_as_output_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.jsonl", tmp_path / "link.jsonl"
+    target.touch()
+    link.symlink_to(target)
+    assert batch("--input", "-", "--output", link, stdin=lines(PAIRS[0])).exit_code == 0
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["id"] == "a"
+
+
+def test_the_partial_file_of_the_output_cannot_be_the_input(tmp_path: Path) -> None:
+    source = tmp_path / "out.jsonl.partial"
+    source.write_bytes(lines(PAIRS[0]))
+    result = batch("--input", source, "--output", tmp_path / "out.jsonl")
+    assert result.exit_code == 2
+    assert source.read_bytes() == lines(PAIRS[0])

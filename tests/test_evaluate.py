@@ -207,3 +207,18 @@ def test_diff_names_a_precision_that_is_not_there(data: Path) -> None:
     result = run("diff", f"{TINY}:fp16", TINY, data)
     assert result.exit_code == 1
     assert "not fp16" in result.stderr
+
+
+def test_data_of_blank_contexts_has_no_null_threshold(tiny_reader: Reader) -> None:
+    gold = squad.Gold("a", "Who?", " ", (), ())
+    report = evaluate(tiny_reader, squad.DataSet("blank", "0" * 64, (gold,)))
+    assert report.em == 100.0
+    assert report.null_threshold is None
+
+
+@pytest.mark.parametrize("command", ["eval", "diff"])
+def test_a_negative_seed_is_wrong_usage(command: str, data: Path) -> None:
+    bundles = [TINY, TINY] if command == "diff" else []
+    result = run(command, *bundles, data, "--seed", -1)
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr

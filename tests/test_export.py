@@ -578,3 +578,17 @@ def test_a_library_call_prints_nothing_and_leaves_the_process_as_it_was(tmp_path
         check=False,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_windows_of_another_length_cannot_join_what_was_measured(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    export(checkpoint("bert"), folder, precisions=("fp32",), max_length=128)
+    with pytest.raises(
+        ExportError, match=r"has windows of 128 tokens, and fp32 were measured with them.*--replace"
+    ):
+        export(checkpoint("bert"), folder, precisions=("int8",), max_length=96)
+    assert list(check_files(folder).manifest.graphs) == ["fp32"]
+    replaced = export(checkpoint("bert"), folder, precisions=("int8",), max_length=96, replace=True)
+    assert (list(replaced.manifest.graphs), replaced.manifest.max_length) == (["int8"], 96)
+    again = export(checkpoint("bert"), folder, precisions=("int8",), max_length=128)
+    assert again.manifest.max_length == 128

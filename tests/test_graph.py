@@ -197,3 +197,18 @@ def test_the_ir_version_is_lowered_and_never_raised(
     model.ir_version = given
     graph.save(model, tmp_path / "saved.onnx")
     assert onnx.load(tmp_path / "saved.onnx").ir_version == written
+
+
+def test_nodes_with_weights_get_names_of_their_own(plain: SourceModel, tmp_path: Path) -> None:
+    """They are kept back by name, so that one name for two would keep back both."""
+    import onnx
+
+    model = onnx.load(plain.path)
+    for node in model.graph.node:
+        node.name = "" if node.op_type == "MatMul" else "same"
+    graph.save(model, tmp_path / "named.onnx")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    saved = onnx.load(tmp_path / "named.onnx")
+    names = [node.name for node in saved.graph.node if weights.intersection(node.input)]
+    assert all(names)
+    assert len(set(names)) == len(names)

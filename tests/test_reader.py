@@ -542,3 +542,10 @@ def test_threshold_and_temperature_come_from_the_bundle(tiny_copy: Path, tiny_re
     [warm], [cold] = (one.predict([Example("Where?", TEXT)]) for one in (loaded, tiny_reader))
     assert warm.answers[0].score == cold.answers[0].score
     assert warm.answers[0].probability < cold.answers[0].probability
+
+
+def test_what_is_no_example_or_no_options_is_refused_by_name(tiny_reader: Reader) -> None:
+    with pytest.raises(InputError, match=r"examples must be of type Example, got tuple \('q', 'c'\)"):
+        tiny_reader.predict([("q", "c")])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="options must be of type Options, got dict"):
+        tiny_reader.ask("q", "c", options={"n_best": 3})  # type: ignore[arg-type]

@@ -168,8 +168,8 @@ def _reliability_plot(confidence: Confidence) -> str:
         axes.scatter(x, y, s=sizes, marker=marker, facecolor=face, edgecolor="black", label=label, zorder=2)
     axes.set_xlabel("probability of the answer")
     axes.set_ylabel("share of exact answers")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
+    axes.set_xlim(0, 1.03)
+    axes.set_ylim(0, 1.05)
     for handle in axes.legend(loc="upper left", frameon=False).legend_handles:
         handle.set_sizes([50])
     return _svg(figure)

@@ -1,8 +1,9 @@
 """Held-out questions -> a temperature and a null threshold, and the proof that they help.
 
-A model's scores are too sure of themselves. Dividing them by one number, the temperature, before the softmax
-leaves every answer as it is and makes the probabilities honest (Guo et al. 2017, "On Calibration of Modern Neural
-Networks"). It is fitted to the answers that the reader gives: the negative log-likelihood of their being right.
+A model is seldom as sure as it is right. Dividing its scores by one number, the temperature, before the softmax
+leaves every answer as it is and makes the probabilities more honest (Guo et al. 2017, "On Calibration of Modern
+Neural Networks"). It is fitted to the answers that the reader gives: the negative log-likelihood of their being
+right.
 """
 
 from __future__ import annotations

@@ -19,14 +19,14 @@ import qa_onnx
 from qa_onnx import squad
 from qa_onnx.batches import pack
 from qa_onnx.bundle import Bundle
-from qa_onnx.errors import BundleError, BundleFormatError, ExportError, GateError, InputError
-from qa_onnx.export import confidence, graph, parity, source
+from qa_onnx.errors import GateError, InputError
+from qa_onnx.export import confidence, graph, merge, parity, source
 from qa_onnx.export.extras import require_quantize
 from qa_onnx.export.gate import Judge, score
 from qa_onnx.export.precisions import EXPORTABLE, PrecisionMaker
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.writer import Writer
-from qa_onnx.manifest import MANIFEST, Manifest, read_manifest
+from qa_onnx.manifest import Manifest
 from qa_onnx.options import Options
 from qa_onnx.reader import Reader
 from qa_onnx.session import OnnxSession
@@ -119,11 +119,11 @@ def export(
     require_quantize()
     evaluation, calibration = _data(proof)
     folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
-    old = _existing(folder, replace=replace)
+    old = merge.existing(folder, replace=replace)
     with Writer(folder) as writer:
         model, name, run = source.load_source(checkpoint, writer, opset)
-        old = _same_source(folder, old, model, precisions, replace=replace)
-        old = _same_windows(folder, old, precisions, max_length, replace=replace)
+        old = merge.same_source(folder, old, model, precisions, replace=replace)
+        old = merge.same_windows(folder, old, precisions, max_length, replace=replace)
         max_length = source.window_length(model, old, max_length)
         expected = source.reference(model, name, run, max_length)
         options = Options.for_windows_of(max_length)
@@ -152,7 +152,7 @@ def export(
             try:
                 manifest.graphs[precision] = maker.make(precision)
             except GateError as error:
-                missed.append(f"{error}{_stays(folder, manifest, precision)}")
+                missed.append(f"{error}{merge.what_stays(folder, manifest, precision)}")
         if proof.calibrate and evaluation and calibration and len(missed) < len(precisions):
             manifest = _calibrated(manifest, reader(OnnxSession(floating.path)), calibration, evaluation)
         if len(missed) < len(precisions):
@@ -191,65 +191,6 @@ def _data(proof: Proof) -> tuple[DataSet | None, DataSet | None]:
     return evaluation, calibration
 
 
-def _existing(folder: Path, *, replace: bool) -> Manifest | None:
-    if not (folder / MANIFEST).exists():
-        return None
-    try:
-        return read_manifest(folder)
-    except BundleFormatError:
-        raise
-    except BundleError as error:
-        if replace:
-            return None
-        raise ExportError(f"{error}; export with --replace to write a new bundle in its place") from error
-
-
-def _same_source(
-    folder: Path, old: Manifest | None, model: SourceModel, precisions: Sequence[str], *, replace: bool
-) -> Manifest | None:
-    """The old manifest if its graphs, those of `precisions` apart, can stay; None if there is nothing to keep."""
-    if old is None:
-        return None
-    same = (old.source.sha256, set(old.inputs), old.pad_id, old.cls_id, old.max_positions) == (
-        model.source.sha256,
-        set(model.inputs),
-        model.pad_id,
-        model.cls_id,
-        model.max_positions,
-    )
-    bundle = Bundle(folder, old)
-    try:
-        if same and bundle.text(old.tokenizer) == model.tokenizer_json:
-            for precision in old.graphs.keys() - set(precisions):
-                bundle.checked_path(old.graphs[precision].file)
-                bundle.checked_path(old.graphs[precision].golden)
-            return old
-    except BundleError as error:
-        if replace:
-            return None
-        raise ExportError(f"{error}; export with --replace to write a new bundle in its place") from error
-    if replace:
-        return None
-    raise ExportError(
-        f"{folder} is a bundle of {old.source.name} (SHA-256 {old.source.sha256[:12]}...), not of this source: "
-        "choose another folder with --to, or --replace it"
-    )
-
-
-def _same_windows(
-    folder: Path, old: Manifest | None, precisions: Sequence[str], max_length: int | None, *, replace: bool
-) -> Manifest | None:
-    """The old manifest if what was measured of its graphs still holds: all graphs of a bundle share max_length."""
-    if old is None or max_length in {None, old.max_length} or not old.graphs.keys() - set(precisions):
-        return old
-    if replace:
-        return None
-    raise ExportError(
-        f"{folder} has windows of {old.max_length} tokens, and {', '.join(old.graphs)} were measured with them: "
-        f"choose another folder for {max_length} tokens with --to, or --replace them"
-    )
-
-
 def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer: Writer) -> Manifest:
     """The manifest of the model, with the old one's graphs and calibration."""
     return Manifest(
@@ -278,21 +219,6 @@ def _batches(model: SourceModel, options: Options, calibration: DataSet | None) 
     windower = Windower(model.tokenizer_json, cls_id=model.cls_id)
     windows = [window for example in windower.cut(examples, options) for window in example.windows]
     return list(pack(windows, batch_tokens=options.batch_tokens, input_names=model.inputs, pad_id=model.pad_id))
-
-
-def _stays(folder: Path, manifest: Manifest, precision: str) -> str:
-    """What becomes of a precision that missed the gate: an older graph stays if it is whole."""
-    old = manifest.graphs.get(precision)
-    if old is None:
-        return f": not written to {folder}"
-    try:
-        bundle = Bundle(folder, manifest)
-        bundle.checked_path(old.file)
-        bundle.checked_path(old.golden)
-    except BundleError:
-        del manifest.graphs[precision]
-        return f": not written to {folder}, and the damaged one that was there is gone"
-    return f": not written to {folder}, where the older one stays"
 
 
 def _calibrated(manifest: Manifest, reader: Reader, calibration: DataSet, evaluation: DataSet) -> Manifest:

@@ -181,15 +181,17 @@ def fused_nodes(model: Any) -> dict[str, int]:
 
 
 def save(model: Any, path: Path) -> None:
-    """Write an ONNX model so that runtimes of some years read it, with a name of its own for each node.
+    """Write an ONNX model so that runtimes of some years read it.
 
-    Names are optional in ONNX; nodes are kept back in a higher precision by name.
+    Each node that reads a weight gets a name of its own: names are optional in ONNX, but nodes are kept back in a
+    higher precision by them.
     """
     import onnx
 
+    weights = {tensor.name for tensor in model.graph.initializer}
     seen: set[str] = set()
     for number, node in enumerate(model.graph.node):
-        if not node.name or node.name in seen:
+        if weights.intersection(node.input) and (not node.name or node.name in seen):
             node.name = f"{node.op_type} {number}"
         seen.add(node.name)
     model.ir_version = min(model.ir_version, IR_VERSION)
