@@ -110,8 +110,12 @@ def test_reader_options_reach_the_reader(article: Path, tiny_reader: Reader) -> 
     expected = tiny_reader.predict([Example(question, TOWER)], options=options)[0].choose(None)
     assert (answer["text"], answer["start"]) == (expected.text, expected.start)
     assert answer["score"] == pytest.approx(expected.score, abs=1e-4)
-    unlimited = json.loads(ask_tiny("-q", question, "-c", article, "--json").stdout)["answer"]
-    assert unlimited["text"] != answer["text"]
+    limited, unlimited = (
+        json.loads(ask_tiny("-q", question, "-c", article, "--json", "--n-best", 50, *limit).stdout)["answers"]
+        for limit in (["--max-answer-length", 1], [])
+    )
+    assert max(len(item["text"].split()) for item in limited) == 1
+    assert max(len(item["text"].split()) for item in unlimited) > 1
 
 
 def test_a_missing_answer_is_null_in_json_and_said_on_stderr(article: Path) -> None:
