@@ -58,15 +58,20 @@ def plant_outliers(folder: Path, factor: float, channels: int) -> None:
 
 
 def self_data(reader: Reader, path: Path, half: int) -> Path:
-    """Every other question of ours, with the answers that a reader gives as the right ones."""
+    """Every other question that a reader is sure of, with its answers as the right ones.
+
+    A model of random weights is in two minds about most questions; those would flip for any reason.
+    """
     contexts = [example.context for example in PARITY_EXAMPLES if len(example.context) > 200]
-    pairs = [(question, context) for context in contexts for question in QUESTIONS][half::2]
-    answers = reader.predict(Example(*pair) for pair in pairs)
+    endings = ("", " Tell me.", " And how?", " Or not?")
+    pairs = [(question + ending, context) for context in contexts for question in QUESTIONS for ending in endings]
+    predictions = reader.predict(Example(*pair) for pair in pairs)
     lines = [
-        {"question": question, "context": context, "answers": [prediction.choose(None).text]}
-        for (question, context), prediction in zip(pairs, answers, strict=True)
+        {"question": question, "context": context, "answers": [prediction.answers[0].text]}
+        for (question, context), prediction in zip(pairs, predictions, strict=True)
+        if prediction.answers[0].score - prediction.answers[1].score > 0.1
     ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines[half::2]), encoding="utf-8")
     return path
 
 
@@ -118,15 +123,16 @@ def test_outliers_fail_the_gate_as_they_are_and_pass_it_with_nodes_kept_back(
     fp32 = Reader.load(export(hard, tmp_path / "fp32", precisions=("fp32",)))
     assert evaluate(fp32, squad.load(other_half)).f1 > 99.5  # the planted outliers changed nothing
     assert evaluate(naive, squad.load(data)).f1 < 85
-    bundle = export(hard, tmp_path / "kept", precisions=("int8",), proof=Proof(eval_data=data, gate=90.0))
+    bundle = export(hard, tmp_path / "kept", precisions=("int8",), proof=Proof(eval_data=data))
     receipt = bundle.graph("int8").receipt
     assert receipt
-    assert receipt.accuracy.f1 >= 90
-    assert any("attention/output/dense" in node for node in receipt.kept_back)
-    assert len(receipt.kept_back) < 9  # of nine products; the rest is int8
-    assert (
-        evaluate(Reader.load(bundle), squad.load(other_half)).f1 > evaluate(naive, squad.load(other_half)).f1 + 5
-    )
+    assert receipt.accuracy.f1 >= 99
+    # The two projections behind the outliers come first.
+    assert 2 <= len(receipt.kept_back) <= 3
+    assert all("attention/output/dense" in node for node in receipt.kept_back[:2])
+    assert receipt.attempts == len(receipt.kept_back) + 1
+    assert evaluate(naive, squad.load(other_half)).f1 < 85
+    assert evaluate(Reader.load(bundle), squad.load(other_half)).f1 >= 99
 
 
 @pytest.fixture
