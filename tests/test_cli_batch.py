@@ -109,8 +109,14 @@ def test_interrupted_in_the_middle_leaves_no_output_that_looks_finished(tmp_path
     long = {"question": "Who?", "context": "The keeper rowed ashore. " * 400}
     source.write_bytes(lines(*[long] * 2000))
     target.write_text("older answers\n")
-    command = [sys.executable, "-m", "qa_onnx.cli", "ask", "-b", str(TINY), "--input", str(source)]
-    process = subprocess.Popen([*command, "--output", str(target)], stderr=subprocess.PIPE, text=True)
+    # A shell's background job ignores interrupts, and so would all that it starts.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import qa_onnx.cli.__main__"
+    command = [sys.executable, "-c", heard, "ask", "-b", str(TINY), "--input", str(source)]
+    process = subprocess.Popen(
+        [*command, "--output", str(target)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     partial = target.with_name("out.jsonl.partial")
     deadline = time.monotonic() + 60
     while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+# Of a batch for calibration and sensitivity: all activations of one are held at once.
+_BATCH_TOKENS = 1536
 _PACKAGES = ("onnx", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch", "transformers", "optimum")
 
 
@@ -149,6 +151,7 @@ def export(
         maker = PrecisionMaker(model.path, floating, expected, batches, judge, reader, writer)
         missed = []
         for precision in precisions:
+            gc.collect()  # and what is left of the precision before
             try:
                 manifest.graphs[precision] = maker.make(precision)
             except GateError as error:
@@ -218,7 +221,7 @@ def _batches(model: SourceModel, options: Options, calibration: DataSet | None) 
         examples = [Example(gold.question, gold.context) for gold in calibration.golds]
     windower = Windower(model.tokenizer_json, cls_id=model.cls_id)
     windows = [window for example in windower.cut(examples, options) for window in example.windows]
-    return list(pack(windows, batch_tokens=options.batch_tokens, input_names=model.inputs, pad_id=model.pad_id))
+    return list(pack(windows, batch_tokens=_BATCH_TOKENS, input_names=model.inputs, pad_id=model.pad_id))
 
 
 def _calibrated(manifest: Manifest, reader: Reader, calibration: DataSet, evaluation: DataSet) -> Manifest:
