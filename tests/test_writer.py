@@ -250,7 +250,7 @@ def test_stages_of_dead_processes_are_removed_and_no_others(folder: Path) -> Non
     kept = [
         folder / name for name in (f".export-{os.getppid()}", ".export-1", ".export-", ".export-x", "export-7")
     ]
-    for path in (*stale, *kept):
+    for path in dict.fromkeys((*stale, *kept)):  # the parent may be process 1
         path.mkdir()
         (path / "plain.onnx").write_text("half a model")
     write(folder, "new")
