@@ -38,7 +38,7 @@ $(VENV)/.light: $(VENV)/.made pyproject.toml
 $(VENV)/.full: $(VENV)/.light
 	@echo "== installing torch, transformers, optimum and the tools of development"
 	@$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(PIP) --editable '.[cpu,export,bench]' --group dev
+	@$(PIP) --editable '.[cpu,openvino,export,bench]' --group dev
 	@touch $@
 
 demo: $(VENV)/.light

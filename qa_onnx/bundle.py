@@ -20,14 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx import machine
+from qa_onnx.engines import PREFERRED, check_place
 from qa_onnx.errors import BundleError, EngineError
 from qa_onnx.manifest import MANIFEST, PRECISIONS, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from qa_onnx.manifest import FileEntry, Graph
-
-# Best first; the first one that the bundle holds and the device runs is the default.
-_PREFERRED = {"cpu": ("int8", "fp32", "int8-static", "fp16"), "cuda": ("fp16", "fp32")}
 
 _TEXT_LIMIT = 256 << 20  # bytes; the largest multilingual tokenizers have some 35 MB
 
@@ -71,21 +69,21 @@ class Bundle:
             )
         return self.manifest.graphs[precision]
 
-    def best_precision(self, device: str) -> str:
-        """The precision to use on a device when none is asked for.
+    def best_precision(self, engine: str, device: str) -> str:
+        """The precision to use in an engine on a device when none is asked for.
 
         Raises:
-            EngineError: there is no such device, or the bundle holds nothing for it.
+            EngineError: there is no such engine or device, or the bundle holds nothing for it.
         """
-        if device not in _PREFERRED:
-            raise EngineError(f"device is {device!r}; it must be one of {', '.join(_PREFERRED)}")
-        for name in _PREFERRED[device]:
+        place = check_place(engine, device)
+        for name in PREFERRED[place]:
             graph = self.manifest.graphs.get(name)
-            if graph and f"onnxruntime/{device}" in graph.engines:
+            if graph and place in graph.engines:
                 return name
+        suited = "int8-static" if engine == "openvino" else "fp32"
         raise EngineError(
-            f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {device}: "
-            f"qa-onnx export {self.manifest.source.name} --precision fp32 adds one that does"
+            f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {place}: "
+            f"qa-onnx export {self.manifest.source.name} --precision {suited} adds one that does"
         )
 
     def require_f1(self, precision: str, min_f1: float) -> None:

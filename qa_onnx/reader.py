@@ -17,15 +17,16 @@ import numpy as np
 from qa_onnx import batches, spans
 from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge
 from qa_onnx.bundle import Bundle
+from qa_onnx.engines import Engine, check_place, open_session
 from qa_onnx.errors import EngineError, InputError
 from qa_onnx.options import Options
-from qa_onnx.session import Device, OnnxSession, Session, check_device
 from qa_onnx.windows import CutExample, Example, Window, Windower
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from qa_onnx.session import Device, Session
     from qa_onnx.spans import Logits
 
 # Examples are taken in until they have this many characters, then answered: enough windows to sort by length
@@ -81,6 +82,7 @@ class Reader:
         *,
         precision: str | None = None,
         device: Device = "cpu",
+        engine: Engine = "onnxruntime",
         threads: int | None = None,
         options: Options | None = None,
         min_f1: float | None = None,
@@ -89,8 +91,9 @@ class Reader:
 
         Args:
             bundle: its folder; None: the default one.
-            precision: fp32, fp16, int8 or int8-static; None: the bundle's best for the device.
+            precision: fp32, fp16, int8 or int8-static; None: the bundle's best for the engine and device.
             device: "cpu" or "cuda"; another than the one asked for is never used.
+            engine: "onnxruntime", or "openvino", which runs int8-static and fp32 graphs on the CPU.
             threads: of one run on the CPU; None: cores that this process may use.
             options: None: the defaults, with the bundle's max_length. To change one of a loaded reader's, use
                 `dataclasses.replace(reader.options, n_best=3)`: `Options(n_best=3)` has windows of 384 tokens,
@@ -106,18 +109,19 @@ class Reader:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.load(bundle)
         manifest = bundle.manifest
-        precision = bundle.best_precision(device) if precision is None else precision
+        precision = bundle.best_precision(engine, device) if precision is None else precision
         graph = bundle.graph(precision)
         if min_f1 is not None:
             bundle.require_f1(precision, min_f1)
         bundle.warn_of_other_cpu(precision)
-        check_device(device)
-        if f"onnxruntime/{device}" not in graph.engines:
+        place = check_place(engine, device)
+        if place not in graph.engines:
             raise EngineError(
-                f"{graph.file.name} of {bundle.path} runs on {', '.join(graph.engines)}, not on "
-                f"onnxruntime/{device}: choose another precision or device"
+                f"{graph.file.name} of {bundle.path} runs on {', '.join(graph.engines)}, not on {place}: choose "
+                "another precision, engine or device"
             )
-        session = OnnxSession(bundle.checked_path(graph.file), device=device, threads=threads)
+        path = bundle.checked_path(graph.file)
+        session = open_session(path, engine=engine, device=device, threads=threads)
         if set(session.input_names) != set(manifest.inputs):
             raise EngineError(
                 f"{graph.file.name} declares {', '.join(session.input_names)}, its bundle says "

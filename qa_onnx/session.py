@@ -1,6 +1,7 @@
 """Arrays -> logits: the only module that imports onnxruntime.
 
-`Session` is what a `Reader` needs of any engine; `OnnxSession` is ONNX Runtime, on CPU or CUDA.
+`Session` is what a `Reader` needs of any engine; `OnnxSession` is ONNX Runtime, on CPU or CUDA. Left out: the
+other engine (openvino_session.py), and the choice between them (engines.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Device: TypeAlias = Literal["cpu", "cuda"]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _MOST_THREADS = 1024
-_OUTPUTS = ["start_logits", "end_logits"]
+OUTPUTS = ["start_logits", "end_logits"]
 
 
 class Session(Protocol):
@@ -60,8 +61,7 @@ class OnnxSession:
 
     def __init__(self, path: Path, *, device: Device = "cpu", threads: int | None = None) -> None:
         check_device(device)
-        if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MOST_THREADS):
-            raise EngineError(f"threads is {threads!r}; it must be an integer from 1 to {_MOST_THREADS}")
+        check_threads(threads)
         runtime = _import_runtime()
         provider = _PROVIDERS[device]
         if provider not in runtime.get_available_providers():
@@ -84,10 +84,10 @@ class OnnxSession:
                 "driver is too old; pip install 'qa-onnx[gpu]' brings the libraries"
             )
         outputs = {output.name for output in self._session.get_outputs()}
-        if not outputs.issuperset(_OUTPUTS):
+        if not outputs.issuperset(OUTPUTS):
             raise EngineError(
                 f"{path} gives {', '.join(sorted(outputs))}; a question answering graph gives "
-                f"{' and '.join(_OUTPUTS)}"
+                f"{' and '.join(OUTPUTS)}"
             )
         self.input_names: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
 
@@ -98,7 +98,7 @@ class OnnxSession:
             EngineError: ONNX Runtime cannot run it.
         """
         try:
-            start, end = self._session.run(_OUTPUTS, inputs)
+            start, end = self._session.run(OUTPUTS, inputs)
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
             raise EngineError(f"ONNX Runtime failed on {shapes}: {error}") from error
@@ -113,6 +113,16 @@ def check_device(device: str) -> None:
     """
     if device not in _PROVIDERS:
         raise EngineError(f"device is {device!r}; it must be one of {', '.join(_PROVIDERS)}")
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that no run can have.
+
+    Raises:
+        EngineError: it is out of range.
+    """
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MOST_THREADS):
+        raise EngineError(f"threads is {threads!r}; it must be an integer from 1 to {_MOST_THREADS}")
 
 
 def _import_runtime() -> Any:

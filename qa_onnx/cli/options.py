@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
+from qa_onnx.engines import ENGINES
 from qa_onnx.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qa_onnx import Options, Reader
+    from qa_onnx.engines import Engine
     from qa_onnx.session import Device
 
 
@@ -40,8 +42,15 @@ bundle_option = click.option(
 
 _READER_OPTIONS = (
     bundle_option,
-    click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for the device]"),
+    click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]"),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+    click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="onnxruntime",
+        show_default=True,
+        help="openvino runs int8-static and fp32 graphs on the CPU.",
+    ),
     click.option("--threads", type=click.IntRange(1, 1024), help="Of one run on the CPU.  [default: all cores]"),
     click.option("--n-best", type=click.IntRange(1, 10_000), help="How many answers to show.  [default: 1]"),
     click.option("--max-answer-length", type=click.IntRange(1), metavar="TOKENS", help="[default: 30]"),
@@ -67,6 +76,7 @@ class ReaderSettings:
     bundle: Path | None
     precision: str | None
     device: str
+    engine: str
     threads: int | None
     n_best: int | None
     max_answer_length: int | None
@@ -83,6 +93,7 @@ class ReaderSettings:
             self.bundle,
             precision=self.precision,
             device=cast("Device", self.device),
+            engine=cast("Engine", self.engine),
             threads=self.threads,
         )
         chosen = {

@@ -39,10 +39,10 @@ EXPORTABLE = ("fp32", "fp16", "int8", "int8-static")
 
 # int8 multiplies with kernels that only ONNX Runtime's CPU provider has.
 _ENGINES = {
-    "fp32": ("onnxruntime/cpu", "onnxruntime/cuda"),
+    "fp32": ("onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"),
     "fp16": ("onnxruntime/cpu", "onnxruntime/cuda"),
     "int8": ("onnxruntime/cpu",),
-    "int8-static": ("onnxruntime/cpu",),
+    "int8-static": ("onnxruntime/cpu", "openvino/cpu"),
 }
 _SENSITIVITY_BATCHES = 8
 
