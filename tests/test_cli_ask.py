@@ -171,7 +171,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], message: str) -> None:
     ("arguments", "message"),
     [
         (["-b", "nowhere"], "nowhere is not a bundle: it does not exist"),
-        (["--device", "cuda"], "none of which runs on cuda"),
+        (["--device", "cuda"], "none of which runs on onnxruntime/cuda"),
         (["-b", str(TINY), "--device", "cuda"], "qa-onnx[gpu]"),
         (["--precision", "fp16"], "--precision fp16 adds it"),
         (["--doc-stride", "400"], "lower one of the other two"),

@@ -1,4 +1,6 @@
-"""A contender of benchmarks/race.py: this project's Reader. Arguments: bundle, precision, engine, threads."""
+"""A contender of benchmarks/race.py: this project's Reader. Arguments: bundle, precision, engine,
+threads, and if wanted the token budget of a batch.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from protocol import serve
 
 
 def main() -> None:
-    bundle, precision, engine, threads = sys.argv[1:]
+    bundle, precision, engine, threads, *budget = sys.argv[1:]
     reader = Reader.load(bundle, precision=precision, engine=cast("Any", engine), threads=int(threads))
     options = dataclasses.replace(reader.options, n_best=1, null_threshold=None)
+    if budget:
+        options = dataclasses.replace(options, batch_tokens=int(budget[0]))
 
     def answer(pairs: list[tuple[str, str]]) -> list[str]:
         predictions = reader.predict([Example(*pair) for pair in pairs], options=options)
