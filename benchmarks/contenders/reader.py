@@ -1,5 +1,6 @@
-"""A contender of benchmarks/race.py: this project's Reader. Arguments: bundle, precision, engine,
-threads, and if wanted the token budget of a batch.
+"""A contender of benchmarks/race.py: this project's Reader.
+
+Arguments: bundle, precision, engine, threads, and if wanted the token budget of a batch.
 """
 
 from __future__ import annotations
