@@ -100,7 +100,7 @@ def test_the_manifest_tells_what_the_graphs_are(kind: str) -> None:
         "hidden_size": 32,
         "parameters": sum(weight.numel() for weight in load_torch(checkpoint(kind)).parameters()),
     }
-    assert manifest.graphs["fp32"].engines == ("onnxruntime/cpu", "onnxruntime/cuda")
+    assert manifest.graphs["fp32"].engines == ("onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu")
     assert manifest.graphs["int8"].engines == ("onnxruntime/cpu",)
 
 
