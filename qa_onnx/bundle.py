@@ -14,12 +14,10 @@ Left out: the manifest's content (manifest.py), and how a bundle is written (exp
 from __future__ import annotations
 
 import hashlib
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx import machine
 from qa_onnx.engines import PREFERRED, check_place
 from qa_onnx.errors import BundleError, EngineError
 from qa_onnx.manifest import MANIFEST, PRECISIONS, Manifest, read_manifest
@@ -102,20 +100,6 @@ class Bundle:
             raise BundleError(
                 f"{precision} of {self.path} has F1 {receipt.accuracy.f1:.2f} on {receipt.data}, less than min_f1 "
                 f"{min_f1:g}: use another precision or model"
-            )
-
-    def warn_of_other_cpu(self, precision: str) -> None:
-        """Say so where a receipt may not hold: byte products are summed in another way on this CPU."""
-        receipt = self.graph(precision).receipt
-        if not precision.startswith("int8") or receipt is None or machine.has_exact_int8():
-            return
-        if machine.exact_int8(receipt.instruction_sets):
-            warnings.warn(
-                f"{precision} was measured on a CPU with {', '.join(receipt.instruction_sets)}; this one has no "
-                "VNNI or AMX and uses slower kernels, which may answer a little differently: measure it here with "
-                "qa-onnx eval, or use fp32",
-                RuntimeWarning,
-                stacklevel=3,
             )
 
     def checked_path(self, entry: FileEntry) -> Path:

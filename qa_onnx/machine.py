@@ -8,10 +8,6 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _CPUINFO = Path("/proc/cpuinfo")
 _TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -78,10 +74,5 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 def has_exact_int8() -> bool:
-    """Whether this CPU sums products of unsigned and signed bytes without saturating."""
-    return exact_int8(instruction_sets())
-
-
-def exact_int8(sets: Iterable[str]) -> bool:
-    """Whether a CPU with these instruction sets does: it takes VNNI or AMX."""
-    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(sets)
+    """Whether this CPU sums products of unsigned and signed bytes without saturating: it takes VNNI or AMX."""
+    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(instruction_sets())

@@ -113,7 +113,6 @@ class Reader:
         graph = bundle.graph(precision)
         if min_f1 is not None:
             bundle.require_f1(precision, min_f1)
-        bundle.warn_of_other_cpu(precision)
         place = check_place(engine, device)
         if place not in graph.engines:
             raise EngineError(

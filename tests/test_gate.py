@@ -240,23 +240,6 @@ def test_min_f1_reads_the_receipt(easy: Path, halves: tuple[Path, Path], tmp_pat
         Reader.load(Bundle(bundle.path, replace(bundle.manifest, graphs=graphs)), min_f1=71)
 
 
-def test_another_cpu_than_the_receipts_is_warned_of(
-    easy: Path, halves: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = export(easy, tmp_path / "b", precisions=("fp32", "int8"), proof=Proof(eval_data=halves[0], gate=20))
-    receipt = bundle.graph("int8").receipt
-    assert receipt
-    measured = replace(receipt, instruction_sets=("avx2", "avx512_vnni"))
-    graphs = {**bundle.manifest.graphs, "int8": replace(bundle.graph("int8"), receipt=measured)}
-    bundle = Bundle(bundle.path, replace(bundle.manifest, graphs=graphs))
-    monkeypatch.setattr(machine, "instruction_sets", lambda: ("avx2", "amx_int8"))
-    Reader.load(bundle, precision="int8")
-    monkeypatch.setattr(machine, "instruction_sets", lambda: ("avx2",))
-    Reader.load(bundle, precision="fp32")
-    with pytest.warns(RuntimeWarning, match="measured on a CPU with avx2, avx512_vnni.* qa-onnx eval"):
-        Reader.load(bundle, precision="int8")
-
-
 @pytest.fixture
 def answers(easy: Path, tmp_path: Path) -> tuple[Reader, DataSet, DataSet]:
     """A reader, and data in which it is right on about half of its answers, in two halves."""
