@@ -24,6 +24,8 @@ Device: TypeAlias = Literal["cpu", "cuda"]
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _MOST_THREADS = 1024
 OUTPUTS = ["start_logits", "end_logits"]
+_EXACT = "session.x64quantprecision"
+_SHARED_WEIGHTS = "Attempt to replace the existing tensor"
 
 
 class Session(Protocol):
@@ -71,9 +73,8 @@ class OnnxSession:
             )
         if device == "cuda":
             runtime.preload_dlls()  # finds the CUDA and cuDNN libraries that pip installed
-        options = _session_options(runtime, threads)
         try:
-            self._session = runtime.InferenceSession(path, options, providers=[provider])
+            self._session = _open(runtime, path, _session_options(runtime, threads), provider)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise EngineError(f"ONNX Runtime {runtime.__version__} cannot load {path}: {error}") from error
         used = self._session.get_providers()
@@ -156,12 +157,25 @@ def _installed(distribution: str) -> bool:
     return True
 
 
-def _session_options(runtime: Any, threads: int | None) -> Any:
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors only: warnings would go to the host's stderr
-    options.intra_op_num_threads = machine.default_threads() if threads is None else threads
-    options.inter_op_num_threads = 1
+def _open(runtime: Any, path: Path, options: Any, provider: str) -> Any:
+    """An InferenceSession, with exact integer products where the graph allows."""
     if not machine.has_exact_int8():
         # Without VNNI, sums of byte products saturate at 16 bits; this trades speed for the right result.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        options.add_session_config_entry(_EXACT, "1")
+    try:
+        return runtime.InferenceSession(path, options, providers=[provider])
+    except Exception as error:
+        if machine.has_exact_int8() or _SHARED_WEIGHTS not in str(error):
+            raise
+    # ONNX Runtime cannot rewrite a weight that several nodes read. Such graphs are exported with weights of
+    # 7 bits, which do not saturate.
+    options.add_session_config_entry(_EXACT, "0")
+    return runtime.InferenceSession(path, options, providers=[provider])
+
+
+def _session_options(runtime: Any, threads: int | None) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what fails raises; a line of it on the host's stderr besides helps nobody
+    options.intra_op_num_threads = machine.default_threads() if threads is None else threads
+    options.inter_op_num_threads = 1
     return options

@@ -4,13 +4,18 @@ Each weight matrix gets one scale for every output channel, which keeps the answ
 per cent of float32's F1 where one scale for the whole matrix does not. Activations get one scale a tensor
 while the graph runs, so no calibration data is needed; the price is that the rows of a batch share that scale
 and can move each other's logits a little.
+
+Layers that share a matrix (ALBERT) get weights of 7 bits: products of those cannot saturate on any CPU, and
+ONNX Runtime's exact kernels for CPUs without VNNI refuse a matrix that several nodes read.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.export.graph import fused_nodes, quiet, save
+from qa_onnx.export.sensitivity import PRODUCTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,6 +42,7 @@ def to_int8(source: Path, target: Path, *, keep: Collection[str] = ()) -> dict[s
             target,
             per_channel=True,
             weight_type=QuantType.QInt8,
+            reduce_range=_shares_matrices(onnx.load(source)),
             nodes_to_exclude=list(keep),
             # Shape inference does not know the fused nodes, so their outputs' type is told here.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
@@ -44,3 +50,16 @@ def to_int8(source: Path, target: Path, *, keep: Collection[str] = ()) -> dict[s
     model = onnx.load(target)
     save(model, target)
     return fused_nodes(model)
+
+
+def _shares_matrices(model: Any) -> bool:
+    """Whether two products of a graph read the same constant."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    reads = Counter(
+        name
+        for node in model.graph.node
+        if node.op_type in PRODUCTS
+        for name in node.input[1:2]
+        if name in constant
+    )
+    return any(count > 1 for count in reads.values())
