@@ -20,9 +20,10 @@ from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from qa_onnx.contexts import EncodedContext
     from qa_onnx.options import Options
     from qa_onnx.spans import Logits
-    from qa_onnx.windows import CutExample, EncodedContext, Window
+    from qa_onnx.windows import CutExample, Window
 
 # Spans of one example that are looked at in search of distinct answers. All of some twenty windows, so it is
 # only felt on long texts of little but blanks; it bounds the memory that such a text can take.

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from qa_onnx.contexts import ContextCache, EncodedContext
 from qa_onnx.errors import BundleError, InputError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from qa_onnx.options import Options
 
 Ids: TypeAlias = NDArray[np.int64]
+
+_CACHED_CHARACTERS = 500_000
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -51,28 +54,6 @@ class Example:
         for name, text in (("question", self.question), ("context", self.context)):
             if not isinstance(text, str):
                 raise InputError(f"the {name} must be a str, got {type(text).__name__} {text!r:.80}")
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedContext:
-    """A context and its tokens, shared by all of its windows and by all questions asked of it.
-
-    Attributes:
-        text: the context as given.
-        ids: int64 (N,), the token ids without special tokens.
-        encoding: the tokenizer's result, kept for its offsets.
-    """
-
-    text: str
-    ids: Ids
-    encoding: Encoding
-
-    def characters(self, start: int, end: int) -> tuple[int, int]:
-        """Characters, half-open, of the tokens `start` to `end`, inclusive, of this context."""
-        first, last = self.encoding.token_to_chars(start), self.encoding.token_to_chars(end)
-        assert first is not None, start  # no special tokens in here: every token has characters
-        assert last is not None, end
-        return first[0], last[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +110,7 @@ class Windower:
         # "[SEP]" in a text is text: otherwise whoever writes a context could forge the borders of a window.
         self._tokenizer.encode_special_tokens = True
         self._probe_template(cls_id)
+        self._contexts = ContextCache(characters=_CACHED_CHARACTERS)
 
     def _probe_template(self, cls_id: int | None) -> None:
         """Learn which special tokens stand before, between and after the two texts of a pair."""
@@ -170,7 +152,7 @@ class Windower:
         )
 
     def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:
-        """Cut examples into windows; equal texts are tokenized once.
+        """Cut examples into windows; equal texts are tokenized once, and the contexts used last are remembered.
 
         Args:
             examples: questions and contexts, any number.
@@ -185,26 +167,29 @@ class Windower:
             BundleError: the tokenizer fails on a text: its vocabulary has no token for the unknown.
         """
         options.room(self.special_tokens)
-        questions = self._encode({example.question for example in examples})
-        contexts = {
-            text: EncodedContext(text, np.array(encoding.ids, np.int64), encoding)
-            for text, encoding in self._encode({example.context for example in examples}).items()
-        }
+        asked = list({example.question for example in examples})
+        questions = dict(zip(asked, self._encode(asked), strict=True))
+        contexts = self._contexts.get((example.context for example in examples), self._encode_contexts)
         return [
             self._cut_one(index, questions[example.question], contexts[example.context], options)
             for index, example in enumerate(examples)
         ]
 
-    def _encode(self, texts: set[str]) -> dict[str, Encoding]:
+    def _encode_contexts(self, texts: list[str]) -> list[EncodedContext]:
+        encodings = self._encode(texts)
+        return [
+            EncodedContext(text, np.array(encoding.ids, np.int64), encoding)
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def _encode(self, texts: list[str]) -> list[Encoding]:
         # A lone surrogate (half of a UTF-16 pair) is no character and cannot enter the tokenizer. Its
         # stand-in is one code point long too, so offsets stay those of the given text.
-        ordered = list(texts)
-        clean = [text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text) for text in ordered]
+        clean = [text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text) for text in texts]
         try:
-            encodings = self._tokenizer.encode_batch(clean, add_special_tokens=False)
+            return self._tokenizer.encode_batch(clean, add_special_tokens=False)
         except Exception as error:
             raise BundleError(f"the tokenizer cannot encode these texts: {error}") from error
-        return dict(zip(ordered, encodings, strict=True))
 
     def _cut_one(self, index: int, question: Encoding, context: EncodedContext, options: Options) -> CutExample:
         question_ids, warnings = question.ids, []

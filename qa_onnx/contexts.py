@@ -1,0 +1,83 @@
+"""A context and its tokens, kept for the next question that is asked of it.
+
+Tokenizing a long text takes longer than asking it one more question, and people ask one text many questions.
+Left out: how a text is tokenized, and cut into windows (windows.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tokenizers import Encoding
+
+    from qa_onnx.windows import Ids
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedContext:
+    """A context and its tokens, shared by all of its windows and by all questions asked of it.
+
+    Attributes:
+        text: the context as given.
+        ids: int64 (N,), the token ids without special tokens.
+        encoding: the tokenizer's result, kept for its offsets.
+    """
+
+    text: str
+    ids: Ids
+    encoding: Encoding
+
+    def characters(self, start: int, end: int) -> tuple[int, int]:
+        """Characters, half-open, of the tokens `start` to `end`, inclusive, of this context."""
+        first, last = self.encoding.token_to_chars(start), self.encoding.token_to_chars(end)
+        assert first is not None, start  # no special tokens in here: every token has characters
+        assert last is not None, end
+        return first[0], last[1]
+
+
+class ContextCache:
+    """The contexts that were used last. Any number of threads may share it.
+
+    Args:
+        characters: how many it holds in all; at some 22 bytes each, half a million take 11 MB. A longer context
+            is not kept.
+    """
+
+    def __init__(self, *, characters: int) -> None:
+        self._limit = characters
+        self._held = 0
+        self._contexts: OrderedDict[str, EncodedContext] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(
+        self, texts: Iterable[str], encode: Callable[[list[str]], list[EncodedContext]]
+    ) -> dict[str, EncodedContext]:
+        """Each text's context; those that are not held are encoded, outside the lock."""
+        wanted = set(texts)
+        with self._lock:
+            found = {text: self._contexts[text] for text in wanted if text in self._contexts}
+            for text in found:
+                self._contexts.move_to_end(text)
+        missing = [text for text in wanted if text not in found]
+        if not missing:
+            return found
+        made = encode(missing)
+        with self._lock:
+            for context in made:
+                self._keep(context)
+        return found | {context.text: context for context in made}
+
+    def _keep(self, context: EncodedContext) -> None:
+        if context.text in self._contexts or len(context.text) > self._limit:
+            return
+        self._contexts[context.text] = context
+        self._held += len(context.text)
+        while self._held > self._limit:
+            oldest, _ = self._contexts.popitem(last=False)
+            self._held -= len(oldest)
