@@ -12,15 +12,14 @@ round to round. Reported: medians over rounds, the ratio of each round, exact ma
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
-import signal
 import statistics
-import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qa_onnx import metrics, squad
+from qa_onnx.bench.contender import Contender
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,73 +28,39 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Contender:
-    """A process that answers, its seconds in each round, and its answers of the last."""
+class Runner:
+    """A contender, its seconds in each round, and its answers of the last."""
 
     name: str
-    process: subprocess.Popen[str]
+    contender: Contender
     seconds: list[float] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
 
-    @classmethod
-    def start(cls, text: str) -> Contender:
-        """Start "NAME=COMMAND", wait until it is ready, and stop it."""
-        name, _, command = text.partition("=")
-        process = subprocess.Popen(
-            shlex.split(command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        contender = cls(name, process)
-        contender._reply()
-        process.send_signal(signal.SIGSTOP)
-        return contender
-
     def ask(self, golds: Sequence[Gold]) -> tuple[float, list[str]]:
         """Seconds and answers, while all others are stopped."""
-        assert self.process.stdin is not None
-        self.process.send_signal(signal.SIGCONT)
-        pairs = [[gold.question, gold.context] for gold in golds]
-        self.process.stdin.write(json.dumps({"pairs": pairs}) + "\n")
-        self.process.stdin.flush()
-        reply = self._reply()
-        self.process.send_signal(signal.SIGSTOP)
+        reply = self.contender.ask({"pairs": [[gold.question, gold.context] for gold in golds]})
         return reply["seconds"], reply["answers"]
 
-    def end(self) -> None:
-        """Kill it, stopped or not."""
-        self.process.kill()
-        self.process.wait()
 
-    def _reply(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} ended with exit code {self.process.wait()}: run its command by hand")
-        return json.loads(line)
-
-
-def race(contenders: Sequence[Contender], golds: Sequence[Gold], rounds: int, part: int) -> None:
-    for contender in contenders:
-        contender.ask(golds[:8])  # warm
+def race(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, part: int) -> None:
+    for runner in runners:
+        runner.ask(golds[:8])  # warm
     for number in range(rounds):
-        for contender in contenders:
-            contender.seconds.append(0.0)
-            contender.answers = []
+        for runner in runners:
+            runner.seconds.append(0.0)
+            runner.answers = []
         for at in range(0, len(golds), part):
-            for contender in contenders if number % 2 == 0 else contenders[::-1]:
-                seconds, answers = contender.ask(golds[at : at + part])
-                contender.seconds[-1] += seconds
-                contender.answers += answers
+            for runner in runners if number % 2 == 0 else runners[::-1]:
+                seconds, answers = runner.ask(golds[at : at + part])
+                runner.seconds[-1] += seconds
+                runner.answers += answers
 
 
-def report(contenders: Sequence[Contender], golds: Sequence[Gold]) -> None:
-    base = contenders[0]
+def report(runners: Sequence[Runner], golds: Sequence[Gold]) -> None:
+    base = runners[0]
     print(f"{len(golds)} questions, {len(base.seconds)} rounds")
     print(f"{'contender':24} {'questions/s':>11} {'x ' + base.name:>10} {'of the rounds':>20} {'EM':>6} {'F1':>6}")
-    for one in contenders:
+    for one in runners:
         ratios = [b / s for b, s in zip(base.seconds, one.seconds, strict=True)]
         exact = 100 * statistics.mean(
             metrics.exact_match(a, g.answers) for a, g in zip(one.answers, golds, strict=True)
@@ -115,14 +80,13 @@ def main() -> None:
     parser.add_argument("--run", action="append", required=True, metavar="NAME=COMMAND")
     chosen = parser.parse_args()
     golds = squad.load(chosen.data, limit=chosen.questions).golds
-    contenders: list[Contender] = []
-    try:
-        contenders.extend(Contender.start(text) for text in chosen.run)
-        race(contenders, golds, chosen.rounds, chosen.part)
-        report(contenders, golds)
-    finally:
-        for contender in contenders:
-            contender.end()
+    with ExitStack() as stack:
+        runners = []
+        for text in chosen.run:
+            name, _, command = text.partition("=")
+            runners.append(Runner(name, stack.enter_context(Contender(name, shlex.split(command)))))
+        race(runners, golds, chosen.rounds, chosen.part)
+        report(runners, golds)
 
 
 if __name__ == "__main__":

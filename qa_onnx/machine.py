@@ -8,6 +8,10 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _CPUINFO = Path("/proc/cpuinfo")
 _TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -63,14 +67,27 @@ def _quota_v1() -> float | None:
         return None
 
 
+def cpu_model() -> str:
+    """The CPU's name, as /proc/cpuinfo gives it; empty where there is none."""
+    return next(_cpuinfo("model name"), "")
+
+
 def instruction_sets() -> tuple[str, ...]:
     """Those of AVX2, AVX-512, VNNI, AMX and bf16 that the CPU has, as /proc/cpuinfo names them."""
+    flags = set(next(_cpuinfo("flags"), "").split())
+    return tuple(name for name in _INSTRUCTION_SETS if name in flags)
+
+
+def _cpuinfo(name: str) -> Iterator[str]:
+    """The values of a field, one for each logical CPU."""
     try:
         lines = _CPUINFO.read_text().splitlines()
     except OSError:
-        return ()
-    flags = next((set(line.split()[2:]) for line in lines if line.startswith("flags")), set())
-    return tuple(name for name in _INSTRUCTION_SETS if name in flags)
+        return
+    for line in lines:
+        field, _, value = line.partition(":")
+        if field.strip() == name:
+            yield value.strip()
 
 
 def has_exact_int8() -> bool:

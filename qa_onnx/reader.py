@@ -20,6 +20,7 @@ from qa_onnx.bundle import Bundle
 from qa_onnx.engines import Engine, check_place, open_session
 from qa_onnx.errors import EngineError, InputError
 from qa_onnx.options import Options
+from qa_onnx.profile import find_profile
 from qa_onnx.windows import CutExample, Example, Window, Windower
 
 if TYPE_CHECKING:
@@ -81,19 +82,23 @@ class Reader:
         bundle: str | Path | Bundle | None = None,
         *,
         precision: str | None = None,
-        device: Device = "cpu",
-        engine: Engine = "onnxruntime",
+        device: Device | None = None,
+        engine: Engine | None = None,
         threads: int | None = None,
         options: Options | None = None,
         min_f1: float | None = None,
     ) -> Reader:
         """Make a reader of a bundle.
 
+        Where `precision`, `device`, `engine` and `threads` are all left out and `qa-onnx tune` was run for the
+        bundle on this machine, they are what it found, and so is `batch_tokens` where `options` are left out.
+
         Args:
             bundle: its folder; None: the default one.
             precision: fp32, fp16, int8 or int8-static; None: the bundle's best for the engine and device.
-            device: "cpu" or "cuda"; another than the one asked for is never used.
-            engine: "onnxruntime", or "openvino", which runs int8-static and fp32 graphs on the CPU.
+            device: "cpu" or "cuda"; another than the one asked for is never used. None: "cpu".
+            engine: "onnxruntime", or "openvino", which runs int8-static and fp32 graphs on the CPU. None:
+                "onnxruntime".
             threads: of one run on the CPU; None: cores that this process may use.
             options: None: the defaults, with the bundle's max_length. To change one of a loaded reader's, use
                 `dataclasses.replace(reader.options, n_best=3)`: `Options(n_best=3)` has windows of 384 tokens,
@@ -109,6 +114,17 @@ class Reader:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.load(bundle)
         manifest = bundle.manifest
+        tuned = None
+        if precision is None and device is None and engine is None and threads is None:
+            tuned = find_profile(bundle)
+        if tuned is not None:
+            precision, device, engine, threads = tuned.precision, tuned.device, tuned.engine, tuned.threads
+        engine = "onnxruntime" if engine is None else engine
+        device = "cpu" if device is None else device
+        if options is None:
+            options = Options.for_windows_of(manifest.max_length)
+            if tuned is not None:
+                options = dataclasses.replace(options, batch_tokens=tuned.batch_tokens)
         precision = bundle.best_precision(engine, device) if precision is None else precision
         graph = bundle.graph(precision)
         if min_f1 is not None:
@@ -130,7 +146,7 @@ class Reader:
             session=session,
             windower=Windower(bundle.text(manifest.tokenizer), cls_id=manifest.cls_id),
             pad_id=manifest.pad_id,
-            options=Options.for_windows_of(manifest.max_length) if options is None else options,
+            options=options,
             max_positions=manifest.max_positions,
             null_threshold=manifest.null_threshold,
             temperature=manifest.temperature,

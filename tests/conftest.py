@@ -14,7 +14,7 @@ import pytest
 from qa_onnx import Bundle, Reader, Windower
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -40,6 +40,14 @@ class FakeSession:
         start = np.sin(ids * 12.9898 + position * 0.37) * 5
         end = np.cos(ids * 78.233 + position * 0.11) * 5
         return start.astype(np.float32), end.astype(np.float32)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache folder of the tests' own: what the user has tuned must not show in them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Bundle
+    from qa_onnx.profile import Profile
     from qa_onnx.receipt import Confidence
 
 
@@ -26,22 +28,25 @@ if TYPE_CHECKING:
 def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     """Show what is in a bundle: source, precisions, sizes, hashes, inputs, fused nodes, parity."""
     from qa_onnx import Bundle
+    from qa_onnx.profile import find_profile
 
     loaded = Bundle.load(bundle)
+    tuned = find_profile(loaded)
     checks = _verify(loaded) if verify else None
     if as_json:
         content = json.loads(loaded.manifest.to_json())
-        content = {"path": str(loaded.path), **content, **({"verify": checks} if checks else {})}
+        content = {"path": str(loaded.path), **content, "profile": dataclasses.asdict(tuned) if tuned else None}
+        content |= {"verify": checks} if checks else {}
         click.echo(json.dumps(content, indent=1))
     else:
-        _describe(loaded)
+        _describe(loaded, tuned)
         for name, check in (checks or {}).items():
             click.echo(f"verify {name:11} {check['said']}")
     if checks and not all(check["passed"] for check in checks.values()):
         raise click.ClickException("the bundle does not give here what it gave at export")
 
 
-def _describe(bundle: Bundle) -> None:
+def _describe(bundle: Bundle, tuned: Profile | None) -> None:
     manifest = bundle.manifest
     source, model = manifest.source, manifest.architecture
     files = manifest.files()
@@ -58,6 +63,7 @@ def _describe(bundle: Bundle) -> None:
         "scores": f"temperature {manifest.temperature:g}, null threshold "
         + ("off: always answers" if threshold is None else f"{threshold:g}")
         + (f", {_calibration(manifest.confidence)}" if manifest.confidence else ""),
+        "here": str(tuned) if tuned else "not tuned: qa-onnx tune finds the fastest setting for this machine",
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }
     for name, text in rows.items():

@@ -43,13 +43,11 @@ bundle_option = click.option(
 _READER_OPTIONS = (
     bundle_option,
     click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]"),
-    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: cpu, or what tune found]"),
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
-        default="onnxruntime",
-        show_default=True,
-        help="openvino runs int8-static and fp32 graphs on the CPU.",
+        help="openvino runs int8-static and fp32 graphs on the CPU.  [default: onnxruntime, or what tune found]",
     ),
     click.option("--threads", type=click.IntRange(1, 1024), help="Of one run on the CPU.  [default: all cores]"),
     click.option("--n-best", type=click.IntRange(1, 10_000), help="How many answers to show.  [default: 1]"),
@@ -75,8 +73,8 @@ class ReaderSettings:
 
     bundle: Path | None
     precision: str | None
-    device: str
-    engine: str
+    device: str | None
+    engine: str | None
     threads: int | None
     n_best: int | None
     max_answer_length: int | None
@@ -92,8 +90,8 @@ class ReaderSettings:
         reader = Reader.load(
             self.bundle,
             precision=self.precision,
-            device=cast("Device", self.device),
-            engine=cast("Engine", self.engine),
+            device=cast("Device | None", self.device),
+            engine=cast("Engine | None", self.engine),
             threads=self.threads,
         )
         chosen = {

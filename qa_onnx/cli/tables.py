@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from qa_onnx import Bundle
 
 
-def console() -> Console:
-    """The console of stdout, which keeps a table's width when there is no terminal."""
-    plain_console = Console(highlight=False, markup=False)
-    return plain_console if plain_console.is_terminal else Console(highlight=False, markup=False, width=160)
+def console(*, stderr: bool = False) -> Console:
+    """The console of stdout, or stderr, which keeps a table's width when there is no terminal."""
+    found = Console(highlight=False, markup=False, stderr=stderr)
+    return found if found.is_terminal else Console(highlight=False, markup=False, stderr=stderr, width=160)
 
 
 def plain(*columns: str, left: Collection[str] = ()) -> Table:

@@ -1,0 +1,62 @@
+"""Every way to run a bundle on this machine, and which of them answer well enough to be tried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from qa_onnx import machine
+from qa_onnx.engines import PREFERRED
+from qa_onnx.options import Options
+
+if TYPE_CHECKING:
+    from qa_onnx.bundle import Bundle
+
+DEFAULT_TOKENS = Options().batch_tokens
+BATCH_TOKENS = (DEFAULT_TOKENS, 1, 384, 2048)  # 1: each window alone
+_HELD_TO_PARITY = ("fp32", "fp16")  # at export, so they need no receipt
+
+
+class Setting(NamedTuple):
+    """One way to run a bundle; see `Reader.load` and `Options.batch_tokens`."""
+
+    precision: str
+    engine: str
+    device: str
+    threads: int
+    batch_tokens: int
+
+
+def accuracy_note(bundle: Bundle, precision: str, min_f1_percent: float) -> str:
+    """Why a precision must not be used; empty where it may."""
+    receipt = bundle.graph(precision).receipt
+    if min_f1_percent == 0 or (receipt is None and precision in _HELD_TO_PARITY):
+        return ""
+    if receipt is None:
+        return "no receipt shows how well it answers: export it with --eval-data, or --min-f1-percent 0"
+    if receipt.percent_of_fp32 < min_f1_percent:
+        return f"answers with {receipt.percent_of_fp32:.2f} % of fp32's F1, less than {min_f1_percent:g} %"
+    return ""
+
+
+def settings(bundle: Bundle) -> list[Setting]:
+    """A setting for each place, precision and number of threads, the default one first."""
+    most = machine.default_threads()
+    found = []
+    for place, precisions in PREFERRED.items():
+        engine, device = place.split("/")
+        counts = sorted({most, max(1, most // 2)}, reverse=True) if device == "cpu" else [most]
+        for precision in precisions:
+            graph = bundle.manifest.graphs.get(precision)
+            if graph is not None and place in graph.engines:
+                found += [Setting(precision, engine, device, threads, DEFAULT_TOKENS) for threads in counts]
+    return sorted(found, key=lambda setting: setting != default_setting(bundle))
+
+
+def default_setting(bundle: Bundle) -> Setting:
+    """What `Reader.load` uses where there is no profile.
+
+    Raises:
+        EngineError: the bundle holds nothing for ONNX Runtime on the CPU.
+    """
+    precision = bundle.best_precision("onnxruntime", "cpu")
+    return Setting(precision, "onnxruntime", "cpu", machine.default_threads(), DEFAULT_TOKENS)

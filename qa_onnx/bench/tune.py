@@ -1,0 +1,255 @@
+"""A bundle -> the fastest setting for it on this machine.
+
+    settings --accuracy line--> screening, one process after another --> final, taking turns --> Profile
+
+The accuracy line is the receipt's: what was not shown to answer well enough is not tried. Screening measures each
+setting by itself, which is quick but at the mercy of what else the machine does; in the final the best few and the
+default are alive together, one running while the others are stopped, and ratios are taken round by round.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.settings import BATCH_TOKENS, DEFAULT_TOKENS, Setting, accuracy_note, default_setting, settings
+from qa_onnx.errors import EngineError, InputError
+from qa_onnx.profile import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qa_onnx.bundle import Bundle
+    from qa_onnx.windows import Example
+
+_FINALISTS = 3
+_ROUNDS = 7
+_FEWEST_ROUNDS = 3  # where the time is over
+_FEWEST_PAIRS = 4
+_HOPELESS = 0.6  # of the best rate so far: other batches will not make up for that
+_GAIN = 1.02  # what a setting must win by to be preferred to the default: less is noise
+
+
+@dataclass(slots=True)
+class Row:
+    """A setting and what became of it.
+
+    Attributes:
+        setting: what was tried.
+        rate: questions a second, all at once; 0 where it did not come to that.
+        gain: how many times the default's rate, in the final.
+        p50_ms: median milliseconds of a question asked alone, in the final.
+        p99_ms: 99th percentile, likewise.
+        note: in words.
+    """
+
+    setting: Setting
+    rate: float = 0.0
+    gain: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to ask, and what the winner must reach.
+
+    Attributes:
+        examples: real questions and texts; of many, as many as the time allows are asked.
+        data: what to call them.
+        min_f1_percent: of fp32's F1, that a precision's receipt must show.
+        p99_ms: milliseconds in which 99 of 100 questions asked one by one must be answered; None: any.
+        seconds: that it should take, about. The number of questions follows from it; a machine that is busy
+            elsewhere may need more.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    examples: Sequence[Example]
+    data: str
+    min_f1_percent: float = 99.0
+    p99_ms: float | None = None
+    seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        if not self.examples:
+            raise InputError(f"{self.data} has no question to ask")
+        if not 0 <= self.min_f1_percent <= 100:
+            raise InputError(f"min_f1_percent is {self.min_f1_percent}; it must be from 0 to 100")
+        if self.p99_ms is not None and not self.p99_ms > 0:
+            raise InputError(f"p99_ms is {self.p99_ms}; it must be a positive number of milliseconds")
+        if not self.seconds > 0:
+            raise InputError(f"seconds is {self.seconds}; it must be positive")
+
+
+def tune(bundle: Bundle, plan: Plan, *, show: Callable[[Sequence[Row]], None] | None = None) -> Profile:
+    """Find the fastest setting.
+
+    Args:
+        bundle: to run.
+        plan: what to ask and to reach.
+        show: is called with all rows whenever one has changed.
+
+    Raises:
+        EngineError: nothing runs here, or nothing reaches what the plan asks for.
+    """
+    table = _Table(bundle, plan, show or _say_nothing)
+    table.screen()
+    return table.final()
+
+
+def _say_nothing(rows: Sequence[Row]) -> None: ...
+
+
+@dataclass(slots=True)
+class _Table:
+    """The rows, and how they are filled."""
+
+    bundle: Bundle
+    plan: Plan
+    show: Callable[[Sequence[Row]], None]
+    rows: list[Row] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    def screen(self) -> None:
+        """Measure each setting by itself, and other batches with those that are not far behind."""
+        starts = settings(self.bundle)
+        self.rows = [Row(setting) for setting in starts]
+        for row in list(self.rows):
+            row.note = accuracy_note(self.bundle, row.setting.precision, self.plan.min_f1_percent)
+            if row.note:
+                row.note = f"not tried: {row.note}"
+                continue
+            row.note = "..."
+            self.show(self.rows)
+            try:
+                self._screen(row, len(starts))
+            except EngineError as error:
+                row.note = f"does not run here: {error}"
+            self.show(self.rows)
+
+    def _screen(self, row: Row, count: int) -> None:
+        with self._start(row.setting) as contender:
+            if not self.pairs:
+                turns = 3 * count * len(BATCH_TOKENS) + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
+                self.pairs = self._sample(contender, self.plan.seconds / turns)
+            row.rate, row.note = self._rate(contender, row.setting), ""
+            self.show(self.rows)
+            if row.rate < _HOPELESS * max(other.rate for other in self.rows):
+                return
+            at = self.rows.index(row)
+            for batch_tokens in BATCH_TOKENS[1:]:
+                other = Row(row.setting._replace(batch_tokens=batch_tokens))
+                other.rate = self._rate(contender, other.setting)
+                at += 1
+                self.rows.insert(at, other)
+                self.show(self.rows)
+
+    def _start(self, setting: Setting) -> Contender:
+        load = {"bundle": str(self.bundle.path), **setting._asdict()}
+        del load["batch_tokens"]
+        return Contender(str(setting), [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)])
+
+    def _sample(self, contender: Contender, seconds: float) -> list[tuple[str, str]]:
+        """As many pairs as take so many seconds; all of them again and again where they are few."""
+        given = [(example.question, example.context) for example in self.plan.examples]
+        few = [given[number % len(given)] for number in range(_FEWEST_PAIRS)]
+        request = {"pairs": few, "batch_tokens": DEFAULT_TOKENS, "alone": False}
+        contender.ask(request)  # warm
+        took = sum(contender.ask(request)["seconds"])
+        wanted = max(_FEWEST_PAIRS, int(len(few) * seconds / took))
+        return [given[number % len(given)] for number in range(wanted)]
+
+    def _rate(self, contender: Contender, setting: Setting) -> float:
+        request = {"pairs": self.pairs, "batch_tokens": setting.batch_tokens, "alone": False}
+        contender.ask({**request, "pairs": self.pairs[:_FEWEST_PAIRS]})  # warm
+        seconds: list[float] = [sum(contender.ask(request)["seconds"]) for _ in range(2)]
+        return len(self.pairs) / min(seconds)
+
+    def final(self) -> Profile:
+        """Let the best few and the default take turns."""
+        default = next(
+            (row for row in self.rows if row.setting == default_setting(self.bundle) and row.rate), None
+        )
+        ranked = sorted((row for row in self.rows if row.rate), key=lambda row: -row.rate)
+        if not ranked:
+            reasons = "; ".join(f"{row.setting.precision}: {row.note}" for row in self.rows)
+            raise EngineError(f"nothing of {self.bundle.path} can be tuned here: {reasons}")
+        base = default if default is not None else ranked[0]
+        finalists = [base, *[row for row in ranked if row is not base][:_FINALISTS]]
+        with ExitStack() as stack:
+            runners = [(row, stack.enter_context(self._start(row.setting))) for row in finalists]
+            times = self._take_turns(runners)
+        for row in finalists:
+            alone = 1000 * np.array(times[row.setting].alone)
+            row.rate = len(self.pairs) / statistics.median(times[row.setting].together)
+            row.p50_ms, row.p99_ms = (float(value) for value in np.percentile(alone, (50, 99)))
+            row.gain = statistics.median(
+                b / s for b, s in zip(times[base.setting].together, times[row.setting].together, strict=True)
+            )
+        return self._winner(base, finalists)
+
+    def _take_turns(self, runners: Sequence[tuple[Row, Contender]]) -> dict[Setting, _Times]:
+        times = {row.setting: _Times() for row, _ in runners}
+        for number in range(_ROUNDS + 1):
+            if number > _FEWEST_ROUNDS and time.perf_counter() - self.started > self.plan.seconds:
+                break
+            for row, contender in runners if number % 2 else runners[::-1]:
+                row.note = f"round {number} of {_ROUNDS}" if number else "warms up"
+                self.show(self.rows)
+                request = {"pairs": self.pairs, "batch_tokens": row.setting.batch_tokens}
+                together = contender.ask({**request, "alone": False})["seconds"]
+                alone = contender.ask({**request, "alone": True})["seconds"]
+                if number:
+                    times[row.setting].together += together
+                    times[row.setting].alone += alone
+        for row, _ in runners:
+            row.note = ""
+        return times
+
+    def _winner(self, base: Row, finalists: Sequence[Row]) -> Profile:
+        limit = self.plan.p99_ms
+        good = [row for row in finalists if limit is None or (row.p99_ms or 0) <= limit]
+        if not good:
+            best = min(row.p99_ms or 0 for row in finalists)
+            raise EngineError(
+                f"nothing answers 99 of 100 questions within {limit:g} ms on this machine; the best needs "
+                f"{best:.1f} ms: allow more, or use a smaller model or shorter texts"
+            )
+        for row in finalists:
+            row.note = "" if row in good else f"too slow: p99 over {limit:g} ms"
+        winner = max(good, key=lambda row: row.gain or 0)
+        if base in good and (winner.gain or 0) < _GAIN:
+            winner = base
+        base.note = f"default {base.note}".strip()
+        winner.note = f"{winner.note} chosen".strip()
+        self.show(self.rows)
+        setting = winner.setting
+        return Profile(
+            **setting._asdict(),
+            questions_per_second=winner.rate,
+            gain=winner.gain or 1.0,
+            p99_ms=winner.p99_ms or 0.0,
+            data=self.plan.data,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+@dataclass(slots=True)
+class _Times:
+    """Seconds of each round together, and of each question alone."""
+
+    together: list[float] = field(default_factory=list)
+    alone: list[float] = field(default_factory=list)

@@ -1,0 +1,118 @@
+"""`qa-onnx tune`: the fastest setting of a bundle on this machine, found and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qa_onnx.cli import tables
+from qa_onnx.cli.options import bundle_option
+from qa_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from qa_onnx.bench.tune import Plan, Row
+
+
+@click.command(short_help="Find the fastest setting for this machine, and keep it.")
+@bundle_option
+@click.option(
+    "--data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Questions like yours: SQuAD JSON or JSON lines.  [default: a few texts that come with qa-onnx]",
+)
+@click.option(
+    "--p99-ms", type=float, metavar="MS", help="99 of 100 questions asked alone must be faster than this."
+)
+@click.option(
+    "--min-f1-percent",
+    type=click.FloatRange(0, 100),
+    default=99.0,
+    show_default=True,
+    help="Of fp32's F1: what a precision's receipt must show. 0: try what has no receipt as well.",
+)
+@click.option("--forget", is_flag=True, help="Remove what was kept, and go back to the default.")
+def tune(
+    *, bundle: Path | None, data: Path | None, p99_ms: float | None, min_f1_percent: float, forget: bool
+) -> None:
+    """Find the fastest setting for this machine: engine, precision, threads and batches.
+
+    Each setting runs in a process of its own. The winner is kept in your cache folder, for this bundle on this
+    machine, and used wherever no setting is given by hand. It takes about two minutes.
+    """
+    from rich.live import Live
+
+    from qa_onnx import Bundle
+    from qa_onnx.bench import tune as work
+    from qa_onnx.profile import forget_profile, save_profile
+
+    loaded = Bundle.load(bundle)
+    try:
+        if forget:
+            click.echo("forgotten" if forget_profile(loaded) else "there was nothing to forget")
+            return
+        plan = _plan(data, p99_ms, min_f1_percent)
+        console = tables.console(stderr=True)
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            rows: list[Row] = []
+
+            def show(now: Sequence[Row]) -> None:
+                rows[:] = now
+                if console.is_terminal:
+                    live.update(_table(rows), refresh=True)
+
+            profile = work.tune(loaded, plan, show=show)
+        tables.console().print(_table(rows))
+        path = save_profile(loaded, profile)
+    except OSError as error:
+        raise click.ClickException(f"the cache folder cannot be used: {error}") from error
+    click.echo(str(profile))
+    click.echo(f"kept in {path}; qa-onnx tune --forget removes it", err=True)
+
+
+def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Plan:
+    from qa_onnx import Example, squad
+    from qa_onnx.bench.tune import Plan
+    from qa_onnx.export.texts import PARITY_EXAMPLES
+
+    examples, name = [example for example in PARITY_EXAMPLES if example.context], "texts of qa-onnx"
+    if data is not None:
+        questions = squad.load(data, limit=1000)
+        examples, name = [Example(gold.question, gold.context) for gold in questions.golds], questions.name
+    try:
+        return Plan(examples=examples, data=name, p99_ms=p99_ms, min_f1_percent=min_f1_percent)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    columns = (
+        "precision",
+        "engine",
+        "threads",
+        "batch tokens",
+        "questions/s",
+        "x default",
+        "p50 ms",
+        "p99 ms",
+        "",
+    )
+    table = tables.plain(*columns, left=("precision", "engine", ""))
+    for row in sorted(rows, key=lambda row: (row.gain is None, -row.rate)):
+        setting = row.setting
+        table.add_row(
+            setting.precision,
+            f"{setting.engine}/{setting.device}",
+            str(setting.threads),
+            f"{setting.batch_tokens:,}" if setting.batch_tokens > 1 else "one window",
+            f"{row.rate:.1f}" if row.rate else "",
+            *("" if value is None else f"{value:.2f}" for value in (row.gain,)),
+            *("" if value is None else f"{value:.1f}" for value in (row.p50_ms, row.p99_ms)),
+            row.note,
+        )
+    return table

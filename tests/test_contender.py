@@ -1,0 +1,66 @@
+"""Contenders run only when they are asked, and say why when they cannot."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qa_onnx import EngineError
+from qa_onnx.bench.contender import Contender
+
+# Says how often it has counted up while waiting, which it can do only while it runs.
+COUNTER = """
+import json, sys, threading, time
+count = 0
+def go():
+    global count
+    while True:
+        count += 1
+        time.sleep(0.002)
+threading.Thread(target=go, daemon=True).start()
+print(json.dumps({"ready": True}), flush=True)
+for line in sys.stdin:
+    print(json.dumps({"count": count, "asked": json.loads(line)}), flush=True)
+"""
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def state(contender: Contender) -> str:
+    """T where the process is stopped."""
+    status = Path(f"/proc/{contender._process.pid}/stat").read_text(encoding="utf-8")
+    return status.rpartition(")")[2].split()[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_it_stands_still_between_its_turns() -> None:
+    with Contender("counter", python(COUNTER)) as contender:
+        first = contender.ask({"a": 1})
+        deadline = time.monotonic() + 5
+        while state(contender) != "T" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert state(contender) == "T"
+        time.sleep(0.3)  # a running one would count to 100 and more meanwhile
+        second = contender.ask({"b": 2})
+    assert first["asked"] == {"a": 1}
+    assert second["asked"] == {"b": 2}
+    assert second["count"] - first["count"] < 30
+    assert contender._process.poll() is not None
+
+
+def test_what_it_says_of_itself_is_raised() -> None:
+    with pytest.raises(EngineError, match="no such thing here"):
+        Contender("one", python('print(\'{"error": "no such thing here"}\')'))
+
+
+def test_an_end_is_noticed() -> None:
+    with pytest.raises(EngineError, match="one ended with exit code 3: run its command by hand"):
+        Contender("one", python("raise SystemExit(3)"))
+    once = python("import sys; print('{}', flush=True); sys.stdin.readline()")
+    with Contender("one", once) as contender, pytest.raises(EngineError, match="one ended with exit code 0"):
+        contender.ask({})
