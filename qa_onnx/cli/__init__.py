@@ -26,6 +26,7 @@ _COMMANDS = {
     "eval": ("eval:evaluate", "Measure exact match and F1 on a data file."),
     "report": ("report:report", "Show what was measured of a bundle, as a table or a page with plots."),
     "diff": ("diff:diff", "Show which answers change between two bundles or precisions."),
+    "doctor": ("doctor:doctor", "Tell whether question answering works on this machine, and why not."),
 }
 
 
