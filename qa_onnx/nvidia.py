@@ -175,7 +175,7 @@ def _load(name: str, packages: tuple[Path, ...]) -> Library:
 def _wheels() -> dict[str, str]:
     found = {}
     for distribution in metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name and name.lower().startswith("nvidia-"):
-            found[name.lower()] = distribution.version
+        fields = distribution.metadata
+        if "Name" in fields and fields["Name"].lower().startswith("nvidia-"):  # damaged metadata has none
+            found[fields["Name"].lower()] = distribution.version
     return dict(sorted(found.items()))

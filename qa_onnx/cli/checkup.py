@@ -60,7 +60,7 @@ def _versions(findings: Findings) -> dict[str, str]:
     openvino = packages.versions.get("openvino")
     runtimes = {**packages.runtimes, **({"openvino": openvino} if openvino else {})}
     whole = [name for name, lacks in packages.extras.items() if not lacks]
-    partly = [f"{name} (lacks {', '.join(lacks)})" for name, lacks in packages.extras.items() if lacks]
+    partly = [f"{name} (lacks {_some(lacks)})" for name, lacks in packages.extras.items() if lacks]
     return {
         "packages": ", ".join(f"{name} {found}" for name, found in shown.items()),
         "python": f"{packages.python}, {packages.system}",
@@ -69,6 +69,10 @@ def _versions(findings: Findings) -> dict[str, str]:
         if packages.extras
         else "not known: pip has not installed this qa-onnx",
     }
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _cpu(findings: Findings) -> dict[str, str]:
