@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qa_onnx.doctor import precisions
 from qa_onnx.engines import check_place
 from qa_onnx.errors import BundleError, EngineError
 from qa_onnx.installed import version
@@ -16,6 +17,7 @@ from qa_onnx.installed import version
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from qa_onnx.bundle import Bundle
     from qa_onnx.doctor import BundleState, Findings, Trial
     from qa_onnx.golden import GoldenCheck
 
@@ -81,38 +83,33 @@ def _of_asked(findings: Findings, place: str) -> Iterator[Problem]:
     except EngineError as error:
         yield Problem(str(error), "ask for one of these")
         return
-    trials = findings.at(place)
-    for trial in trials:
+    for trial in findings.at(place):
         if trial.error is not None:
             if len(findings.packages.runtimes) < 2 or not place.startswith("onnxruntime/"):
                 yield _of_trial(findings, trial)
         elif trial.golden is not None and not trial.golden.passed:
             yield _of_golden(findings, trial, trial.golden)
-    if findings.bundle.whole and not any(trial.kind == "MissingExtraError" for trial in trials):
-        yield from _of_precision(findings, place)
+    if findings.bundle.bundle is not None:
+        yield from _of_precision(findings, findings.bundle.bundle, place)
 
 
-def _of_precision(findings: Findings, place: str) -> Iterator[Problem]:
+def _of_precision(findings: Findings, bundle: Bundle, place: str) -> Iterator[Problem]:
     """Whether the bundle has a graph for a place, and the one that was asked for."""
-    bundle, wanted = findings.bundle.bundle, findings.precision
-    tried = [trial.precision for trial in findings.at(place) if trial.precision]
-    if bundle is None:
+    wanted = findings.precision if place == findings.asked[-1] else None
+    suited = precisions(bundle, place)
+    if wanted in suited or (wanted is None and suited):
         return
-    if wanted is not None and place == findings.asked[-1]:
-        if wanted in tried:
-            return
-        what = f"{bundle.path} has {', '.join(bundle.manifest.graphs)}; on {place} it can run "
-        what += f"{', '.join(tried) or 'none'}, not {wanted}"
-    elif tried:
-        return
-    else:
-        what, wanted = f"{bundle.path} has no precision that runs on {place}", None
     try:
         bundle.graph(wanted) if wanted else bundle.best_precision(*place.split("/"))
-        remedy = f"--precision {tried[0]}, or another engine or device" if tried else "another engine or device"
-    except (BundleError, EngineError) as error:  # its message ends with how to add one
-        remedy = str(error).rpartition(": ")[2]
-    yield Problem(what, remedy)
+    except (BundleError, EngineError) as error:
+        what, _, remedy = str(error).rpartition(": ")
+        yield Problem(what, remedy)
+    else:
+        others = f"--precision {suited[0]}, or " if suited else ""
+        yield Problem(
+            f"{wanted} of {bundle.path} does not run on {place}; {', '.join(suited) or 'none'} of it can",
+            f"{others}another engine or device",
+        )
 
 
 def _of_trial(findings: Findings, trial: Trial) -> Problem:
@@ -175,13 +172,14 @@ def _of_others(findings: Findings) -> Iterator[Problem]:
     """What is installed and broken, but was not asked for; and what the library warned of."""
     for lack in findings.packages.unmet:
         yield Problem(f"qa-onnx needs {lack}", f"pip install {lack.partition(' (')[0]!r}")
+    known = {trial.reason for place in findings.asked for trial in findings.at(place)}
     for trial in findings.trials:
         for said in trial.warnings:
             what, _, remedy = said.partition(": ")
             yield Problem(what, remedy)
         if trial.place in findings.asked:
             continue
-        if trial.error is not None and trial.kind != "MissingExtraError" and len(findings.packages.runtimes) < 2:
+        if trial.error is not None and trial.kind != "MissingExtraError" and trial.reason not in known:
             yield _of_trial(findings, trial)
         elif trial.golden is not None and not trial.golden.passed:
             yield _of_golden(findings, trial, trial.golden)

@@ -208,7 +208,10 @@ def _try(
         progress(f"trying {job.precision or 'one operator'} in {job.place}")
         trial = run(job)
         if trial.error is not None and job.precision is not None:
-            probe = run(dataclasses.replace(job, precision=None))
+            if trial.kind == "MissingExtraError":
+                probe = dataclasses.replace(trial, precision=None)
+            else:
+                probe = run(dataclasses.replace(job, precision=None))
             if probe.error is not None:
                 dead.add(job.place)
                 trial = probe
@@ -242,7 +245,7 @@ def plan(state: BundleState) -> tuple[Job, ...]:
     wanted = [
         (place, precision)
         for place in PREFERRED
-        for precision in ((state.whole and _precisions(state.bundle, place)) or (None,))
+        for precision in ((precisions(state.bundle, place) if state.whole else ()) or (None,))
     ]
     timed = sum(precision is not None for _, precision in wanted)
     seconds = min(0.8, _SECONDS / max(1, timed))
@@ -251,7 +254,7 @@ def plan(state: BundleState) -> tuple[Job, ...]:
     )
 
 
-def _precisions(bundle: Bundle | None, place: str) -> tuple[str, ...]:
+def precisions(bundle: Bundle | None, place: str) -> tuple[str, ...]:
     """The bundle's precisions for a place, best first."""
     if bundle is None:
         return ()
