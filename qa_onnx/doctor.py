@@ -130,6 +130,7 @@ class Findings:
         cpu: the CPU's name.
         instruction_sets: see `machine.instruction_sets`.
         cores: what bounds the threads.
+        load: of the machine before the trials, see `machine.load`.
         memory: of the machine.
         environment: those of `THREAD_VARIABLES` that are set.
         gpu: what there is of NVIDIA.
@@ -143,6 +144,7 @@ class Findings:
     cpu: str
     instruction_sets: tuple[str, ...]
     cores: machine.Cores
+    load: float | None
     memory: machine.Memory
     environment: dict[str, str]
     gpu: nvidia.Nvidia
@@ -180,6 +182,7 @@ def examine(
     """
     progress("looking at packages, machine and bundle")
     state = look_at(bundle)
+    load = machine.load()
     trials = _try(plan(state), run, progress)
     return Findings(
         asked=tuple(dict.fromkeys((DEFAULT_PLACE, f"{engine}/{device}"))),
@@ -188,6 +191,7 @@ def examine(
         cpu=machine.cpu_model(),
         instruction_sets=machine.instruction_sets(),
         cores=machine.cores(),
+        load=load,
         memory=machine.memory(),
         environment={name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         gpu=nvidia.survey(),

@@ -172,6 +172,14 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
+def load() -> float | None:
+    """Processes that wanted a CPU over the last minute, on average; None: not known."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none
+        return None
+
+
 def cpu_model() -> str:
     """The CPU's name as it gives it itself, or that of its architecture."""
     named = (line.partition(":")[2].strip() for line in _lines(_CPUINFO) if line.startswith("model name"))

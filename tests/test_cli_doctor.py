@@ -328,6 +328,16 @@ def test_a_variable_without_effect_is_noted(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("tried")
+@pytest.mark.parametrize(("load", "busy"), [(0.5, False), (3.0, True), (None, False)])
+def test_a_busy_machine_is_named_beside_the_speeds(
+    monkeypatch: pytest.MonkeyPatch, load: float | None, busy: bool
+) -> None:
+    monkeypatch.setattr(machine, "load", lambda: load)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert ("on a busy machine (load 3.0)" in doctor("-b", TINY).stdout) is busy
+
+
+@pytest.mark.usefixtures("tried")
 @pytest.mark.parametrize("width", [80, 120])
 def test_it_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console

@@ -61,6 +61,7 @@ def findings(*others: Trial, **changes: Any) -> Findings:
         cpu="some CPU",
         instruction_sets=("avx2", "avx512_vnni"),
         cores=machine.Cores(logical=4, physical=4, allowed=4, usable=4, quota=None),
+        load=None,
         memory=machine.Memory(total=None, available=None, limit=None),
         environment={},
         gpu=NO_GPU,

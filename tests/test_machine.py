@@ -227,3 +227,10 @@ def test_a_cpu_without_a_name_is_called_by_its_architecture(
 ) -> None:
     monkeypatch.setattr(platform, "processor", lambda: "")
     assert machine.cpu_model() == platform.machine() != ""
+
+
+def test_the_load_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 2.5, 3.5), raising=False)
+    assert machine.load() == 1.5
+    monkeypatch.delattr(os, "getloadavg")
+    assert machine.load() is None

@@ -185,6 +185,8 @@ def _speed(console: Console, findings: Findings) -> None:
     threads = findings.cores.threads
     title = f"speed and accuracy (short questions, {threads} thread{'s' * (threads > 1)}, a process for each row)"
     console.print(Text(title, "bold"))
+    if findings.load is not None and findings.load > findings.cores.logical / 2:
+        console.print(f"  on a busy machine (load {findings.load:.1f}): it can do better")
     left = ("  precision", "engine", "golden check")
     table = tables.plain("  precision", "engine", "golden check", "questions/s", "right", left=left)
     for trial in trials:

@@ -9,7 +9,7 @@
     versions     {package: version or null}, with "python" and "system"
     runtimes     {wheel of ONNX Runtime: version}
     extras       {extra: what it lacks}; an empty list where it is complete
-    cpu          {"model", "physical", "logical", "allowed", "usable", "quota", "threads", "limit",
+    cpu          {"model", "physical", "logical", "allowed", "usable", "quota", "threads", "limit", "load",
                  "instruction_sets", "exact_int8"}; limit says which of three bounds the threads
     memory       {"total", "available", "limit"} in bytes, null where not known or not limited
     environment  {variable: value} of those that set threads elsewhere
@@ -105,6 +105,7 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
             **asdict(cores),
             "threads": cores.threads,
             "limit": cores.limit,
+            "load": findings.load,
             "instruction_sets": findings.instruction_sets,
             "exact_int8": findings.exact_int8,
         },
