@@ -51,7 +51,13 @@ def run(job: Job) -> Trial:
     command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), content]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_LIMIT, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LIMIT,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return dataclasses.replace(failed, error=f"it did not end within {_LIMIT} s", kind="timeout")
