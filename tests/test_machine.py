@@ -1,8 +1,9 @@
-"""Machine: threads from affinity, cgroup quota and cores; instruction sets from /proc/cpuinfo."""
+"""Machine: threads from affinity, cgroup quota and cores; memory; instruction sets from /proc/cpuinfo."""
 
 from __future__ import annotations
 
 import os
+import platform
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,8 @@ def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(machine, "_CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(machine, "_TOPOLOGY", tmp_path / "cpu")
     monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "_OWN_CGROUPS", tmp_path / "own")
     monkeypatch.setattr(machine, "_affinity", lambda: frozenset(range(8)))
     return tmp_path
 
@@ -135,3 +138,99 @@ def test_nothing_is_claimed_of_a_cpu_that_does_not_say(computer: Path, cpuinfo: 
         write(computer / "cpuinfo", cpuinfo)
     assert machine.instruction_sets() == ()
     assert machine.has_exact_int8() is False
+
+
+@pytest.mark.parametrize(
+    ("allowed", "pairs", "quota", "threads", "limit"),
+    [
+        (range(8), False, None, 8, "physical cores"),
+        (range(8), True, None, 4, "physical cores"),
+        ((0, 1), False, None, 2, "affinity"),
+        ((0, 4), True, None, 1, "affinity"),
+        ((0, 1, 2, 3), True, None, 4, "physical cores"),  # one hyper-thread of each core is all of its arithmetic
+        (range(8), True, "250000 100000", 3, "cgroup quota"),
+        (range(8), True, "400000 100000", 4, "physical cores"),
+        ((0, 1), False, "100000 100000", 1, "cgroup quota"),
+    ],
+)
+def test_the_limit_that_bounds_the_threads_is_named(
+    computer: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    allowed: tuple[int, ...],
+    pairs: bool,
+    quota: str | None,
+    threads: int,
+    limit: str,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(machine, "_affinity", lambda: frozenset(allowed))
+    for cpu in range(8):
+        siblings = f"{cpu % 4},{cpu % 4 + 4}" if pairs else f"{cpu}"
+        write(computer / f"cpu/cpu{cpu}/topology/thread_siblings_list", siblings)
+    if quota is not None:
+        write(computer / "cgroup/cpu.max", quota)
+    found = machine.cores()
+    assert (found.logical, found.physical, found.allowed) == (8, 4 if pairs else 8, len(allowed))
+    assert (found.threads, found.limit) == (threads, limit)
+
+
+def test_the_quota_of_every_group_above_counts(computer: Path) -> None:
+    write(computer / "own", "12:pids:/\n0::/system.slice/reader.service\n")
+    write(computer / "cgroup/system.slice/cpu.max", "600000 100000")
+    write(computer / "cgroup/system.slice/reader.service/cpu.max", "300000 100000")
+    assert machine.cores().quota == 3
+    write(computer / "cgroup/system.slice/cpu.max", "150000 100000")
+    assert machine.cores().quota == 1.5
+
+
+def test_a_group_of_version_1_is_found_by_its_controller(computer: Path) -> None:
+    write(computer / "own", "9:name=systemd:/x\n4:cpu,cpuacct:/docker/abc\n1:memory:/other\n")
+    write(computer / "cgroup/cpu/docker/abc/cpu.cfs_quota_us", "200000")
+    write(computer / "cgroup/cpu/docker/abc/cpu.cfs_period_us", "100000")
+    assert machine.cores().quota == 2
+
+
+@pytest.mark.parametrize("own", ["0::/../../elsewhere\n", "0::\n", "nonsense\n", ""])
+def test_a_path_that_leads_out_of_the_tree_is_not_followed(computer: Path, own: str) -> None:
+    write(computer / "own", own)
+    write(computer / "elsewhere/cpu.max", "100000 100000")
+    write(computer / "cgroup/cpu.max", "700000 100000")
+    assert machine.cores().quota == 7
+
+
+def test_memory_and_its_least_limit(computer: Path) -> None:
+    write(computer / "meminfo", "MemTotal:       25276063744 kB\nMemFree: 1 kB\nMemAvailable:    2048 kB\n")
+    assert machine.memory() == machine.Memory(total=25276063744 << 10, available=2 << 20, limit=None)
+    write(computer / "own", "0::/a/b\n5:memory:/c\n")
+    write(computer / "cgroup/memory.max", "max\n")
+    write(computer / "cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")  # no limit, in version 1
+    assert machine.memory().limit is None
+    write(computer / "cgroup/a/memory.max", "3000000\n")
+    write(computer / "cgroup/a/b/memory.max", "4000000\n")
+    assert machine.memory().limit == 3_000_000
+    write(computer / "cgroup/memory/c/memory.limit_in_bytes", "2000000\n")
+    assert machine.memory().limit == 2_000_000
+
+
+def test_memory_that_is_not_told_is_not_known(computer: Path) -> None:
+    write(computer / "meminfo", "MemTotal: plenty\n")
+    assert machine.memory() == machine.Memory(total=None, available=None, limit=None)
+
+
+def test_the_cpu_is_named_as_it_names_itself(computer: Path) -> None:
+    write(computer / "cpuinfo", "model\t: 1\nmodel name\t: Some CPU @ 2:1 GHz\nmodel name\t: Other\n")
+    assert machine.cpu_model() == "Some CPU @ 2:1 GHz"
+
+
+def test_a_cpu_without_a_name_is_called_by_its_architecture(
+    computer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert machine.cpu_model() == platform.machine() != ""
+
+
+def test_the_load_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 2.5, 3.5), raising=False)
+    assert machine.load() == 1.5
+    monkeypatch.delattr(os, "getloadavg")
+    assert machine.load() is None

@@ -1,1 +1,1 @@
-"""Measurements made visible; needs the extra `bench`."""
+"""Measurements: trials of engines in processes of their own, and pages with plots (extra `bench`)."""

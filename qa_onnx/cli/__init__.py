@@ -27,6 +27,7 @@ _COMMANDS = {
     "tune": ("tune:tune", "Find the fastest setting for this machine, and keep it."),
     "report": ("report:report", "Show what was measured of a bundle, as a table or a page with plots."),
     "diff": ("diff:diff", "Show which answers change between two bundles or precisions."),
+    "doctor": ("doctor:doctor", "Tell whether question answering works on this machine, and why not."),
 }
 
 

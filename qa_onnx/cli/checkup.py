@@ -1,0 +1,232 @@
+"""Findings for the eyes: what `qa-onnx doctor` shows, section by section."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from qa_onnx.cli import tables
+from qa_onnx.cli.screen import printable
+from qa_onnx.engines import PREFERRED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qa_onnx.diagnosis import Diagnosis, Problem
+    from qa_onnx.doctor import BundleState, Findings
+    from qa_onnx.machine import Cores, Memory
+    from qa_onnx.nvidia import Nvidia
+
+_LABEL = 18  # columns; the longest name of a place, indented
+_LONGEST = 300  # characters of a reason; --json has it whole
+
+_SETS = {
+    "AVX2": ("avx2",),
+    "AVX-512": ("avx512f",),
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "AMX": ("amx_int8", "amx_bf16"),
+    "bf16": ("avx512_bf16", "amx_bf16"),
+}
+
+
+def show(findings: Findings, diagnosis: Diagnosis) -> None:
+    """Print what was found and what follows from it."""
+    console = tables.console()
+    _section(console, "versions", _versions(findings))
+    _section(console, "cpu", _cpu(findings))
+    _section(console, "gpu", _gpu(findings.gpu))
+    _section(console, "bundle", _bundle(findings.bundle))
+    _graphs(console, findings.bundle)
+    _section(console, "engines", {place: _engine(findings, place) for place in PREFERRED})
+    _speed(console, findings)
+    _verdict(console, diagnosis)
+
+
+def _section(console: Console, title: str, rows: dict[str, str]) -> None:
+    console.print(Text(title, "bold"))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=_LABEL)
+    grid.add_column(overflow="fold")
+    for name, said in rows.items():
+        grid.add_row(f"  {name}", Text(printable(said)))
+    console.print(grid)
+
+
+def _versions(findings: Findings) -> dict[str, str]:
+    packages = findings.packages
+    shown = {name: found for name, found in packages.versions.items() if found and name != "openvino"}
+    openvino = packages.versions.get("openvino")
+    runtimes = {**packages.runtimes, **({"openvino": openvino} if openvino else {})}
+    whole = [name for name, lacks in packages.extras.items() if not lacks]
+    partly = [f"{name} (lacks {_some(lacks)})" for name, lacks in packages.extras.items() if lacks]
+    return {
+        "packages": ", ".join(f"{name} {found}" for name, found in shown.items()),
+        "python": f"{packages.python}, {packages.system}",
+        "runtimes": ", ".join(f"{name} {found}" for name, found in runtimes.items()) or "none",
+        "extras": f"complete: {', '.join(whole) or 'none'}" + (f"; not: {', '.join(partly)}" if partly else "")
+        if packages.extras
+        else "not known: pip has not installed this qa-onnx",
+    }
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _cpu(findings: Findings) -> dict[str, str]:
+    rows = {
+        "model": findings.cpu,
+        "cores": _cores(findings.cores),
+        "threads": f"{findings.cores.threads} for a run: bounded by the {findings.cores.limit}",
+        "instructions": _instructions(findings),
+        "memory": _memory(findings.memory),
+    }
+    if findings.environment:
+        rows["environment"] = ", ".join(f"{name}={value}" for name, value in findings.environment.items())
+    return rows
+
+
+def _cores(cores: Cores) -> str:
+    quota = "no cgroup quota" if cores.quota is None else f"a cgroup quota of {cores.quota:g}"
+    return (
+        f"{cores.physical} physical, {cores.logical} logical; affinity allows {cores.allowed} logical, on "
+        f"{cores.usable} physical; {quota}"
+    )
+
+
+def _instructions(findings: Findings) -> str:
+    found = findings.instruction_sets
+    if not found:
+        return "not known: only Linux on x86-64 tells; int8 uses ONNX Runtime's exact kernels"
+    has = [name for name, sets in _SETS.items() if not set(sets).isdisjoint(found)]
+    lacks = [name for name in _SETS if name not in has]
+    said = f"{', '.join(has)}" + (f"; no {', '.join(lacks)}" if lacks else "")
+    if findings.exact_int8:
+        return f"{said}. int8 runs at full speed"
+    return f"{said}. Without VNNI, int8 uses exact, slower kernels: compare it with fp32 below"
+
+
+def _memory(memory: Memory) -> str:
+    def gib(count: int | None) -> str:
+        return "unknown" if count is None else f"{count / (1 << 30):.1f} GiB"
+
+    limit = "no cgroup limit" if memory.limit is None else f"a cgroup limit of {gib(memory.limit)}"
+    return f"{gib(memory.total)}, {gib(memory.available)} available; {limit}"
+
+
+def _gpu(gpu: Nvidia) -> dict[str, str]:
+    if gpu.driver is None and gpu.cuda is None and not gpu.wheels and gpu.said is None:
+        return {"nvidia": "no driver, no GPU, and no CUDA in the installed ONNX Runtime"}
+    memory = {one: f" ({one.memory:,} MiB)" for one in gpu.gpus if one.memory is not None}
+    names = ", ".join(f"{one.name}{memory.get(one, '')}" for one in gpu.gpus)
+    rows = {"nvidia": gpu.said or (f"driver {gpu.driver}: {names or 'no GPU'}" if gpu.driver else "no driver")}
+    rows["cuda"] = f"ONNX Runtime was built for {gpu.cuda}" if gpu.cuda else "none in the installed ONNX Runtime"
+    if gpu.libraries:
+        loaded = [one.name for one in gpu.libraries if one.error is None]
+        rows["libraries"] = f"{', '.join(loaded) or 'none'} can be loaded" + (
+            f"; {', '.join(gpu.not_loaded)} cannot" if gpu.not_loaded else ""
+        )
+    if gpu.wheels:
+        rows["wheels"] = ", ".join(f"{name} {found}" for name, found in gpu.wheels.items())
+    return rows
+
+
+def _bundle(state: BundleState) -> dict[str, str]:
+    rows = {"path": str(state.path)}
+    if state.sha256:
+        rows["manifest"] = f"SHA-256 {state.sha256[:16]}…"
+    if state.bundle is None:
+        return {**rows, "error": state.error or ""}
+    files = len(state.bundle.manifest.files())
+    rows["source"] = f"{state.bundle.manifest.source.name}, made {state.bundle.manifest.created[:10]}"
+    rows["files"] = "; ".join(state.damaged) or f"{files}, each with the right size and hash"
+    return rows
+
+
+def _graphs(console: Console, state: BundleState) -> None:
+    """A row for each precision: its fused nodes, and what its receipt says."""
+    if state.bundle is None:
+        return
+    table = tables.plain(
+        "  precision", "MB", "fused nodes", "receipt", left=("  precision", "fused nodes", "receipt")
+    )
+    for name, graph in state.bundle.manifest.graphs.items():
+        receipt = graph.receipt
+        said = "none: it was exported without --eval-data"
+        if receipt is not None:
+            said = f"F1 {receipt.accuracy.f1:.2f}, {receipt.percent_of_fp32:.2f} % of fp32, on {receipt.n:,} "
+            said += f"questions of {receipt.data}"
+        nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())
+        table.add_row(
+            f"  {name}", f"{graph.file.size / 1e6:.1f}", printable(nodes) or "none: plain ONNX", printable(said)
+        )
+    console.print(table)
+
+
+def _engine(findings: Findings, place: str) -> str:
+    trials = findings.at(place)
+    ran = [trial for trial in trials if trial.error is None]
+    if not ran:
+        return _short(trials[0].reason) if trials else "not tried"
+    names = [trial.precision for trial in ran if trial.precision]
+    if names:
+        return f"runs {', '.join(names)}"
+    return "starts; " + ("the bundle has no precision for it" if findings.bundle.whole else "no bundle to run")
+
+
+def _speed(console: Console, findings: Findings) -> None:
+    trials = [
+        trial for trial in findings.trials if trial.precision is not None and trial.kind != "MissingExtraError"
+    ]
+    if not trials:
+        return
+    threads = findings.cores.threads
+    title = f"speed and accuracy (short questions, {threads} thread{'s' * (threads > 1)}, a process for each row)"
+    console.print(Text(title, "bold"))
+    if findings.load is not None and findings.load > findings.cores.logical / 2:
+        console.print(f"  on a busy machine (load {findings.load:.1f}): it can do better")
+    left = ("  precision", "engine", "golden check")
+    table = tables.plain("  precision", "engine", "golden check", "questions/s", "right", left=left)
+    for trial in trials:
+        check = trial.golden
+        if check is None or trial.questions_per_second is None:
+            table.add_row(f"  {trial.precision}", trial.place, "did not run", "-", "-")
+            continue
+        off = "other tokens" if check.max_abs == float("inf") else f"{check.max_abs:.2g} of {check.tolerance:g}"
+        table.add_row(
+            f"  {trial.precision}",
+            trial.place,
+            f"{'passed' if check.passed else 'FAILED'}, {off}",
+            f"{trial.questions_per_second:.1f}",
+            f"{trial.right} of {trial.questions}",
+        )
+    console.print(table)
+
+
+def _verdict(console: Console, diagnosis: Diagnosis) -> None:
+    for note in diagnosis.notes:
+        console.print(_item("note", note, "yellow"))
+    if diagnosis.ok:
+        console.print(Text("verdict: ok", "bold green"))
+        return
+    count = len(diagnosis.problems)
+    console.print(Text(f"verdict: {count} problem{'s' * (count > 1)}", "bold red"))
+    for number, problem in enumerate(diagnosis.problems, 1):
+        console.print(_item(str(number), problem, "red"))
+
+
+def _item(label: str, problem: Problem, style: str) -> Table:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(style=style)
+    grid.add_column(overflow="fold")
+    grid.add_row(label, Text(printable(_short(problem.what))))
+    if problem.remedy:
+        grid.add_row("", Text(f"remedy: {printable(problem.remedy)}"))
+    return grid
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}… (--json has all of it)"

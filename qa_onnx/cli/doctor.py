@@ -1,0 +1,170 @@
+"""`qa-onnx doctor`: whether question answering works on this machine, and why not.
+
+`--json` prints one object. Its keys stay:
+
+    ok           whether all that was asked for works; the exit code says the same
+    problems     what keeps it from working: [{"what", "remedy"}]
+    notes        what else was noticed, likewise
+    asked        {"places": those that must work, "precision": what was asked for or null}
+    versions     {package: version or null}, with "python" and "system"
+    runtimes     {wheel of ONNX Runtime: version}
+    extras       {extra: what it lacks}; an empty list where it is complete
+    cpu          {"model", "physical", "logical", "allowed", "usable", "quota", "threads", "limit", "load",
+                 "instruction_sets", "exact_int8"}; limit says which of three bounds the threads
+    memory       {"total", "available", "limit"} in bytes, null where not known or not limited
+    environment  {variable: value} of those that set threads elsewhere
+    gpu          {"driver", "gpus": [{"name", "memory"}] in MiB, "said", "cuda", "libraries": [{"name", "error"}],
+                 "wheels"}; cuda is what the installed ONNX Runtime was built for
+    bundle       {"path", "name", "sha256" of its manifest, "files", "error", "damaged", "precisions": {precision:
+                 {"bytes", "kind", "engines", "fused_nodes", "f1", "percent_of_fp32", "data", "questions"}}}
+    engines      {place: {"starts", "precision", "error"}}; precision is the best that ran there, or null
+    trials       [{"place", "precision", "error", "log" (ONNX Runtime's own words), "golden": {"windows",
+                 "max_abs", "tolerance", "passed"} or null, "questions_per_second", "right", "questions"}]
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qa_onnx.cli.options import bundle_option
+from qa_onnx.engines import PREFERRED
+from qa_onnx.manifest import PRECISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from qa_onnx.diagnosis import Diagnosis
+    from qa_onnx.doctor import BundleState, Findings
+
+_ENGINES = tuple(dict.fromkeys(place.split("/")[0] for place in PREFERRED))
+_DEVICES = tuple(dict.fromkeys(place.split("/")[1] for place in PREFERRED))
+
+
+@click.command(short_help="Tell whether question answering works on this machine, and why not.")
+@bundle_option
+@click.option("--engine", type=click.Choice(_ENGINES), default="onnxruntime", show_default=True)
+@click.option("--device", type=click.Choice(_DEVICES), default="cpu", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]")
+@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
+def doctor(*, bundle: Path | None, engine: str, device: str, precision: str | None, as_json: bool) -> None:
+    """Tell whether question answering works on this machine, and why not.
+
+    Looks at packages, CPU, GPU and the bundle, and runs every precision of it in every engine. Give it what you
+    gave to the command that failed. The exit code is 1 if that cannot work, or ONNX Runtime on the CPU cannot.
+    """
+    from qa_onnx.bench import trial
+    from qa_onnx.cli import checkup
+    from qa_onnx.diagnosis import diagnose
+    from qa_onnx.doctor import examine
+
+    with _busy() as progress:
+        findings = examine(
+            bundle, run=trial.run, engine=engine, device=device, precision=precision, progress=progress
+        )
+    diagnosis = diagnose(findings)
+    if as_json:
+        click.echo(json.dumps(record(findings, diagnosis), indent=1))
+    else:
+        checkup.show(findings, diagnosis)
+    if not diagnosis.ok:
+        click.get_current_context().exit(1)
+
+
+@contextmanager
+def _busy() -> Iterator[Callable[[str], object]]:
+    """On a terminal, say on stderr what is being done."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield status.update
+
+
+def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
+    """The object that --json prints; the module's docstring says what its keys are."""
+    packages, cores = findings.packages, findings.cores
+    return {
+        "ok": diagnosis.ok,
+        "problems": [asdict(problem) for problem in diagnosis.problems],
+        "notes": [asdict(note) for note in diagnosis.notes],
+        "asked": {"places": list(findings.asked), "precision": findings.precision},
+        "versions": {**packages.versions, "python": packages.python, "system": packages.system},
+        "runtimes": packages.runtimes,
+        "extras": packages.extras,
+        "cpu": {
+            "model": findings.cpu,
+            **asdict(cores),
+            "threads": cores.threads,
+            "limit": cores.limit,
+            "load": findings.load,
+            "instruction_sets": findings.instruction_sets,
+            "exact_int8": findings.exact_int8,
+        },
+        "memory": asdict(findings.memory),
+        "environment": findings.environment,
+        "gpu": asdict(findings.gpu),
+        "bundle": _bundle(findings.bundle),
+        "engines": {place: _engine(findings, place) for place in PREFERRED},
+        "trials": [
+            {
+                "place": trial.place,
+                "precision": trial.precision,
+                "error": trial.error,
+                "log": trial.log,
+                "golden": trial.golden and _golden(**asdict(trial.golden), passed=trial.golden.passed),
+                "questions_per_second": trial.questions_per_second,
+                "right": trial.right,
+                "questions": trial.questions,
+            }
+            for trial in findings.trials
+        ],
+    }
+
+
+def _golden(*, max_abs: float, **rest: Any) -> dict[str, Any]:
+    return {"max_abs": None if max_abs == float("inf") else max_abs, **rest}  # JSON has no infinity
+
+
+def _engine(findings: Findings, place: str) -> dict[str, Any]:
+    trials = findings.at(place)
+    ran = [trial for trial in trials if trial.error is None]
+    return {
+        "starts": bool(ran),
+        "precision": ran[0].precision if ran else None,
+        "error": trials[0].reason if trials and not ran else None,
+    }
+
+
+def _bundle(state: BundleState) -> dict[str, Any]:
+    manifest = state.bundle.manifest if state.bundle else None
+    graphs = manifest.graphs if manifest else {}
+    return {
+        "path": str(state.path),
+        "name": manifest.source.name if manifest else None,
+        "sha256": state.sha256,
+        "files": len(manifest.files()) if manifest else None,
+        "error": state.error,
+        "damaged": state.damaged,
+        "precisions": {
+            name: {
+                "bytes": graph.file.size,
+                "kind": graph.kind,
+                "engines": graph.engines,
+                "fused_nodes": graph.fused_nodes,
+                "f1": graph.receipt and graph.receipt.accuracy.f1,
+                "percent_of_fp32": graph.receipt and graph.receipt.percent_of_fp32,
+                "data": graph.receipt and graph.receipt.data,
+                "questions": graph.receipt and graph.receipt.n,
+            }
+            for name, graph in graphs.items()
+        },
+    }

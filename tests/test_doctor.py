@@ -1,0 +1,185 @@
+"""Doctor: what is tried where, and what becomes of a bundle that is broken."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qa_onnx import Bundle, doctor
+from qa_onnx.doctor import Job, Trial
+from qa_onnx.engines import PREFERRED
+
+from .conftest import TINY, edit_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Runner:
+    """Runs no job, but says of each what it is told to, and remembers them."""
+
+    def __init__(self, error: Callable[[Job], str | None] = lambda _: None, kind: str = "EngineError") -> None:
+        self.jobs: list[tuple[str, str | None]] = []
+        self._error = error
+        self._kind = kind
+
+    def __call__(self, job: Job) -> Trial:
+        self.jobs.append((job.place, job.precision))
+        error = self._error(job)
+        return Trial(place=job.place, precision=job.precision, error=error, kind=error and self._kind)
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+def test_every_precision_is_tried_at_every_place_that_runs_it() -> None:
+    runner = Runner()
+    found = doctor.examine(TINY, run=runner)
+    assert runner.jobs[:3] == [
+        ("onnxruntime/cpu", "int8"),
+        ("onnxruntime/cpu", "fp32"),
+        ("onnxruntime/cuda", "fp32"),
+    ]
+    assert list(dict.fromkeys(place for place, _ in runner.jobs)) == list(PREFERRED)
+    assert [trial.place for trial in found.trials] == [place for place, _ in runner.jobs]
+    assert [trial.precision for trial in found.at("onnxruntime/cpu")] == ["int8", "fp32"]
+
+
+def test_where_the_bundle_has_nothing_the_engine_is_started_all_the_same() -> None:
+    runner = Runner()
+    doctor.examine(None, run=runner)  # the default bundle has int8 alone
+    assert runner.jobs[0] == ("onnxruntime/cpu", "int8")
+    assert ("openvino/cpu", None) in runner.jobs
+    assert {place for place, _ in runner.jobs} == set(PREFERRED)
+
+
+def test_all_places_share_the_time() -> None:
+    few = doctor.plan(doctor.look_at(None))
+    many = doctor.plan(doctor.look_at(TINY))
+    assert sum(job.precision is not None for job in few) < sum(job.precision is not None for job in many)
+    for jobs in (few, many):
+        assert 0 < sum(job.seconds for job in jobs if job.precision) <= 10
+
+
+def test_an_engine_that_does_not_start_is_tried_no_further() -> None:
+    runner = Runner(lambda job: "broken" if job.place == "onnxruntime/cpu" else None)
+    found = doctor.examine(TINY, run=runner)
+    assert [job for job in runner.jobs if job[0] == "onnxruntime/cpu"] == [
+        ("onnxruntime/cpu", "int8"),
+        ("onnxruntime/cpu", None),
+    ]
+    (trial,) = found.at("onnxruntime/cpu")
+    assert (trial.precision, trial.error) == (None, "broken")
+
+
+def test_an_engine_that_is_not_installed_is_tried_once() -> None:
+    runner = Runner(lambda _: "not installed", kind="MissingExtraError")
+    found = doctor.examine(TINY, run=runner)
+    assert [place for place, _ in runner.jobs] == list(PREFERRED)
+    assert {trial.precision for trial in found.trials} == {None}
+
+
+def test_a_graph_that_fails_in_a_sound_engine_is_told_from_the_engine() -> None:
+    runner = Runner(lambda job: "no such operator" if job.precision == "int8" else None)
+    found = doctor.examine(TINY, run=runner)
+    assert [(trial.precision, trial.error) for trial in found.at("onnxruntime/cpu")] == [
+        ("int8", "no such operator"),
+        ("fp32", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "asked"),
+    [
+        ("onnxruntime", "cpu", ("onnxruntime/cpu",)),
+        ("openvino", "cpu", ("onnxruntime/cpu", "openvino/cpu")),
+        ("onnxruntime", "cuda", ("onnxruntime/cpu", "onnxruntime/cuda")),
+    ],
+)
+def test_the_default_place_is_always_asked_for(engine: str, device: str, asked: tuple[str, ...]) -> None:
+    assert doctor.examine(TINY, run=Runner(), engine=engine, device=device).asked == asked
+
+
+def test_variables_that_set_threads_elsewhere_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in doctor.THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert doctor.examine(TINY, run=Runner()).environment == {}
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert doctor.examine(TINY, run=Runner()).environment == {"OMP_NUM_THREADS": "7"}
+
+
+def test_progress_names_what_is_tried() -> None:
+    said: list[str] = []
+    doctor.examine(TINY, run=Runner(), progress=said.append)
+    assert "trying int8 in onnxruntime/cpu" in said
+
+
+def test_a_whole_bundle() -> None:
+    state = doctor.look_at(TINY)
+    assert state.whole
+    assert not state.is_default
+    assert state.sha256 == hashlib.sha256((TINY / "bundle.json").read_bytes()).hexdigest()
+    assert doctor.look_at(None).is_default
+
+
+def test_a_changed_file_is_named_and_no_graph_of_it_is_run(tiny_copy: Path) -> None:
+    graph = next(tiny_copy.glob("model-*.onnx"))
+    flip_a_byte(graph)
+    runner = Runner()
+    found = doctor.examine(tiny_copy, run=runner)
+    assert not found.bundle.whole
+    (said,) = found.bundle.damaged
+    assert graph.name in said
+    assert runner.jobs == [(place, None) for place in PREFERRED]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda folder: (folder / "bundle.json").unlink(), "has no bundle.json"),
+        (lambda folder: (folder / "bundle.json").write_text("{"), "is not JSON"),
+        (lambda folder: next(folder.glob("golden-*")).unlink(), "is missing"),
+        (lambda folder: edit_manifest(folder, lambda content: content.pop("inputs")), "lacks 'inputs'"),
+    ],
+)
+def test_a_bundle_that_cannot_be_loaded_is_a_finding(
+    tiny_copy: Path, harm: Callable[[Path], object], said: str
+) -> None:
+    harm(tiny_copy)
+    runner = Runner()
+    found = doctor.examine(tiny_copy, run=runner)
+    assert said in (found.bundle.error or "")
+    assert not found.bundle.whole
+    assert runner.jobs == [(place, None) for place in PREFERRED]
+
+
+def test_no_folder_has_no_manifest(tmp_path: Path) -> None:
+    state = doctor.look_at(tmp_path / "none")
+    assert (state.sha256, state.bundle) == (None, None)
+    assert "does not exist" in (state.error or "")
+
+
+def test_precisions_of_a_place_come_best_first() -> None:
+    bundle = Bundle.load(TINY)
+    assert doctor.precisions(bundle, "onnxruntime/cpu") == ("int8", "fp32")
+    assert doctor.precisions(bundle, "onnxruntime/cuda") == ("fp32",)
+    assert doctor.precisions(None, "onnxruntime/cpu") == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "error", "log", "reason"),
+    [
+        ("onnxruntime/cpu", "EngineError", "two\n lines", "", "two lines"),
+        ("onnxruntime/cuda", "EngineError", "most likely this", "that", "that"),
+        ("onnxruntime/cuda", "EngineError", "it was that", "that", "it was that"),
+        ("onnxruntime/cpu", "crash", "it ended", "its last line", "it ended (its last line)"),
+    ],
+)
+def test_the_reason_is_the_most_exact_word(place: str, kind: str, error: str, log: str, reason: str) -> None:
+    assert Trial(place=place, precision=None, error=error, kind=kind, log=log).reason == reason
