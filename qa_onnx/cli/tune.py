@@ -77,10 +77,12 @@ def tune(
 
 def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Plan:
     from qa_onnx import Example, squad
+    from qa_onnx.bench.items import ITEMS
     from qa_onnx.bench.tune import Plan
     from qa_onnx.export.texts import PARITY_EXAMPLES
 
     examples, name = [example for example in PARITY_EXAMPLES if example.context], "texts of qa-onnx"
+    examples += [Example(item.question, item.context) for item in ITEMS]
     if data is not None:
         questions = squad.load(data, limit=1000)
         examples, name = [Example(gold.question, gold.context) for gold in questions.golds], questions.name
