@@ -144,10 +144,10 @@ def _loads(name: str, load: Loader) -> bool:
 def pip_files(pattern: str) -> list[Path]:
     """Libraries in the packages that NVIDIA puts on PyPI."""
     found = []
-    for package, folders in (("nvidia", "*/lib"), ("tensorrt_libs", ".")):
+    for package, folders in (("nvidia", "*/lib/"), ("tensorrt_libs", "")):
         spec = importlib.util.find_spec(package)
         for root in (spec.submodule_search_locations or ()) if spec else ():
-            found += sorted(file for folder in Path(root).glob(folders) for file in folder.glob(pattern))
+            found += sorted(Path(root).glob(folders + pattern))
     return found
 
 

@@ -180,11 +180,20 @@ def check_usable(engine: str) -> gpu.Driver | None:
     if sys.platform != "linux":
         runtime.preload_dlls()
         return None
-    driver = gpu.read_driver()
+    driver, problems = None, []
     built_for = _built_for(runtime)
-    gpu.check_driver(driver, built_for)
+    try:
+        driver = gpu.read_driver()
+        gpu.check_driver(driver, built_for)
+    except DeviceError as error:
+        problems.append(str(error))
     for name in _LIBRARIES[engine]:
-        gpu.check_libraries(_provider_file(runtime, name), built_for=built_for)
+        try:
+            gpu.check_libraries(_provider_file(runtime, name), built_for=built_for)
+        except DeviceError as error:
+            problems.append(str(error))
+    if problems:
+        raise DeviceError("; ".join(dict.fromkeys(problems)))
     runtime.preload_dlls()  # and what these load in turn; it prints what it misses, so only after the check
     return driver
 

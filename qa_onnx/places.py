@@ -131,6 +131,6 @@ def _remedy(bundle: Bundle, graph: Graph, precision: str, place: str) -> str:
         return "its activations have a zero point, and TensorRT multiplies symmetric int8 alone: use fp32 or fp16"
     engine, device = place.split("/")
     try:
-        return f"here {bundle.best_precision(engine, device)} does"
+        return f"of this bundle {bundle.best_precision(engine, device)} does"
     except EngineError as error:
         return str(error).rpartition(": ")[2]
