@@ -103,19 +103,19 @@ def check_driver(driver: Driver, built_for: str) -> None:
         )
 
 
-def check_libraries(provider: Path, *, built_for: str, load: Loader = ctypes.CDLL) -> None:
-    """Load what a provider needs beside the driver, from where pip put it or where the system looks.
+def check_libraries(providers: Sequence[Path], *, built_for: str, load: Loader = ctypes.CDLL) -> None:
+    """Load what providers need beside the driver, from where pip put it or where the system looks.
 
     Args:
-        provider: the provider's own library.
+        providers: the providers' own libraries.
         built_for: see `check_driver`.
         load: loads a library by path or name.
 
     Raises:
         DeviceError: a library is missing; the message has the pip line.
     """
-    names = [name for name in needed_by(provider) if _NVIDIAS.match(name) and name != DRIVER]
-    missing = load_all(names, load)
+    needed = dict.fromkeys(name for provider in providers for name in needed_by(provider))
+    missing = load_all([name for name in needed if _NVIDIAS.match(name) and name != DRIVER], load)
     if missing:
         raise DeviceError(describe_missing(missing, built_for=built_for, there=other_versions(missing)))
 

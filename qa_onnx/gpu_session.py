@@ -187,13 +187,13 @@ def check_usable(engine: str) -> gpu.Driver | None:
         gpu.check_driver(driver, built_for)
     except DeviceError as error:
         problems.append(str(error))
-    for name in _LIBRARIES[engine]:
-        try:
-            gpu.check_libraries(_provider_file(runtime, name), built_for=built_for)
-        except DeviceError as error:
-            problems.append(str(error))
+    try:
+        providers = [_provider_file(runtime, name) for name in _LIBRARIES[engine]]
+        gpu.check_libraries(providers, built_for=built_for)
+    except DeviceError as error:
+        problems.append(str(error))
     if problems:
-        raise DeviceError("; ".join(dict.fromkeys(problems)))
+        raise DeviceError("; ".join(problems))
     runtime.preload_dlls()  # and what these load in turn; it prints what it misses, so only after the check
     return driver
 

@@ -100,10 +100,10 @@ def test_only_nvidias_libraries_are_looked_for(tmp_path: Path, monkeypatch: pyte
     def load(name: str) -> None:
         asked.append(name)
 
-    gpu.check_libraries(tmp_path, built_for="13.0", load=load)
+    gpu.check_libraries([tmp_path, tmp_path], built_for="13.0", load=load)
     assert asked == needed[:2]
     with pytest.raises(DeviceError, match=r"CUDA \(libcublas.so.13\); cuDNN \(libcudnn.so.9\).*'qa-onnx\[gpu\]'"):
-        gpu.check_libraries(tmp_path, built_for="13.0", load=missing)
+        gpu.check_libraries([tmp_path, tmp_path], built_for="13.0", load=missing)
 
 
 def test_pips_library_comes_before_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_another_version_that_is_there_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(gpu, "needed_by", lambda _: ["libcublas.so.13", "libcublasLt.so.13"])
     said = r"there is libcublas.so.12, libcublasLt.so.12, which is another version: pip install 'qa-onnx\[gpu\]'$"
     with pytest.raises(DeviceError, match=said):
-        gpu.check_libraries(tmp_path, built_for="13.0", load=missing)
+        gpu.check_libraries([tmp_path, tmp_path], built_for="13.0", load=missing)
 
 
 @pytest.mark.parametrize(
