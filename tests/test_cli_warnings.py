@@ -1,4 +1,4 @@
-"""What the library warns of, at the command line: one plain line on stderr, once, whatever Python makes of warnings."""
+"""What the library warns of, at the command line: one plain line on stderr, once, whatever filters Python has."""
 
 from __future__ import annotations
 

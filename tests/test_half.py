@@ -312,13 +312,10 @@ def real_text(bundle: Bundle) -> Batch:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("plant", [None, *PLANTS])
 @pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet", "modernbert"])
 def test_cuda_gives_the_same_logits(kind: str, plant: str | None, tmp_path: Path) -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("needs onnxruntime-gpu and an NVIDIA GPU: this ONNX Runtime has no CUDA provider")
     source, batch = graph_of(kind), batch_of(kind)
     if plant:
         if kind != "bert":

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 from qa_onnx import Bundle, BundleError, DeviceError, EngineError, MissingExtraError, Reader, engines, places
+from qa_onnx.cli import main
 from qa_onnx.engines import PREFERRED, check_place
 
 from .conftest import TINY, FakeSession, edit_manifest
@@ -207,3 +209,11 @@ def test_a_plain_fp16_graph_comes_before_the_fp32_one(
     for precision in (None, "fp16"):
         assert Reader.load(tiny_copy, engine="tensorrt", device="cuda", precision=precision).precision == "fp16"
     assert {call["path"].name for call in calls} == {tiny_bundle.graph("int8").file.name}
+
+
+def test_the_command_line_knows_tensorrt() -> None:
+    ask = ["ask", "-b", str(TINY), "-q", "Where?", "--context", "Here.", "--engine", "tensorrt"]
+    result = CliRunner().invoke(main, ask)
+    assert (result.exit_code, "engine 'tensorrt' does not run on device 'cpu'" in result.stderr) == (1, True)
+    result = CliRunner().invoke(main, [*ask, "--device", "cuda"])
+    assert (result.exit_code, "none of which runs on tensorrt/cuda" in result.stderr) == (1, True)
