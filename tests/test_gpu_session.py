@@ -11,6 +11,7 @@ import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +19,12 @@ import pytest
 
 from qa_onnx import Bundle, DeviceError, EngineError, MissingExtraError, OnnxSession, Reader, gpu, gpu_session
 from qa_onnx.gpu_session import GpuPlan, GpuSession, cuda_options
+from qa_onnx.tensorrt import provider_options
 
 from .conftest import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -369,3 +370,18 @@ def test_the_real_gpu_wheel_without_a_gpu_can_fall_back() -> None:
         reader = Reader.load(TINY, device="cuda", allow_fallback=True, threads=1)
     assert (reader.place, reader.precision) == ("onnxruntime/cpu", "int8")
     assert reader.ask("Where?", "The lamp was lit at dusk.")
+
+
+@pytest.mark.usefixtures("gpu_wheel")
+def test_the_real_gpu_wheel_knows_every_option(tmp_path: Path) -> None:
+    import onnxruntime
+
+    capi = Path(onnxruntime.__file__).parent / "capi"
+    both = ("fp16", "int8-static")
+    options = [provider_options(INPUTS, longest=128, precision=precision, cache=tmp_path) for precision in both]
+    for name, given in (
+        ("cuda", cuda_options(GpuPlan(memory_limit_mb=64))),
+        ("tensorrt", {key: value for one in options for key, value in one.items()}),
+    ):
+        content = (capi / f"libonnxruntime_providers_{name}.so").read_bytes()
+        assert [option for option in given if option.encode() + b"\0" not in content] == []
