@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo test test-light check format wheel oldest clean
+.PHONY: help demo test test-light check format wheel oldest gpu clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-light  the tests that need no torch, in an environment without it"
 	@echo "make check       format, lint, types, spelling"
 	@echo "make oldest      the built wheel with the oldest versions that it allows"
+	@echo "make gpu         on a machine with an NVIDIA GPU: its tests, parity and speed"
 	@echo "make clean       remove what these made"
 
 $(VENV)/.made:
@@ -87,5 +88,19 @@ oldest: wheel
 	$(VENV)-oldest/bin/qa-onnx inspect --verify
 	$(VENV)-oldest/bin/qa-onnx ask -q "Who designed the tower?" -c $(ARTICLE)
 
+# Its own environment, since the two wheels of ONNX Runtime exclude each other. TENSORRT= leaves TensorRT out.
+TENSORRT ?= tensorrt-cu13==10.*
+
+$(VENV)-gpu/.made: pyproject.toml
+	@echo "== installing qa-onnx[gpu,export] and the tools of development in $(VENV)-gpu"
+	@$(PYTHON) -m venv $(VENV)-gpu
+	@$(VENV)-gpu/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(VENV)-gpu/bin/python -m pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@$(VENV)-gpu/bin/python -m pip install --quiet --editable '.[gpu,export]' --group dev $(if $(TENSORRT),'$(TENSORRT)')
+	@touch $@
+
+gpu: $(VENV)-gpu/.made
+	$(VENV)-gpu/bin/python benchmarks/gpu_check.py
+
 clean:
-	rm -rf $(VENV) $(VENV)-light $(VENV)-oldest build dist
+	rm -rf $(VENV) $(VENV)-light $(VENV)-oldest $(VENV)-gpu build dist

@@ -16,6 +16,7 @@ from qa_onnx.bundle import Bundle
 from qa_onnx.errors import (
     BundleError,
     BundleFormatError,
+    DeviceError,
     EngineError,
     ExportError,
     GateError,
@@ -38,6 +39,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "BundleFormatError",
+    "DeviceError",
     "EngineError",
     "Example",
     "ExportError",

@@ -78,7 +78,7 @@ class Bundle:
             graph = self.manifest.graphs.get(name)
             if graph and place in graph.engines:
                 return name
-        suited = "int8-static" if engine == "openvino" else "fp32"
+        suited = {"openvino": "int8-static", "tensorrt": "fp32 --no-fusion"}.get(engine, "fp32")
         raise EngineError(
             f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {place}: "
             f"qa-onnx export {self.manifest.source.name} --precision {suited} adds one that does"

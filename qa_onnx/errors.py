@@ -6,6 +6,7 @@
     ├── BundleError         the folder is not a bundle, or it is damaged
     │   └── BundleFormatError   it was written by a newer release
     ├── EngineError         the graph cannot run as asked: device, wheel, or what the graph returned
+    │   └── DeviceError         the device that was asked for cannot be used here: driver, libraries, GPU
     └── ExportError         the checkpoint cannot become a bundle
         ├── ParityError     it can, but the ONNX graph does not answer as PyTorch does
         └── GateError       it can, but a precision does not answer as well as was asked for
@@ -38,6 +39,10 @@ class BundleFormatError(BundleError):
 
 class EngineError(QaOnnxError):
     """A graph cannot run as asked on this machine, or returned what cannot be right."""
+
+
+class DeviceError(EngineError):
+    """The device that was asked for cannot be used on this machine as it is."""
 
 
 class ExportError(QaOnnxError):

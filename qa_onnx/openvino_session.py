@@ -7,13 +7,15 @@ Runtime; what it computes is held to the same parity.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qa_onnx import machine
 from qa_onnx.errors import EngineError, MissingExtraError
-from qa_onnx.session import OUTPUTS, check_threads
+from qa_onnx.native import Native
+from qa_onnx.session import OUTPUTS, check_outputs, check_threads, shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +24,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A model for the CPU, and its requests that no call uses: as many as calls have ever run at once."""
+
+    model: Any
+    idle: deque[Any]
+
+
 class OpenVinoSession:
-    """An ONNX file in OpenVINO, on the CPU.
+    """An ONNX file in OpenVINO, on the CPU. It works in forked processes, and pickles by its arguments.
 
     Args:
         path: the file.
@@ -36,28 +46,27 @@ class OpenVinoSession:
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         check_threads(threads)
-        openvino = _import_openvino()
+        self._path, self._threads = path, threads
+        self._native = Native(self._compile)
+        inputs = self._native.get().model.inputs
+        self.input_names: tuple[str, ...] = tuple(value.any_name for value in inputs)
+
+    def _compile(self) -> _Compiled:
+        openvino = import_openvino()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch
-            "INFERENCE_NUM_THREADS": machine.default_threads() if threads is None else threads,
+            "INFERENCE_NUM_THREADS": machine.default_threads() if self._threads is None else self._threads,
             # It would compute in bfloat16 where the CPU can. Precision is the bundle's choice, and was measured.
             "INFERENCE_PRECISION_HINT": "f32",
             "ENABLE_CPU_PINNING": False,  # the host's threads stay where the host put them
         }
         try:
-            self._model = openvino.Core().compile_model(path, "CPU", settings)
+            model = openvino.Core().compile_model(self._path, "CPU", settings)
         except Exception as error:  # it raises RuntimeError for all that can go wrong
             reason = " ".join(str(error).split())
-            raise EngineError(f"OpenVINO {openvino.__version__} cannot load {path}: {reason}") from error
-        names = {name for output in self._model.outputs for name in output.names}
-        if not names.issuperset(OUTPUTS):
-            raise EngineError(
-                f"{path} gives {', '.join(sorted(names))}; a question answering graph gives "
-                f"{' and '.join(OUTPUTS)}"
-            )
-        self.input_names: tuple[str, ...] = tuple(value.any_name for value in self._model.inputs)
-        # A request serves one call at a time. There are as many as calls have ever run at once.
-        self._idle: deque[Any] = deque()
+            raise EngineError(f"OpenVINO {openvino.__version__} cannot load {self._path}: {reason}") from error
+        check_outputs(self._path, {name for output in model.outputs for name in output.names})
+        return _Compiled(model, deque())
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Compute a batch; see `Session.run`.
@@ -66,18 +75,18 @@ class OpenVinoSession:
             EngineError: OpenVINO cannot run it.
         """
         self._check(inputs)
+        compiled = self._native.get()
         try:
-            request = self._idle.pop()
+            request = compiled.idle.pop()
         except IndexError:
-            request = self._model.create_infer_request()
+            request = compiled.model.create_infer_request()
         try:
             # The inputs are read in place; the outputs are copies, so the request is free for another call.
             results = request.infer({name: inputs[name] for name in self.input_names}, share_inputs=True)
             start, end = (np.asarray(results[name], np.float32) for name in OUTPUTS)
         except Exception as error:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
-            raise EngineError(f"OpenVINO failed on {shapes}: {error}") from error
-        self._idle.append(request)
+            raise EngineError(f"OpenVINO failed on {shapes_of(inputs)}: {error}") from error
+        compiled.idle.append(request)
         return start, end
 
     def _check(self, inputs: Mapping[str, NDArray[np.int64]]) -> None:
@@ -89,8 +98,20 @@ class OpenVinoSession:
             shapes = ", ".join(f"{name} {inputs[name].shape}" for name in self.input_names)
             raise EngineError(f"the inputs must have one shape, (B, T): {shapes}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_session, (self._path, self._threads)
 
-def _import_openvino() -> Any:
+
+def _open_session(path: Path, threads: int | None) -> OpenVinoSession:
+    return OpenVinoSession(path, threads=threads)
+
+
+def import_openvino() -> Any:
+    """The module openvino.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         import openvino
     except ImportError as error:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from qa_onnx import fields, machine
 from qa_onnx.cache import cache_folder
-from qa_onnx.engines import ENGINES, check_place
-from qa_onnx.errors import EngineError
+from qa_onnx.engines import ENGINES, check_place, check_usable
+from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.manifest import MANIFEST, PRECISIONS
 from qa_onnx.options import Options
 from qa_onnx.session import check_threads
@@ -96,7 +96,7 @@ def find_profile(bundle: Bundle) -> Profile | None:
             _LOG.info("%s is of other versions of the engines and is ignored: qa-onnx tune makes it anew", path)
             return None
         return _read(content["profile"], bundle)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EngineError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EngineError, MissingExtraError) as error:
         _LOG.info("the profile of %s cannot be used and is ignored: %r", bundle.path, error)
         return None
 
@@ -148,6 +148,7 @@ def _read(content: dict[str, Any], bundle: Bundle) -> Profile:
         created=fields.string(content["created"]),
     )
     place = check_place(profile.engine, profile.device)
+    check_usable(place)
     check_threads(profile.threads)
     Options(batch_tokens=profile.batch_tokens)
     if place not in bundle.manifest.graphs[profile.precision].engines:

@@ -10,23 +10,24 @@ batches of logits as `logits`. All state of a call is local to it, so any number
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qa_onnx import batches, spans
 from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge
 from qa_onnx.bundle import Bundle
-from qa_onnx.engines import Engine, check_place, open_session
 from qa_onnx.errors import EngineError, InputError
 from qa_onnx.options import Options
-from qa_onnx.profile import find_profile
+from qa_onnx.places import make_wish, open_graph
 from qa_onnx.windows import CutExample, Example, Window, Windower
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
+    from qa_onnx.engines import Engine
     from qa_onnx.session import Device, Session
     from qa_onnx.spans import Logits
 
@@ -73,6 +74,7 @@ class Reader:
         self._windower = windower
         self._pad_id = pad_id
         self._temperature = temperature
+        self._loaded: _Loaded | None = None
         batches.check_inputs(session.input_names)
         self._check(self.options)
 
@@ -87,63 +89,60 @@ class Reader:
         threads: int | None = None,
         options: Options | None = None,
         min_f1: float | None = None,
+        allow_fallback: bool = False,
     ) -> Reader:
         """Make a reader of a bundle.
 
         Where `precision`, `device`, `engine` and `threads` are all left out and `qa-onnx tune` was run for the
         bundle on this machine, they are what it found, and so is `batch_tokens` where `options` are left out.
 
+        It pickles by these arguments, not by its content: whoever unpickles it opens the bundle again.
+
         Args:
             bundle: its folder; None: the default one.
             precision: fp32, fp16, int8 or int8-static; None: the bundle's best for the engine and device.
-            device: "cpu" or "cuda"; another than the one asked for is never used. None: "cpu".
-            engine: "onnxruntime", or "openvino", which runs int8-static and fp32 graphs on the CPU. None:
+            device: "cpu" or "cuda"; another than the one asked for is never used, unless `allow_fallback` is set.
+                None: "cpu".
+            engine: "onnxruntime"; "openvino", which runs int8-static and fp32 graphs on the CPU; or "tensorrt",
+                which runs graphs in standard operators on CUDA and compiles them at first use, for minutes. None:
                 "onnxruntime".
             threads: of one run on the CPU; None: cores that this process may use.
             options: None: the defaults, with the bundle's max_length. To change one of a loaded reader's, use
                 `dataclasses.replace(reader.options, n_best=3)`: `Options(n_best=3)` has windows of 384 tokens,
                 whatever the bundle's.
             min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
+            allow_fallback: where the GPU cannot be used (driver, libraries, wheel), warn and run the bundle's best
+                precision for the CPU there; `place` and `precision` tell what is used.
+
+        Warns:
+            RuntimeWarning: the CPU took over.
 
         Raises:
             BundleError: it is not a whole bundle, does not hold the precision, or does not reach `min_f1`.
-            EngineError: the device or precision does not work here.
+            EngineError: the device or precision does not work here; a DeviceError where it is the device.
             MissingExtraError: no ONNX Runtime for the device is installed.
             InputError: the options do not fit the bundle.
         """
+        arguments: dict[str, Any] = {
+            "bundle": _location(bundle),
+            "precision": precision,
+            "device": device,
+            "engine": engine,
+            "threads": threads,
+            "min_f1": min_f1,
+            "allow_fallback": allow_fallback,
+        }
         if not isinstance(bundle, Bundle):
             bundle = Bundle.load(bundle)
         manifest = bundle.manifest
-        tuned = None
-        if precision is None and device is None and engine is None and threads is None:
-            tuned = find_profile(bundle)
-        if tuned is not None:
-            precision, device, engine, threads = tuned.precision, tuned.device, tuned.engine, tuned.threads
-        engine = "onnxruntime" if engine is None else engine
-        device = "cpu" if device is None else device
+        wish = make_wish(bundle, precision=precision, device=device, engine=engine, threads=threads, min_f1=min_f1)
+        opened = open_graph(bundle, wish, allow_fallback=allow_fallback)
         if options is None:
             options = Options.for_windows_of(manifest.max_length)
-            if tuned is not None:
-                options = dataclasses.replace(options, batch_tokens=tuned.batch_tokens)
-        precision = bundle.best_precision(engine, device) if precision is None else precision
-        graph = bundle.graph(precision)
-        if min_f1 is not None:
-            bundle.require_f1(precision, min_f1)
-        place = check_place(engine, device)
-        if place not in graph.engines:
-            raise EngineError(
-                f"{graph.file.name} of {bundle.path} runs on {', '.join(graph.engines)}, not on {place}: choose "
-                "another precision, engine or device"
-            )
-        path = bundle.checked_path(graph.file)
-        session = open_session(path, engine=engine, device=device, threads=threads)
-        if set(session.input_names) != set(manifest.inputs):
-            raise EngineError(
-                f"{graph.file.name} declares {', '.join(session.input_names)}, its bundle says "
-                f"{', '.join(manifest.inputs)}: export it again"
-            )
-        return cls(
-            session=session,
+            if wish.batch_tokens is not None:
+                options = dataclasses.replace(options, batch_tokens=wish.batch_tokens)
+        reader = cls(
+            session=opened.session,
             windower=Windower(bundle.text(manifest.tokenizer), cls_id=manifest.cls_id),
             pad_id=manifest.pad_id,
             options=options,
@@ -151,6 +150,26 @@ class Reader:
             null_threshold=manifest.null_threshold,
             temperature=manifest.temperature,
         )
+        reader._loaded = _Loaded(arguments, opened.precision, opened.place)
+        return reader
+
+    @property
+    def precision(self) -> str | None:
+        """The precision that is used; None where the reader was made of parts."""
+        return self._loaded.precision if self._loaded else None
+
+    @property
+    def place(self) -> str | None:
+        """Where it really runs, such as "onnxruntime/cpu"; None where the reader was made of parts."""
+        return self._loaded.place if self._loaded else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._loaded is None:
+            raise InputError(
+                "this Reader was made of parts, and cannot be pickled: pickle one from Reader.load, which opens "
+                "its bundle again, or make one in each process"
+            )
+        return _load, (type(self), {**self._loaded.arguments, "options": self.options})
 
     def ask(self, question: str, context: str, *, options: Options | None = None) -> Answer:
         """Answer one question from one context.
@@ -264,6 +283,26 @@ class Reader:
         ):
             start_logits, end_logits = self._session.run(batch.inputs)
             yield batch, start_logits, end_logits
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What a reader was loaded with, to do it again elsewhere, and what came of it."""
+
+    arguments: dict[str, Any]
+    precision: str
+    place: str
+
+
+def _location(bundle: str | Path | Bundle | None) -> Path | None:
+    """Where a bundle is, whatever folder a process works in; None: the default one, wherever that is."""
+    if bundle is None:
+        return None
+    return Path(bundle.path if isinstance(bundle, Bundle) else bundle).absolute()
+
+
+def _load(cls: type[Reader], arguments: dict[str, Any]) -> Reader:
+    return cls.load(**arguments)
 
 
 def _score(

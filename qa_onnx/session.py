@@ -1,16 +1,19 @@
 """Arrays -> logits: the only module that imports onnxruntime.
 
-`Session` is what a `Reader` needs of any engine; `OnnxSession` is ONNX Runtime, on CPU or CUDA. Left out: the
-other engine (openvino_session.py), and the choice between them (engines.py).
+`Session` is what a `Reader` needs of any engine; `OnnxSession` is ONNX Runtime on the CPU. Left out: the GPU
+(gpu_session.py), the other engine (openvino_session.py), and the choice between them (engines.py).
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 from qa_onnx import machine
 from qa_onnx.errors import EngineError, MissingExtraError
+from qa_onnx.native import Native
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,11 +24,12 @@ if TYPE_CHECKING:
 
 Device: TypeAlias = Literal["cpu", "cuda"]
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_MOST_THREADS = 1024
+DEVICES = ("cpu", "cuda")
 OUTPUTS = ["start_logits", "end_logits"]
+_MOST_THREADS = 1024
 _EXACT = "session.x64quantprecision"
 _SHARED_WEIGHTS = "Attempt to replace the existing tensor"
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 class Session(Protocol):
@@ -49,48 +53,31 @@ class Session(Protocol):
 
 
 class OnnxSession:
-    """An ONNX file in ONNX Runtime.
+    """An ONNX file in ONNX Runtime, on the CPU. It works in forked processes, and pickles by its arguments.
 
     Args:
         path: the file. Only operators that ONNX Runtime brings along can run: none are registered here.
-        device: where all of it that can must run. The CPU never takes over silently for a GPU.
-        threads: of one run on the CPU; None: `machine.default_threads()`.
+        threads: of one run; None: `machine.default_threads()`.
 
     Raises:
-        MissingExtraError: no ONNX Runtime is installed, or the one that is cannot drive the device.
-        EngineError: two of them are installed, the device does not start, or the file is no QA graph.
+        MissingExtraError: no ONNX Runtime is installed.
+        EngineError: two of them are installed, or the file is no QA graph.
     """
 
-    def __init__(self, path: Path, *, device: Device = "cpu", threads: int | None = None) -> None:
-        check_device(device)
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         check_threads(threads)
-        runtime = _import_runtime()
-        provider = _PROVIDERS[device]
-        if provider not in runtime.get_available_providers():
-            raise MissingExtraError(
-                f"the installed ONNX Runtime {runtime.__version__} cannot use device {device!r}: "
-                "pip uninstall onnxruntime, then pip install 'qa-onnx[gpu]'"
-            )
-        if device == "cuda":
-            runtime.preload_dlls()  # finds the CUDA and cuDNN libraries that pip installed
+        self._path, self._threads = path, threads
+        self._native: Native[Any] = Native(self._open)
+        self.input_names: tuple[str, ...] = tuple(value.name for value in self._native.get().get_inputs())
+
+    def _open(self) -> Any:
+        runtime = import_runtime()
         try:
-            self._session = _open(runtime, path, _session_options(runtime, threads), provider)
+            session = _load(runtime, self._path, session_options(runtime, self._threads))
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
-            raise EngineError(f"ONNX Runtime {runtime.__version__} cannot load {path}: {error}") from error
-        used = self._session.get_providers()
-        if used[0] != provider:
-            raise EngineError(
-                f"device {device!r} was asked for, but ONNX Runtime fell back to {used[0]}: most likely the CUDA "
-                f"or cuDNN libraries that onnxruntime-gpu {runtime.__version__} wants are not found, or the "
-                "driver is too old; pip install 'qa-onnx[gpu]' brings the libraries"
-            )
-        outputs = {output.name for output in self._session.get_outputs()}
-        if not outputs.issuperset(OUTPUTS):
-            raise EngineError(
-                f"{path} gives {', '.join(sorted(outputs))}; a question answering graph gives "
-                f"{' and '.join(OUTPUTS)}"
-            )
-        self.input_names: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
+            raise EngineError(f"ONNX Runtime {runtime.__version__} cannot load {self._path}: {error}") from error
+        check_outputs(self._path, {output.name for output in session.get_outputs()})
+        return session
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Compute a batch; see `Session.run`.
@@ -98,12 +85,19 @@ class OnnxSession:
         Raises:
             EngineError: ONNX Runtime cannot run it.
         """
+        session = self._native.get()
         try:
-            start, end = self._session.run(OUTPUTS, inputs)
+            start, end = session.run(OUTPUTS, inputs)
         except Exception as error:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
-            raise EngineError(f"ONNX Runtime failed on {shapes}: {error}") from error
+            raise EngineError(f"ONNX Runtime failed on {shapes_of(inputs)}: {error}") from error
         return cast("NDArray[np.float32]", start), cast("NDArray[np.float32]", end)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_session, (self._path, self._threads)
+
+
+def _open_session(path: Path, threads: int | None) -> OnnxSession:
+    return OnnxSession(path, threads=threads)
 
 
 def check_device(device: str) -> None:
@@ -112,8 +106,8 @@ def check_device(device: str) -> None:
     Raises:
         EngineError: it is none.
     """
-    if device not in _PROVIDERS:
-        raise EngineError(f"device is {device!r}; it must be one of {', '.join(_PROVIDERS)}")
+    if device not in DEVICES:
+        raise EngineError(f"device is {device!r}; it must be one of {', '.join(DEVICES)}")
 
 
 def check_threads(threads: int | None) -> None:
@@ -126,7 +120,30 @@ def check_threads(threads: int | None) -> None:
         raise EngineError(f"threads is {threads!r}; it must be an integer from 1 to {_MOST_THREADS}")
 
 
-def _import_runtime() -> Any:
+def check_outputs(path: Path, names: set[str]) -> None:
+    """Refuse a graph that gives no logits.
+
+    Raises:
+        EngineError: it does not.
+    """
+    if not names.issuperset(OUTPUTS):
+        raise EngineError(
+            f"{path} gives {', '.join(sorted(names))}; a question answering graph gives {' and '.join(OUTPUTS)}"
+        )
+
+
+def shapes_of(inputs: Mapping[str, NDArray[np.int64]]) -> str:
+    """The shapes of a batch's inputs, for an error."""
+    return ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
+
+
+def import_runtime() -> Any:
+    """The module onnxruntime.
+
+    Raises:
+        MissingExtraError: it is not installed.
+        EngineError: it is installed twice, or what is left of it is broken.
+    """
     wheels = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(wheels) == 2:
         raise EngineError(
@@ -135,7 +152,7 @@ def _import_runtime() -> Any:
             "same with 'qa-onnx[cpu]'"
         )
     try:
-        import onnxruntime
+        onnxruntime = _import_without_telemetry()
     except ImportError as error:
         raise MissingExtraError(
             "no ONNX Runtime is installed: pip install 'qa-onnx[cpu]', or 'qa-onnx[gpu]' for an NVIDIA GPU "
@@ -149,6 +166,25 @@ def _import_runtime() -> Any:
     return onnxruntime
 
 
+def _import_without_telemetry() -> Any:
+    """Import onnxruntime without its reports to Microsoft, unless the host has imported or configured it.
+
+    From 1.29 on, importing it starts threads that send what it does to a server, and write an identifier of the
+    machine into the cache folder; a process that is forked later waits for these threads at its end, for ever.
+    Only an environment variable keeps them from starting, and only while it is imported is it read.
+    """
+    if "onnxruntime" in sys.modules or _NO_TELEMETRY in os.environ:
+        import onnxruntime
+
+        return onnxruntime
+    os.environ[_NO_TELEMETRY] = "1"
+    try:
+        import onnxruntime
+    finally:
+        os.environ.pop(_NO_TELEMETRY, None)
+    return onnxruntime
+
+
 def _installed(distribution: str) -> bool:
     try:
         metadata.version(distribution)
@@ -157,23 +193,24 @@ def _installed(distribution: str) -> bool:
     return True
 
 
-def _open(runtime: Any, path: Path, options: Any, provider: str) -> Any:
+def _load(runtime: Any, path: Path, options: Any) -> Any:
     """An InferenceSession, with exact integer products where the graph allows."""
     if not machine.has_exact_int8():
         # Without VNNI, sums of byte products saturate at 16 bits; this trades speed for the right result.
         options.add_session_config_entry(_EXACT, "1")
     try:
-        return runtime.InferenceSession(path, options, providers=[provider])
+        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         if machine.has_exact_int8() or _SHARED_WEIGHTS not in str(error):
             raise
     # ONNX Runtime cannot rewrite a weight that several nodes read. Such graphs are exported with weights of
     # 7 bits, which do not saturate.
     options.add_session_config_entry(_EXACT, "0")
-    return runtime.InferenceSession(path, options, providers=[provider])
+    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _session_options(runtime: Any, threads: int | None) -> Any:
+def session_options(runtime: Any, threads: int | None) -> Any:
+    """Options of an InferenceSession with so many threads of its own."""
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what fails raises; a line of it on the host's stderr besides helps nobody
     options.intra_op_num_threads = machine.default_threads() if threads is None else threads

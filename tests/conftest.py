@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from qa_onnx import Bundle, Reader, Windower
+from qa_onnx import Bundle, QaOnnxError, Reader, Windower
+from qa_onnx.engines import check_usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -88,6 +89,25 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no {SHARED.name} folder beside the checkout: it holds SQuAD and reference outputs")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def cuda() -> None:
+    """Skips, with the reason, where the GPU cannot be used."""
+    _skip_without("onnxruntime/cuda")
+
+
+@pytest.fixture(scope="session")
+def tensorrt() -> None:
+    """Skips, with the reason, where TensorRT cannot be used."""
+    _skip_without("tensorrt/cuda")
+
+
+def _skip_without(place: str) -> None:
+    try:
+        check_usable(place)
+    except QaOnnxError as error:
+        pytest.skip(f"needs {place}: {error}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from qa_onnx import BundleFormatError, Example, ExportError, InputError, Options, Reader
+from qa_onnx import Bundle, BundleFormatError, Example, ExportError, InputError, Options, Reader
+from qa_onnx.cli import main
 from qa_onnx.export import export, graph, quantize
 
 from . import tiny
@@ -115,6 +117,38 @@ def test_measured_parity_stands_in_the_manifest(kind: str) -> None:
     assert fp32.mean_abs <= fp32.max_abs < 1e-4 < int8.max_abs
     assert fp32.same_best_span == 1.0
     assert 0.8 < int8.same_best_span <= 1.0
+
+
+def test_without_fusion_graphs_are_of_standard_operators_and_run_in_tensorrt(tmp_path: Path) -> None:
+    import onnx
+
+    bundle = export(checkpoint("bert"), tmp_path / "plain", precisions=("fp32", "fp16", "int8"), fusion=False)
+    graphs = bundle.manifest.graphs
+    for precision in ("fp32", "fp16"):
+        nodes = onnx.load(graph_path(bundle, precision)).graph.node
+        assert {node.domain for node in nodes} <= {"", "ai.onnx"}
+        assert (graphs[precision].kind, graphs[precision].fused_nodes) == ("plain", {})
+        assert graphs[precision].engines[-1] == "tensorrt/cuda"
+    assert "tensorrt/cuda" not in graphs["int8"].engines
+    batch = ragged_batch(checkpoint("bert"))
+    real = batch["attention_mask"] == 1
+    expected = run_torch(load_torch(checkpoint("bert")), batch)[:, real]
+    np.testing.assert_allclose(run_onnx(graph_path(bundle, "fp32"), batch)[:, real], expected, atol=1e-4, rtol=0)
+
+
+def test_fusion_cannot_be_off_and_required(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="fusion is off and required"):
+        export(checkpoint("bert"), tmp_path / "bundle", fusion=False, require_fusion=True)
+    arguments = ["export", str(checkpoint("bert")), "--to", str(tmp_path / "bundle"), "--no-fusion"]
+    result = CliRunner().invoke(main, [*arguments, "--require-fusion"])
+    assert (result.exit_code, "exclude each other" in result.stderr) == (2, True)
+
+
+def test_the_command_line_leaves_fusion_out(tmp_path: Path) -> None:
+    arguments = ["export", str(checkpoint("bert")), "--to", str(tmp_path / "plain"), "--no-fusion"]
+    result = CliRunner().invoke(main, [*arguments, "--precision", "fp32"])
+    assert result.exit_code == 0, result.stderr
+    assert Bundle.load(tmp_path / "plain").graph("fp32").kind == "plain"
 
 
 @every_kind

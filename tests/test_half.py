@@ -13,8 +13,8 @@ from qa_onnx import Bundle, Windower
 from qa_onnx.errors import ExportError, InputError
 from qa_onnx.export import half, probe
 from qa_onnx.export.texts import PARITY_EXAMPLES
+from qa_onnx.gpu_session import GpuPlan, GpuSession
 from qa_onnx.options import Options
-from qa_onnx.session import OnnxSession
 
 from . import exports
 
@@ -312,19 +312,16 @@ def real_text(bundle: Bundle) -> Batch:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("plant", [None, *PLANTS])
 @pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet", "modernbert"])
 def test_cuda_gives_the_same_logits(kind: str, plant: str | None, tmp_path: Path) -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("needs onnxruntime-gpu and an NVIDIA GPU: this ONNX Runtime has no CUDA provider")
     source, batch = graph_of(kind), batch_of(kind)
     if plant:
         if kind != "bert":
             pytest.skip("overflow is planted in the tiny BERT alone")
         source = edit(source, tmp_path / "planted.onnx", PLANTS[plant])
     half.to_fp16(source, tmp_path / "half.onnx", [batch])
-    session = OnnxSession(tmp_path / "half.onnx", device="cuda")
+    session = GpuSession(tmp_path / "half.onnx", GpuPlan(precision="fp16"))
     found = np.stack(session.run({name: batch[name] for name in session.input_names}))
     assert np.abs(found - exports.run_onnx(source, batch))[:, real(batch)].max() < 0.05

@@ -51,7 +51,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"graph": path.name, **arguments})
         return OnnxSession(path, threads=1)
 
-    monkeypatch.setattr("qa_onnx.reader.open_session", note)
+    monkeypatch.setattr("qa_onnx.places.open_session", note)
     return calls
 
 

@@ -25,6 +25,7 @@ from qa_onnx import (
     Prediction,
     Reader,
     Windower,
+    places,
     reader,
 )
 
@@ -486,11 +487,21 @@ def test_what_the_call_and_the_manifest_say_reaches_the_engine(
         calls.append((path, arguments))
         return session
 
-    monkeypatch.setattr(reader, "open_session", engine)
+    monkeypatch.setattr(places, "open_session", engine)
     edit_manifest(tiny_copy, lambda content: content.update(pad_id=9))
     Reader.load(tiny_copy, device="cuda", threads=3).predict(EXAMPLES)
     path = tiny_copy / tiny_bundle.graph("fp32").file.name
-    assert calls == [(path, {"engine": "onnxruntime", "device": "cuda", "threads": 3})]
+    [(opened, arguments)] = calls
+    assert opened == path
+    assert arguments == {
+        "engine": "onnxruntime",
+        "device": "cuda",
+        "threads": 3,
+        "precision": "fp32",
+        "inputs": ("input_ids", "attention_mask", "token_type_ids"),
+        "longest": 128,
+        "pad_id": 9,
+    }
     padding = np.concatenate([batch["input_ids"][batch["attention_mask"] == 0] for batch in session.batches])
     assert set(padding.tolist()) == {9}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
-from qa_onnx import Bundle, EngineError, MissingExtraError, OnnxSession
+from qa_onnx import Bundle, EngineError, OnnxSession
 
 from .conftest import TINY
 
@@ -76,25 +76,10 @@ def test_input_names_are_those_of_the_graph(session: OnnxSession) -> None:
     assert session.input_names == ("input_ids", "attention_mask", "token_type_ids")
 
 
-@pytest.mark.parametrize("device", ["tpu", "CPU", "", "cuda:0"])
-def test_an_unknown_device_is_refused(graph: Path, device: Any) -> None:
-    with pytest.raises(EngineError, match=f"device is {device!r}; it must be one of cpu, cuda"):
-        OnnxSession(graph, device=device)
-
-
 @pytest.mark.parametrize("threads", [0, -1])
 def test_threads_below_1_are_refused(graph: Path, threads: int) -> None:
     with pytest.raises(EngineError, match=f"threads is {threads}; it must be an integer from 1 to 1024"):
         OnnxSession(graph, threads=threads)
-
-
-def test_cuda_on_a_cpu_wheel_names_the_remedy(graph: Path) -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("the installed ONNX Runtime can use CUDA")
-    with pytest.raises(MissingExtraError, match=r"pip uninstall onnxruntime, then pip install 'qa-onnx\[gpu\]'"):
-        OnnxSession(graph, device="cuda")
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no graph", b"\x08\x0a\xff\xff\xff\xff"])

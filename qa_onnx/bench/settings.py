@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from qa_onnx import machine
-from qa_onnx.engines import PREFERRED
+from qa_onnx.engines import PREFERRED, check_usable
+from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.options import Options
 
 if TYPE_CHECKING:
@@ -39,11 +40,15 @@ def accuracy_note(bundle: Bundle, precision: str, min_f1_percent: float) -> str:
 
 
 def settings(bundle: Bundle) -> list[Setting]:
-    """A setting for each place, precision and number of threads, the default one first."""
+    """A setting for each usable place, precision and number of threads, the default one first."""
     most = machine.default_threads()
     found = []
     for place, precisions in PREFERRED.items():
         engine, device = place.split("/")
+        try:
+            check_usable(place)
+        except (EngineError, MissingExtraError):
+            continue  # qa-onnx doctor tells why
         counts = sorted({most, max(1, most // 2)}, reverse=True) if device == "cpu" else [most]
         for precision in precisions:
             graph = bundle.manifest.graphs.get(precision)

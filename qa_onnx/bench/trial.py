@@ -114,7 +114,7 @@ def start(place: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probe.onnx"
         path.write_bytes(PROBE)
-        session = open_session(path, engine=engine, device=device)
+        session = open_session(path, engine=engine, device=device, inputs=("input_ids",), longest=512)
         ids = np.arange(16, dtype=np.int64).reshape(2, 8)
         logits = session.run({"input_ids": ids})
     if not all(np.array_equal(found, ids) for found in logits):

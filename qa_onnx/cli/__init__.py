@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +19,8 @@ from qa_onnx.errors import QaOnnxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_PACKAGE = Path(__file__).parents[1]
 
 # Name: where it is, and what --help says of it.
 _COMMANDS = {
@@ -50,7 +54,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _log_on_stderr():
+            with _log_on_stderr(), _warnings_on_stderr():
                 return super().invoke(ctx)
         except QaOnnxError as error:
             raise click.ClickException(str(error)) from error
@@ -75,3 +79,23 @@ def _log_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Show each warning of the library once, as a line; other packages' as Python would."""
+    said = set()
+    with warnings.catch_warnings():
+        # Where warnings are made errors, or silent, it is for those of programs: these are for the user.
+        warnings.filterwarnings("always", category=RuntimeWarning, module=r"qa_onnx\.")
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **named: Any) -> None:
+            if not issubclass(category, RuntimeWarning) or _PACKAGE not in Path(filename).parents:
+                others(message, category, filename, *rest, **named)
+            elif str(message) not in said:
+                said.add(str(message))
+                click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+        warnings.showwarning = show
+        yield

@@ -30,6 +30,7 @@ from qa_onnx.manifest import PRECISIONS
 )
 @click.option("--max-length", type=click.IntRange(32), metavar="TOKENS", help="Of a window.  [default: 384]")
 @click.option("--opset", type=click.IntRange(14, 18), default=17, show_default=True, help="Of the ONNX graph.")
+@click.option("--no-fusion", is_flag=True, help="Standard operators alone, as TensorRT needs; slower elsewhere.")
 @click.option("--require-fusion", is_flag=True, help="Fail if a layer that should be fused is not.")
 @click.option("--replace", is_flag=True, help="Write over a bundle of another source.")
 @click.option(
@@ -68,6 +69,7 @@ def export(
     precisions: tuple[str, ...],
     max_length: int | None,
     opset: int,
+    no_fusion: bool,
     require_fusion: bool,
     replace: bool,
     eval_data: Path | None,
@@ -86,6 +88,8 @@ def export(
     A bundle of the same source keeps the precisions that are not named. If the export fails, it stays as it was;
     of several precisions, those that reach the gate are written even if others miss it, and the exit code is 1.
     """
+    if no_fusion and require_fusion:
+        raise click.UsageError("--no-fusion and --require-fusion exclude each other")
     from qa_onnx.export import Proof
     from qa_onnx.export import export as make
 
@@ -107,6 +111,7 @@ def export(
         precisions=tuple(dict.fromkeys(precisions)),
         max_length=max_length,
         opset=opset,
+        fusion=not no_fusion,
         require_fusion=require_fusion,
         replace=replace,
         proof=proof,

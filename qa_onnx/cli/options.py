@@ -47,8 +47,10 @@ _READER_OPTIONS = (
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
-        help="openvino runs int8-static and fp32 graphs on the CPU.  [default: onnxruntime, or what tune found]",
+        help="openvino runs int8-static and fp32 graphs on the CPU; tensorrt, with --device cuda, unfused ones.  "
+        "[default: onnxruntime, or what tune found]",
     ),
+    click.option("--allow-fallback", is_flag=True, help="Warn, and use the CPU, where the GPU cannot be used."),
     click.option("--threads", type=click.IntRange(1, 1024), help="Of one run on the CPU.  [default: all cores]"),
     click.option("--n-best", type=click.IntRange(1, 10_000), help="How many answers to show.  [default: 1]"),
     click.option("--max-answer-length", type=click.IntRange(1), metavar="TOKENS", help="[default: 30]"),
@@ -75,6 +77,7 @@ class ReaderSettings:
     precision: str | None
     device: str | None
     engine: str | None
+    allow_fallback: bool
     threads: int | None
     n_best: int | None
     max_answer_length: int | None
@@ -93,6 +96,7 @@ class ReaderSettings:
             device=cast("Device | None", self.device),
             engine=cast("Engine | None", self.engine),
             threads=self.threads,
+            allow_fallback=self.allow_fallback,
         )
         chosen = {
             "n_best": 1 if self.n_best is None else self.n_best,

@@ -89,6 +89,7 @@ def export(
     precisions: Sequence[str] = ("int8",),
     max_length: int | None = None,
     opset: int = graph.DEFAULT_OPSET,
+    fusion: bool = True,
     require_fusion: bool = False,
     replace: bool = False,
     proof: Proof | None = None,
@@ -105,6 +106,8 @@ def export(
         max_length: tokens a window by default; None: that of the existing bundle, else 384 or what the model
             can read.
         opset: of the standard ONNX operators.
+        fusion: let ONNX Runtime's own operators stand for several standard ones, where they can. TensorRT knows
+            the standard ones alone.
         require_fusion: fail where a layer that should be fused is not.
         replace: throw away what is in `to` if it is of another source.
         proof: what to measure the precisions with; None: parity alone.
@@ -117,6 +120,8 @@ def export(
         GateError: a precision does not reach the gate; it is not written, those that do are in the bundle.
     """
     proof = Proof() if proof is None else proof
+    if require_fusion and not fusion:
+        raise InputError("fusion is off and required: leave out one of the two")
     _check_arguments(precisions, max_length, opset, proof)
     require_quantize()
     evaluation, calibration = _data(proof)
@@ -139,7 +144,10 @@ def export(
             judged = score(name, reader(parity.RunnerSession(model.inputs, run)), evaluation, proof.seed)
         del run
         gc.collect()  # the PyTorch model holds itself in cycles; without this its weights stay to the end
-        floating = source.fuse(model, expected, writer, require_fusion=require_fusion)
+        if fusion:
+            floating = source.fuse(model, expected, writer, require_fusion=require_fusion)
+        else:
+            floating = source.unfused(model, expected)
         gc.collect()  # likewise the optimizer's copies of the graph
         judge = None
         if evaluation and judged:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from qa_onnx.errors import MissingExtraError
+from qa_onnx.session import import_runtime
 
 
 def require_quantize() -> None:
@@ -12,10 +13,12 @@ def require_quantize() -> None:
 
     Raises:
         MissingExtraError: something is not installed.
+        EngineError: ONNX Runtime is installed twice.
     """
     _require("quantize", "onnx")
     if find_spec("onnxruntime") is None:
         raise MissingExtraError("export needs an ONNX Runtime: pip install 'qa-onnx[cpu]'")
+    import_runtime()  # the first import of it in a process decides about its telemetry
 
 
 def require_export() -> None:

@@ -1,7 +1,7 @@
 """The float32 graph -> each precision of a bundle, judged.
 
 fp32 is the float32 graph itself; fp16 is for GPUs; int8 needs no calibration and is the one for ONNX Runtime on
-CPUs; int8-static has fixed ranges, made of standard operators alone, for engines such as OpenVINO and TensorRT.
+CPUs; int8-static has fixed ranges, made of standard operators alone, for engines such as OpenVINO.
 """
 
 from __future__ import annotations
@@ -37,13 +37,15 @@ _LOG = logging.getLogger(__name__)
 
 EXPORTABLE = ("fp32", "fp16", "int8", "int8-static")
 
-# int8 multiplies with kernels that only ONNX Runtime's CPU provider has.
+# int8 multiplies with kernels that only ONNX Runtime's CPU provider has. int8-static has zero points, which
+# TensorRT refuses; nor does it know fused operators.
 _ENGINES = {
     "fp32": ("onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"),
     "fp16": ("onnxruntime/cpu", "onnxruntime/cuda"),
     "int8": ("onnxruntime/cpu",),
     "int8-static": ("onnxruntime/cpu", "openvino/cpu"),
 }
+_IN_TENSORRT = {"fp32", "fp16"}
 _SENSITIVITY_BATCHES = 8
 
 
@@ -109,7 +111,7 @@ class PrecisionMaker:
             golden=self.writer.add_text("golden", examples),
             kind="fused" if made.fused_nodes else "plain",
             fused_nodes=made.fused_nodes,
-            engines=_ENGINES[precision],
+            engines=_engines(precision, made.fused_nodes),
             parity=found,
             receipt=receipt,
         )
@@ -142,3 +144,9 @@ class PrecisionMaker:
             lambda keep: self._quantized(precision, keep).path,
             self.batches[:_SENSITIVITY_BATCHES],
         )
+
+
+def _engines(precision: str, fused: dict[str, int]) -> tuple[str, ...]:
+    """The places where a graph with so many fused nodes runs."""
+    plain = precision in _IN_TENSORRT and not fused
+    return (*_ENGINES[precision], "tensorrt/cuda") if plain else _ENGINES[precision]

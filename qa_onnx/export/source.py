@@ -118,6 +118,17 @@ def reference(model: SourceModel, name: str, run: parity.Runner, max_length: int
         raise ExportError(f"{model.source.name} does not read text: {error}") from error
 
 
+def unfused(model: SourceModel, expected: parity.Reference) -> Floating:
+    """The float32 graph as it was exported, in standard operators alone.
+
+    Raises:
+        ParityError: it does not give the source's logits.
+    """
+    found = parity.compare(expected, OnnxSession(model.path))
+    parity.require_fp32(found)
+    return Floating(model.path, {}, found)
+
+
 def fuse(model: SourceModel, expected: parity.Reference, writer: Writer, *, require_fusion: bool) -> Floating:
     """The float32 graph to use: fused if that works, else as it was exported; never one that is wrong.
 
@@ -134,9 +145,7 @@ def fuse(model: SourceModel, expected: parity.Reference, writer: Writer, *, requ
         if require_fusion:
             raise ExportError(f"{model.source.name} cannot be fused: {error}") from error
         _LOG.warning("going on without fusion: %s", error)
-        found = parity.compare(expected, OnnxSession(model.path))
-        parity.require_fp32(found)
-        return Floating(model.path, {}, found)
+        return unfused(model, expected)
     if fusion.missing:
         message = f"fused only {', '.join(fusion.missing)}: slower than it could be, not wrong"
         if require_fusion:

@@ -1,0 +1,149 @@
+"""All that this project says of GPUs, checked on a machine that has one: `make gpu`.
+
+First the tests marked `gpu`; then parity and speed of CUDA and TensorRT beside the CPU, with the default
+checkpoint (exported first if need be). Each row is measured in a process of its own. Speed is text to answer, in
+questions a second, the best of a few rounds, at each of several token budgets of a batch; parity is with fp32 on
+the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qa_onnx import Example, QaOnnxError, Reader
+from qa_onnx.engines import check_usable
+
+ROOT = Path(__file__).parents[1]
+ARTICLE = ROOT / "examples" / "lighthouse.txt"
+QUESTIONS = (
+    "Who designed the tower?",
+    "When was the lamp lit for the first time?",
+    "How many steps does the tower have?",
+    "Where did the stone come from?",
+    "How far could the beam be seen?",
+    "What does the kiosk sell?",
+)
+BUDGETS = (1024, 4096, 16384)
+ROUNDS = 5
+# What runs: engine, device, precision, and whether it takes the bundle without fused operators.
+ROWS = (
+    ("onnxruntime", "cpu", "fp32", False),
+    ("onnxruntime", "cuda", "fp32", False),
+    ("onnxruntime", "cuda", "fp16", False),
+    ("tensorrt", "cuda", "fp32", True),
+    ("tensorrt", "cuda", "fp16", True),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "models" / "minilm-squad")
+    parser.add_argument("--to", type=Path, default=ROOT / "build" / "gpu", help="where its bundles are, or go")
+    parser.add_argument("--questions", type=int, default=1200, help="a round")
+    parser.add_argument("--measure", nargs=4, metavar=("BUNDLE", "ENGINE", "DEVICE", "PRECISION"))
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(*arguments.measure, questions=arguments.questions)))
+        return 0
+    try:
+        check_usable("onnxruntime/cuda")
+    except QaOnnxError as error:
+        print(f"no GPU to check: {error}", file=sys.stderr)
+        return 1
+    tests = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-q"], cwd=ROOT, check=False).returncode
+    bundles = {plain: exported(arguments.checkpoint, arguments.to, plain=plain) for plain in (False, True)}
+    failed = show(bundles, arguments.questions)
+    return 1 if tests or failed else 0
+
+
+def exported(checkpoint: Path, to: Path, *, plain: bool) -> Path:
+    """The bundle with, or without, fused operators; made if it is not there."""
+    folder = to / ("plain" if plain else "fused")
+    if not (folder / "bundle.json").exists():
+        command = [sys.executable, "-m", "qa_onnx.cli", "export", str(checkpoint), "--to", str(folder)]
+        command += ["--no-fusion"] if plain else []
+        subprocess.run([*command, "--precision", "fp32", "--precision", "fp16"], check=True)
+    return folder
+
+
+def show(bundles: dict[bool, Path], questions: int) -> bool:
+    """Measure and print every row; whether one that must work failed: TensorRT may not be installed."""
+    failed = False
+    reference: dict[str, Any] | None = None
+    print(f"{'':28} {'start':>8} {'logits off':>10} {'same':>7}", *(f"{budget:>9}" for budget in BUDGETS))
+    for engine, device, precision, plain in ROWS:
+        name = f"{engine}/{device} {precision}"
+        found = row(bundles[plain], engine, device, precision, questions)
+        if isinstance(found, str):
+            failed = failed or engine != "tensorrt"
+            print(f"{name:28} {found}")
+            continue
+        reference = found if reference is None else reference
+        off = np.abs(np.array(found["logits"]) - np.array(reference["logits"])).max()
+        same = sum(map(list.__eq__, found["spans"], reference["spans"])) / len(reference["spans"])
+        speeds = (f"{found['speed'][str(budget)]:9.0f}" for budget in BUDGETS)
+        print(f"{name:28} {found['start']:7.1f}s {off:10.2g} {same:7.1%}", *speeds)
+    print(f"{'':28} questions a second, text to answer, by tokens a batch: {', '.join(map(str, BUDGETS))}")
+    return failed
+
+
+def row(bundle: Path, engine: str, device: str, precision: str, questions: int) -> dict[str, Any] | str:
+    """What a process of its own measures, or the last line of why it cannot."""
+    command = [sys.executable, __file__, "--questions", str(questions)]
+    command += ["--measure", str(bundle), engine, device, precision]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return (done.stderr.strip() or "it failed and said nothing").splitlines()[-1]
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def measure(bundle: str, engine: Any, device: Any, precision: str, *, questions: int) -> dict[str, Any]:
+    """Answers and speed of one row.
+
+    Returns:
+        start: seconds to load and answer once; logits: of all windows, one after the other; spans: of the
+        answers, in characters; speed: by token budget.
+    """
+    started = time.perf_counter()
+    reader = Reader.load(bundle, engine=engine, device=device, precision=precision)
+    text = ARTICLE.read_text(encoding="utf-8")
+    asked = [Example(question, text) for question in QUESTIONS]
+    answers = [reader.choose(prediction) for prediction in reader.predict(asked)]
+    start = time.perf_counter() - started
+    if reader.place != f"{engine}/{device}":
+        raise SystemExit(f"{engine}/{device} was asked for, {reader.place} was used")
+    many = [asked[number % len(asked)] for number in range(questions)]
+    speed = {}
+    for budget in BUDGETS:
+        options = dataclasses.replace(reader.options, batch_tokens=budget, n_best=1)
+        reader.predict(many[: len(asked) * 4], options=options)
+        speed[str(budget)] = max(questions / seconds(reader, many, options) for _ in range(ROUNDS))
+    return {
+        "start": start,
+        "logits": [value for window in reader.logits(asked) for logits in window[1:] for value in logits.tolist()],
+        "spans": [(answer.start, answer.end) for answer in answers],
+        "speed": speed,
+    }
+
+
+def seconds(reader: Reader, examples: list[Example], options: Any) -> float:
+    started = time.perf_counter()
+    predictions = reader.predict(examples, options=options)
+    elapsed = time.perf_counter() - started
+    if len(predictions) != len(examples):
+        raise SystemExit(f"{len(examples)} questions, {len(predictions)} predictions")
+    return elapsed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

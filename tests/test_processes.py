@@ -1,0 +1,190 @@
+"""Readers in other processes: forked from one that has used them, or sent there by pickle."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from importlib.util import find_spec
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from qa_onnx import Answer, Bundle, InputError, OnnxSession, Options, Reader, Windower
+from qa_onnx.openvino_session import OpenVinoSession
+
+from .conftest import TINY, FakeSession, edit_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TEXT = "The keeper lit the lamp at dusk. Ships saw it from afar."
+BOTH = [
+    "onnxruntime",
+    pytest.param("openvino", marks=pytest.mark.skipif(not find_spec("openvino"), reason="extra")),
+]
+
+# A fresh interpreter with two threads a session: it runs, forks, and each child answers and ends by itself.
+FORKING = f"""
+import os, sys, time
+from qa_onnx import Reader
+TEXT = {TEXT!r}
+reader = Reader.load(sys.argv[1], precision="fp32", engine=sys.argv[2], threads=2)
+unused = Reader.load(sys.argv[1], precision="fp32", engine=sys.argv[2], threads=2)
+expected = reader.ask("Where?", TEXT)
+
+def child(work):
+    process = os.fork()
+    if process == 0:
+        sys.exit(work())
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        found, status = os.waitpid(process, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(process, 9)
+    return "it hangs"
+
+def same():
+    return 0 if all(reader.ask("Where?", TEXT) == expected for _ in range(20)) else 1
+
+print(child(same), child(lambda: 0), child(lambda: child(same)), reader.ask("Where?", TEXT) == expected)
+"""
+
+
+@pytest.fixture
+def everywhere(tiny_copy: Path) -> Path:
+    """A bundle whose fp32 graph runs in both engines."""
+    places = ["onnxruntime/cpu", "openvino/cpu"]
+    edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(engines=places))
+    return tiny_copy
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing forks on Windows")
+@pytest.mark.parametrize("engine", BOTH)
+def test_forked_processes_answer_and_end(everywhere: Path, engine: str) -> None:
+    """Child, child that asks nothing, grandchild, and the parent afterwards."""
+    command = [sys.executable, "-c", FORKING, str(everywhere), engine]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "0 0 0 True\n"), done.stderr
+
+
+@pytest.mark.parametrize("engine", BOTH)
+def test_a_reader_pickles_by_its_path_and_options(everywhere: Path, engine: Any) -> None:
+    reader = Reader.load(everywhere, precision="fp32", engine=engine, threads=1)
+    reader.options = replace(reader.options, n_best=3)
+    pickled = pickle.dumps(reader)
+    assert len(pickled) < 1000
+    again = pickle.loads(pickled)
+    assert (again.place, again.precision) == (f"{engine}/cpu", "fp32")
+    assert again.options == reader.options
+    assert again.ask("Where?", TEXT) == reader.ask("Where?", TEXT)
+
+
+def test_every_argument_of_load_is_in_the_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader.load(TINY, precision="fp32", threads=1)
+    names = inspect.signature(Reader.load).parameters.keys()
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(Reader, "load", lambda bundle, **arguments: seen.append({"bundle": bundle, **arguments}))
+    pickle.loads(pickle.dumps(reader))
+    assert seen[0].keys() == names
+    assert seen[0]["bundle"] == TINY.absolute()
+    assert (seen[0]["precision"], seen[0]["threads"], seen[0]["allow_fallback"]) == ("fp32", 1, False)
+
+
+def test_a_relative_path_is_the_same_bundle_in_another_folder(
+    everywhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(everywhere.parent)
+    pickled = [
+        pickle.dumps(Reader.load(source, threads=1)) for source in (everywhere.name, Bundle.load(everywhere))
+    ]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for data in pickled:
+        assert pickle.loads(data).precision == "int8"
+
+
+def test_the_default_bundle_is_that_of_the_other_machine() -> None:
+    assert b"minilm" not in pickle.dumps(Reader.load(threads=1))
+
+
+@pytest.mark.parametrize("do", [pickle.dumps, copy.deepcopy])
+def test_a_reader_of_parts_says_why_it_does_not_pickle(windower: Windower, do: Callable[[Any], Any]) -> None:
+    with pytest.raises(InputError, match=r"made of parts, and cannot be pickled: pickle one from Reader\.load"):
+        do(Reader(session=FakeSession(), windower=windower))
+
+
+@pytest.mark.parametrize("kind", [OnnxSession, OpenVinoSession])
+def test_a_session_pickles_by_its_arguments(kind: Any, tiny_bundle: Bundle) -> None:
+    if kind is OpenVinoSession:
+        pytest.importorskip("openvino")
+    session = kind(tiny_bundle.checked_path(tiny_bundle.graph("fp32").file), threads=1)
+    again = pickle.loads(pickle.dumps(session))
+    inputs = {name: np.ones((1, 7), np.int64) for name in session.input_names}
+    np.testing.assert_array_equal(np.stack(again.run(inputs)), np.stack(session.run(inputs)))
+    assert again.__reduce__() == session.__reduce__()
+
+
+def answer(reader: Reader, question: str) -> Answer:
+    return reader.ask(question, TEXT, options=Options(max_length=64, doc_stride=8, max_question_length=8))
+
+
+def test_a_reader_goes_to_spawned_processes() -> None:
+    reader = Reader.load(TINY, precision="fp32", threads=1)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(answer, reader, "Where?").result(timeout=300) == answer(reader, "Where?")
+
+
+POOL = f"""
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from qa_onnx import Reader
+reader = Reader.load({str(TINY)!r}, precision="fp32", threads=2)
+expected = reader.ask("Where?", {TEXT!r})
+
+def ask(question):
+    return reader.ask(question, {TEXT!r})
+
+def ask_other(other):
+    return other.ask("Where?", {TEXT!r})
+
+with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+    found = list(pool.map(ask, ["Where?"] * 20)) + [pool.submit(ask_other, reader).result()]
+print(all(answer == expected for answer in found))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing forks on Windows")
+def test_a_pool_of_forked_processes_shares_a_reader_and_takes_one() -> None:
+    done = subprocess.run([sys.executable, "-c", POOL], capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_onnx_runtime_reports_nothing_to_its_maker() -> None:
+    code = f"""
+import os, sys
+before = dict(os.environ)
+from qa_onnx import Reader
+Reader.load({str(TINY)!r}, threads=1).ask("a", "b")
+from pathlib import Path
+print(os.environ == before, sorted(path.name for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*")))
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PATH": "/usr/bin", "XDG_CACHE_HOME": folder, "HOME": folder, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout == "True []\n"
