@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[bytes, ...]:
     except OSError as error:
         raise InputError(f"cannot read the API keys: {error}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} holds other bytes than ASCII: a key has 16 to 512 characters from ! to ~") from error
+        raise InputError(f"{path} holds other bytes than ASCII: a key has 16 to 512 of them, ! to ~") from error
     if len(lines) > _LIMIT:
         raise InputError(f"{path} is larger than {_LIMIT} bytes: it is no file of API keys")
     keys = []
@@ -46,7 +46,7 @@ def read(path: Path) -> tuple[bytes, ...]:
             continue
         if not _KEY.fullmatch(key):
             raise InputError(
-                f"line {number} of {path} is no API key: it has {len(key)} characters; a key has 16 to 512, from ! "
+                f"line {number} of {path} is no API key: it has {len(key)} characters; a key has 16 to 512, ! "
                 "to ~, without blanks. One way to make one: openssl rand -hex 32"
             )
         keys.append(hashlib.sha256(key.encode()).digest())

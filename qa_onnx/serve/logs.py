@@ -13,7 +13,7 @@ import traceback
 from typing import Any
 
 LOGGER = logging.getLogger("qa_onnx.serve")
-_OURS = ("qa_onnx", "uvicorn.error")
+_OURS = ("qa_onnx", "uvicorn.error", "asyncio", "py.warnings")
 _LEVELS = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
 
 
@@ -49,6 +49,7 @@ def raised(error: BaseException) -> dict[str, Any]:
 
 def start() -> None:
     """Send the logs of this process, which is the server's own, to stderr as JSON lines."""
+    logging.captureWarnings(capture=True)
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     for name in _OURS:

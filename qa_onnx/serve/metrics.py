@@ -119,6 +119,6 @@ class Metrics:
         registry: Any = self._registry
         if self._several:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         text: bytes = generate_latest(registry)
         return text

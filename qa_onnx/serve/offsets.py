@@ -1,7 +1,7 @@
 """Positions in characters -> positions in UTF-8 bytes or UTF-16 units.
 
-Python counts code points, C and Rust count bytes, JavaScript, Java and C# count UTF-16 units; an emoji is one, four
-and two of them.
+Python counts code points, C and Rust count bytes, JavaScript, Java and C# count UTF-16 units; an emoji is one,
+four and two of them.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _MOST_ERRORS = 20
 _MOST_NAME = 100  # characters of a field's name, which may be anything
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     """A request is refused, or failed.
 
     Args:
@@ -104,9 +104,8 @@ def of_error(error: Exception) -> Problem:
         return Problem(504, "the answer took longer than the server's --timeout-s allows: send less at once")
     if isinstance(error, InputError):
         return Problem(422, str(error))
-    if isinstance(error, QaOnnxError):
-        return Problem(500, "the model failed on this text; the server's log says more, under the request id")
-    return Problem(500, "the server failed; its log says more, under the request id")
+    what = "model failed on this text" if isinstance(error, QaOnnxError) else "server failed"
+    return Problem(500, f"the {what}; the server's log says more, under the request id")
 
 
 def busy(reason: str, retry_after_s: float) -> Problem:

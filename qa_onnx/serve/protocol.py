@@ -6,13 +6,15 @@ each has a time limit. That of a body is in middleware.py.
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from qa_onnx.serve.problems import MEDIA_TYPE, Problem
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class LimitedProtocol(H11Protocol):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qa_onnx import __version__
 from qa_onnx.errors import EngineError
 from qa_onnx.serve.offsets import OffsetUnit, convert
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx import Answer, Example, Prediction, Window
+    from qa_onnx.serve.settings import Model
     from qa_onnx.spans import Logits
 
 
@@ -81,3 +85,30 @@ def scores(rows: Sequence[tuple[Window, Logits, Logits]], unit: OffsetUnit) -> d
         for (start, end), start_logit, end_logit in zip(spans, *rounded, strict=True)
     ]
     return {"tokens": tokens, "windows": len(rows)}
+
+
+def bundle(model: Model) -> dict[str, Any]:
+    """What is served, and what was measured of it."""
+    manifest = model.bundle.manifest
+    graph = model.bundle.graph(model.precision)
+    files = (graph.file, manifest.tokenizer, graph.golden)
+    return {
+        "name": manifest.source.name,
+        "precision": model.precision,
+        "engine": model.engine,
+        "device": model.device,
+        "threads": model.threads,
+        "max_length": model.max_length,
+        "null_threshold": manifest.null_threshold,
+        "temperature": manifest.temperature,
+        "source": dataclasses.asdict(manifest.source),
+        "architecture": manifest.architecture,
+        "hashes": {entry.name: entry.sha256 for entry in files},
+        "receipt": None if graph.receipt is None else dataclasses.asdict(graph.receipt),
+        "version": __version__,
+    }
+
+
+def encode(content: Any) -> bytes:
+    """A JSON text."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -32,7 +32,7 @@ def _said(message: str) -> WrapValidator:
         try:
             return handler(value)
         except ValidationError:
-            raise PydanticCustomError("choice", message) from None  # type: ignore[arg-type]
+            raise PydanticCustomError("choice", message) from None
 
     return WrapValidator(check)
 
@@ -58,8 +58,8 @@ class AnswerOptions(_Body):
     n_best: int = Field(1, ge=1, le=MAX_N_BEST, description="Answers to give, best first.")
     null_threshold: Threshold = Field(
         "bundle",
-        description='There is no answer when null score - best score is greater. null: always answer; "bundle": what '
-        "the bundle was calibrated to.",
+        description="There is no answer when null score - best score is greater. null: always answer; "
+        "bundle: what it was calibrated to.",
     )
     max_answer_length: int = Field(30, ge=1, description="In tokens.")
     doc_stride: int = Field(128, ge=0, description="Tokens that two windows of a long context share.")

@@ -13,7 +13,7 @@ from qa_onnx.serve import problems
 from qa_onnx.serve.logs import LOGGER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from qa_onnx import Example, Options, Prediction, Reader
     from qa_onnx.serve.metrics import Metrics
@@ -55,13 +55,14 @@ class Service:
         return self._asking is not None and not self.stopping
 
     def start(self) -> None:
-        """Begin to load the model; `ready` or `failure` tells when that is done."""
-        self._loading = asyncio.get_running_loop().create_task(self._load())
+        """Begin to load the model, once; `ready` or `failure` tells when that is done."""
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._load())
 
     async def _load(self) -> None:
         try:
             reader = await asyncio.to_thread(self._load_and_check)
-        except Exception as error:  # whoever runs the server ends it and says why
+        except Exception as error:  # noqa: BLE001 - whoever runs the server ends it and says why
             self.failure = error
             return
         settings = self.settings
@@ -84,8 +85,8 @@ class Service:
         check = golden.check(reader, text, model.precision)
         if not check.passed:
             raise BundleError(
-                f"{model.precision} of {model.bundle.path} does not give here what it gave at export: logits off by "
-                f"{check.max_abs:.2g}, {check.tolerance:g} is allowed; qa-onnx inspect --verify says more, and "
+                f"{model.precision} of {model.bundle.path} does not give here what it gave at export: logits are "
+                f"off by {check.max_abs:.2g}, {check.tolerance:g} is allowed. qa-onnx inspect --verify says more; "
                 "another --precision may do"
             )
         return reader
@@ -97,6 +98,11 @@ class Service:
             self._loading.cancel()
         if self._asking is not None:
             await self._asking.close(drain=False)
+
+    @property
+    def depth(self) -> int:
+        """Questions that wait or run."""
+        return 0 if self._asking is None else self._asking.depth
 
     def deadline(self, arrived: float) -> float:
         """When a request that arrived then must have been answered."""
@@ -119,7 +125,7 @@ class Service:
 
     async def ask_many(
         self, examples: Sequence[Example], options: Options, deadline: float
-    ) -> AsyncIterator[Prediction | Exception]:
+    ) -> AsyncGenerator[Prediction | Exception, None]:
         """Ask many questions, a share of the queue at a time.
 
         Yields:
@@ -131,14 +137,16 @@ class Service:
             for index in range(len(examples)):
                 for example in examples[len(tasks) : index + share]:
                     patient = bool(tasks)  # a queue that is full for the first one refuses them all
-                    tasks.append(asyncio.ensure_future(self._ask_patiently(example, options, deadline, patient)))
+                    ask = self._ask_patiently(example, options, deadline, patient=patient)
+                    tasks.append(asyncio.ensure_future(ask))
                 yield await _settled(tasks[index])
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_patiently(
-        self, example: Example, options: Options, deadline: float, patient: bool
+        self, example: Example, options: Options, deadline: float, *, patient: bool
     ) -> Prediction:
         while True:
             try:
@@ -193,5 +201,5 @@ class Service:
 async def _settled(task: asyncio.Task[Prediction]) -> Prediction | Exception:
     try:
         return await task
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is the outcome
         return error
