@@ -24,6 +24,7 @@ _COMMANDS = {
     "export": ("export:export", "Make a bundle of a checkpoint or a finished ONNX model."),
     "inspect": ("inspect:inspect", "Show what is in a bundle, and check it."),
     "eval": ("eval:evaluate", "Measure exact match and F1 on a data file."),
+    "serve": ("serve:serve", "Answer over HTTP, with a page for people."),
     "report": ("report:report", "Show what was measured of a bundle, as a table or a page with plots."),
     "diff": ("diff:diff", "Show which answers change between two bundles or precisions."),
 }
