@@ -158,7 +158,7 @@ def test_no_answer_is_shown_as_such(here: Visit, served: Served) -> None:
     here.ask(question)
     assert here.marked() == place(TEXT, found["answers"][0])  # this bundle always answers unless told otherwise
     here.page.get_by_label("No answer", exact=True).select_option("if it scores best")
-    expect(here.page.get_by_role("status")).to_contain_text("The text does not say")
+    expect(here.page.get_by_role("status")).to_contain_text("Nothing found in the text")
     expect(here.page.locator("#said")).to_have_text("No answer")
     expect(here.page.get_by_role("status")).to_contain_text(f"{100 * found['null_probability']:.1f} %")
     expect(here.candidates.first).to_contain_text("No answer")
