@@ -44,7 +44,7 @@ _LIMITS = (
     click.option(
         "--max-queue",
         type=click.IntRange(1, 1_000_000),
-        default=256,
+        default=64,
         show_default=True,
         help="Questions that wait or run, a worker; more get 429.",
     ),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -18,6 +19,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -37,13 +39,19 @@ def _said(message: str) -> WrapValidator:
     return WrapValidator(check)
 
 
+def _whole(value: Any) -> Any:
+    """17.0 is an integer to JSON Schema, and to JavaScript."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Threshold = Annotated[
     Number | Literal["bundle"] | None, _said('Input should be a finite number, null (off) or "bundle"')
 ]
-_Integer = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
 Id = Annotated[
-    Annotated[str, Field(max_length=200)] | _Integer | None,
+    Annotated[str, Field(max_length=200)]
+    | Annotated[int, Field(ge=-(2**53), le=2**53), BeforeValidator(_whole)]
+    | None,
     _said("Input should be a string of at most 200 characters, an integer of at most 53 bits, or null"),
 ]
 
@@ -66,6 +74,8 @@ class AnswerOptions(_Body):
     offset_unit: OffsetUnit = Field(
         "character", description="What start and end count: code points, UTF-8 bytes or UTF-16 units."
     )
+
+    _integers = field_validator("n_best", "max_answer_length", "doc_stride", mode="before")(_whole)
 
 
 class AskOne(AnswerOptions):

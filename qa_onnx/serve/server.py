@@ -9,6 +9,7 @@ Left out: several processes (supervisor.py).
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -53,8 +54,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came; uvicorn's own would close first, and end the process by the signal."""
         self._signals += 1
-        if self._signals > 1:
-            self.should_exit = self.force_exit = True
+        if self._signals > 1:  # whoever asks twice does not want to wait for anything, threads included
+            os._exit(1)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether it is time to end."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_EXAMPLES = 1000  # of a request
 MAX_ANSWERS = 10_000  # examples of a request times n_best
 MAX_N_BEST = 100
-MAX_SCORE_CHARACTERS = 100_000  # of a context whose token scores are asked for
+MAX_SCORE_CHARACTERS = 50_000  # of a context whose token scores are asked for
 MAX_WORKERS = 64
 
 
@@ -37,8 +37,8 @@ class Settings:
     """
 
     max_batch_tokens: int | None = None
-    max_wait_ms: float = 2.0
-    max_queue: int = 256
+    max_wait_ms: float = 0.0
+    max_queue: int = 64
     max_request_bytes: int = 1 << 20
     timeout_s: float = 30.0
     read_timeout_s: float = 10.0
