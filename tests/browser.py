@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-_NEEDED = ("fastapi", "uvicorn", "prometheus_client", "httpx", "playwright")
+if missing := [
+    name for name in ("fastapi", "uvicorn", "prometheus_client", "httpx", "playwright") if find_spec(name) is None
+]:
+    pytest.skip(f"needs qa-onnx[serve], httpx and playwright: no {', '.join(missing)}", allow_module_level=True)
+if not (shutil.which("chromium") or shutil.which("chromium-browser")):
+    pytest.skip("needs chromium on the PATH", allow_module_level=True)
 
-if missing := [name for name in _NEEDED if find_spec(name) is None]:
-    pytest.skip(
-        f"needs qa-onnx[serve], httpx and playwright: {', '.join(missing)} not here", allow_module_level=True
-    )
-if CHROMIUM is None:
-    pytest.skip("needs a chromium on the PATH", allow_module_level=True)
-
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from .served import PATIENCE_S, ROOT
 
@@ -31,6 +28,11 @@ if TYPE_CHECKING:
 
     from .served import Served
 
+__all__ = ["DEFAULT_BUNDLE", "N_BEST", "Visit", "chromium", "expect", "visit"]
+
+expect.set_options(timeout=PATIENCE_S * 1000)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DEFAULT_BUNDLE = ROOT / "exported" / "minilm-squad"
 N_BEST = 6  # answers that the page asks for
 
