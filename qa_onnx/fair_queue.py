@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 7
 # A batch has at most this many times the tokens that its windows really have.
-_PADDING = 1.25
+_PADDING = 1.1
 # Mates are looked for among this many budgets of tokens: enough to find windows of like length.
 _POOL_BUDGETS = 8
 

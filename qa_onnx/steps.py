@@ -8,13 +8,15 @@ Left out: when a step is due (workers.py).
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
-from qa_onnx.errors import EngineError
+from qa_onnx.answers import search
+from qa_onnx.errors import DeadlineError, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -64,6 +66,21 @@ class Request:
     def characters(self) -> int:
         """Of both texts."""
         return len(self.example.question) + len(self.example.context)
+
+    def settle(self, outcome: Prediction | BaseException) -> None:
+        """Give the caller the outcome, unless there was one before: the caller may have gone away."""
+        with suppress(InvalidStateError):
+            if isinstance(outcome, BaseException):
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+
+
+def too_late(timeout_s: float) -> DeadlineError:
+    """The error of a question that was not answered in time."""
+    return DeadlineError(
+        f"no answer within timeout_s = {timeout_s:g}: send fewer or shorter texts, or wait longer"
+    )
 
 
 def cut(reader: Reader, requests: Sequence[Request]) -> list[tuple[Request, CutExample | BaseException]]:
@@ -119,7 +136,7 @@ def _score(
         rows = enumerate(islice(owners, len(batch.windows)))
         for options, alike in groups(rows, lambda row: row[1].options).items():
             at = [row for row, _ in alike]
-            parts = reader.search([batch.windows[row] for row in at], start[at], end[at], options)
+            parts = search([batch.windows[row] for row in at], start[at], end[at], options)
             outcomes += [(request, part) for (_, request), part in zip(alike, parts, strict=True)]
         began = perf_counter()
         watch.stage("search", began - ran)

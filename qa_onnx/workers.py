@@ -14,16 +14,16 @@ import heapq
 import math
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from functools import partial
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from qa_onnx import steps
-from qa_onnx.errors import ClosedError, DeadlineError, QueueFullError
+from qa_onnx.errors import ClosedError, QueueFullError
 from qa_onnx.fair_queue import FairQueue
 from qa_onnx.observer import Watch
-from qa_onnx.steps import Request
+from qa_onnx.steps import Request, too_late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,7 +140,7 @@ class Workers:
         if never_started:
             self.stopped.set_result(None)
         for request in dropped:
-            _settle(request, ClosedError("the reader was closed before it came to this question"))
+            request.settle(ClosedError("the reader was closed before it came to this question"))
 
     def join(self) -> None:
         """Wait until all threads have ended, but for the one that calls."""
@@ -253,13 +253,13 @@ class Workers:
 
     def _expire(self, number: int) -> None:
         if request := self._open.get(number):
-            _settle(request, too_late(request.timeout_s))
+            request.settle(too_late(request.timeout_s))
 
     def _cut(self, requests: Sequence[Request]) -> None:
         began = perf_counter()
         for request, outcome in steps.cut(self._reader, requests):
             if isinstance(outcome, BaseException):
-                _settle(request, outcome)
+                request.settle(outcome)
                 continue
             with self._lock:
                 if not request.future.done():
@@ -281,29 +281,11 @@ class Workers:
         outcomes = steps.score(self._reader, work, batch_tokens=self._ready.batch_tokens, watch=self._watch)
         for request, outcome in outcomes:
             if isinstance(outcome, BaseException):
-                _settle(request, outcome)
+                request.settle(outcome)
                 continue
             with self._lock:
                 request.scored.append(outcome)
                 if request.cut is not None and len(request.scored) == len(request.cut.windows):
                     whole.append(request)
         for request in whole:
-            _settle(request, steps.merge(self._reader, request))
-
-
-def too_late(timeout_s: float) -> DeadlineError:
-    """The error of a question that was not answered in time."""
-    return DeadlineError(
-        f"no answer within timeout_s = {timeout_s:g}: send fewer or shorter texts, or wait longer"
-    )
-
-
-def _settle(request: Request, outcome: Prediction | BaseException) -> None:
-    """Give a request its outcome, unless it has one already: it was cancelled, say."""
-    try:
-        if isinstance(outcome, BaseException):
-            request.future.set_exception(outcome)
-        else:
-            request.future.set_result(outcome)
-    except InvalidStateError:
-        pass
+            request.settle(steps.merge(self._reader, request))
