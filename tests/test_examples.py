@@ -31,6 +31,8 @@ def load(name: str, *packages: str) -> ModuleType:
 @pytest.fixture(autouse=True)
 def _examples_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setenv("HAYSTACK_TELEMETRY_ENABLED", "False")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,7 @@ def test_process_pool_prints_both_answers() -> None:
     assert printed("process_pool") == "Agnes Halloran\n21 nautical miles\n"
 
 
+@pytest.mark.filterwarnings("ignore")  # of the other package
 def test_haystack_component() -> None:
     module = load("haystack_component", "haystack")
     from haystack import Document, Pipeline
@@ -121,7 +124,8 @@ def test_haystack_component() -> None:
     assert (best.data, best.query, best.document) == ("Agnes Halloran", "Who designed the tower?", documents[1])
     assert LIGHTHOUSE[best.document_offset.start : best.document_offset.end] == best.data
     assert [answer.meta["score"] for answer in answers] == sorted((a.meta["score"] for a in answers), reverse=True)
-    assert Pipeline.loads(pipeline.dumps()).to_dict() == pipeline.to_dict()
+    again = Pipeline.loads(pipeline.dumps(), allowed_modules=["haystack_component"])
+    assert again.to_dict() == pipeline.to_dict()
 
 
 def test_pandas_column(reader: Reader) -> None:
@@ -147,9 +151,16 @@ def test_arrow_column(reader: Reader) -> None:
     assert found.column("answer").to_pylist() == ["blue", None]
 
 
+GRADIO = """
+from gradio_page import answer, page
+found = answer("What colour is the boat?", "The boat is blue and the sail is white.")
+[mark] = found["entities"]
+print(found["text"][mark["start"] : mark["end"]], answer("Who?", ""), len(page.input_components))
+"""
+
+
 def test_gradio_page() -> None:
-    module = load("gradio_page", "gradio")
-    found = module.answer(**BOAT)
-    [mark] = found["entities"]
-    assert found["text"][mark["start"] : mark["end"]] == "blue"
-    assert module.answer("Who?", "") == {"text": "", "entities": []}
+    pytest.importorskip("gradio", reason="needs gradio")
+    # In a process of its own: it leaves an event loop open.
+    done = subprocess.run([sys.executable, "-c", GRADIO], cwd=EXAMPLES, capture_output=True, text=True, check=True)
+    assert done.stdout == "blue {'text': '', 'entities': []} 2\n"
