@@ -240,17 +240,10 @@ class AsyncReader:
         workers = self._of_process.get(here)
         if workers is None:
             workers = self._of_process.setdefault(here, self._make_workers())
-            weakref.finalize(self, _stop, workers, here)
+            weakref.finalize(self, workers.abandon).atexit = False
             if self._closed:
                 workers.close(drain=False)
         return workers
-
-
-def _stop(workers: Workers, process: int) -> None:
-    """At the end of the interpreter, or when nobody holds the reader any more."""
-    if os.getpid() == process:
-        workers.close(drain=False)
-        workers.join()
 
 
 class _End:

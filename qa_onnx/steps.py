@@ -1,7 +1,7 @@
 """The steps of many requests at once, where an error is the outcome of the request that caused it.
 
 `Reader` cuts, runs and searches any number of examples together and raises when one of them fails. Strangers
-must not pay for each other, so here what failed together is tried again one request at a time.
+must not pay for each other, so here what failed together is tried again apart.
 
 Left out: when a step is due (workers.py).
 """
@@ -116,12 +116,19 @@ def score(
     try:
         return list(_score(reader, work, batch_tokens, watch))
     except BaseException as error:  # noqa: BLE001  # it is the outcome
-        alone = groups(work, lambda item: item[0].number).values()
+        alone = list(groups(work, lambda item: item[0].number).values())
         if len(alone) == 1:
             return [(work[0][0], _presentable(error))]
+        half = len(alone) // 2
         return [
-            outcome for item in alone for outcome in score(reader, item, batch_tokens=batch_tokens, watch=watch)
+            outcome
+            for requests in (alone[:half], alone[half:])
+            for outcome in score(reader, _longest_first(requests), batch_tokens=batch_tokens, watch=watch)
         ]
+
+
+def _longest_first(requests: list[list[tuple[Request, Window]]]) -> list[tuple[Request, Window]]:
+    return sorted((item for request in requests for item in request), key=lambda item: -len(item[1].input_ids))
 
 
 def _score(

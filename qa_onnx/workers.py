@@ -10,8 +10,9 @@ Left out: the order of windows (fair_queue.py), the work itself (steps.py), and 
 
 from __future__ import annotations
 
-import heapq
+import atexit
 import math
+import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from qa_onnx import steps
+from qa_onnx.deadlines import Deadlines
 from qa_onnx.errors import ClosedError, QueueFullError
 from qa_onnx.fair_queue import FairQueue
 from qa_onnx.observer import Watch
@@ -78,13 +80,14 @@ class Workers:
         self._long_text_came = threading.Condition(self._lock)
         self._started: list[threading.Thread] = []
         self._ended = 0
+        self._process = os.getpid()
         self._closed = False
         self._accepted = 0
         self._open: dict[int, Request] = {}
         self._short: OrderedDict[int, Request] = OrderedDict()
         self._long: OrderedDict[int, Request] = OrderedDict()
         self._ready = FairQueue(batch_tokens)
-        self._deadlines: list[tuple[float, int]] = []
+        self._deadlines = Deadlines()
 
     @property
     def depth(self) -> int:
@@ -113,7 +116,7 @@ class Workers:
             request = Request(self._accepted, example, options, timeout_s)
             self._accepted += 1
             self._open[request.number] = request
-            self._note(request)
+            self._deadlines.add(request.number, request.deadline)
             if request.characters > _LONG_TEXT:
                 self._long[request.number] = request
                 self._long_text_came.notify()
@@ -142,6 +145,11 @@ class Workers:
         for request in dropped:
             request.settle(ClosedError("the reader was closed before it came to this question"))
 
+    def abandon(self) -> None:
+        """Close from the garbage collector, which may run in a thread that holds the lock."""
+        if self._process == os.getpid():
+            threading.Thread(target=self.close, kwargs={"drain": False}, daemon=True).start()
+
     def join(self) -> None:
         """Wait until all threads have ended, but for the one that calls."""
         for thread in self._started:
@@ -167,17 +175,10 @@ class Workers:
             self._short.pop(number, None)
             self._long.pop(number, None)
             self._ready.discard(number)
+            self._deadlines.drop(number)
             depth = len(self._open)
             self._wake_all()
         self._watch.queue(depth)
-
-    def _note(self, request: Request) -> None:
-        """Remember a deadline; those of requests that have left are swept out now and then."""
-        if request.deadline < math.inf:
-            if len(self._deadlines) > 2 * len(self._open) + 1000:
-                self._deadlines = [entry for entry in self._deadlines if entry[1] in self._open]
-                heapq.heapify(self._deadlines)
-            heapq.heappush(self._deadlines, (request.deadline, request.number))
 
     def _wake_all(self) -> None:
         if self._closed or self._long:
@@ -194,6 +195,7 @@ class Workers:
                 self._started.append(threading.Thread(target=self._work, args=(job,), name=name, daemon=True))
             for thread in self._started:
                 thread.start()
+            atexit.register(self._exit)
 
     def _work(self, next_job: Callable[[], Callable[[], None] | None]) -> None:
         while job := next_job():
@@ -202,17 +204,22 @@ class Workers:
             self._ended += 1
             last = self._ended == len(self._started)
         if last:
+            atexit.unregister(self._exit)
             self.stopped.set_result(None)
+
+    def _exit(self) -> None:
+        """A thread that is amid a run when the interpreter goes could crash it."""
+        if self._process == os.getpid():
+            self.close(drain=False)
+            self.join()
 
     def _next_job(self) -> Callable[[], None] | None:
         """Wait for what is due next; None: all is done and nothing more will come."""
         with self._lock:
             while True:
                 now = monotonic()
-                while self._deadlines and self._deadlines[0][0] <= now:
-                    _, number = heapq.heappop(self._deadlines)
-                    if number in self._open:
-                        return partial(self._expire, number)
+                if self._deadlines.next() <= now:
+                    return partial(self._expire, self._deadlines.pop())
                 if self._short:
                     return partial(self._cut, self._texts())
                 delay = self._delay(now)
@@ -222,8 +229,7 @@ class Workers:
                     return partial(self._run, places)
                 if self._closed and not self._open:
                     return None
-                next_deadline = self._deadlines[0][0] if self._deadlines else math.inf
-                wait = min(delay, next_deadline - now)
+                wait = min(delay, self._deadlines.next() - now)
                 self._work_came.wait(None if wait == math.inf else wait)
 
     def _next_long_text(self) -> Callable[[], None] | None:

@@ -461,7 +461,7 @@ def test_a_cancelled_question_makes_room(gated: AsyncReader) -> None:
 
 def test_the_more_waits_the_later_to_come_back(gate: Gate, gated: AsyncReader) -> None:
     def retry_after_s(windows: int) -> float:
-        futures = [gated.submit(example("a", windows)) for _ in range(8)]
+        futures = [gated.submit(example("a", windows)) for _ in range(7)]
         with pytest.raises(QueueFullError) as caught:
             gated.submit(SHORT)
         for future in futures:
@@ -473,6 +473,8 @@ def test_the_more_waits_the_later_to_come_back(gate: Gate, gated: AsyncReader) -
     time.sleep(0.2)  # some 20 ms a token
     gate.let_run(1)
     assert slow.result(PATIENCE_S)
+    gated.submit(SHORT)
+    gate.wait_for_a_batch()
     few = retry_after_s(1)
     assert few > 0.1
     assert retry_after_s(50) > 10 * few
@@ -767,8 +769,11 @@ def test_no_thread_outlives_its_reader(fake_reader: Reader) -> None:
     assert qa_threads() == []
     assert answering.submit(SHORT).result(PATIENCE_S)
     assert len(qa_threads()) == 4
+    left = qa_threads()
     del answering
     gc.collect()
+    for thread in left:
+        thread.join(PATIENCE_S)
     assert qa_threads() == []
     answering = AsyncReader(fake_reader)
     assert answering.submit(SHORT).result(PATIENCE_S)

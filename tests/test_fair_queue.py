@@ -6,7 +6,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qa_onnx.fair_queue import FairQueue
@@ -110,6 +110,7 @@ def test_what_is_discarded_does_not_run() -> None:
     assert take(queue) == []
 
 
+@settings(deadline=None)
 @given(
     moves=st.lists(st.one_of(LENGTHS, st.just("take"), st.integers(0, 30)), max_size=60),
     budget=st.integers(1, 1000),
@@ -150,13 +151,14 @@ def test_every_window_runs_once_or_is_discarded(moves: list[list[int] | str | in
     assert queue.take() == []
 
 
+@settings(deadline=None)
 @given(old=LENGTHS, news=st.lists(LENGTHS, min_size=1, max_size=9), budget=st.integers(120, 500))
 def test_nobody_waits_for_ever(old: list[int], news: list[list[int]], budget: int) -> None:
     """With one request more at each batch, the oldest still has one batch in each 7 budgets of tokens."""
     queue = queue_of(old, budget=budget)
     left = len(old)
     without = 0
-    for number, lengths in enumerate(islice(cycle(news), 1000), 1):
+    for number, lengths in enumerate(islice(cycle(news), 400), 1):
         queue.add(number, windows(*lengths))
         batch = queue.take()
         without += batch[0].tokens * len(batch)
