@@ -685,10 +685,12 @@ def test_an_error_of_the_source_comes_out_of_predict_many(fake_reader: Reader) -
 def test_a_stream_that_is_left_withdraws_what_waits(gate: Gate, gated: AsyncReader) -> None:
     async def ask() -> None:
         stream = gated.predict_many((SHORT for _ in count()), in_flight=4)
-        gate.let_run(1)
-        await anext(stream)
+        taking = asyncio.create_task(_all(stream))
+        await asyncio.to_thread(gate.wait_for_a_batch)
         assert gated.depth > 0
-        await stream.aclose()  # type: ignore[attr-defined]
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
         assert gated.depth == 0
 
     asyncio.run(ask())
