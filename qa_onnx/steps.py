@@ -8,8 +8,8 @@ Left out: when a step is due (workers.py).
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic, perf_counter
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
     from qa_onnx.windows import CutExample, Example, Window
+
+_log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key", bound="Hashable")
@@ -69,11 +71,15 @@ class Request:
 
     def settle(self, outcome: Prediction | BaseException) -> None:
         """Give the caller the outcome, unless there was one before: the caller may have gone away."""
-        with suppress(InvalidStateError):
+        try:
             if isinstance(outcome, BaseException):
                 self.future.set_exception(outcome)
             else:
                 self.future.set_result(outcome)
+        except InvalidStateError:
+            pass
+        except BaseException:  # noqa: BLE001  # Future lets through what is no Exception
+            _log.exception("a callback of a future failed; the work goes on")
 
 
 def too_late(timeout_s: float) -> DeadlineError:

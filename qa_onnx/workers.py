@@ -11,6 +11,7 @@ Left out: the order of windows (fair_queue.py), the work itself (steps.py), and 
 from __future__ import annotations
 
 import atexit
+import logging
 import math
 import os
 import threading
@@ -44,6 +45,8 @@ _ENOUGH_WINDOWS = 2048
 # What is cut in one go before the next batch runs.
 _CUT_CHARACTERS = 200_000
 _CHARACTERS_A_TOKEN = 4.0
+
+_log = logging.getLogger(__name__)
 
 
 class Workers:
@@ -198,8 +201,12 @@ class Workers:
             atexit.register(self._exit)
 
     def _work(self, next_job: Callable[[], Callable[[], None] | None]) -> None:
-        while job := next_job():
-            job()
+        try:
+            while job := next_job():
+                job()
+        except BaseException:  # noqa: BLE001  # whatever it is, nobody shall wait for ever
+            _log.exception("a worker failed, and the reader closes")
+            self.close(drain=False)
         with self._lock:
             self._ended += 1
             last = self._ended == len(self._started)

@@ -26,6 +26,7 @@ from qa_onnx import (
     EngineError,
     Example,
     InputError,
+    Options,
     Prediction,
     QueueFullError,
     Reader,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qa_onnx import Bundle, Options
+    from qa_onnx import Bundle
     from qa_onnx.windows import CutExample
 
     Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -404,6 +405,39 @@ def test_an_error_of_merging_goes_to_the_one_who_asked(windower: Windower) -> No
     wait(futures)
     asyncio.run(answering.close())
     assert [type(future.exception()) for future in futures] == [type(None), ZeroDivisionError, type(None)]
+
+
+def test_a_callback_that_fails_does_no_harm(
+    gate: Gate, gated: AsyncReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(future: Future[Prediction]) -> None:
+        raise Panic
+
+    first = gated.submit(SHORT)
+    gate.wait_for_a_batch()
+    first.add_done_callback(fail)
+    second = gated.submit(SHORT)
+    gate.let_run()
+    assert second.result(PATIENCE_S)
+    assert gated.depth == 0
+    assert "a callback of a future failed; the work goes on" in caplog.text
+
+
+def test_nobody_waits_for_a_worker_that_fails(
+    fake_reader: Reader, windower: Windower, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unhashable(Options):
+        def __hash__(self) -> int:
+            raise ZeroDivisionError
+
+    answering = AsyncReader(fake_reader, workers=2)
+    with pytest.raises(ClosedError, match="closed before it came to this question"):
+        answering.submit(SHORT, options=Unhashable(max_length=40, doc_stride=8, max_question_length=16)).result(
+            PATIENCE_S
+        )
+    asyncio.run(answering.close())
+    assert qa_threads() == []
+    assert "a worker failed, and the reader closes" in caplog.text
 
 
 @pytest.mark.parametrize("bad", [("Who?", "Ann"), None, SHORT.context])
