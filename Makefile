@@ -10,14 +10,17 @@ TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo test test-light check format wheel oldest gpu clean
+.PHONY: help demo demo-web test soak test-light check format wheel oldest gpu clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
+	@echo "make demo-web    the page in a browser: starts the server and prints its address (PORT=8000)"
 	@echo "make test        the whole test suite"
 	@echo "make test-light  the tests that need no torch, in an environment without it"
+	@echo "make soak        the tests that take minutes: many threads and tasks, many times"
 	@echo "make check       format, lint, types, spelling"
 	@echo "make oldest      the built wheel with the oldest versions that it allows"
 	@echo "make gpu         on a machine with an NVIDIA GPU: its tests, parity and speed"
@@ -39,7 +42,7 @@ $(VENV)/.light: $(VENV)/.made pyproject.toml
 $(VENV)/.full: $(VENV)/.light
 	@echo "== installing torch, transformers, optimum and the tools of development"
 	@$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(PIP) --editable '.[cpu,openvino,export,bench]' --group dev
+	@$(PIP) --editable '.[cpu,openvino,export,bench,serve]' --group dev
 	@touch $@
 
 demo: $(VENV)/.light
@@ -53,9 +56,22 @@ demo: $(VENV)/.light
 	@echo "== the same questions, the same windows: PyTorch and the new bundle take turns"
 	$(BIN)/python benchmarks/demo.py --bundle build/demo --checkpoint models/minilm-squad
 
+$(VENV)/.serve: $(VENV)/.light
+	@echo "== installing the server: FastAPI, uvicorn, prometheus-client"
+	@$(PIP) --editable '.[cpu,serve]'
+	@touch $@
+
+demo-web: $(VENV)/.serve
+	@echo "== a page to ask at, and an API, at the address below; Ctrl-C ends it"
+	@exec $(BIN)/qa-onnx serve --port $(PORT)
+
 test: $(VENV)/.full
 	@echo "== running the test suite"
 	$(BIN)/python -m pytest
+
+# The long form of tests that the suite runs in short.
+soak: $(VENV)/.full
+	$(BIN)/python -m pytest -m soak
 
 # Without torch: tests of export and training skip, and say so.
 test-light:

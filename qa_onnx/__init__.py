@@ -12,10 +12,13 @@ bundle, the folder that a reader loads, and export, which makes it.
 import logging
 
 from qa_onnx.answers import Answer, Prediction
+from qa_onnx.async_reader import AsyncReader
 from qa_onnx.bundle import Bundle
 from qa_onnx.errors import (
     BundleError,
     BundleFormatError,
+    ClosedError,
+    DeadlineError,
     DeviceError,
     EngineError,
     ExportError,
@@ -24,7 +27,9 @@ from qa_onnx.errors import (
     MissingExtraError,
     ParityError,
     QaOnnxError,
+    QueueFullError,
 )
+from qa_onnx.observer import Observer
 from qa_onnx.options import Options
 from qa_onnx.reader import Reader
 from qa_onnx.session import OnnxSession, Session
@@ -36,9 +41,12 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless t
 
 __all__ = [
     "Answer",
+    "AsyncReader",
     "Bundle",
     "BundleError",
     "BundleFormatError",
+    "ClosedError",
+    "DeadlineError",
     "DeviceError",
     "EngineError",
     "Example",
@@ -46,11 +54,13 @@ __all__ = [
     "GateError",
     "InputError",
     "MissingExtraError",
+    "Observer",
     "OnnxSession",
     "Options",
     "ParityError",
     "Prediction",
     "QaOnnxError",
+    "QueueFullError",
     "Reader",
     "Session",
     "Window",

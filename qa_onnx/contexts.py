@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tokenizers import Encoding
-
-    from qa_onnx.windows import Ids
+    from qa_onnx.windows import Encoding, Ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@
     │   └── BundleFormatError   it was written by a newer release
     ├── EngineError         the graph cannot run as asked: device, wheel, or what the graph returned
     │   └── DeviceError         the device that was asked for cannot be used here: driver, libraries, GPU
+    ├── QueueFullError      more questions wait than an AsyncReader takes; it says when to come back
+    ├── DeadlineError       no answer within the time that was asked for (also a TimeoutError)
+    ├── ClosedError         the AsyncReader is closed, or was before it came to this question
     └── ExportError         the checkpoint cannot become a bundle
         ├── ParityError     it can, but the ONNX graph does not answer as PyTorch does
         └── GateError       it can, but a precision does not answer as well as was asked for
@@ -43,6 +46,26 @@ class EngineError(QaOnnxError):
 
 class DeviceError(EngineError):
     """The device that was asked for cannot be used on this machine as it is."""
+
+
+class QueueFullError(QaOnnxError):
+    """More questions wait than an `AsyncReader` takes.
+
+    Attributes:
+        retry_after_s: seconds after which what waits now should be answered, as far as one can tell.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineError(QaOnnxError, TimeoutError):
+    """A question was not answered within its `timeout_s`."""
+
+
+class ClosedError(QaOnnxError):
+    """The `AsyncReader` takes no questions any more, or was told to drop those that wait."""
 
 
 class ExportError(QaOnnxError):

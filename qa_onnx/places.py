@@ -56,7 +56,7 @@ def make_wish(
     device: Device | None,
     engine: Engine | None,
     threads: int | None,
-    min_f1: float | None,
+    min_f1: float | None = None,
 ) -> Wish:
     """What was asked for; where nothing was, what `qa-onnx tune` found, and else the defaults."""
     if precision is None and device is None and engine is None and threads is None:

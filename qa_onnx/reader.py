@@ -5,6 +5,7 @@
 
 There is one path: `ask` is `predict` of one, `predict` is a list of `predict_iter`, and that reads the same
 batches of logits as `logits`. All state of a call is local to it, so any number of threads may share a Reader.
+What it composes them with are methods too (`cut`, `run`, `merge`), for what spreads a call over time: steps.py.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from qa_onnx import batches, spans
-from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge
+from qa_onnx import batches
+from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge, search
 from qa_onnx.bundle import Bundle
-from qa_onnx.errors import EngineError, InputError
+from qa_onnx.errors import InputError
 from qa_onnx.options import Options
 from qa_onnx.places import make_wish, open_graph
 from qa_onnx.windows import CutExample, Example, Window, Windower
@@ -219,16 +218,16 @@ class Reader:
             InputError: see `ask`.
             EngineError: see `ask`.
         """
-        options = self._resolve(options)
+        options = self.resolve(options)
         for pool in _pools(examples):
-            cut = self._windower.cut(pool, options)
+            cut = self.cut(pool, options)
             scored: list[list[ScoredWindow]] = [[] for _ in cut]
-            for batch, start_logits, end_logits in self._run(cut, options):
-                for window in _score(batch, start_logits, end_logits, options):
-                    scored[window.window.example].append(window)
+            windows = [window for example in cut for window in example.windows]
+            for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens):
+                for part in search(batch.windows, start_logits, end_logits, options):
+                    scored[part.window.example].append(part)
             for example, parts in zip(cut, scored, strict=True):
-                parts.sort(key=lambda part: part.window.token_offset)
-                yield merge(example, parts, options, temperature=self._temperature)
+                yield self.merge(example, parts, options)
 
     def logits(
         self, examples: Iterable[Example], *, options: Options | None = None
@@ -244,12 +243,13 @@ class Reader:
             InputError: see `ask`.
             EngineError: see `ask`.
         """
-        options = self._resolve(options)
+        options = self.resolve(options)
         done = 0
         for pool in _pools(examples):
+            windows = [window for example in self.cut(pool, options) for window in example.windows]
             rows = [
                 (window, start_logits[row], end_logits[row])
-                for batch, start_logits, end_logits in self._run(self._windower.cut(pool, options), options)
+                for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens)
                 for row, window in enumerate(batch.windows)
             ]
             for window, start, end in sorted(rows, key=lambda row: (row[0].example, row[0].token_offset)):
@@ -257,7 +257,12 @@ class Reader:
                 yield dataclasses.replace(window, example=done + window.example), start[:length], end[:length]
             done += len(pool)
 
-    def _resolve(self, options: Options | None) -> Options:
+    def resolve(self, options: Options | None) -> Options:
+        """The options of a call: the reader's own where it brings none.
+
+        Raises:
+            InputError: they are no options, or do not fit the model.
+        """
         if options is None:
             return self.options
         if not isinstance(options, Options):
@@ -272,17 +277,35 @@ class Reader:
                 f"max_length is {options.max_length}; this model reads at most {self._max_positions} tokens"
             )
 
-    def _run(self, cut: Sequence[CutExample], options: Options) -> Iterator[tuple[batches.Batch, Logits, Logits]]:
-        """Logits, float32 (B, T) each, of all windows, batch by batch in order of length."""
-        windows = [window for example in cut for window in example.windows]
+    def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:
+        """The windows of each example; see `Windower.cut`."""
+        return self._windower.cut(examples, options)
+
+    def run(
+        self, windows: Sequence[Window], *, batch_tokens: int
+    ) -> Iterator[tuple[batches.Batch, Logits, Logits]]:
+        """The logits of windows, of any examples.
+
+        Args:
+            windows: in any order.
+            batch_tokens: see `Options.batch_tokens`.
+
+        Yields:
+            Each batch, in order of length, with its start_logits and end_logits, float32 (B, T).
+
+        Raises:
+            EngineError: the graph failed.
+        """
         for batch in batches.pack(
-            windows,
-            batch_tokens=options.batch_tokens,
-            input_names=self._session.input_names,
-            pad_id=self._pad_id,
+            windows, batch_tokens=batch_tokens, input_names=self._session.input_names, pad_id=self._pad_id
         ):
             start_logits, end_logits = self._session.run(batch.inputs)
             yield batch, start_logits, end_logits
+
+    def merge(self, example: CutExample, scored: Iterable[ScoredWindow], options: Options) -> Prediction:
+        """The prediction of an example from all of its windows, in any order."""
+        ordered = sorted(scored, key=lambda part: part.window.token_offset)
+        return merge(example, ordered, options, temperature=self._temperature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,27 +328,14 @@ def _load(cls: type[Reader], arguments: dict[str, Any]) -> Reader:
     return cls.load(**arguments)
 
 
-def _score(
-    batch: batches.Batch, start_logits: Logits, end_logits: Logits, options: Options
-) -> Iterator[ScoredWindow]:
-    """Check the logits of a batch and find the best spans of all its windows at once."""
-    lengths = np.array([len(window.input_ids) for window in batch.windows])
-    real = np.arange(start_logits.shape[1]) < lengths[:, None]
-    if not np.isfinite(start_logits[real]).all() or not np.isfinite(end_logits[real]).all():
-        raise EngineError(
-            "the graph returned logits that are infinite or not a number: its precision overflows on this "
-            "text; use a bundle of another precision, such as fp32"
-        )
-    table = spans.best_spans(
-        start_logits,
-        end_logits,
-        np.array([window.first for window in batch.windows]),
-        np.array([window.last for window in batch.windows]),
-        max_answer_length=options.max_answer_length,
-        n_best=options.n_best,
-    )
-    for row, window in enumerate(batch.windows):
-        yield ScoredWindow(window, start_logits[row], end_logits[row], table.row(row))
+def check_example(example: Example) -> None:
+    """Refuse what is no example.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(example, Example):
+        raise InputError(f"examples must be of type Example, got {type(example).__name__} {example!r:.80}")
 
 
 def _pools(examples: Iterable[Example]) -> Iterator[list[Example]]:
@@ -333,8 +343,7 @@ def _pools(examples: Iterable[Example]) -> Iterator[list[Example]]:
     waiting: list[Example] = []
     characters = 0
     for example in examples:
-        if not isinstance(example, Example):
-            raise InputError(f"examples must be of type Example, got {type(example).__name__} {example!r:.80}")
+        check_example(example)
         size = len(example.question) + len(example.context)
         if waiting and (characters + size > _POOL_CHARACTERS or len(waiting) == _POOL_EXAMPLES):
             yield waiting

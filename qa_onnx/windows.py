@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding as Encoding  # noqa: PLC0414  # contexts.py has the name from here
+from tokenizers import Tokenizer
 
 from qa_onnx.contexts import ContextCache, EncodedContext
 from qa_onnx.errors import BundleError, InputError

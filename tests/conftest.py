@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from qa_onnx import Bundle, QaOnnxError, Reader, Windower
 from qa_onnx.engines import check_usable
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 TINY = Path(__file__).parent / "data" / "tiny-bert"
 SHARED = Path(__file__).parents[2] / "shared"
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
+settings.load_profile("untimed")
 
 
 class FakeSession:

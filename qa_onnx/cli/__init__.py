@@ -29,6 +29,7 @@ _COMMANDS = {
     "inspect": ("inspect:inspect", "Show what is in a bundle, and check it."),
     "eval": ("eval:evaluate", "Measure exact match and F1 on a data file."),
     "tune": ("tune:tune", "Find the fastest setting for this machine, and keep it."),
+    "serve": ("serve:serve", "Answer over HTTP, with a page for people."),
     "report": ("report:report", "Show what was measured of a bundle, as a table or a page with plots."),
     "diff": ("diff:diff", "Show which answers change between two bundles or precisions."),
     "doctor": ("doctor:doctor", "Tell whether question answering works on this machine, and why not."),

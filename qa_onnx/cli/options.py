@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qa_onnx import Options, Reader
-    from qa_onnx.engines import Engine
-    from qa_onnx.session import Device
 
 
 def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) -> float | Literal["bundle"] | None:
@@ -84,20 +82,17 @@ class ReaderSettings:
     doc_stride: int | None
     null_threshold: float | Literal["bundle"] | None
 
+    def wished(self) -> dict[str, Any]:
+        """What was set of how to run the bundle, as `Reader.load` takes it."""
+        return {name: getattr(self, name) for name in ("precision", "device", "engine", "threads")}
+
     def load(self) -> tuple[Reader, Options]:
         """The reader, and its options with the user's changes."""
         import dataclasses
 
         from qa_onnx import Reader
 
-        reader = Reader.load(
-            self.bundle,
-            precision=self.precision,
-            device=cast("Device | None", self.device),
-            engine=cast("Engine | None", self.engine),
-            threads=self.threads,
-            allow_fallback=self.allow_fallback,
-        )
+        reader = Reader.load(self.bundle, **self.wished(), allow_fallback=self.allow_fallback)
         chosen = {
             "n_best": 1 if self.n_best is None else self.n_best,
             "max_answer_length": self.max_answer_length,

@@ -1,0 +1,278 @@
+"""The server under load, beside `Reader.predict` offline: throughput, latency at half of it, overload.
+
+    python benchmarks/serve_load.py DATA [-b BUNDLE] [--precision P] [--questions 300] [--rounds 5]
+                                    [--seconds 20] [--server-core 0] [--client-core 1]
+
+DATA is a SQuAD file. The baseline and the server take turns on one core, each with one thread; this process, which
+asks, is bound to another. Every answer is compared with the baseline's. Besides questions a second it gives
+processor time a question, which other programs on the machine disturb less. In int8 an answer may differ where
+logits are close, since a batch has one range of activations; in fp32 none does.
+
+1. throughput: 32 connections, each asks when it has its answer; medians over the rounds, order flipped each time
+2. half of it: questions come at random (Poisson); latency from when each was due, so a queue is not hidden
+3. three times of it: how many get 429, /health/live meanwhile, memory, and throughput afterwards
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from qa_onnx.squad import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECTIONS = 32
+TICKS = os.sysconf("SC_CLK_TCK")
+
+OFFLINE = """
+import json, resource, sys, time
+from qa_onnx import Example, Options, Reader
+import dataclasses
+bundle, precision = (value or None for value in sys.argv[1:3])
+examples = [Example(*pair) for pair in json.load(sys.stdin)]
+reader = Reader.load(bundle, precision=precision, threads=1)
+options = dataclasses.replace(reader.options, n_best=1)
+reader.predict(examples[:8], options=options)
+spent = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+before, started = spent(), time.perf_counter()
+found = reader.predict(examples, options=options)
+took, cpu = time.perf_counter() - started, spent() - before
+print(json.dumps([took, cpu, [[a.start, a.end, a.score] for p in found for a in p.answers[:1] or [None] if a]]))
+"""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Questions with their contexts, and the baseline's answer to each: [start, end, score]."""
+
+    pairs: list[tuple[str, str]]
+    expected: list[Any]
+
+
+@dataclass
+class Tally:
+    """What came of the questions of a run."""
+
+    codes: dict[int, int] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    same: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds."""
+        ordered = sorted(self.seconds)
+        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+
+
+def main() -> None:
+    """Run all three and print a line for each finding."""
+    arguments = _arguments()
+    golds = load(arguments.data, limit=arguments.questions, seed=1).golds
+    pairs = [(gold.question, gold.context) for gold in golds]
+    os.sched_setaffinity(0, {arguments.client_core})
+    offline: list[tuple[float, float]] = []
+    served: list[tuple[float, float]] = []
+    work, total = Work(pairs, []), Tally()
+
+    def baseline() -> None:
+        took, cpu, found = run_offline(arguments, pairs)
+        offline.append((len(pairs) / took, cpu / len(pairs)))
+        work.expected[:] = found
+
+    def server() -> None:
+        with serving(arguments) as (url, pid):
+            asyncio.run(closed(url, Work(pairs[:CONNECTIONS], []), Tally()))  # warm
+            cpu, started = cpu_seconds(pid), time.perf_counter()
+            asyncio.run(closed(url, work, total))
+            took = time.perf_counter() - started
+            served.append((len(pairs) / took, (cpu_seconds(pid) - cpu) / len(pairs)))
+
+    baseline()
+    offline.clear()  # the first one warmed the file cache
+    for number in range(arguments.rounds):
+        for part in (baseline, server) if number % 2 else (server, baseline):
+            part()
+    report_throughput(offline, served, total)
+    rate = statistics.median(speed for speed, _ in served)
+    with serving(arguments) as (url, pid):
+        tally = asyncio.run(open_loop(url, work, rate / 2, arguments.seconds))
+        print(
+            f"at half, {rate / 2:.1f} a second for {arguments.seconds:g} s: p50 {tally.percentile(0.5):.0f} ms, "
+            f"p99 {tally.percentile(0.99):.0f} ms, {tally.codes}, {tally.same} answers the same, "
+            f"{len(tally.wrong)} not"
+        )
+        overload(url, pid, work, rate, 2 * arguments.seconds)
+
+
+def report_throughput(offline: list[tuple[float, float]], served: list[tuple[float, float]], total: Tally) -> None:
+    """Print medians, and the median of the ratios of neighbouring runs."""
+    ratios = [s[0] / o[0] for s, o in zip(served, offline, strict=True)]
+    costs = [o[1] / s[1] for s, o in zip(served, offline, strict=True)]
+    for name, runs in (("offline", offline), ("served", served)):
+        speed, cpu = (statistics.median(column) for column in zip(*runs, strict=True))
+        print(f"{name:8} {speed:6.1f} questions a second, {1000 * cpu:6.1f} processor ms a question")
+    print(
+        f"served / offline: {100 * statistics.median(ratios):.1f} % by the clock ({100 * min(ratios):.1f} to "
+        f"{100 * max(ratios):.1f}), {100 * statistics.median(costs):.1f} % by processor time "
+        f"({100 * min(costs):.1f} to {100 * max(costs):.1f})"
+    )
+    print(f"answers: {total.same} the same, {len(total.wrong)} not, codes {total.codes}; {total.wrong[:3]}")
+
+
+def overload(url: str, pid: int, work: Work, rate: float, seconds: float) -> None:
+    """Ask three times as much as can be answered, and look at what else that does."""
+    before = resident_mb(pid)
+    tally, health, sizes = asyncio.run(_overload(url, pid, work, 3 * rate, seconds))
+    middle = len(sizes) // 2
+    print(
+        f"at three times, {3 * rate:.1f} a second for {seconds:g} s: {tally.codes}, answered ones p50 "
+        f"{tally.percentile(0.5):.0f} ms, p99 {tally.percentile(0.99):.0f} ms, {len(tally.wrong)} not the same; "
+        f"/health/live p50 {1000 * statistics.median(health):.0f} ms, longest {1000 * max(health):.0f} ms of "
+        f"{len(health)}"
+    )
+    print(
+        f"memory: {before:.0f} MB before, {max(sizes[:middle]):.0f} MB at most in the first half, "
+        f"{max(sizes[middle:]):.0f} MB in the second, {resident_mb(pid):.0f} MB after"
+    )
+    after = Tally()
+    started = time.perf_counter()
+    asyncio.run(closed(url, work, after))
+    print(f"afterwards {len(work.pairs) / (time.perf_counter() - started):.1f} questions a second, {after.codes}")
+
+
+async def _overload(
+    url: str, pid: int, work: Work, rate: float, seconds: float
+) -> tuple[Tally, list[float], list[float]]:
+    health: list[float] = []
+    sizes: list[float] = [resident_mb(pid)]
+
+    async def watch() -> None:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+            while True:
+                started = time.perf_counter()
+                (await client.get("/health/live")).raise_for_status()
+                health.append(time.perf_counter() - started)
+                sizes.append(resident_mb(pid))
+                await asyncio.sleep(0.1)
+
+    watching = asyncio.create_task(watch())
+    tally = await open_loop(url, work, rate, seconds)
+    watching.cancel()
+    return tally, health, sizes
+
+
+async def closed(url: str, work: Work, tally: Tally) -> None:
+    """Ask each question once, over a fixed number of connections."""
+    waiting = iter(range(len(work.pairs)))
+    limits = httpx.Limits(max_connections=CONNECTIONS)
+    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits, trust_env=False) as client:
+
+        async def ask_on() -> None:
+            for index in waiting:
+                await ask(client, work, index, tally, time.perf_counter())
+
+        await asyncio.gather(*(ask_on() for _ in range(CONNECTIONS)))
+
+
+async def open_loop(url: str, work: Work, rate: float, seconds: float) -> Tally:
+    """Ask at random times at a mean rate, whether or not answers come."""
+    tally, chance = Tally(), random.Random(1)
+    limits = httpx.Limits(max_connections=2000, max_keepalive_connections=500)
+    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits, trust_env=False) as client:
+        tasks: list[asyncio.Task[None]] = []
+        due = started = time.perf_counter()
+        while due < started + seconds:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            tasks.append(asyncio.create_task(ask(client, work, len(tasks) % len(work.pairs), tally, due)))
+            due += chance.expovariate(rate)
+        await asyncio.gather(*tasks)
+    return tally
+
+
+async def ask(client: httpx.AsyncClient, work: Work, index: int, tally: Tally, due: float) -> None:
+    """Ask one question and compare its answer with the baseline's."""
+    question, context = work.pairs[index]
+    response = await client.post("/v1/answer", json={"question": question, "context": context})
+    tally.codes[response.status_code] = tally.codes.get(response.status_code, 0) + 1
+    if response.status_code != 200:
+        return
+    tally.seconds.append(time.perf_counter() - due)
+    answer = response.json()["answer"]
+    assert context[answer["start"] : answer["end"]] == answer["text"], "the offsets are not those of the text"
+    if work.expected:
+        start, end, _ = work.expected[index]
+        if (answer["start"], answer["end"]) == (start, end):
+            tally.same += 1
+        else:
+            tally.wrong.append(f"{answer['text']!r} for {context[start:end]!r}")
+
+
+def run_offline(arguments: argparse.Namespace, pairs: list[Any]) -> tuple[float, float, list[Any]]:
+    """Seconds, processor seconds and answers of `Reader.predict` in its own process."""
+    command = ["taskset", "-c", str(arguments.server_core), sys.executable, "-c", OFFLINE]
+    command += [arguments.bundle or "", arguments.precision or ""]
+    done = subprocess.run(command, input=json.dumps(pairs), capture_output=True, text=True, check=True)
+    took, cpu, found = json.loads(done.stdout)
+    return took, cpu, found
+
+
+@contextmanager
+def serving(arguments: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """A ready server on its core: its address and process."""
+    command = ["taskset", "-c", str(arguments.server_core), sys.executable, "-m", "qa_onnx.cli", "serve"]
+    command += ["--port", "0", "--threads", "1"]
+    command += ["-b", arguments.bundle] if arguments.bundle else []
+    command += ["--precision", arguments.precision] if arguments.precision else []
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        while httpx.get(f"{url}health/ready", trust_env=False, timeout=60).status_code != 200:
+            time.sleep(0.1)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-b", "--bundle")
+    parser.add_argument("--precision")
+    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--server-core", type=int, default=0)
+    parser.add_argument("--client-core", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

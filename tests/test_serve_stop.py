@@ -1,0 +1,395 @@
+"""Starting, stopping and several workers: what happens to requests around a signal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
+    pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
+
+import httpx
+
+from .conftest import TINY, edit_manifest
+from .served import PATIENCE_S, ROOT, Served, eventually, received, serve
+from .test_serve_limits import GOOD, LONG, ROOM, raw
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command that is expected to end by itself."""
+    line = [sys.executable, "-m", "qa_onnx.cli", "serve", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_code_0(number: int) -> None:
+    with serve() as served:
+        assert served.answer(GOOD).status_code == 200
+        assert served.stop(number) == 0
+        assert [line["message"] for line in served.logged()][-1] in {"stopping", "request"}
+        with pytest.raises(OSError, match="refused"):
+            served.connect()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_while_it_starts_ends_it_with_code_0(workers: int) -> None:
+    with serve("--workers", workers, wait=False) as served:
+        assert served.stop() == 0
+
+
+def test_what_was_accepted_is_answered_and_what_comes_later_is_503() -> None:
+    with serve(*ROOM) as served, served.connect() as long, served.connect() as later:
+        long.sendall(raw(LONG))
+        later.sendall(raw(GOOD)[:60])  # connected before, asked afterwards
+        eventually(lambda: served.metric("qa_onnx_queue_depth") == 1, "the long one is in")
+        served.process.send_signal(signal.SIGTERM)
+        eventually(lambda: served.client.get("/health/ready").status_code == 503, "it is stopping")
+        assert served.client.get("/health/live").status_code == 200
+        refused = served.answer(GOOD)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert refused.headers["connection"] == "close"
+        assert refused.headers["content-type"] == "application/problem+json"
+        later.sendall(raw(GOOD)[60:])
+        assert received(later).startswith(b"HTTP/1.1 503 ")
+        answer = received(long)
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["answer"]
+        assert served.process.wait(PATIENCE_S) == 0
+
+
+def test_a_stream_is_written_to_its_end() -> None:
+    with serve(*ROOM) as served:
+        examples = [{**LONG, "question": f"Where {number}?"} for number in range(3)]
+        with served.client.stream(
+            "POST", "/v1/answer", json={"examples": examples}, headers={"Accept": "application/jsonl"}
+        ) as response:
+            lines = response.iter_lines()
+            first = next(lines)
+            served.process.send_signal(signal.SIGTERM)
+            rest = list(lines)
+        assert [json.loads(line)["question"] for line in (first, *rest)] == [f"Where {n}?" for n in range(3)]
+        assert served.process.wait(PATIENCE_S) == 0
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with serve("--timeout-s", 1000, *ROOM) as served, served.connect() as long:
+        long.sendall(raw({**LONG, "context": LONG["context"] * 40}))
+        eventually(lambda: served.metric("qa_onnx_queue_depth") == 1, "the long one is in")
+        served.process.send_signal(signal.SIGTERM)
+        eventually(lambda: served.client.get("/health/ready").status_code == 503, "it is stopping")
+        assert served.stop() == 1
+
+
+def ask_until(stop: threading.Event, served: Served, broken: list[Exception]) -> list[tuple[int, Any]]:
+    """Ask again and again; a connection that is refused or closed before its answer began is tried anew."""
+    outcomes = []
+    client = httpx.Client(base_url=served.client.base_url, timeout=PATIENCE_S, trust_env=False)
+    with client:
+        while not stop.is_set():
+            try:
+                response = client.post("/v1/answer", json=GOOD)
+            except httpx.ConnectError:
+                break  # it is gone
+            except httpx.TransportError as error:
+                broken.append(error)
+                break
+            outcomes.append((response.status_code, response.json()))
+    return outcomes
+
+
+def test_under_load_every_accepted_question_is_answered() -> None:
+    with serve() as served:
+        stop, broken = threading.Event(), list[Exception]()
+        with ThreadPoolExecutor(8) as pool:
+            runs = [pool.submit(ask_until, stop, served, broken) for _ in range(8)]
+            eventually(lambda: served.metric("qa_onnx_questions_total") > 50, "there is load")
+            code = served.stop()
+            stop.set()
+            outcomes = [outcome for run in runs for outcome in run.result()]
+        assert code == 0
+        statuses = [status for status, _ in outcomes]
+        assert set(statuses) <= {200, 503}
+        answered = [line for line in served.logged() if line["message"] == "request" and line.get("questions")]
+        assert {line["code"] for line in answered} == {200}
+        assert statuses.count(200) == len(answered)  # each one that was answered has arrived
+        # A connection that idles when the server ends is closed; a client may be about to use it.
+        assert all("disconnected" in str(error) or isinstance(error, httpx.ReadError) for error in broken)
+
+
+# ---- starting
+
+
+def start(before: str, *flags: str) -> subprocess.Popen[str]:
+    """A server in whose process some code ran first."""
+    arguments = ["serve", "-b", str(TINY), "--precision", "fp32", "--threads", "1", "--port", "0", *flags]
+    code = f"{before}\nfrom qa_onnx.cli import main\nmain({arguments!r})\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+NEVER_CUT = """
+import threading
+from qa_onnx import Reader
+cut = Reader.cut
+def stuck(self, examples, options):
+    if any("endless" in example.context for example in examples):
+        threading.Event().wait()
+    return cut(self, examples, options)
+Reader.cut = stuck
+"""
+
+
+def test_work_that_nobody_waits_for_does_not_keep_it_from_ending() -> None:
+    process = start(NEVER_CUT, "--timeout-s", "1")
+    try:
+        assert process.stdout is not None
+        with httpx.Client(
+            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
+        ) as client:
+            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
+            response = client.post("/v1/answer", json={"question": "Where?", "context": "endless"})
+            assert response.status_code == 504
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+SLOW_LOAD = """
+import pathlib, time
+from qa_onnx import Reader
+load = Reader.load
+def slow(*arguments, **options):
+    while not pathlib.Path({release!r}).exists():
+        time.sleep(0.02)
+    return load(*arguments, **options)
+Reader.load = slow
+"""
+
+
+def test_until_it_is_ready_it_says_so(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    process = start(SLOW_LOAD.format(release=str(release)))
+    try:
+        assert process.stdout is not None
+        with httpx.Client(
+            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
+        ) as client:
+            assert client.get("/health/live").status_code == 200
+            for response in (client.get("/health/ready"), client.post("/v1/answer", json=GOOD)):
+                assert response.status_code == 503
+                assert response.headers["retry-after"] == "1"
+                assert "starting" in response.json()["detail"]
+            assert client.post("/v1/scores", json=GOOD).status_code == 503
+            release.touch()
+            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
+            assert client.post("/v1/answer", json=GOOD).status_code == 200
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def spoil_golden(folder: Path) -> None:
+    """Let the golden file, whose hash is right, hold other logits."""
+    import hashlib
+
+    manifest = json.loads((folder / "bundle.json").read_bytes())
+    entry = manifest["graphs"]["fp32"]["golden"]
+    content = json.loads((folder / entry["name"]).read_bytes())
+    content["windows"][0]["start_logits"][0] += 5
+    data = json.dumps(content).encode()
+    (folder / entry["name"]).write_bytes(data)
+
+    def change(manifest: dict[str, Any]) -> None:
+        for graph in manifest["graphs"].values():
+            if graph["golden"]["name"] == entry["name"]:
+                graph["golden"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    edit_manifest(folder, change)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bundle_that_answers_otherwise_here_is_not_served(tiny_copy: Path, workers: int) -> None:
+    spoil_golden(tiny_copy)
+    done = command("-b", tiny_copy, "--precision", "fp32", "--port", 0, "--workers", workers)
+    assert done.returncode == 1
+    assert "does not give here what it gave at export" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-b", "nowhere"], "nowhere is not a bundle"),
+        (["-b", TINY, "--device", "cuda"], "cuda"),
+        (["-b", TINY, "--precision", "fp16"], "not fp16"),
+        (["--api-key-file", "nowhere"], "cannot read the API keys"),
+        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1 port 0"),
+        (["--host", "no such host"], "cannot listen on no such host"),
+        (["-b", TINY, "--doc-stride", 60], "doc_stride 60"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line_and_exit_1(arguments: list[Any], says: str) -> None:
+    done = command("--port", 0, *arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--port", 70000], "--port"),
+        (["--workers", 0], "--workers"),
+        (["--max-batch-tokens", 0], "--max-batch-tokens"),
+        (["--max-wait-ms", -1], "--max-wait-ms"),
+        (["--max-queue", 0], "--max-queue"),
+        (["--max-request-bytes", 1], "--max-request-bytes"),
+        (["--timeout-s", 0], "--timeout-s"),
+        (["--read-timeout-s", 0], "--read-timeout-s"),
+        (["--n-best", 101], "--n-best"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[Any], says: str) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_a_port_in_use_is_said() -> None:
+    with serve() as served:
+        done = command("-b", TINY, "--port", served.port)
+    assert done.returncode == 1
+    assert f"port {served.port}" in done.stderr
+    assert "in use" in done.stderr
+
+
+def test_it_listens_on_the_loopback_unless_told() -> None:
+    with serve() as served:
+        assert listening(served) == "127.0.0.1"
+    with serve("--host", "0.0.0.0", wait=False) as served:
+        assert listening(served) == "0.0.0.0"
+        eventually(lambda: any("--api-key-file" in line["message"] for line in served.logged()), "a warning")
+
+
+def listening(served: Served) -> str:
+    """The address in /proc/net/tcp that has the server's port."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        address, port = line.split()[1].split(":")
+        if int(port, 16) == served.port and line.split()[3] == "0A":
+            return ".".join(str(byte) for byte in reversed(bytes.fromhex(address)))
+    raise AssertionError("nobody listens")
+
+
+# ---- workers
+
+
+def workers_of(served: Served) -> set[int]:
+    return {
+        int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == served.process.pid
+    }
+
+
+def _parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return -1
+
+
+def ready_processes(served: Served) -> set[int]:
+    return {line["process"] for line in served.logged() if line["message"] == "ready"}
+
+
+def test_workers_share_the_port_and_their_metrics_are_summed() -> None:
+    with serve("--workers", 2) as served:
+        eventually(lambda: len(ready_processes(served)) == 2, "both are ready")
+        assert ready_processes(served) == workers_of(served)
+        with ThreadPoolExecutor(8) as pool:
+            fresh = [pool.submit(httpx.post, f"{served.client.base_url}/v1/answer", json=GOOD) for _ in range(100)]
+            assert {run.result().status_code for run in fresh} == {200}
+        assert served.metric("qa_onnx_questions_total") == 100
+        assert served.metric("qa_onnx_batch_windows_sum") == 100
+        assert "qa_onnx_bundle_info{" in served.client.get("/metrics").text
+        assert len({line["process"] for line in served.logged() if line.get("questions")}) == 2
+        assert served.stop() == 0
+        assert not workers_of(served)
+
+
+def test_a_killed_worker_is_replaced_and_the_others_go_on() -> None:
+    with serve("--workers", 2) as served:
+        eventually(lambda: len(ready_processes(served)) == 2, "both are ready")
+        victim = min(workers_of(served))
+        os.kill(victim, signal.SIGKILL)
+        statuses = []
+        while len(ready_processes(served)) < 3:  # the new one takes no connection before it can answer
+            statuses.append(
+                httpx.post(f"{served.client.base_url}/v1/answer", json=GOOD, timeout=PATIENCE_S).status_code
+            )
+        assert set(statuses) == {200}
+        assert len(workers_of(served)) == 2
+        assert victim not in workers_of(served)
+        assert served.metric("qa_onnx_questions_total") >= len(statuses)
+        (ended,) = [line for line in served.logged() if line["message"] == "worker ended"]
+        assert (ended["worker"], ended["exit_code"]) == (victim, -signal.SIGKILL)
+        assert served.stop() == 0
+
+
+def test_workers_do_not_outlive_their_supervisor() -> None:
+    with serve("--workers", 2) as served:
+        workers = workers_of(served)
+        assert len(workers) == 2
+        served.process.kill()
+        served.process.wait()
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "they have ended")
+
+
+def test_the_cores_are_split_between_workers() -> None:
+    from qa_onnx import machine
+
+    for workers in (1, 2):
+        line = [
+            sys.executable,
+            "-c",
+            f"""
+from qa_onnx.cli.options import ReaderSettings
+from qa_onnx.cli.serve import model
+settings = ReaderSettings(bundle=None, precision=None, device="cpu", engine="onnxruntime", threads=None,
+    n_best=None, max_answer_length=None, doc_stride=None, null_threshold="bundle")
+print(model(settings, {workers}).threads)
+""",
+        ]
+        printed = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+        assert int(printed) == max(1, machine.default_threads() // workers)
+
+
+def test_keys_and_limits_hold_in_workers_too(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("only-key-0123456789", encoding="ascii")
+    with serve("--workers", 2, "--api-key-file", path, "--max-request-bytes", 2000) as served:
+        assert served.answer(GOOD).status_code == 401
+        key = {"Authorization": "Bearer only-key-0123456789"}
+        assert served.answer(GOOD, **key).status_code == 200
+        assert served.answer({**GOOD, "context": "x" * 3000}, **key).status_code == 413
+        assert served.stop(signal.SIGINT) == 0
