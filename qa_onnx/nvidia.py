@@ -15,6 +15,8 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from qa_onnx.gpu import pip_files
+
 _DRIVER = Path("/proc/driver/nvidia")
 _SECONDS = 15  # nvidia-smi takes long where a GPU sleeps, and hangs where one is broken
 
@@ -83,13 +85,12 @@ def survey() -> Nvidia:
         driver, gpus = _proc()
     cuda = wheel_cuda()
     names = _libraries(int(cuda.partition(".")[0])) if cuda and platform.system() == "Linux" else ()
-    packages = _packages()
     return Nvidia(
         driver=driver,
         gpus=gpus,
         said=said,
         cuda=cuda,
-        libraries=tuple(_load(name, packages) for name in names),
+        libraries=tuple(_load(name) for name in names),
         wheels=_wheels(),
     )
 
@@ -153,16 +154,10 @@ def _libraries(cuda: int) -> tuple[str, ...]:
     )
 
 
-def _packages() -> tuple[Path, ...]:
-    """Folders `nvidia` of site-packages, where pip puts its libraries."""
-    spec = PathFinder.find_spec("nvidia")
-    return tuple(map(Path, spec.submodule_search_locations or ())) if spec else ()
-
-
-def _load(name: str, packages: tuple[Path, ...]) -> Library:
+def _load(name: str) -> Library:
     """Load a library as onnxruntime.preload_dlls does: pip's first, then wherever the system looks."""
     said = ""
-    for path in [*(str(path) for folder in packages for path in folder.glob(f"*/lib/{name}")), name]:
+    for path in (*map(str, pip_files(name)), name):
         try:
             ctypes.CDLL(path)
         except OSError as error:
