@@ -173,6 +173,47 @@ def test_work_that_nobody_waits_for_does_not_keep_it_from_ending() -> None:
         process.communicate()
 
 
+BROKEN_CHOICE = """
+from qa_onnx import AsyncReader
+def choose(self, prediction, **options):
+    raise RuntimeError("about Zanzibar")
+AsyncReader.choose = choose
+"""
+
+
+def test_a_fault_of_the_server_is_500_and_the_log_says_where_but_not_what() -> None:
+    process = start(BROKEN_CHOICE)
+    try:
+        assert process.stdout is not None
+        with httpx.Client(
+            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
+        ) as client:
+            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
+            response = client.post("/v1/answer", json={"question": "Zanzibar?", "context": "Zanzibar"})
+            assert response.status_code == 500
+            assert response.headers["content-type"] == "application/problem+json"
+            problem = response.json()
+            assert 'qa_onnx_errors_total{error="RuntimeError"} 1.0' in client.get("/metrics").text
+            accept = {"Accept": "application/jsonl"}
+            body = {"examples": [{"question": "Zanzibar?", "context": "Zanzibar"}]}
+            with pytest.raises(httpx.RemoteProtocolError):  # too late for a code: the stream just ends
+                client.post("/v1/answer", json=body, headers=accept)
+            assert client.get("/health/ready").status_code == 200
+        process.terminate()
+        _, log = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert "Zanzibar" not in json.dumps(problem) + log
+    (failed,) = [
+        line
+        for line in map(json.loads, log.splitlines())
+        if line.get("request_id") == problem["request_id"] and line["level"] == "error"
+    ]
+    assert failed["error"] == "RuntimeError"
+    assert any("choose" in place for place in failed["at"])
+
+
 SLOW_LOAD = """
 import pathlib, time
 from qa_onnx import Reader
