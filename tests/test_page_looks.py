@@ -124,9 +124,11 @@ def test_a_small_screen_does_not_scroll_sideways(browser: Browser, served: Serve
 
 
 def test_on_a_phone_a_candidate_and_its_place_are_seen_together(browser: Browser, served: Served) -> None:
-    with visit(browser, served, viewport=PHONE) as here:
+    with visit(browser, served, viewport={"width": 360, "height": 560}) as here:
+        here.page.get_by_role("switch", name="Show scores").check()
         here.read("The sea is calm today.\n" * 60 + TEXT)
         here.ask(QUESTION)
+        expect(here.page.locator("#legend")).to_be_visible()
         here.question.press("ArrowDown")
         last = here.candidates.count() - 2  # before "no answer"
         steps = [(index, "ArrowDown") for index in range(last)] + [

@@ -102,9 +102,9 @@ def test_text_is_pasted_while_reading(here: Visit) -> None:
 
 
 def test_what_is_copied_is_the_text(here: Visit) -> None:
-    text = ODD + PARAGRAPHS[:30_000]
+    text = ODD + ONE_LINE[:30_000]
     here.read(text)
-    assert here.page.locator(".chunk").count() > 1  # blocks, between which a browser copies a line break
+    assert here.page.locator(".chunk").count() > 1  # blocks, which a browser parts by line breaks
     here.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     here.page.evaluate("getSelection().selectAllChildren(document.getElementById('view'))")
     here.page.keyboard.press("Control+C")
@@ -152,9 +152,12 @@ def test_a_million_characters(here: Visit, text: str) -> None:
         assert marked == (start, text.encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le"))
         eventually(here.in_sight, "the mark is scrolled to")
         here.page.keyboard.press("ArrowDown")
-    here.page.keyboard.press("Home")
+    here.candidates.nth(1).click()  # the one near the top
     here.page.get_by_role("switch", name="Show scores").check()
     expect(here.page.locator("#legend")).to_be_visible()
-    eventually(lambda: here.page.locator(".tint").count() > 0, "tints")
-    assert here.page.locator(".tint").count() < len(tokens) // 10  # those near what is seen
+    top = here.page.locator(".chunk").first.locator(".tint")
+    eventually(lambda: top.count() > 0, "tints where the mark is")
+    assert here.page.locator(".tint").count() < len(tokens) // 10
+    here.candidates.first.click()  # the one near the end
+    eventually(lambda: top.count() == 0, "no tints where nobody looks")
     assert here.shown() == text
