@@ -10,12 +10,14 @@ TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo test test-light check format wheel oldest clean
+.PHONY: help demo demo-web test test-light check format wheel oldest clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
+	@echo "make demo-web    the page in a browser: starts the server and prints its address (PORT=8000)"
 	@echo "make test        the whole test suite"
 	@echo "make test-light  the tests that need no torch, in an environment without it"
 	@echo "make check       format, lint, types, spelling"
@@ -38,7 +40,7 @@ $(VENV)/.light: $(VENV)/.made pyproject.toml
 $(VENV)/.full: $(VENV)/.light
 	@echo "== installing torch, transformers, optimum and the tools of development"
 	@$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(PIP) --editable '.[cpu,openvino,export,bench]' --group dev
+	@$(PIP) --editable '.[cpu,openvino,export,bench,serve]' --group dev
 	@touch $@
 
 demo: $(VENV)/.light
@@ -51,6 +53,15 @@ demo: $(VENV)/.light
 	$(BIN)/qa-onnx ask -b build/demo -q "How far could the light be seen?" -c $(ARTICLE)
 	@echo "== the same questions, the same windows: PyTorch and the new bundle take turns"
 	$(BIN)/python benchmarks/demo.py --bundle build/demo --checkpoint models/minilm-squad
+
+$(VENV)/.serve: $(VENV)/.light
+	@echo "== installing the server: FastAPI, uvicorn, prometheus-client"
+	@$(PIP) --editable '.[cpu,serve]'
+	@touch $@
+
+demo-web: $(VENV)/.serve
+	@echo "== a page to ask at, and an API, at the address below; Ctrl-C ends it"
+	@exec $(BIN)/qa-onnx serve --port $(PORT)
 
 test: $(VENV)/.full
 	@echo "== running the test suite"

@@ -1,4 +1,4 @@
-"""Spans of all windows -> Prediction -> Answer.
+"""Logits of all windows -> spans -> Prediction -> Answer.
 
 A span that two windows show counts once, with its better score. Scores are compared across the windows of a
 context as they are: a heuristic, since each window was scored by itself, and the reason why `probability`
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qa_onnx.errors import EngineError
 from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans
 
 if TYPE_CHECKING:
@@ -95,6 +96,39 @@ class ScoredWindow:
     start_logits: Logits
     end_logits: Logits
     spans: tuple[tuple[float, int, int], ...]
+
+
+def search(
+    windows: Sequence[Window], start_logits: Logits, end_logits: Logits, options: Options
+) -> Iterator[ScoredWindow]:
+    """Check the logits of B windows and find the best spans of all of them at once.
+
+    Args:
+        windows: B of them.
+        start_logits: float32 (B, T), a row for each window.
+        end_logits: float32 (B, T).
+        options: `max_answer_length` and `n_best` are read.
+
+    Raises:
+        EngineError: a logit is not a number.
+    """
+    lengths = np.array([len(window.input_ids) for window in windows])
+    real = np.arange(start_logits.shape[1]) < lengths[:, None]
+    if not np.isfinite(start_logits[real]).all() or not np.isfinite(end_logits[real]).all():
+        raise EngineError(
+            "the graph returned logits that are infinite or not a number: its precision overflows on this "
+            "text; use a bundle of another precision, such as fp32"
+        )
+    table = best_spans(
+        start_logits,
+        end_logits,
+        np.array([window.first for window in windows]),
+        np.array([window.last for window in windows]),
+        max_answer_length=options.max_answer_length,
+        n_best=options.n_best,
+    )
+    for row, window in enumerate(windows):
+        yield ScoredWindow(window, start_logits[row], end_logits[row], table.row(row))
 
 
 def merge(

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qa_onnx.errors import DeadlineError, InputError, QueueFullError
 from qa_onnx.reader import check_example
+from qa_onnx.steps import too_late
 from qa_onnx.windows import Example
-from qa_onnx.workers import Workers, too_late
+from qa_onnx.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
@@ -216,6 +217,7 @@ class AsyncReader:
         workers = self._workers()
         workers.close(drain=drain)
         await asyncio.wrap_future(workers.stopped)
+        workers.join()  # they are leaving: it does not block
 
     async def __aenter__(self: _Self) -> _Self:
         return self
@@ -238,17 +240,10 @@ class AsyncReader:
         workers = self._of_process.get(here)
         if workers is None:
             workers = self._of_process.setdefault(here, self._make_workers())
-            weakref.finalize(self, _stop, workers, here)
+            weakref.finalize(self, workers.abandon).atexit = False
             if self._closed:
                 workers.close(drain=False)
         return workers
-
-
-def _stop(workers: Workers, process: int) -> None:
-    """At the end of the interpreter, or when nobody holds the reader any more."""
-    if os.getpid() == process:
-        workers.close(drain=False)
-        workers.join()
 
 
 class _End:

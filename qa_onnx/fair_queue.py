@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from qa_onnx.windows import Window
 
 _PATIENCE = 7
-# A batch has at most this many times the tokens that its windows really have.
-_PADDING = 1.25
+# A batch has at most this many times the tokens that its windows really have. On paragraphs of SQuAD and 16
+# callers that makes 5 to 8 % of padding with 3 windows a batch; 1.25 makes 10 to 19 % with 4.
+_PADDING = 1.1
 # Mates are looked for among this many budgets of tokens: enough to find windows of like length.
 _POOL_BUDGETS = 8
 

@@ -5,8 +5,7 @@
 
 There is one path: `ask` is `predict` of one, `predict` is a list of `predict_iter`, and that reads the same
 batches of logits as `logits`. All state of a call is local to it, so any number of threads may share a Reader.
-The steps are methods too (`cut`, `run`, `search`, `merge`), for what spreads a call over time, as
-workers.py does.
+What it composes them with are methods too (`cut`, `run`, `merge`), for what spreads a call over time: steps.py.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from qa_onnx import batches, spans
-from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge
+from qa_onnx import batches
+from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge, search
 from qa_onnx.bundle import Bundle
 from qa_onnx.engines import Engine, check_place, open_session
 from qa_onnx.errors import EngineError, InputError
@@ -193,7 +190,7 @@ class Reader:
             scored: list[list[ScoredWindow]] = [[] for _ in cut]
             windows = [window for example in cut for window in example.windows]
             for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens):
-                for part in self.search(batch.windows, start_logits, end_logits, options):
+                for part in search(batch.windows, start_logits, end_logits, options):
                     scored[part.window.example].append(part)
             for example, parts in zip(cut, scored, strict=True):
                 yield self.merge(example, parts, options)
@@ -247,13 +244,13 @@ class Reader:
             )
 
     def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:
-        """First step: the windows of each example; see `Windower.cut`."""
+        """The windows of each example; see `Windower.cut`."""
         return self._windower.cut(examples, options)
 
     def run(
         self, windows: Sequence[Window], *, batch_tokens: int
     ) -> Iterator[tuple[batches.Batch, Logits, Logits]]:
-        """Second step: the logits of windows, of any examples.
+        """The logits of windows, of any examples.
 
         Args:
             windows: in any order.
@@ -271,40 +268,8 @@ class Reader:
             start_logits, end_logits = self._session.run(batch.inputs)
             yield batch, start_logits, end_logits
 
-    def search(
-        self, windows: Sequence[Window], start_logits: Logits, end_logits: Logits, options: Options
-    ) -> Iterator[ScoredWindow]:
-        """Third step: check the logits of B windows and find the best spans of all of them at once.
-
-        Args:
-            windows: B of them.
-            start_logits: float32 (B, T), a row for each window.
-            end_logits: float32 (B, T).
-            options: `max_answer_length` and `n_best` are read.
-
-        Raises:
-            EngineError: a logit is not a number.
-        """
-        lengths = np.array([len(window.input_ids) for window in windows])
-        real = np.arange(start_logits.shape[1]) < lengths[:, None]
-        if not np.isfinite(start_logits[real]).all() or not np.isfinite(end_logits[real]).all():
-            raise EngineError(
-                "the graph returned logits that are infinite or not a number: its precision overflows on this "
-                "text; use a bundle of another precision, such as fp32"
-            )
-        table = spans.best_spans(
-            start_logits,
-            end_logits,
-            np.array([window.first for window in windows]),
-            np.array([window.last for window in windows]),
-            max_answer_length=options.max_answer_length,
-            n_best=options.n_best,
-        )
-        for row, window in enumerate(windows):
-            yield ScoredWindow(window, start_logits[row], end_logits[row], table.row(row))
-
     def merge(self, example: CutExample, scored: Iterable[ScoredWindow], options: Options) -> Prediction:
-        """Last step: the prediction of an example from all of its windows, in any order."""
+        """The prediction of an example from all of its windows, in any order."""
         ordered = sorted(scored, key=lambda part: part.window.token_offset)
         return merge(example, ordered, options, temperature=self._temperature)
 

@@ -1,20 +1,22 @@
 """The steps of many requests at once, where an error is the outcome of the request that caused it.
 
 `Reader` cuts, runs and searches any number of examples together and raises when one of them fails. Strangers
-must not pay for each other, so here what failed together is tried again one request at a time.
+must not pay for each other, so here what failed together is tried again apart.
 
 Left out: when a step is due (workers.py).
 """
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+import logging
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
-from qa_onnx.errors import EngineError
+from qa_onnx.answers import search
+from qa_onnx.errors import DeadlineError, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
     from qa_onnx.windows import CutExample, Example, Window
+
+_log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key", bound="Hashable")
@@ -65,6 +69,25 @@ class Request:
         """Of both texts."""
         return len(self.example.question) + len(self.example.context)
 
+    def settle(self, outcome: Prediction | BaseException) -> None:
+        """Give the caller the outcome, unless there was one before: the caller may have gone away."""
+        try:
+            if isinstance(outcome, BaseException):
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+        except InvalidStateError:
+            pass
+        except BaseException:  # noqa: BLE001  # Future lets through what is no Exception
+            _log.exception("a callback of a future failed; the work goes on")
+
+
+def too_late(timeout_s: float) -> DeadlineError:
+    """The error of a question that was not answered in time."""
+    return DeadlineError(
+        f"no answer within timeout_s = {timeout_s:g}: send fewer or shorter texts, or wait longer"
+    )
+
 
 def cut(reader: Reader, requests: Sequence[Request]) -> list[tuple[Request, CutExample | BaseException]]:
     """Cut the examples of requests into windows; each request comes with its own outcome, in any order."""
@@ -99,12 +122,19 @@ def score(
     try:
         return list(_score(reader, work, batch_tokens, watch))
     except BaseException as error:  # noqa: BLE001  # it is the outcome
-        alone = groups(work, lambda item: item[0].number).values()
+        alone = list(groups(work, lambda item: item[0].number).values())
         if len(alone) == 1:
             return [(work[0][0], _presentable(error))]
+        half = len(alone) // 2
         return [
-            outcome for item in alone for outcome in score(reader, item, batch_tokens=batch_tokens, watch=watch)
+            outcome
+            for requests in (alone[:half], alone[half:])
+            for outcome in score(reader, _longest_first(requests), batch_tokens=batch_tokens, watch=watch)
         ]
+
+
+def _longest_first(requests: list[list[tuple[Request, Window]]]) -> list[tuple[Request, Window]]:
+    return sorted((item for request in requests for item in request), key=lambda item: -len(item[1].input_ids))
 
 
 def _score(
@@ -119,7 +149,7 @@ def _score(
         rows = enumerate(islice(owners, len(batch.windows)))
         for options, alike in groups(rows, lambda row: row[1].options).items():
             at = [row for row, _ in alike]
-            parts = reader.search([batch.windows[row] for row in at], start[at], end[at], options)
+            parts = search([batch.windows[row] for row in at], start[at], end[at], options)
             outcomes += [(request, part) for (_, request), part in zip(alike, parts, strict=True)]
         began = perf_counter()
         watch.stage("search", began - ran)

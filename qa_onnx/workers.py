@@ -10,20 +10,23 @@ Left out: the order of windows (fair_queue.py), the work itself (steps.py), and 
 
 from __future__ import annotations
 
-import heapq
+import atexit
+import logging
 import math
+import os
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from functools import partial
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from qa_onnx import steps
-from qa_onnx.errors import ClosedError, DeadlineError, QueueFullError
+from qa_onnx.deadlines import Deadlines
+from qa_onnx.errors import ClosedError, QueueFullError
 from qa_onnx.fair_queue import FairQueue
 from qa_onnx.observer import Watch
-from qa_onnx.steps import Request
+from qa_onnx.steps import Request, too_late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +45,8 @@ _ENOUGH_WINDOWS = 2048
 # What is cut in one go before the next batch runs.
 _CUT_CHARACTERS = 200_000
 _CHARACTERS_A_TOKEN = 4.0
+
+_log = logging.getLogger(__name__)
 
 
 class Workers:
@@ -78,13 +83,14 @@ class Workers:
         self._long_text_came = threading.Condition(self._lock)
         self._started: list[threading.Thread] = []
         self._ended = 0
+        self._process = os.getpid()
         self._closed = False
         self._accepted = 0
         self._open: dict[int, Request] = {}
         self._short: OrderedDict[int, Request] = OrderedDict()
         self._long: OrderedDict[int, Request] = OrderedDict()
         self._ready = FairQueue(batch_tokens)
-        self._deadlines: list[tuple[float, int]] = []
+        self._deadlines = Deadlines()
 
     @property
     def depth(self) -> int:
@@ -113,7 +119,7 @@ class Workers:
             request = Request(self._accepted, example, options, timeout_s)
             self._accepted += 1
             self._open[request.number] = request
-            self._note(request)
+            self._deadlines.add(request.number, request.deadline)
             if request.characters > _LONG_TEXT:
                 self._long[request.number] = request
                 self._long_text_came.notify()
@@ -140,7 +146,12 @@ class Workers:
         if never_started:
             self.stopped.set_result(None)
         for request in dropped:
-            _settle(request, ClosedError("the reader was closed before it came to this question"))
+            request.settle(ClosedError("the reader was closed before it came to this question"))
+
+    def abandon(self) -> None:
+        """Close from the garbage collector, which may run in a thread that holds the lock."""
+        if self._process == os.getpid():
+            threading.Thread(target=self.close, kwargs={"drain": False}, daemon=True).start()
 
     def join(self) -> None:
         """Wait until all threads have ended, but for the one that calls."""
@@ -167,17 +178,10 @@ class Workers:
             self._short.pop(number, None)
             self._long.pop(number, None)
             self._ready.discard(number)
+            self._deadlines.drop(number)
             depth = len(self._open)
             self._wake_all()
         self._watch.queue(depth)
-
-    def _note(self, request: Request) -> None:
-        """Remember a deadline; those of requests that have left are swept out now and then."""
-        if request.deadline < math.inf:
-            if len(self._deadlines) > 2 * len(self._open) + 1000:
-                self._deadlines = [entry for entry in self._deadlines if entry[1] in self._open]
-                heapq.heapify(self._deadlines)
-            heapq.heappush(self._deadlines, (request.deadline, request.number))
 
     def _wake_all(self) -> None:
         if self._closed or self._long:
@@ -194,25 +198,35 @@ class Workers:
                 self._started.append(threading.Thread(target=self._work, args=(job,), name=name, daemon=True))
             for thread in self._started:
                 thread.start()
+            atexit.register(self._exit)
 
     def _work(self, next_job: Callable[[], Callable[[], None] | None]) -> None:
-        while job := next_job():
-            job()
+        try:
+            while job := next_job():
+                job()
+        except BaseException:  # noqa: BLE001  # whatever it is, nobody shall wait for ever
+            _log.exception("a worker failed, and the reader closes")
+            self.close(drain=False)
         with self._lock:
             self._ended += 1
             last = self._ended == len(self._started)
         if last:
+            atexit.unregister(self._exit)
             self.stopped.set_result(None)
+
+    def _exit(self) -> None:
+        """A thread that is amid a run when the interpreter goes could crash it."""
+        if self._process == os.getpid():
+            self.close(drain=False)
+            self.join()
 
     def _next_job(self) -> Callable[[], None] | None:
         """Wait for what is due next; None: all is done and nothing more will come."""
         with self._lock:
             while True:
                 now = monotonic()
-                while self._deadlines and self._deadlines[0][0] <= now:
-                    _, number = heapq.heappop(self._deadlines)
-                    if number in self._open:
-                        return partial(self._expire, number)
+                if self._deadlines.next() <= now:
+                    return partial(self._expire, self._deadlines.pop())
                 if self._short:
                     return partial(self._cut, self._texts())
                 delay = self._delay(now)
@@ -222,8 +236,7 @@ class Workers:
                     return partial(self._run, places)
                 if self._closed and not self._open:
                     return None
-                next_deadline = self._deadlines[0][0] if self._deadlines else math.inf
-                wait = min(delay, next_deadline - now)
+                wait = min(delay, self._deadlines.next() - now)
                 self._work_came.wait(None if wait == math.inf else wait)
 
     def _next_long_text(self) -> Callable[[], None] | None:
@@ -253,13 +266,13 @@ class Workers:
 
     def _expire(self, number: int) -> None:
         if request := self._open.get(number):
-            _settle(request, too_late(request.timeout_s))
+            request.settle(too_late(request.timeout_s))
 
     def _cut(self, requests: Sequence[Request]) -> None:
         began = perf_counter()
         for request, outcome in steps.cut(self._reader, requests):
             if isinstance(outcome, BaseException):
-                _settle(request, outcome)
+                request.settle(outcome)
                 continue
             with self._lock:
                 if not request.future.done():
@@ -281,29 +294,11 @@ class Workers:
         outcomes = steps.score(self._reader, work, batch_tokens=self._ready.batch_tokens, watch=self._watch)
         for request, outcome in outcomes:
             if isinstance(outcome, BaseException):
-                _settle(request, outcome)
+                request.settle(outcome)
                 continue
             with self._lock:
                 request.scored.append(outcome)
                 if request.cut is not None and len(request.scored) == len(request.cut.windows):
                     whole.append(request)
         for request in whole:
-            _settle(request, steps.merge(self._reader, request))
-
-
-def too_late(timeout_s: float) -> DeadlineError:
-    """The error of a question that was not answered in time."""
-    return DeadlineError(
-        f"no answer within timeout_s = {timeout_s:g}: send fewer or shorter texts, or wait longer"
-    )
-
-
-def _settle(request: Request, outcome: Prediction | BaseException) -> None:
-    """Give a request its outcome, unless it has one already: it was cancelled, say."""
-    try:
-        if isinstance(outcome, BaseException):
-            request.future.set_exception(outcome)
-        else:
-            request.future.set_result(outcome)
-    except InvalidStateError:
-        pass
+            request.settle(steps.merge(self._reader, request))

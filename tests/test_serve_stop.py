@@ -42,6 +42,12 @@ def test_a_signal_ends_it_with_code_0(number: int) -> None:
             served.connect()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_while_it_starts_ends_it_with_code_0(workers: int) -> None:
+    with serve("--workers", workers, wait=False) as served:
+        assert served.stop() == 0
+
+
 def test_what_was_accepted_is_answered_and_what_comes_later_is_503() -> None:
     with serve(*ROOM) as served, served.connect() as long, served.connect() as later:
         long.sendall(raw(LONG))
@@ -125,26 +131,104 @@ def test_under_load_every_accepted_question_is_answered() -> None:
 # ---- starting
 
 
-def test_until_it_is_ready_it_says_so(tmp_path: Path) -> None:
-    release = tmp_path / "release"
-    code = (
-        "import sys, time, pathlib\n"
-        "from qa_onnx import Reader\n"
-        "load = Reader.load\n"
-        "def slow(*a, **k):\n"
-        f"    while not pathlib.Path({str(release)!r}).exists(): time.sleep(0.02)\n"
-        "    return load(*a, **k)\n"
-        "Reader.load = slow\n"
-        "from qa_onnx.cli import main\n"
-        f"main(['serve', '-b', {str(TINY)!r}, '--precision', 'fp32', '--threads', '1', '--port', '0'])\n"
-    )
-    process = subprocess.Popen(
+def start(before: str, *flags: str) -> subprocess.Popen[str]:
+    """A server in whose process some code ran first."""
+    arguments = ["serve", "-b", str(TINY), "--precision", "fp32", "--threads", "1", "--port", "0", *flags]
+    code = f"{before}\nfrom qa_onnx.cli import main\nmain({arguments!r})\n"
+    return subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+
+
+NEVER_CUT = """
+import threading
+from qa_onnx import Reader
+cut = Reader.cut
+def stuck(self, examples, options):
+    if any("endless" in example.context for example in examples):
+        threading.Event().wait()
+    return cut(self, examples, options)
+Reader.cut = stuck
+"""
+
+
+def test_work_that_nobody_waits_for_does_not_keep_it_from_ending() -> None:
+    process = start(NEVER_CUT, "--timeout-s", "1")
+    try:
+        assert process.stdout is not None
+        with httpx.Client(
+            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
+        ) as client:
+            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
+            response = client.post("/v1/answer", json={"question": "Where?", "context": "endless"})
+            assert response.status_code == 504
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+BROKEN_CHOICE = """
+from qa_onnx import AsyncReader
+def choose(self, prediction, **options):
+    raise RuntimeError("about Zanzibar")
+AsyncReader.choose = choose
+"""
+
+
+def test_a_fault_of_the_server_is_500_and_the_log_says_where_but_not_what() -> None:
+    process = start(BROKEN_CHOICE)
+    try:
+        assert process.stdout is not None
+        with httpx.Client(
+            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
+        ) as client:
+            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
+            response = client.post("/v1/answer", json={"question": "Zanzibar?", "context": "Zanzibar"})
+            assert response.status_code == 500
+            assert response.headers["content-type"] == "application/problem+json"
+            problem = response.json()
+            assert 'qa_onnx_errors_total{error="RuntimeError"} 1.0' in client.get("/metrics").text
+            accept = {"Accept": "application/jsonl"}
+            body = {"examples": [{"question": "Zanzibar?", "context": "Zanzibar"}]}
+            with pytest.raises(httpx.RemoteProtocolError):  # too late for a code: the stream just ends
+                client.post("/v1/answer", json=body, headers=accept)
+            assert client.get("/health/ready").status_code == 200
+        process.terminate()
+        _, log = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert "Zanzibar" not in json.dumps(problem) + log
+    (failed,) = [
+        line
+        for line in map(json.loads, log.splitlines())
+        if line.get("request_id") == problem["request_id"] and line["level"] == "error"
+    ]
+    assert failed["error"] == "RuntimeError"
+    assert any("choose" in place for place in failed["at"])
+
+
+SLOW_LOAD = """
+import pathlib, time
+from qa_onnx import Reader
+load = Reader.load
+def slow(*arguments, **options):
+    while not pathlib.Path({release!r}).exists():
+        time.sleep(0.02)
+    return load(*arguments, **options)
+Reader.load = slow
+"""
+
+
+def test_until_it_is_ready_it_says_so(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    process = start(SLOW_LOAD.format(release=str(release)))
     try:
         assert process.stdout is not None
         with httpx.Client(

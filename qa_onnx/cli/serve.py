@@ -111,6 +111,7 @@ def serve(
     served = model(settings, workers)
     listener = server.listen(host, port)
     logs.start()
+    server.end_at_a_signal()
     shown, bound = listener.getsockname()[:2]
     click.echo(f"http://{f'[{shown}]' if ':' in shown else shown}:{bound}/")
     sys.stdout.flush()

@@ -12,6 +12,7 @@ from qa_onnx.serve import logs, server, supervisor
 
 def main() -> int:
     """Serve until the supervisor asks to stop, or is gone; returns the exit code."""
+    server.end_at_a_signal()
     logs.start()
     told = supervisor.worker_settings()
     settings, reader, workers = serve.from_json(told)

@@ -2,7 +2,7 @@
 
     settings.py    limits and model
     protocol.py    a connection: what a slow client may hold up
-    middleware.py  a request: id, log line, limits, keys, disconnects
+    middleware.py  a request: id, log line, metrics; limits.py its key, its body, its client that goes away
     app.py         the endpoints; schemas.py what they read and write, problems.py how they refuse
     service.py     starting, ready, stopping; the reader behind the endpoints
     server.py      one process; supervisor.py several that share a port

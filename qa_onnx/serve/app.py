@@ -1,4 +1,4 @@
-"""The endpoints, as a FastAPI application inside the two layers of middleware.py.
+"""The endpoints, as a FastAPI application inside middleware.py and limits.py.
 
 `create_app` gives an ASGI application; its lifespan loads the model. Left out: processes and signals (server.py).
 """
@@ -17,7 +17,8 @@ from qa_onnx import Example, __version__
 from qa_onnx.errors import QaOnnxError
 from qa_onnx.serve import accept, metrics, openapi, pages, problems, results, schemas
 from qa_onnx.serve.asked import Asked
-from qa_onnx.serve.middleware import Limits, Requests, failed
+from qa_onnx.serve.limits import Limits
+from qa_onnx.serve.middleware import Requests, failed
 from qa_onnx.serve.problems import Problem
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """API keys: a file of them -> their hashes; a request's header -> whether it brings one of them.
 
-Left out: which endpoints ask for one (middleware.py).
+Left out: which endpoints ask for one (limits.py).
 """
 
 from __future__ import annotations

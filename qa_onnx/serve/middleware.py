@@ -1,39 +1,33 @@
-"""What happens to every request before and after its endpoint.
+"""What every request has: an id, response headers, a log line, metrics; what fails becomes a problem.
 
-    Requests   id, response headers, metrics, log line; what fails becomes a problem
-    Limits     stopping, API key, size and time of the body, a client that goes away
-
-Both are plain ASGI: they see the messages of a request as they come.
+Plain ASGI, as limits.py is, which stands between this and the endpoints: both see the messages of a request as
+they come.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import uuid
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.serve import keys, problems
+from qa_onnx.serve import problems
 from qa_onnx.serve.logs import LOGGER, raised
-from qa_onnx.serve.problems import Problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from qa_onnx.serve.metrics import Metrics
+    from qa_onnx.serve.problems import Problem
     from qa_onnx.serve.service import Service
 
 ENDPOINTS = frozenset(
     {"/", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/ready", "/v1/answer", "/v1/scores"}
     | {"/v1/bundle"}
 )
-_WITHOUT_KEY = frozenset({"/", "/docs", "/openapi.json", "/health/live", "/health/ready"})
-_ALWAYS = frozenset({"/health/live", "/health/ready", "/metrics"})  # while starting and stopping too
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-_MOST_BODIES = 64  # of the largest size, that are held at a time
 _GONE = 499  # the code of logs and metrics for a client that went away, as nginx has it
 
 _HEADERS = (
@@ -92,7 +86,7 @@ class Requests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given, path = _header(scope, b"x-request-id"), scope["path"]
+        given, path = header(scope, b"x-request-id"), scope["path"]
         known = _REQUEST_ID.fullmatch(given)
         request = Request(
             given.decode("ascii") if known else uuid.uuid4().hex, path if path in ENDPOINTS else "other"
@@ -115,11 +109,11 @@ class Requests:
         except ClientGoneError:
             request.code = _GONE
         except Exception as error:
-            problem = failed(error, request, self._service.metrics)
-            if not request.code:
+            if not request.complete:  # else the endpoints have made a problem of it, and sent that
+                problem = failed(error, request, self._service.metrics)
+                if request.code:
+                    raise  # the client must see that its answer is not whole
                 await _send_problem(problem, send_more, request)
-            elif not request.complete:  # the client must see that its answer is not whole
-                raise
         finally:
             self._service.under_way -= 1
             self._log(scope, request)
@@ -140,103 +134,6 @@ class Requests:
         LOGGER.info("request", extra={"fields": fields})
 
 
-class Limits:
-    """Lets through what may be answered, with its body read.
-
-    Args:
-        app: the endpoints.
-        service: knows whether the server is stopping, and the limits.
-    """
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app = app
-        self._service = service
-        self._settings = service.settings
-        self._held = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request: Request = scope["qa_onnx"]
-        self._check_key(scope, request)
-        parts: list[bytes] = []
-        try:
-            await self._read(scope, receive, parts)
-            request.body = b"".join(parts)
-            self._service.metrics.stage("read", monotonic() - request.arrived)
-            if self._service.stopping and request.endpoint not in _ALWAYS:
-                raise problems.stopping()
-            await self._until_gone(scope, receive, send)
-        finally:
-            self._held -= sum(map(len, parts))
-
-    def _check_key(self, scope: Scope, request: Request) -> None:
-        if not self._settings.keys or request.endpoint in _WITHOUT_KEY:
-            return
-        if not keys.accepted(_header(scope, b"authorization"), self._settings.keys):
-            raise Problem(
-                401,
-                "this server wants an API key: send the header Authorization: Bearer KEY",
-                headers={"WWW-Authenticate": 'Bearer realm="qa-onnx"'},
-            )
-
-    async def _read(self, scope: Scope, receive: Receive, parts: list[bytes]) -> None:
-        """Read the body, up to the limits of size and time."""
-        limit = self._settings.max_request_bytes
-        too_large = Problem(
-            413, f"the body is larger than {limit} bytes, the limit of this server: send less at once"
-        )
-        length = _header(scope, b"content-length")
-        if len(length) > 18 or (length.isdigit() and int(length) > limit):
-            raise too_large
-        size, more = 0, True
-        try:
-            async with asyncio.timeout(self._settings.read_timeout_s):
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGoneError
-                    part, more = message.get("body", b""), message.get("more_body", False)
-                    parts.append(part)
-                    size += len(part)
-                    self._held += len(part)
-                    if size > limit:
-                        raise too_large
-                    if self._held > _MOST_BODIES * limit:
-                        raise problems.busy("the server holds as many requests as it can", 1)
-        except TimeoutError:
-            seconds = self._settings.read_timeout_s
-            raise Problem(
-                408, f"the body did not arrive within {seconds:g} s", headers={"Connection": "close"}
-            ) from None
-
-    async def _until_gone(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the endpoint; stop it, and what it asked of the reader, when the client goes away."""
-        request: Request = scope["qa_onnx"]
-        gone = asyncio.Event()
-
-        async def receive_no_more() -> Message:
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        endpoint = asyncio.ensure_future(self._app(scope, receive_no_more, send))
-        watch = asyncio.ensure_future(receive())
-        try:
-            await asyncio.wait((endpoint, watch), return_when=asyncio.FIRST_COMPLETED)
-            if not endpoint.done() and not request.complete:  # at the end of a response uvicorn says so too
-                gone.set()
-                endpoint.cancel()
-            await asyncio.wait((endpoint,))
-            if endpoint.cancelled():
-                raise ClientGoneError
-            endpoint.result()
-        finally:
-            endpoint.cancel()
-            watch.cancel()
-
-
 def failed(error: Exception, request: Request, metrics: Metrics) -> Problem:
     """Count an error, log it where it is the server's fault, and make a problem of it."""
     problem = problems.of_error(error)
@@ -246,7 +143,8 @@ def failed(error: Exception, request: Request, metrics: Metrics) -> Problem:
     return problem
 
 
-def _header(scope: Scope, name: bytes) -> bytes:
+def header(scope: Scope, name: bytes) -> bytes:
+    """The first value of a header; empty where there is none."""
     value: bytes = next((value for key, value in scope["headers"] if key == name), b"")
     return value
 

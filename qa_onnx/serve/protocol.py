@@ -1,7 +1,7 @@
 """A connection: what a slow client may hold up, on top of uvicorn's HTTP/1.1.
 
 uvicorn waits without end for a head that comes byte by byte, and for a client that does not take its answer; here
-each has a time limit. That of a body is in middleware.py.
+each has a time limit. That of a body is in limits.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
+import sys
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -71,6 +73,12 @@ class Server(uvicorn.Server):
         if service.stopping and (service.under_way == 0 or monotonic() > self._last):
             return True
         return await super().on_tick(counter)
+
+
+def end_at_a_signal() -> None:
+    """Until `run` takes over: nothing has been accepted yet, so a signal may end the process, with code 0."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -144,6 +152,9 @@ def run(
         listening = asyncio.get_running_loop().create_task(_deepen(server, listener))
         await server.serve(sockets=[listener])
         listening.cancel()
+        if service.stuck:  # the end of the interpreter would wait for its threads
+            LOGGER.warning("ended with a text half cut that nobody waited for")
+            os._exit(0 if service.under_way == 0 else 1)
 
     asyncio.run(serve())
     if service.failure is not None:

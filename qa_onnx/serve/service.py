@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qa_onnx.windows import Window
 
 _MOST_SCORES = 8  # requests for token scores that may wait
+_CLOSING_S = 5.0  # for a run that nobody waits for
 _PAUSE_S = 0.02  # before a question of many tries a full queue again
 
 
@@ -34,6 +35,7 @@ class Service:
         under_way: requests that have not been answered to their end.
         stopping: nothing more is accepted.
         failure: why the model could not be loaded.
+        stuck: the reader works on something that nobody waits for any more, such as cutting a very long text.
     """
 
     def __init__(self, settings: Settings, model: Model, metrics: Metrics) -> None:
@@ -43,6 +45,7 @@ class Service:
         self.under_way = 0
         self.stopping = False
         self.failure: Exception | None = None
+        self.stuck = False
         self._reader: Reader | None = None
         self._asking: AsyncReader | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -92,12 +95,16 @@ class Service:
         return reader
 
     async def close(self) -> None:
-        """Answer what was accepted, and end."""
+        """End the reader; whoever still waits for it gets an error."""
         self.stopping = True
         if self._loading is not None:
             self._loading.cancel()
         if self._asking is not None:
-            await self._asking.close(drain=False)
+            try:
+                async with asyncio.timeout(_CLOSING_S):
+                    await self._asking.close(drain=False)
+            except TimeoutError:
+                self.stuck = True
 
     @property
     def depth(self) -> int:

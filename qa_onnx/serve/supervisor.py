@@ -158,7 +158,8 @@ class Supervisor:
             for worker in [*self._workers]:
                 if worker.process.poll() is not None:
                     self._workers.remove(worker)
-                    clean &= worker.process.returncode == 0
+                    # One that was still starting ends by the signal; it had accepted nothing.
+                    clean &= worker.process.returncode in {0, -signal.SIGTERM}
             sleep(_TICK_S)
         return clean and not self._workers
 

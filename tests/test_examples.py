@@ -1,0 +1,166 @@
+"""The files in examples/ do what they say, as far as the packages that they need are installed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qa_onnx import Answer, Example, Reader
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LIGHTHOUSE = (EXAMPLES / "lighthouse.txt").read_text(encoding="utf-8")
+BOAT = {"question": "What colour is the boat?", "context": "The boat is blue and the sail is white."}
+
+
+def load(name: str, *packages: str) -> ModuleType:
+    """The module of an example; skips where a package that it needs is not installed."""
+    for package in packages:
+        pytest.importorskip(package, reason=f"needs {package}")
+    return importlib.import_module(name)
+
+
+@pytest.fixture(autouse=True)
+def _examples_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setenv("HAYSTACK_TELEMETRY_ENABLED", "False")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+@pytest.fixture(scope="module")
+def reader() -> Reader:
+    return Reader.load(threads=1)
+
+
+def printed(name: str) -> str:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+
+
+def test_all_examples_are_tested() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    names = [path.stem for path in EXAMPLES.glob("*.py")]
+    assert len(names) >= 6
+    assert [name for name in names if name not in source] == []
+
+
+def test_fastapi_service() -> None:
+    app = load("fastapi_service", "fastapi", "httpx").app
+    from fastapi.testclient import TestClient
+
+    with TestClient(app) as client:
+        reply = client.post("/answer", json=BOAT)
+        assert reply.status_code == 200
+        assert 0 < reply.json().pop("probability") <= 1
+        assert reply.json() == {"text": "blue", "start": 12, "end": 16, "probability": reply.json()["probability"]}
+        assert client.post("/answer", json={"question": "Who?"}).status_code == 422
+
+
+@pytest.mark.parametrize(("error", "status"), [("QueueFullError", 429), ("DeadlineError", 504)])
+def test_fastapi_service_tells_a_full_queue_from_a_late_answer(error: str, status: int) -> None:
+    import qa_onnx
+
+    app = load("fastapi_service", "fastapi", "httpx").app
+    from fastapi.testclient import TestClient
+
+    class Failing:
+        async def ask(self, *texts: str, timeout_s: float) -> Answer:
+            raise getattr(qa_onnx, error)("no")
+
+    with TestClient(app) as client:
+        app.state.reader = Failing()
+        reply = client.post("/answer", json=BOAT)
+    assert reply.status_code == status
+    assert reply.headers.get("Retry-After") == ("1" if status == 429 else None)
+
+
+def test_asyncio_worker_prints_both_answers() -> None:
+    lines = printed("asyncio_worker").splitlines()
+    assert sorted(lines) == ["0 Agnes Halloran", "1 21 nautical miles"]
+
+
+def test_asyncio_worker_answers_many_questions_and_none_twice() -> None:
+    work = load("asyncio_worker").work
+
+    async def drive() -> list[tuple[str, Answer | str]]:
+        questions: asyncio.Queue[Example | None] = asyncio.Queue()
+        answers: asyncio.Queue[tuple[str, Answer | str]] = asyncio.Queue()
+        for number in range(50):
+            questions.put_nowait(Example(BOAT["question"], BOAT["context"], id=str(number)))
+        questions.put_nowait(None)
+        await work(questions, answers)
+        return [answers.get_nowait() for _ in range(answers.qsize())]
+
+    found = asyncio.run(drive())
+    assert sorted(int(number) for number, _ in found) == list(range(50))
+    assert {answer.text for _, answer in found if isinstance(answer, Answer)} == {"blue"}
+
+
+def test_process_pool_prints_both_answers() -> None:
+    assert printed("process_pool") == "Agnes Halloran\n21 nautical miles\n"
+
+
+@pytest.mark.filterwarnings("ignore")  # of the other package
+def test_haystack_component() -> None:
+    module = load("haystack_component", "haystack")
+    from haystack import Document, Pipeline
+
+    pipeline = Pipeline()
+    pipeline.add_component("reader", module.OnnxReader(top_k=3))
+    documents = [Document(content=BOAT["context"]), Document(content=LIGHTHOUSE), Document(content=None)]
+    answers = pipeline.run({"reader": {"query": "Who designed the tower?", "documents": documents}})["reader"][
+        "answers"
+    ]
+    assert len(answers) == 3
+    best = answers[0]
+    assert (best.data, best.query, best.document) == ("Agnes Halloran", "Who designed the tower?", documents[1])
+    assert LIGHTHOUSE[best.document_offset.start : best.document_offset.end] == best.data
+    assert [answer.meta["score"] for answer in answers] == sorted((a.meta["score"] for a in answers), reverse=True)
+    again = Pipeline.loads(pipeline.dumps(), allowed_modules=["haystack_component"])
+    assert again.to_dict() == pipeline.to_dict()
+
+
+def test_pandas_column(reader: Reader) -> None:
+    module = load("pandas_column", "pandas")
+    import pandas
+
+    frame = pandas.DataFrame(
+        {"id": ["a", "b"], **{name: [text, None] for name, text in BOAT.items()}}, index=[7, 3]
+    )
+    found = module.answer_frame(frame, reader)
+    assert list(found.columns) == ["id", "question", "context", "answer", "probability"]
+    assert found["answer"].to_dict() == {7: "blue", 3: ""}
+    assert list(frame.columns) == ["id", "question", "context"]
+
+
+def test_arrow_column(reader: Reader) -> None:
+    module = load("pandas_column", "pyarrow")
+    import pyarrow
+
+    batch = pyarrow.record_batch({name: [text, None] for name, text in BOAT.items()})
+    found = module.answer_batch(batch, reader)
+    assert found.schema.names == ["question", "context", "answer", "probability"]
+    assert found.column("answer").to_pylist() == ["blue", None]
+
+
+GRADIO = """
+from gradio_page import answer, page
+found = answer("What colour is the boat?", "The boat is blue and the sail is white.")
+[mark] = found["entities"]
+print(found["text"][mark["start"] : mark["end"]], answer("Who?", ""), len(page.input_components))
+"""
+
+
+def test_gradio_page() -> None:
+    pytest.importorskip("gradio", reason="needs gradio")
+    # In a process of its own: it leaves an event loop open.
+    done = subprocess.run([sys.executable, "-c", GRADIO], cwd=EXAMPLES, capture_output=True, text=True, check=True)
+    assert done.stdout == "blue {'text': '', 'entities': []} 2\n"

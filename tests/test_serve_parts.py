@@ -1,0 +1,145 @@
+"""The small parts of the server that need no web framework: offsets, the Accept header, API keys, settings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qa_onnx.errors import InputError
+from qa_onnx.serve import accept, keys
+from qa_onnx.serve.offsets import convert
+from qa_onnx.serve.problems import Problem
+from qa_onnx.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHARACTERS = st.characters(exclude_categories=["Cs"])
+
+
+@given(st.text(CHARACTERS), st.lists(st.integers(0, 30)))
+def test_offsets_are_those_of_the_encoded_text(text: str, wanted: list[int]) -> None:
+    positions = [min(position, len(text)) for position in wanted]
+    for position, found in convert(text, positions, "utf8").items():
+        assert text.encode()[:found] == text[:position].encode()
+    for position, found in convert(text, positions, "utf16").items():
+        assert text.encode("utf-16-le")[: 2 * found] == text[:position].encode("utf-16-le")
+    assert convert(text, positions, "character") == {position: position for position in positions}
+
+
+JSON, LINES = "application/json", "application/jsonl"
+
+
+@pytest.mark.parametrize(
+    ("header", "chosen"),
+    [
+        ("", JSON),
+        ("*/*", JSON),
+        ("application/jsonl", LINES),
+        ("APPLICATION/JSONL", LINES),
+        ("application/json;q=0.5, application/jsonl", LINES),
+        ("application/json, application/jsonl", JSON),
+        ("application/*;q=0.2, application/json;q=0.1", LINES),
+        ("*/*, application/json;q=0", LINES),
+        ("text/html, application/xhtml+xml, */*;q=0.8", JSON),
+        ("application/jsonl;q=2", LINES),
+        (", ,application/jsonl", LINES),
+    ],
+)
+def test_the_client_gets_what_it_likes_best(header: str, chosen: str) -> None:
+    assert accept.choose(header, (JSON, LINES)) == chosen
+
+
+@pytest.mark.parametrize("header", ["text/html", "application/json;q=0", "*/*;q=0", "json"])
+def test_what_the_client_does_not_take_is_not_sent(header: str) -> None:
+    with pytest.raises(Problem) as caught:
+        accept.choose(header, (JSON,))
+    assert caught.value.status == 406
+
+
+def test_keys_are_read_and_compared(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_bytes(b"# comment\r\n\r\nalpha-alpha-alpha-1\r\n beta-beta-beta-beta \n")
+    read = keys.read(path)
+    assert len(read) == 2
+    assert all(len(digest) == 32 for digest in read)
+    assert keys.accepted(b"Bearer alpha-alpha-alpha-1", read)
+    assert keys.accepted(b"Bearer  beta-beta-beta-beta ", read)
+    for wrong in (
+        b"",
+        b"Bearer",
+        b"Bearer alpha",
+        b"alpha-alpha-alpha-1",
+        b"Token alpha-alpha-alpha-1",
+        b"Bearer #",
+    ):
+        assert not keys.accepted(wrong, read)
+    assert not keys.accepted(b"Bearer alpha-alpha-alpha-1", ())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "holds no API key"),
+        (b"# nothing\n", "holds no API key"),
+        (b"short\n", "line 1 .* has 5 characters"),
+        (b"alpha-alpha-alpha-1\nwith a blank in it\n", "line 2"),
+        (b"\xff" * 20, "other bytes than ASCII"),
+        (b"a" * (1 << 21), "larger than"),
+        (b"a" * 513, "has 513 characters"),
+    ],
+)
+def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "keys"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        keys.read(path)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"max_batch_tokens": 0},
+        {"max_wait_ms": -1},
+        {"max_wait_ms": float("nan")},
+        {"max_queue": 0},
+        {"max_request_bytes": 10},
+        {"timeout_s": 0},
+        {"read_timeout_s": 1e9},
+    ],
+)
+def test_limits_out_of_range_are_refused(limit: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(limit))} is .* it must be from"):
+        Settings(**limit)
+
+
+def test_without_the_extra_the_command_says_what_to_install() -> None:
+    code = (
+        "from importlib import util\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, *a: None if name in ('fastapi', 'uvicorn') else find(name, *a)\n"
+        "from qa_onnx.cli import main\n"
+        "main(['serve'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: the server needs fastapi, uvicorn")
+    assert done.stderr.endswith(", not installed here: pip install 'qa-onnx[serve]'\n")
+
+
+def test_help_needs_no_extra_and_names_every_limit_with_its_unit() -> None:
+    code = (
+        "import sys\n"
+        "from qa_onnx.cli import main\n"
+        "try: main(['serve', '--help'])\n"
+        "finally: print(sorted({'fastapi', 'uvicorn', 'pydantic'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+    for flag in ("--max-batch-tokens", "--max-wait-ms", "--max-queue", "--max-request-bytes", "--timeout-s"):
+        assert flag in done.stdout
