@@ -140,7 +140,7 @@ def merge(
     Args:
         example: as it was cut.
         scored: all of its windows, in the order of the text, each with its `options.n_best` best spans.
-        options: `max_answer_length` and `n_best` are read.
+        options: `max_answer_length`, `n_best` and `align_to_words` are read.
         temperature: what the bundle's calibration divides scores by before the softmax.
     """
     null_score = min(float(s.start_logits[s.window.cls]) + float(s.end_logits[s.window.cls]) for s in scored)
@@ -175,8 +175,9 @@ def _piece(scored: ScoredWindow, temperature: float) -> Piece:
 def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
     """Characters and score of the n best answers, best first.
 
-    Different tokens may read the same (the bytes of one emoji, a blank beside a word), and the best of them
-    stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
+    Different tokens may read the same (the bytes of one emoji, a blank beside a word, parts of an aligned word),
+    and the best of them stays. Where that leaves fewer than n answers, more spans are searched, up to
+    `_SEARCH_LIMIT`.
     """
     context, count = scored[0].window.context, options.n_best
     while True:
@@ -184,8 +185,8 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
         # of its `count` may hold better ones than what another has given beyond.
         complete = all(len(part.spans) < count for part in scored)
         best: dict[tuple[int, int], float] = {}
-        for score, first, last in islice(_ranked(scored), None if complete else count):
-            start, end = _trim(context, first, last)
+        for score, *span in islice(_ranked(scored), None if complete else count):
+            start, end = _trim(context, *(context.words(*span) if options.align_to_words else span))
             if start < end:
                 best.setdefault((start, end), score)
         if complete or len(best) >= options.n_best or count * len(scored) > _SEARCH_LIMIT:

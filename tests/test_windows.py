@@ -82,7 +82,7 @@ def assert_same(windows: tuple[Window, ...], expected: list[Encoding]) -> None:
 @given(question=QUESTIONS, context=TEXTS, options=narrow_options())
 def test_windows_equal_the_built_in_truncation(question: str, context: str, options: Options) -> None:
     expected = built_in(TINY_JSON, question, context, options)
-    assume(expected[0].sequence_ids.count(0) <= options.max_question_length)
+    assume(expected[0].sequence_ids.count(0) <= (options.max_question_length or 0))
     windows = cut(question, context, options).windows
     assert_same(windows, expected)
     for window, encoding in zip(windows, expected, strict=True):
@@ -101,7 +101,7 @@ def test_windows_of_other_tokenizers_equal_the_built_in_truncation(
     kind_json: str, question: str, context: str, options: Options
 ) -> None:
     expected = built_in(kind_json, question, context, options)
-    assume(expected[0].sequence_ids.count(0) <= options.max_question_length)
+    assume(expected[0].sequence_ids.count(0) <= (options.max_question_length or 0))
     assert_same(cut(question, context, options, by=Windower(kind_json)).windows, expected)
 
 
