@@ -62,7 +62,9 @@ def call(asker: Callable[..., Any], one: Case) -> Any:
     """What a call returns, or the name and text of what it raises."""
     try:
         return asker(question=one["question"], context=one["context"], **one["arguments"])
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is the result
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # whatever it is, a tokenizer's panic too, it is the result
         return {"error": f"{type(error).__name__}: {error}"}
 
 

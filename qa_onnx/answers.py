@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qa_onnx.errors import EngineError
-from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans
+from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -115,11 +115,7 @@ def search(
     """
     lengths = np.array([len(window.input_ids) for window in windows])
     real = np.arange(start_logits.shape[1]) < lengths[:, None]
-    if not np.isfinite(start_logits[real]).all() or not np.isfinite(end_logits[real]).all():
-        raise EngineError(
-            "the graph returned logits that are infinite or not a number: its precision overflows on this "
-            "text; use a bundle of another precision, such as fp32"
-        )
+    require_finite(start_logits[real], end_logits[real])
     table = best_spans(
         start_logits,
         end_logits,

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa_onnx.options import Options
-from qa_onnx.spans import best_spans
+from qa_onnx.spans import best_spans, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,7 +56,7 @@ def hf4_results(reader: Reader, examples: Iterable[Example], arguments: Argument
 
     Raises:
         InputError: a question leaves its context no room, or an argument does not fit the model.
-        EngineError: see `Reader.logits`.
+        EngineError: see `Reader.ask`.
     """
     rows = reader.logits(examples, options=_options(reader, arguments))
     for _, windows in groupby(rows, key=lambda row: row[0].example):
@@ -83,6 +83,7 @@ def _merge(windows: Iterable[tuple[Window, Logits, Logits]], arguments: Argument
     null_score = 1e6
     for row in windows:
         window = row[0]
+        require_finite(*row[1:])
         start, end = (_softmax(window, logits) for logits in row[1:])
         null_score = min(null_score, float(start[window.cls] * end[window.cls]))
         start[window.cls] = end[window.cls] = 0.0

@@ -241,7 +241,7 @@ class Reader:
 
         Raises:
             InputError: see `ask`.
-            EngineError: see `ask`.
+            EngineError: the graph failed.
         """
         options = self.resolve(options)
         done = 0

@@ -30,6 +30,9 @@ def test_options_are_frozen_and_keyword_only() -> None:
 @pytest.mark.parametrize("name", INTEGERS)
 @pytest.mark.parametrize("value", [-1, 1.5, 16.0, "16", None, True, 1 << 31])
 def test_a_bad_integer_is_refused_by_name_and_value(name: str, value: object) -> None:
+    if (name, value) == ("max_question_length", None):
+        assert make(max_question_length=None).room(special_tokens=3) == 384 - 3  # questions are not cut
+        return
     with pytest.raises(InputError, match=name) as caught:
         make(**{name: value})
     assert repr(value) in str(caught.value)
