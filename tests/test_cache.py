@@ -166,10 +166,11 @@ def test_each_precision_is_a_bundle_of_its_own(checkpoint: Path, cache: Path, fi
     assert {entry.name.rpartition("-")[2] for entry in cache.iterdir()} == {"fp32", "int8"}
 
 
-def test_without_the_extra_an_error_names_it(files: Path) -> None:
-    text = printed(in_a_process(files, without=("torch",)))
-    assert text.startswith("MissingExtraError")
-    assert "pip install 'qa-onnx[" in text
+@pytest.mark.parametrize("without", [("torch",), HEAVY])
+def test_without_the_extra_an_error_names_it(files: Path, without: tuple[str, ...]) -> None:
+    text = printed(in_a_process(files, without=without))
+    assert text.startswith("MissingExtraError torch")
+    assert text.endswith("not installed: pip install 'qa-onnx[export]'")
 
 
 @pytest.mark.export

@@ -45,6 +45,12 @@ def test_the_lowest_value_is_allowed_and_the_one_below_is_not(name: str, lowest:
         make(**{name: lowest - 1})
 
 
+@pytest.mark.parametrize("value", [0, 1, None, "yes"])
+def test_align_to_words_is_true_or_false(value: object) -> None:
+    with pytest.raises(InputError, match=f"align_to_words is {value!r}; it must be True or False"):
+        make(align_to_words=value)
+
+
 @pytest.mark.parametrize("value", [0, 0.0, -3.5, float("inf"), float("-inf"), None, "bundle"])
 def test_null_threshold_takes_numbers_none_and_bundle(value: float | None) -> None:
     assert make(null_threshold=value).null_threshold == value
