@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx.errors import EngineError
 from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans, require_finite
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@
 
 Forms and arguments of the old call are read in pipeline_inputs.py. By default answers are those of
 `Reader.predict`; `compat="hf4"` gives those of transformers 4.57.6 (compat.py). A checkpoint is exported when it
-is first used (export/cache.py).
+is first used (export/cached.py).
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def pipeline(
     tokenizer: object = None,
     device: object = None,
     precision: str | None = None,
-    engine: Engine = "onnxruntime",
+    engine: Engine | None = None,
     threads: int | None = None,
     **arguments: Any,
 ) -> QuestionAnsweringPipeline:
@@ -160,7 +160,7 @@ def pipeline(
     Args:
         task: "question-answering", or None for it.
         model: a bundle, or a checkpoint's folder or hub id, which is exported when it is first used and kept in
-            $XDG_CACHE_HOME/qa-onnx or ~/.cache/qa-onnx; None: the default bundle. A Reader is used as it is.
+            the user's cache, see export/cached.py; None: the default bundle. A Reader is used as it is.
         compat: None, or "hf4" for the answers, offsets and scores of transformers 4.57.6.
         tokenizer: accepted where it names the model; a bundle brings its own.
         device: "cpu", "cuda", -1 (the CPU), 0 (the GPU), or a torch.device.
@@ -211,8 +211,10 @@ def _override(base: Arguments, given: dict[str, Any]) -> Arguments:
     return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
 
 
-def _device(device: object) -> Device:
-    name = "cpu" if device is None or device == -1 else str(device)
+def _device(device: object) -> Device | None:
+    if device is None:
+        return None  # what `Reader.load` makes of it
+    name = "cpu" if device == -1 else str(device)
     if name in ("cuda", "cuda:0", "0"):
         return "cuda"
     if name != "cpu":
@@ -225,9 +227,9 @@ def _device(device: object) -> Device:
 def _load(
     model: str | Path | Bundle | None,
     *,
-    device: Device,
+    device: Device | None,
     precision: str | None,
-    engine: Engine,
+    engine: Engine | None,
     threads: int | None,
     compat: str | None,
 ) -> Reader:
@@ -241,12 +243,12 @@ def _load(
         bundle = path if isinstance(path, Bundle) else Bundle.load(path)
         wanted = precision
         if wanted is None and compat is not None:
-            wanted = _exact(bundle, check_place(engine, device))
+            wanted = _exact(bundle, check_place(engine or "onnxruntime", device or "cpu"))
         return Reader.load(bundle, precision=wanted, device=device, engine=engine, threads=threads)
 
     if model is None or isinstance(model, Bundle) or (Path(model) / MANIFEST).is_file():
         return load(model)
-    from qa_onnx.export.cache import load_cached
+    from qa_onnx.export.cached import load_cached
 
     return load_cached(model, "fp32" if precision is None else precision, load)
 

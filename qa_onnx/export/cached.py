@@ -1,6 +1,6 @@
 """Checkpoint -> bundle in the user's cache, exported when it is first used.
 
-    $XDG_CACHE_HOME/qa-onnx or ~/.cache/qa-onnx
+    $XDG_CACHE_HOME/qa-onnx/checkpoints or ~/.cache/qa-onnx/checkpoints
         <name>-<hash>-<precision>/      a bundle; the hash is that of the checkpoint's files
         .building-<random>/             an export at work; removed by a later one if it was killed
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from qa_onnx.bundle import Bundle
+from qa_onnx.cache import cache_folder
 from qa_onnx.errors import BundleError, ExportError
 from qa_onnx.export.checkpoint import find_checkpoint
 from qa_onnx.export.extras import require_export, require_quantize
@@ -41,14 +41,6 @@ _STALE = 86_400  # seconds; no export takes a day
 _T = TypeVar("_T")
 
 
-def cache_folder() -> Path:
-    """Where bundles of checkpoints are kept."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path is to be ignored.
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "qa-onnx"
-
-
 def load_cached(checkpoint: str | Path, precision: str, load: Callable[[Path], _T]) -> _T:
     """Load the bundle of a checkpoint, exported if need be.
 
@@ -64,7 +56,10 @@ def load_cached(checkpoint: str | Path, precision: str, load: Callable[[Path], _
     """
     folder, _ = find_checkpoint(str(checkpoint))
     name = re.sub(r"[^\w.-]+", "-", Path(checkpoint).resolve().name)
-    entry = cache_folder() / f"{name}-{_sha256(folder)[:16]}-{precision}"
+    try:
+        entry = cache_folder("checkpoints", f"{name}-{_sha256(folder)[:16]}-{precision}")
+    except OSError as error:
+        raise ExportError(f"cannot keep a bundle of {checkpoint}: {error}") from error
     try:
         return load(entry)
     except BundleError as error:
