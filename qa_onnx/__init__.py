@@ -31,6 +31,7 @@ from qa_onnx.errors import (
 )
 from qa_onnx.observer import Observer
 from qa_onnx.options import Options
+from qa_onnx.pipelines import QuestionAnsweringPipeline, pipeline
 from qa_onnx.reader import Reader
 from qa_onnx.session import OnnxSession, Session
 from qa_onnx.windows import Example, Window, Windower
@@ -60,10 +61,12 @@ __all__ = [
     "ParityError",
     "Prediction",
     "QaOnnxError",
+    "QuestionAnsweringPipeline",
     "QueueFullError",
     "Reader",
     "Session",
     "Window",
     "Windower",
     "__version__",
+    "pipeline",
 ]

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx.errors import EngineError
-from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans
+from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -115,11 +114,7 @@ def search(
     """
     lengths = np.array([len(window.input_ids) for window in windows])
     real = np.arange(start_logits.shape[1]) < lengths[:, None]
-    if not np.isfinite(start_logits[real]).all() or not np.isfinite(end_logits[real]).all():
-        raise EngineError(
-            "the graph returned logits that are infinite or not a number: its precision overflows on this "
-            "text; use a bundle of another precision, such as fp32"
-        )
+    require_finite(start_logits[real], end_logits[real])
     table = best_spans(
         start_logits,
         end_logits,
@@ -140,7 +135,7 @@ def merge(
     Args:
         example: as it was cut.
         scored: all of its windows, in the order of the text, each with its `options.n_best` best spans.
-        options: `max_answer_length` and `n_best` are read.
+        options: `max_answer_length`, `n_best` and `align_to_words` are read.
         temperature: what the bundle's calibration divides scores by before the softmax.
     """
     null_score = min(float(s.start_logits[s.window.cls]) + float(s.end_logits[s.window.cls]) for s in scored)
@@ -175,8 +170,9 @@ def _piece(scored: ScoredWindow, temperature: float) -> Piece:
 def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
     """Characters and score of the n best answers, best first.
 
-    Different tokens may read the same (the bytes of one emoji, a blank beside a word), and the best of them
-    stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
+    Different tokens may read the same (the bytes of one emoji, a blank beside a word, parts of an aligned word),
+    and the best of them stays. Where that leaves fewer than n answers, more spans are searched, up to
+    `_SEARCH_LIMIT`.
     """
     context, count = scored[0].window.context, options.n_best
     while True:
@@ -184,8 +180,8 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
         # of its `count` may hold better ones than what another has given beyond.
         complete = all(len(part.spans) < count for part in scored)
         best: dict[tuple[int, int], float] = {}
-        for score, first, last in islice(_ranked(scored), None if complete else count):
-            start, end = _trim(context, first, last)
+        for score, *span in islice(_ranked(scored), None if complete else count):
+            start, end = _trim(context, *(context.words(*span) if options.align_to_words else span))
             if start < end:
                 best.setdefault((start, end), score)
         if complete or len(best) >= options.n_best or count * len(scored) > _SEARCH_LIMIT:

@@ -38,6 +38,19 @@ class EncodedContext:
         assert last is not None, end
         return first[0], last[1]
 
+    def words(self, start: int, end: int) -> tuple[int, int]:
+        """Widen the tokens `start` to `end`, inclusive, to the words that these two belong to.
+
+        Words are those that the tokenizer splits text into before it cuts them into tokens.
+        """
+        first, last = (self.encoding.token_to_word(token) for token in (start, end))
+        if first is None or last is None:
+            return start, end
+        first_tokens, last_tokens = self.encoding.word_to_tokens(first), self.encoding.word_to_tokens(last)
+        if first_tokens is None or last_tokens is None:
+            return start, end
+        return first_tokens[0], last_tokens[1] - 1
+
 
 class ContextCache:
     """The contexts that were used last. Any number of threads may share it.

@@ -21,9 +21,10 @@ class Options:
         doc_stride: tokens that two neighbouring windows of a context share: the overlap, as in
             Hugging Face. (In BERT's own run_squad.py the same word means the step instead.)
         max_question_length: tokens of a question that are used; the rest is cut, with a warning in
-            `Prediction.warnings`.
+            `Prediction.warnings`. None: all are, and a question that leaves a context no room is an error.
         max_answer_length: tokens an answer may have.
         n_best: answers that a `Prediction` holds at most.
+        align_to_words: an answer that starts or ends inside a word takes in the whole word.
         batch_tokens: budget of one run of the graph, in tokens with padding; one window always runs. More
             do not fit the caches of a CPU and share one range of int8 activations; a GPU wants more.
         null_threshold: "no answer" wins when null score - best score is greater than this. None: the
@@ -35,9 +36,10 @@ class Options:
 
     max_length: int = 384
     doc_stride: int = 128
-    max_question_length: int = 64
+    max_question_length: int | None = 64
     max_answer_length: int = 30
     n_best: int = 20
+    align_to_words: bool = False
     batch_tokens: int = 1024
     null_threshold: float | Literal["bundle"] | None = "bundle"
 
@@ -51,8 +53,12 @@ class Options:
             ("batch_tokens", 1, 1 << 30),
         ):
             value = getattr(self, name)
+            if name == "max_question_length" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise InputError(f"{name} is {value!r}; it must be an integer from {low} to {high}")
+        if not isinstance(self.align_to_words, bool):
+            raise InputError(f"align_to_words is {self.align_to_words!r}; it must be True or False")
         threshold = self.null_threshold
         if threshold is not None and threshold != "bundle":
             number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
@@ -74,13 +80,17 @@ class Options:
         Args:
             special_tokens: how many the tokenizer adds to a pair ([CLS], [SEP], ...).
 
+        Returns:
+            Their number; where questions are not cut, what a question and the context share.
+
         Raises:
             InputError: there is no room, or not more than `doc_stride`, so windows could not advance.
         """
-        room = self.max_length - self.max_question_length - special_tokens
+        question = 0 if self.max_question_length is None else self.max_question_length
+        room = self.max_length - question - special_tokens
         if room <= self.doc_stride:
             raise InputError(
-                f"max_length {self.max_length} less max_question_length {self.max_question_length} and "
+                f"max_length {self.max_length} less max_question_length {question} and "
                 f"{special_tokens} special tokens leaves {room} tokens of context a window; it must be more "
                 f"than doc_stride {self.doc_stride}: raise max_length or lower one of the other two"
             )

@@ -68,7 +68,7 @@ class Reader:
     ) -> None:
         self.options = Options() if options is None else options
         self.null_threshold = null_threshold
-        self._max_positions = self.options.max_length if max_positions is None else max_positions
+        self.max_positions = self.options.max_length if max_positions is None else max_positions
         self._session = session
         self._windower = windower
         self._pad_id = pad_id
@@ -241,7 +241,7 @@ class Reader:
 
         Raises:
             InputError: see `ask`.
-            EngineError: see `ask`.
+            EngineError: the graph failed.
         """
         options = self.resolve(options)
         done = 0
@@ -272,9 +272,9 @@ class Reader:
 
     def _check(self, options: Options) -> None:
         options.room(self._windower.special_tokens)
-        if options.max_length > self._max_positions:
+        if options.max_length > self.max_positions:
             raise InputError(
-                f"max_length is {options.max_length}; this model reads at most {self._max_positions} tokens"
+                f"max_length is {options.max_length}; this model reads at most {self.max_positions} tokens"
             )
 
     def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from qa_onnx.errors import EngineError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -45,6 +47,19 @@ class SpanTable(NamedTuple):
         count = int(np.isfinite(self.scores[row]).sum())
         columns = (column[row, :count].tolist() for column in self)
         return tuple(zip(*columns, strict=True))
+
+
+def require_finite(start_logits: Logits, end_logits: Logits) -> None:
+    """Refuse logits that no span can be found in.
+
+    Raises:
+        EngineError: one is infinite or not a number.
+    """
+    if not np.isfinite(start_logits).all() or not np.isfinite(end_logits).all():
+        raise EngineError(
+            "the graph returned logits that are infinite or not a number: its precision overflows on this "
+            "text; use a bundle of another precision, such as fp32"
+        )
 
 
 def best_spans(

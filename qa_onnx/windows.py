@@ -28,7 +28,7 @@ from qa_onnx.contexts import ContextCache, EncodedContext
 from qa_onnx.errors import BundleError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from qa_onnx.options import Options
 
@@ -164,7 +164,7 @@ class Windower:
             window, because its [CLS] logits score "no answer".
 
         Raises:
-            InputError: the options leave the context no room.
+            InputError: the options, or a question that they do not cut, leave the context no room.
             BundleError: the tokenizer fails on a text: its vocabulary has no token for the unknown.
         """
         options.room(self.special_tokens)
@@ -194,7 +194,7 @@ class Windower:
 
     def _cut_one(self, index: int, question: Encoding, context: EncodedContext, options: Options) -> CutExample:
         question_ids, warnings = question.ids, []
-        if len(question_ids) > options.max_question_length:
+        if options.max_question_length is not None and len(question_ids) > options.max_question_length:
             warnings.append(
                 f"the question has {len(question_ids)} tokens; the first {options.max_question_length} "
                 "were used (max_question_length)"
@@ -207,12 +207,13 @@ class Windower:
         head = np.array([*self._before, *question_ids, *self._between], np.int64)
         tail = np.array(self._after, np.int64)
         room = options.max_length - len(head) - len(tail)
+        starts = _starts(len(context.ids), room, options.doc_stride)
         types = np.repeat(
             np.array(self._types, np.int64),
             [len(self._before), len(question_ids), len(self._between), room, len(tail)],
         )
         windows = []
-        for start in range(0, max(1, len(context.ids) - options.doc_stride), room - options.doc_stride):
+        for start in starts:
             part = context.ids[start : start + room]
             input_ids = np.concatenate((head, part, tail))
             length, first = len(input_ids), len(head)
@@ -231,3 +232,19 @@ class Windower:
                 )
             )
         return CutExample(tuple(windows), tuple(warnings))
+
+
+def _starts(length: int, room: int, doc_stride: int) -> Iterable[int]:
+    """First token of each window of a context with `length` tokens.
+
+    Raises:
+        InputError: it does not fit one window, and the question leaves too little room for windows to advance.
+    """
+    if length <= room:
+        return (0,)
+    if room <= doc_stride:  # only where max_question_length is None: `Options.room` sees to all else
+        raise InputError(
+            f"the question leaves {room} tokens of context a window, and the context has {length}; there must be "
+            f"more than doc_stride {doc_stride}: shorten the question, raise max_length or lower doc_stride"
+        )
+    return range(0, length - doc_stride, room - doc_stride)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -89,3 +90,21 @@ def test_a_second_question_does_not_tokenize_the_context_again(windower: Windowe
     second = windower.cut([Example("When?", context)], OPTIONS)[0]
     assert second.windows[0].context is first.windows[0].context
     assert second.windows[0].input_ids.tolist() != first.windows[0].input_ids.tolist()
+
+
+def test_tokens_are_widened_to_the_words_that_they_are_part_of(windower: Windower) -> None:
+    text = "The lighthouse-keeper's unfathomable boat"
+    context = windower.cut([Example("Who?", text)], Options())[0].windows[0].context
+    for first in range(len(context.ids)):
+        for last in range(first, len(context.ids)):
+            start, end = context.characters(*context.words(first, last))
+            inner = context.characters(first, last)
+            assert start <= inner[0] < inner[1] <= end
+            found = text[start:end]
+            assert found in {
+                text[match.start() : other.end()]
+                for match in re.finditer(r"\w+|\S", text)
+                for other in re.finditer(r"\w+|\S", text)
+            }
+            assert text[inner[1] : end].isalnum() or inner[1] == end
+            assert text[start : inner[0]].isalnum() or inner[0] == start

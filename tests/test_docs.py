@@ -1,4 +1,4 @@
-"""What README shows is what happens: its Python runs, its commands print what it says."""
+"""What README and docs/ show is what happens: its Python runs, its commands print what it says."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from qa_onnx.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def python_blocks() -> list[tuple[str, str]]:
+    return [(page.name, code) for page in PAGES for code in blocks("python", page.read_text(encoding="utf-8"))]
 
 
 def commands() -> list[tuple[str, str]]:
@@ -30,9 +35,17 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_runs(code: str) -> None:
-    exec(compile(code, "README.md", "exec"), {})
+@pytest.mark.parametrize(("page", "code"), python_blocks())
+def test_python_runs(page: str, code: str) -> None:
+    exec(compile(code, page, "exec"), {})
+
+
+def test_pages_are_linked_and_links_lead_somewhere() -> None:
+    for page in PAGES:
+        links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+        assert all((page.parent / link).exists() for link in links), page.name
+    for page in PAGES[1:]:
+        assert f"(docs/{page.name})" in README
 
 
 @pytest.mark.parametrize(("command", "output"), commands())
@@ -49,6 +62,7 @@ def test_commands_print_what_is_shown(command: str, output: str, monkeypatch: py
 
 def test_the_examples_are_found() -> None:
     assert len(blocks("python")) >= 2
+    assert {page for page, _ in python_blocks()} >= {"README.md", "coming-from-transformers.md"}
     assert len(commands()) >= 2
 
 

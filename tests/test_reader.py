@@ -562,3 +562,26 @@ def test_what_is_no_example_or_no_options_is_refused_by_name(tiny_reader: Reader
         tiny_reader.predict([("q", "c")])  # type: ignore[list-item]
     with pytest.raises(InputError, match="options must be of type Options, got dict"):
         tiny_reader.ask("q", "c", options={"n_best": 3})  # type: ignore[arg-type]
+
+
+def test_answers_take_in_whole_words_where_they_are_to(any_reader: Reader) -> None:
+    def inside_a_word(text: str, at: int) -> bool:
+        return 0 < at < len(text) and text[at - 1].isalnum() and text[at].isalnum()
+
+    def cut_words(options: Options) -> int:
+        found = any_reader.predict(EXAMPLES, options=options)
+        edges = [
+            (example.context, edge)
+            for example, prediction in zip(EXAMPLES, found, strict=True)
+            for answer in prediction.answers
+            for edge in (answer.start, answer.end)
+        ]
+        for prediction in found:
+            places = [(answer.start, answer.end) for answer in prediction.answers]
+            assert len(set(places)) == len(places)
+        assert len(found[0].answers) == options.n_best
+        return sum(inside_a_word(*edge) for edge in edges)
+
+    options = replace(SMALL, n_best=20)
+    assert cut_words(options) > 0
+    assert cut_words(replace(options, align_to_words=True)) == 0

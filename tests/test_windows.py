@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -82,13 +83,30 @@ def assert_same(windows: tuple[Window, ...], expected: list[Encoding]) -> None:
 @given(question=QUESTIONS, context=TEXTS, options=narrow_options())
 def test_windows_equal_the_built_in_truncation(question: str, context: str, options: Options) -> None:
     expected = built_in(TINY_JSON, question, context, options)
-    assume(expected[0].sequence_ids.count(0) <= options.max_question_length)
+    assume(expected[0].sequence_ids.count(0) <= (options.max_question_length or 0))
     windows = cut(question, context, options).windows
     assert_same(windows, expected)
     for window, encoding in zip(windows, expected, strict=True):
         shown = range(window.last - window.first + 1)
         offsets = [window.context.characters(window.token_offset + i, window.token_offset + i) for i in shown]
         assert offsets == encoding.offsets[window.first : window.last + 1]
+
+
+@given(question=QUESTIONS, context=TEXTS, options=narrow_options(), repeat=st.integers(1, 12))
+def test_without_a_limit_the_whole_question_is_used_or_refused(
+    question: str, context: str, options: Options, repeat: int
+) -> None:
+    options = replace(options, max_question_length=None)
+    question *= repeat
+    try:
+        example = cut(question, context, options)
+    except InputError:
+        # The library's own truncation cannot do it either: it raises an Exception, or panics.
+        with pytest.raises(BaseException, match=r"must be strictly less than|too short"):
+            built_in(TINY_JSON, question, context, options)
+        return
+    assert not any("were used" in warning for warning in example.warnings)
+    assert_same(example.windows, built_in(TINY_JSON, question, context, options))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -101,7 +119,7 @@ def test_windows_of_other_tokenizers_equal_the_built_in_truncation(
     kind_json: str, question: str, context: str, options: Options
 ) -> None:
     expected = built_in(kind_json, question, context, options)
-    assume(expected[0].sequence_ids.count(0) <= options.max_question_length)
+    assume(expected[0].sequence_ids.count(0) <= (options.max_question_length or 0))
     assert_same(cut(question, context, options, by=Windower(kind_json)).windows, expected)
 
 

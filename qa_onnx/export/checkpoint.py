@@ -45,7 +45,7 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
         ExportError: it is not there, not a question answering model, or not safe to load.
     """
     require_export()
-    folder, revision = _folder(str(checkpoint))
+    folder, revision = find_checkpoint(str(checkpoint))
     _refuse_unsafe(folder)
     model = _load_model(folder)
     config = model.config
@@ -80,8 +80,12 @@ def _sizes(config: Any) -> tuple[int, int, int]:
     return int(normalized.num_layers), int(normalized.num_attention_heads), int(normalized.hidden_size)
 
 
-def _folder(checkpoint: str) -> tuple[Path, str | None]:
-    """The checkpoint's folder on this machine, and its revision if it came from the hub."""
+def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
+    """The checkpoint's folder on this machine, and its revision if it came from the hub.
+
+    Raises:
+        ExportError: it is neither a folder, nor does the hub give it.
+    """
     path = Path(checkpoint)
     if path.is_dir():
         return path, None

@@ -27,8 +27,8 @@ def require_export() -> None:
     Raises:
         MissingExtraError: something is not installed.
     """
+    _require("export", "torch", "transformers", "optimum", "requests", "onnx")  # which it brings as well
     require_quantize()
-    _require("export", "torch", "transformers", "optimum", "requests")
 
 
 def _require(extra: str, *packages: str) -> None:

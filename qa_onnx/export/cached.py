@@ -1,0 +1,128 @@
+"""Checkpoint -> bundle in the user's cache, exported when it is first used.
+
+    $XDG_CACHE_HOME/qa-onnx/checkpoints or ~/.cache/qa-onnx/checkpoints
+        <name>-<hash>-<precision>/      a bundle; the hash is that of the checkpoint's files
+        .building-<random>/             an export at work; removed by a later one if it was killed
+
+A bundle is made under a temporary name and renamed, so it is there whole or not at all, and any number of
+processes may want it at once: all export, the first one's stays. A damaged one is made again. Loading what is
+there needs nothing but the light packages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from qa_onnx.bundle import Bundle
+from qa_onnx.cache import cache_folder
+from qa_onnx.errors import BundleError, ExportError
+from qa_onnx.export.checkpoint import find_checkpoint
+from qa_onnx.export.extras import require_export, require_quantize
+from qa_onnx.export.finished import find_onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOG = logging.getLogger(__name__)
+
+# What a bundle is made of: weights, configuration, tokenizer. Not what training leaves beside them.
+_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".onnx", ".onnx_data", ".data"}
+_BUILDING = ".building-"
+_STALE = 86_400  # seconds; no export takes a day
+
+_T = TypeVar("_T")
+
+
+def load_cached(checkpoint: str | Path, precision: str, load: Callable[[Path], _T]) -> _T:
+    """Load the bundle of a checkpoint, exported if need be.
+
+    Args:
+        checkpoint: a folder or hub id, as for `export`.
+        precision: the one precision of the bundle.
+        load: makes the result of the bundle's folder; where it raises a BundleError, the bundle is made again.
+
+    Raises:
+        MissingExtraError: there is no bundle yet, and what an export needs is not installed.
+        ExportError: the checkpoint is not there, cannot be exported, or the cache cannot be written to.
+        InputError: there is no such precision.
+    """
+    folder, _ = find_checkpoint(str(checkpoint))
+    name = re.sub(r"[^\w.-]+", "-", Path(checkpoint).resolve().name)
+    try:
+        entry = cache_folder("checkpoints", f"{name}-{_sha256(folder)[:16]}-{precision}")
+    except OSError as error:
+        raise ExportError(f"cannot keep a bundle of {checkpoint}: {error}") from error
+    try:
+        return load(entry)
+    except BundleError as error:
+        _LOG.info("%s", error)
+    if find_onnx(folder):
+        require_quantize()
+    else:
+        require_export()
+    try:
+        _build(checkpoint, precision, entry)
+    except OSError as error:
+        raise ExportError(
+            f"cannot write to the cache {entry.parent}: {error.strerror}; set XDG_CACHE_HOME to a folder that can "
+            "be written to, or give the bundle that qa-onnx export makes"
+        ) from error
+    return load(entry)
+
+
+def _sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted([*folder.iterdir(), *folder.glob("onnx/*")]):
+        if path.suffix in _SUFFIXES and path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _build(checkpoint: str | Path, precision: str, entry: Path) -> None:
+    from qa_onnx.export.exporter import export
+
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(entry.parent)
+    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=entry.parent) as scratch:
+        _LOG.info("exporting %s to %s, once", checkpoint, entry)
+        made = Path(scratch, "bundle")
+        export(checkpoint, made, precisions=(precision,))
+        for attempt in ("first", "second", "third"):  # others may be at this point too
+            try:
+                made.rename(entry)
+            except OSError:
+                if _is_whole(entry):
+                    return  # another process was faster
+                with contextlib.suppress(OSError):
+                    entry.rename(Path(scratch, f"damaged-{attempt}"))
+            else:
+                return
+        made.rename(entry)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        bundle = Bundle.load(folder)
+        for file in bundle.manifest.files():
+            bundle.checked_path(file)
+    except BundleError:
+        return False
+    return True
+
+
+def _remove_stale(cache: Path) -> None:
+    """Remove what killed exports left behind."""
+    for path in cache.glob(f"{_BUILDING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE:
+                shutil.rmtree(path)
