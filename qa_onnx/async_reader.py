@@ -144,8 +144,6 @@ class AsyncReader:
             if isinstance(error, DeadlineError) or not timer.expired():
                 raise
             raise too_late(_seconds(timeout_s)) from None
-        finally:
-            future.cancel()
 
     async def ask(
         self, question: str, context: str, *, options: Options | None = None, timeout_s: float | None = None

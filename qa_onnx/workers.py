@@ -150,7 +150,7 @@ class Workers:
 
     def abandon(self) -> None:
         """Close from the garbage collector, which may run in a thread that holds the lock."""
-        if self._process == os.getpid():
+        if self._process == os.getpid() and self._started and not self.stopped.done():
             threading.Thread(target=self.close, kwargs={"drain": False}, daemon=True).start()
 
     def join(self) -> None:

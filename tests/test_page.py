@@ -238,9 +238,10 @@ def test_a_typed_text_is_asked_and_edited(here: Visit) -> None:
     expect(draft).to_have_value("The boat is blue.")
     expect(here.page.locator("#said")).to_have_count(0)  # its place may be gone
     expect(here.candidates).to_have_count(0)
-    draft.fill("The boat is green.")
+    draft.fill("  The boat is green.\n")
     here.ask("What colour is the boat?")
-    assert here.marked() == (12, "green")
+    assert here.shown() == "  The boat is green.\n"
+    assert here.marked() == (14, "green")
     here.page.get_by_role("button", name="Clear").click()
     expect(draft).to_have_value("")
     expect(here.page.get_by_role("group", name="Example texts")).to_be_visible()
