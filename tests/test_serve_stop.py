@@ -378,20 +378,32 @@ def test_workers_share_the_port_and_their_metrics_are_summed() -> None:
         assert not workers_of(served)
 
 
+def said_by(served: Served, process: int) -> list[str]:
+    return [line["message"] for line in served.logged() if line["process"] == process]
+
+
+def ask_afresh(served: Served) -> int:
+    """Over a new connection."""
+    return httpx.post(f"{served.client.base_url}/v1/answer", json=GOOD, timeout=PATIENCE_S).status_code
+
+
 def test_a_killed_worker_is_replaced_and_the_others_go_on() -> None:
     with serve("--workers", 2) as served:
         eventually(lambda: len(ready_processes(served)) == 2, "both are ready")
+        before = ready_processes(served)
         victim = min(workers_of(served))
         os.kill(victim, signal.SIGKILL)
-        statuses = []
-        while len(ready_processes(served)) < 3:  # the new one takes no connection before it can answer
-            statuses.append(
-                httpx.post(f"{served.client.base_url}/v1/answer", json=GOOD, timeout=PATIENCE_S).status_code
-            )
+        statuses: list[int] = []
+        with ThreadPoolExecutor(8) as pool:
+            while len(ready_processes(served)) < 3:  # the new one takes no connection before it can answer
+                statuses += pool.map(ask_afresh, [served] * 8)
         assert set(statuses) == {200}
         assert len(workers_of(served)) == 2
         assert victim not in workers_of(served)
         assert served.metric("qa_onnx_questions_total") >= len(statuses)
+        (new,) = ready_processes(served) - before
+        eventually(lambda: "accepts connections" in said_by(served, new), "the new one takes part")
+        assert said_by(served, new)[:2] == ["ready", "accepts connections"]
         (ended,) = [line for line in served.logged() if line["message"] == "worker ended"]
         assert (ended["worker"], ended["exit_code"]) == (victim, -signal.SIGKILL)
         assert served.stop() == 0

@@ -167,3 +167,4 @@ async def _deepen(server: Server, listener: socket.socket) -> None:
     while not server.started:
         await asyncio.sleep(0.01)
     listener.listen(BACKLOG)
+    LOGGER.info("accepts connections")
