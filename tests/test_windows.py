@@ -67,6 +67,14 @@ def built_in(tokenizer_json: str, question: str, context: str, options: Options)
     return [first, *first.overflowing]
 
 
+def assume_short(tokenizer_json: str, question: str, options: Options) -> None:
+    """Leave out questions that would be cut: the library's truncation panics where they leave no room."""
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.encode_special_tokens = True
+    count = len(tokenizer.encode(question, add_special_tokens=False).ids)
+    assume(count <= (options.max_question_length or 0))
+
+
 def assert_same(windows: tuple[Window, ...], expected: list[Encoding]) -> None:
     assert len(windows) == len(expected)
     two_segments = any(expected[0].type_ids)
@@ -82,8 +90,8 @@ def assert_same(windows: tuple[Window, ...], expected: list[Encoding]) -> None:
 
 @given(question=QUESTIONS, context=TEXTS, options=narrow_options())
 def test_windows_equal_the_built_in_truncation(question: str, context: str, options: Options) -> None:
+    assume_short(TINY_JSON, question, options)
     expected = built_in(TINY_JSON, question, context, options)
-    assume(expected[0].sequence_ids.count(0) <= (options.max_question_length or 0))
     windows = cut(question, context, options).windows
     assert_same(windows, expected)
     for window, encoding in zip(windows, expected, strict=True):
@@ -118,8 +126,8 @@ def kind_json(request: pytest.FixtureRequest) -> str:
 def test_windows_of_other_tokenizers_equal_the_built_in_truncation(
     kind_json: str, question: str, context: str, options: Options
 ) -> None:
+    assume_short(kind_json, question, options)
     expected = built_in(kind_json, question, context, options)
-    assume(expected[0].sequence_ids.count(0) <= (options.max_question_length or 0))
     assert_same(cut(question, context, options, by=Windower(kind_json)).windows, expected)
 
 
