@@ -46,6 +46,7 @@ def test_it_shows_everything_that_the_manifest_says(tiny_bundle: Bundle) -> None
 def test_json_is_the_manifest() -> None:
     content = json.loads(inspect("-b", TINY, "--json").stdout)
     assert content.pop("path") == str(TINY)
+    assert content.pop("profile") is None  # of this machine, not in the manifest
     assert content == json.loads((TINY / "bundle.json").read_text())
 
 
