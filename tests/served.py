@@ -12,8 +12,8 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -33,13 +33,13 @@ class Served:
     Attributes:
         process: of the command.
         port: that it listens on.
-        log: its stderr.
+        log: file with its stderr.
         client: for it.
     """
 
     process: subprocess.Popen[str]
     port: int
-    log: IO[bytes]
+    log: Path
     client: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,8 +59,8 @@ class Served:
             return received(connection)
 
     def logged(self) -> list[dict[str, Any]]:
-        self.log.seek(0)
-        return [json.loads(line) for line in self.log.read().splitlines() if line.strip()]
+        whole, _, _ = self.log.read_bytes().rpartition(b"\n")  # the last line may be half written
+        return [json.loads(line) for line in whole.splitlines() if line.strip()]
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels; 0 where it was never counted."""
@@ -96,15 +96,15 @@ def serve(*arguments: object, bundle: Path = TINY, wait: bool = True, threads: i
     """Run `qa-onnx serve` on the tiny bundle until the block is left; kill it then if it still runs."""
     command = [sys.executable, "-m", "qa_onnx.cli", "serve", "-b", str(bundle), "--port", "0"]
     command += ["--precision", "fp32", "--threads", str(threads), *map(str, arguments)]
-    with TemporaryFile() as log:
+    with NamedTemporaryFile("ab") as file:
+        log = Path(file.name)
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            command, stdout=subprocess.PIPE, stderr=file, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            log.seek(0)
-            assert line.startswith("http://"), log.read().decode()
+            assert line.startswith("http://"), log.read_text()
             served = Served(process, int(line.rstrip("/\n").rpartition(":")[2]), log)
             with served.client:
                 if wait:

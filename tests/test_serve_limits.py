@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,9 @@ if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_cl
     pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
 
 from .served import Served, eventually, received, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GOOD = {"question": "Where?", "context": "Here it is, under the tower."}
 # Hundreds of windows for the tiny model: work that lasts until the test is done with it.
@@ -117,6 +120,12 @@ def test_a_client_that_goes_in_the_midst_of_its_body_is_forgotten() -> None:
         assert served.answer(GOOD).status_code == 200
 
 
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Served]:
+    with serve("--read-timeout-s", 1) as running:
+        yield running
+
+
 def drip(served: Served, first: bytes, then: bytes) -> tuple[bytes, float]:
     """Send a beginning, then a byte at a time; what came back, and after how many seconds the connection ended."""
     started = time.monotonic()
@@ -152,13 +161,12 @@ def drip(served: Served, first: bytes, then: bytes) -> tuple[bytes, float]:
     ],
     ids=["silent", "head", "second head", "body", "chunks", "body that was refused"],
 )
-def test_a_client_that_drips_is_cut_off(first: bytes, then: bytes, answer: bytes) -> None:
-    with serve("--read-timeout-s", 1) as served:
-        came, seconds = drip(served, first, then)
-        assert came.startswith(answer)
-        assert bool(came) == bool(answer)
-        assert seconds > 0.9  # and not at once
-        assert served.answer(GOOD).status_code == 200
+def test_a_client_that_drips_is_cut_off(impatient: Served, first: bytes, then: bytes, answer: bytes) -> None:
+    came, seconds = drip(impatient, first, then)
+    assert came.startswith(answer)
+    assert bool(came) == bool(answer)
+    assert seconds > 0.9  # and not at once
+    assert impatient.answer(GOOD).status_code == 200
 
 
 def test_a_client_that_does_not_take_its_answer_is_cut_off() -> None:

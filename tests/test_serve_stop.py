@@ -19,6 +19,9 @@ if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_cl
     pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
 
 import httpx
+from click.testing import CliRunner
+
+from qa_onnx.cli import main
 
 from .conftest import TINY, edit_manifest
 from .served import PATIENCE_S, ROOT, Served, eventually, received, serve
@@ -282,16 +285,25 @@ def test_a_bundle_that_answers_otherwise_here_is_not_served(tiny_copy: Path, wor
     ("arguments", "says"),
     [
         (["-b", "nowhere"], "nowhere is not a bundle"),
-        (["-b", TINY, "--device", "cuda"], "cuda"),
         (["-b", TINY, "--precision", "fp16"], "not fp16"),
         (["--api-key-file", "nowhere"], "cannot read the API keys"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1 port 0"),
         (["--host", "no such host"], "cannot listen on no such host"),
-        (["-b", TINY, "--doc-stride", 60], "doc_stride 60"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_exit_1(arguments: list[Any], says: str) -> None:
-    done = command("--port", 0, *arguments)
+    done = CliRunner().invoke(main, ["serve", "--port", "0", *map(str, arguments)])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "says"), [("--doc-stride", 60, "doc_stride 60"), ("--device", "cuda", "gpu")]
+)
+def test_what_fails_while_it_is_loaded_is_said_too(flag: str, value: object, says: str) -> None:
+    done = command("--port", 0, "-b", TINY, flag, value)
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -313,8 +325,8 @@ def test_what_cannot_be_served_is_one_line_and_exit_1(arguments: list[Any], says
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[Any], says: str) -> None:
-    done = command(*arguments)
-    assert done.returncode == 2
+    done = CliRunner().invoke(main, ["serve", *map(str, arguments)])
+    assert done.exit_code == 2
     assert says in done.stderr
 
 
