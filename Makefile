@@ -67,7 +67,7 @@ demo-web: $(VENV)/.serve
 
 test: $(VENV)/.full
 	@echo "== running the test suite"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The long form of tests that the suite runs in short.
 soak: $(VENV)/.full

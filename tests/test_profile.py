@@ -79,6 +79,26 @@ def test_a_reader_follows_it_where_nothing_is_set(bundle: Bundle, opened: list[d
     assert opened[-1]["graph"] == fp32
 
 
+def test_serve_follows_it_and_splits_the_cores_all_the_same(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi", reason="needs the serve extra")
+    from qa_onnx.cli.options import ReaderSettings
+    from qa_onnx.cli.serve import model
+
+    monkeypatch.setattr(machine, "default_threads", lambda: 8)
+    unset = dict.fromkeys(ReaderSettings.__dataclass_fields__)
+    settings = ReaderSettings(**{**unset, "bundle": TINY, "null_threshold": "bundle"})
+    assert (model(settings, 1).precision, model(settings, 1).threads) == ("int8", 8)
+    save_profile(bundle, PROFILE)
+    tuned = model(settings, 1)
+    assert (tuned.precision, tuned.threads, tuned.options.batch_tokens) == ("fp32", 1, 77)
+    assert tuned.load().precision == "fp32"
+    assert model(settings, 2).threads == 4
+    by_hand = model(dataclasses.replace(settings, precision="int8"), 1)
+    assert (by_hand.precision, by_hand.threads) == ("int8", 8)
+
+
 @pytest.mark.parametrize(
     "setting", [{"precision": "int8"}, {"device": "cpu"}, {"engine": "onnxruntime"}, {"threads": 2}]
 )

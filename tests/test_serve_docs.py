@@ -23,6 +23,7 @@ DOCS = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPTIONS = {name: option for option in command.params for name in option.opts if isinstance(option, click.Option)}
 OF_EVERY_COMMAND = {"--precision", "--device", "--engine", "--threads", "--n-best", "--max-answer-length"} | {
+    "--allow-fallback",
     "--doc-stride",
     "--null-threshold",
     "-b",

@@ -441,7 +441,7 @@ def test_the_cores_are_split_between_workers() -> None:
 from qa_onnx.cli.options import ReaderSettings
 from qa_onnx.cli.serve import model
 settings = ReaderSettings(bundle=None, precision=None, device="cpu", engine="onnxruntime", threads=None,
-    n_best=None, max_answer_length=None, doc_stride=None, null_threshold="bundle")
+    allow_fallback=False, n_best=None, max_answer_length=None, doc_stride=None, null_threshold="bundle")
 print(model(settings, {workers}).threads)
 """,
         ]

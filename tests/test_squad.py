@@ -248,7 +248,7 @@ NAMED = AT + r" \(id 'q1'\)"
         (line(id=7.5), r"line 1, id: is 7\.5; it must be of type str"),
         (line(question=7), r"line 1 \(id 'line-1'\), question: is 7; it must be of type str"),
         (f"{line(id='x')}\n{line(id='x')}", "id 'x': two questions have it"),
-        (gzip.compress(b"not json"), "line 1, column 1: not JSON"),
+        (gzip.compress(b"not json", mtime=0), "line 1, column 1: not JSON"),
     ],
 )
 def test_errors_name_file_place_fault_and_remedy(write: Write, content: str | bytes, message: str) -> None:
