@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qa_onnx.serve.settings import MAX_SCORE_CHARACTERS
+
 from .browser import chromium, expect, visit
 from .served import serve
 
@@ -83,10 +85,10 @@ def test_a_text_that_is_too_large(here: Visit) -> None:
 
 def test_a_text_whose_scores_are_too_many(here: Visit) -> None:
     here.page.get_by_role("switch", name="Show scores").check()
-    here.read(TEXT + " " * 150_000)
+    here.read(TEXT + " " * MAX_SCORE_CHARACTERS)
     here.ask(QUESTION)
     expect(here.error).to_contain_text("The server cannot score the tokens of this text")
-    expect(here.error).to_contain_text("100000")
+    expect(here.error).to_contain_text(str(MAX_SCORE_CHARACTERS))
     expect(here.page.locator("#said")).to_be_visible()  # the answer stands
     expect(here.page.locator("#scale")).to_be_hidden()
 
