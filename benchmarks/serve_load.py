@@ -79,6 +79,44 @@ class Tally:
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
+class Client:
+    """HTTP/1.1 with as little work as possible, so that it keeps up: any number of connections, used again.
+
+    Args:
+        url: of the server.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._port = int(url.rstrip("/").rpartition(":")[2])
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def exchange(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        """Status and body of the response."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        while self._idle:
+            reader, writer = self._idle.pop()
+            try:
+                return await self._on(reader, writer, request)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()  # it had idled too long
+        return await self._on(*await asyncio.open_connection("127.0.0.1", self._port), request)
+
+    async def _on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
+    ) -> tuple[int, bytes]:
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        body = await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
+        self._idle.append((reader, writer))
+        return int(head.split(b" ", 2)[1]), body
+
+    def close(self) -> None:
+        """Close all connections."""
+        for _, writer in self._idle:
+            writer.close()
+
+
 def main() -> None:
     """Run all three and print a line for each finding."""
     arguments = _arguments()
@@ -162,13 +200,14 @@ async def _overload(
     sizes: list[float] = [resident_mb(pid)]
 
     async def watch() -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
-            while True:
-                started = time.perf_counter()
-                (await client.get("/health/live")).raise_for_status()
-                health.append(time.perf_counter() - started)
-                sizes.append(resident_mb(pid))
-                await asyncio.sleep(0.1)
+        client = Client(url)
+        while True:
+            started = time.perf_counter()
+            code, _ = await client.exchange("GET", "/health/live")
+            assert code == 200, code
+            health.append(time.perf_counter() - started)
+            sizes.append(resident_mb(pid))
+            await asyncio.sleep(0.1)
 
     watching = asyncio.create_task(watch())
     tally = await open_loop(url, work, rate, seconds)
@@ -179,40 +218,40 @@ async def _overload(
 async def closed(url: str, work: Work, tally: Tally) -> None:
     """Ask each question once, over a fixed number of connections."""
     waiting = iter(range(len(work.pairs)))
-    limits = httpx.Limits(max_connections=CONNECTIONS)
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits, trust_env=False) as client:
+    client = Client(url)
 
-        async def ask_on() -> None:
-            for index in waiting:
-                await ask(client, work, index, tally, time.perf_counter())
+    async def ask_on() -> None:
+        for index in waiting:
+            await ask(client, work, index, tally, time.perf_counter())
 
-        await asyncio.gather(*(ask_on() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(ask_on() for _ in range(CONNECTIONS)))
+    client.close()
 
 
 async def open_loop(url: str, work: Work, rate: float, seconds: float) -> Tally:
     """Ask at random times at a mean rate, whether or not answers come."""
-    tally, chance = Tally(), random.Random(1)
-    limits = httpx.Limits(max_connections=2000, max_keepalive_connections=500)
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits, trust_env=False) as client:
-        tasks: list[asyncio.Task[None]] = []
-        due = started = time.perf_counter()
-        while due < started + seconds:
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.append(asyncio.create_task(ask(client, work, len(tasks) % len(work.pairs), tally, due)))
-            due += chance.expovariate(rate)
-        await asyncio.gather(*tasks)
+    tally, chance, client = Tally(), random.Random(1), Client(url)
+    tasks: list[asyncio.Task[None]] = []
+    due = started = time.perf_counter()
+    while due < started + seconds:
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        tasks.append(asyncio.create_task(ask(client, work, len(tasks) % len(work.pairs), tally, due)))
+        due += chance.expovariate(rate)
+    await asyncio.gather(*tasks)
+    client.close()
     return tally
 
 
-async def ask(client: httpx.AsyncClient, work: Work, index: int, tally: Tally, due: float) -> None:
+async def ask(client: Client, work: Work, index: int, tally: Tally, due: float) -> None:
     """Ask one question and compare its answer with the baseline's."""
     question, context = work.pairs[index]
-    response = await client.post("/v1/answer", json={"question": question, "context": context})
-    tally.codes[response.status_code] = tally.codes.get(response.status_code, 0) + 1
-    if response.status_code != 200:
+    body = json.dumps({"question": question, "context": context}).encode()
+    code, content = await client.exchange("POST", "/v1/answer", body)
+    tally.codes[code] = tally.codes.get(code, 0) + 1
+    if code != 200:
         return
     tally.seconds.append(time.perf_counter() - due)
-    answer = response.json()["answer"]
+    answer = json.loads(content)["answer"]
     assert context[answer["start"] : answer["end"]] == answer["text"], "the offsets are not those of the text"
     if work.expected:
         start, end, _ = work.expected[index]
