@@ -87,8 +87,8 @@ def test_serve_follows_it_and_splits_the_cores_all_the_same(
     from qa_onnx.cli.serve import model
 
     monkeypatch.setattr(machine, "default_threads", lambda: 8)
-    unset = dict.fromkeys(ReaderSettings.__dataclass_fields__)
-    settings = ReaderSettings(**{**unset, "bundle": TINY, "null_threshold": "bundle"})
+    unset: dict[str, Any] = dict.fromkeys(ReaderSettings.__dataclass_fields__)
+    settings = ReaderSettings(**unset | {"bundle": TINY, "null_threshold": "bundle"})
     assert (model(settings, 1).precision, model(settings, 1).threads) == ("int8", 8)
     save_profile(bundle, PROFILE)
     tuned = model(settings, 1)
