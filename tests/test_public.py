@@ -33,7 +33,15 @@ def test_all_is_sorted_and_every_name_is_there() -> None:
 
 def test_nothing_public_is_left_out_of_all() -> None:
     public = {name for name, value in vars(qa_onnx).items() if name[0] != "_" and not inspect.ismodule(value)}
-    assert public == set(qa_onnx.__all__) - {"__version__"}
+    public -= {"Any", "TYPE_CHECKING"}
+    assert public | {"AsyncReader"} == set(qa_onnx.__all__) - {"__version__"}
+
+
+def test_asyncio_is_imported_with_what_needs_it() -> None:
+    loaded = "print('asyncio' in sys.modules)"
+    assert python(f"import sys, qa_onnx; {loaded}; qa_onnx.AsyncReader; {loaded}").split() == ["False", "True"]
+    with pytest.raises(AttributeError, match="module 'qa_onnx' has no attribute 'Nothing'"):
+        qa_onnx.Nothing  # noqa: B018
 
 
 def test_the_version_has_three_numbers() -> None:
