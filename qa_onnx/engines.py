@@ -81,9 +81,9 @@ def open_session(
         engine: "onnxruntime", "openvino" or "tensorrt".
         device: "cpu" or "cuda".
         threads: of one run on the CPU; None: `machine.default_threads()`.
-        precision: see `GpuPlan`, as are the others; they matter on a GPU alone.
+        precision: see `GpuPlan`, as is the next; they matter on a GPU alone.
         inputs: names of the graph's inputs.
-        longest: tokens that the model reads at most.
+        longest: tokens that the model reads at most; it and the next matter to OpenVINO and on a GPU.
         pad_id: token id that pads a batch.
 
     Raises:
@@ -94,7 +94,7 @@ def open_session(
     if place == "openvino/cpu":
         from qa_onnx.openvino_session import OpenVinoSession
 
-        return OpenVinoSession(path, threads=threads)
+        return OpenVinoSession(path, threads=threads, longest=longest, pad_id=pad_id)
     if place == "onnxruntime/cpu":
         return OnnxSession(path, threads=threads)
     from qa_onnx.gpu_session import GpuPlan, GpuSession

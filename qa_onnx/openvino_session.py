@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qa_onnx import machine
+from qa_onnx.buckets import pad_to
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.native import Native
 from qa_onnx.session import OUTPUTS, check_outputs, check_threads, shapes_of
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+STEP = 16  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,21 @@ class OpenVinoSession:
     Args:
         path: the file.
         threads: of one run; None: `machine.default_threads()`.
+        longest: tokens that the model reads at most; batches are then padded to multiples of `STEP`, since
+            OpenVINO prepares itself for every shape and remembers what it prepared, a megabyte and more each.
+            None: not known; batches then run in the length they have.
+        pad_id: token id that pads a batch.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
         EngineError: the file is no QA graph, or has operators that OpenVINO does not know.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, longest: int | None = None, pad_id: int = 0
+    ) -> None:
         check_threads(threads)
-        self._path, self._threads = path, threads
+        self._path, self._threads, self._longest, self._pad_id = path, threads, longest, pad_id
         self._native = Native(self._compile)
         inputs = self._native.get().model.inputs
         self.input_names: tuple[str, ...] = tuple(value.any_name for value in inputs)
@@ -75,6 +85,10 @@ class OpenVinoSession:
             EngineError: OpenVINO cannot run it.
         """
         self._check(inputs)
+        asked = inputs[self.input_names[0]].shape[1]
+        padded = pad_to(
+            {name: inputs[name] for name in self.input_names}, self._length(asked), pad_id=self._pad_id
+        )
         compiled = self._native.get()
         try:
             request = compiled.idle.pop()
@@ -82,12 +96,18 @@ class OpenVinoSession:
             request = compiled.model.create_infer_request()
         try:
             # The inputs are read in place; the outputs are copies, so the request is free for another call.
-            results = request.infer({name: inputs[name] for name in self.input_names}, share_inputs=True)
-            start, end = (np.asarray(results[name], np.float32) for name in OUTPUTS)
+            results = request.infer(padded, share_inputs=True)
+            start, end = (np.asarray(results[name], np.float32)[:, :asked] for name in OUTPUTS)
         except Exception as error:
             raise EngineError(f"OpenVINO failed on {shapes_of(inputs)}: {error}") from error
         compiled.idle.append(request)
         return start, end
+
+    def _length(self, tokens: int) -> int:
+        """The length to pad to: without a mask padding would be read as text."""
+        if self._longest is None or "attention_mask" not in self.input_names:
+            return tokens
+        return max(tokens, min(self._longest, -(-tokens // STEP) * STEP))
 
     def _check(self, inputs: Mapping[str, NDArray[np.int64]]) -> None:
         """Refuse what OpenVINO would not: it keeps an earlier call's input, and takes shapes that do not fit."""
@@ -99,11 +119,11 @@ class OpenVinoSession:
             raise EngineError(f"the inputs must have one shape, (B, T): {shapes}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_session, (self._path, self._threads)
+        return _open_session, (self._path, self._threads, self._longest, self._pad_id)
 
 
-def _open_session(path: Path, threads: int | None) -> OpenVinoSession:
-    return OpenVinoSession(path, threads=threads)
+def _open_session(path: Path, threads: int | None, longest: int | None, pad_id: int) -> OpenVinoSession:
+    return OpenVinoSession(path, threads=threads, longest=longest, pad_id=pad_id)
 
 
 def import_openvino() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,38 @@ def test_it_gives_the_logits_of_onnx_runtime_at_every_shape(graph: Path) -> None
         for found, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
             assert found.shape == (rows, tokens)
             np.testing.assert_allclose(found[real], expected[real], atol=1e-4, rtol=0)
+
+
+def test_few_lengths_reach_it_and_the_logits_are_those_of_the_lengths_asked(graph: Path) -> None:
+    theirs = OnnxSession(graph, threads=1)
+    ours = OpenVinoSession(graph, threads=1, longest=60)
+    for rows, tokens, reaches in ((2, 5, 16), (1, 16, 16), (3, 17, 32), (2, 49, 60), (1, 60, 60), (1, 62, 62)):
+        inputs = batch(rows, tokens)
+        real = inputs["attention_mask"] == 1
+        for found, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
+            assert found.shape == (rows, tokens)
+            np.testing.assert_allclose(found[real], expected[real], atol=1e-4, rtol=0)
+        (request,) = ours._native.get().idle
+        assert tuple(request.get_tensor("input_ids").shape) == (rows, reaches)
+
+
+def test_padding_has_the_models_own_id(graph: Path) -> None:
+    session = OpenVinoSession(graph, threads=1, longest=64, pad_id=3)
+    session.run(batch(1, 9))
+    (request,) = session._native.get().idle
+    assert request.get_tensor("input_ids").data[0, 9:].tolist() == [3] * 7
+    assert request.get_tensor("attention_mask").data[0].tolist() == [1] * 9 + [0] * 7
+    again = pickle.loads(pickle.dumps(session))
+    again.run(batch(1, 9))
+    (request,) = again._native.get().idle
+    assert request.get_tensor("input_ids").data[0, 9:].tolist() == [3] * 7
+
+
+def test_a_reader_tells_it_what_the_model_reads(here: Path) -> None:
+    reader = Reader.load(here, engine="openvino", threads=1)
+    reader.ask("Where?", TEXT)
+    (request,) = reader._session._native.get().idle  # type: ignore[attr-defined]  # of this session alone
+    assert request.get_tensor("input_ids").shape[1] % 16 == 0
 
 
 def test_results_outlive_later_runs(graph: Path) -> None:
