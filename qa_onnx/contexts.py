@@ -56,7 +56,7 @@ class ContextCache:
     """The contexts that were used last. Any number of threads may share it.
 
     Args:
-        characters: how many it holds in all; at some 22 bytes each, half a million take 11 MB. A longer context
+        characters: how many it holds in all; at some 22 bytes each, a million take 22 MB. A longer context
             is not kept.
     """
 

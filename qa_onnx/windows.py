@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Ids: TypeAlias = NDArray[np.int64]
 
-_CACHED_CHARACTERS = 500_000
+_CACHED_CHARACTERS = 250_000
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
