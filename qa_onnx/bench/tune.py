@@ -166,14 +166,14 @@ class _Table:
         """As many pairs as take so many seconds; all of them again and again where they are few."""
         given = [(example.question, example.context) for example in self.plan.examples]
         few = [given[number % len(given)] for number in range(_FEWEST_PAIRS)]
-        request = {"pairs": few, "batch_tokens": DEFAULT_TOKENS, "alone": False}
+        request = {"pairs": few, "options": {"batch_tokens": DEFAULT_TOKENS}}
         contender.ask(request)  # warm
         took = sum(contender.ask(request)["seconds"])
         wanted = max(_FEWEST_PAIRS, int(len(few) * seconds / took))
         return [given[number % len(given)] for number in range(wanted)]
 
     def _rate(self, contender: Contender, setting: Setting) -> float:
-        request = {"pairs": self.pairs, "batch_tokens": setting.batch_tokens, "alone": False}
+        request = {"pairs": self.pairs, "options": {"batch_tokens": setting.batch_tokens}}
         contender.ask({**request, "pairs": self.pairs[:_FEWEST_PAIRS]})  # warm
         seconds: list[float] = [sum(contender.ask(request)["seconds"]) for _ in range(2)]
         return len(self.pairs) / min(seconds)
@@ -209,7 +209,7 @@ class _Table:
             for row, contender in runners if number % 2 else runners[::-1]:
                 row.note = f"round {number} of {_ROUNDS}" if number else "warms up"
                 self.show(self.rows)
-                request = {"pairs": self.pairs, "batch_tokens": row.setting.batch_tokens}
+                request = {"pairs": self.pairs, "options": {"batch_tokens": row.setting.batch_tokens}}
                 together = contender.ask({**request, "alone": False})["seconds"]
                 alone = contender.ask({**request, "alone": True})["seconds"]
                 if number:
