@@ -84,6 +84,12 @@ class ContextCache:
                 self._keep(context)
         return found | {context.text: context for context in made}
 
+    def clear(self) -> None:
+        """Hold nothing."""
+        with self._lock:
+            self._contexts.clear()
+            self._held = 0
+
     def _keep(self, context: EncodedContext) -> None:
         if context.text in self._contexts or len(context.text) > self._limit:
             return

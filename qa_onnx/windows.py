@@ -176,6 +176,10 @@ class Windower:
             for index, example in enumerate(examples)
         ]
 
+    def forget(self) -> None:
+        """Forget the contexts that are remembered."""
+        self._contexts.clear()
+
     def _encode_contexts(self, texts: list[str]) -> list[EncodedContext]:
         encodings = self._encode(texts)
         return [

@@ -1,6 +1,7 @@
 """One setting of a reader in a process of its own: what `tune` and `bench` compare. See protocol.py.
 
-Takes the arguments of `Reader.load` as JSON in its only argument. Its one option is `batch_tokens`.
+Takes JSON in its only argument: the arguments of `Reader.load`, or those of `torch_reader` under "torch". Its one
+option is `batch_tokens`; it also does "stages".
 """
 
 from __future__ import annotations
@@ -8,27 +9,112 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
+from typing import TYPE_CHECKING, Any
 
-from qa_onnx import Example, QaOnnxError, Reader
+from qa_onnx import Example, Options, QaOnnxError, Reader
+from qa_onnx.answers import search
 from qa_onnx.bench.protocol import own_stdout, say, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qa_onnx.session import Session
+    from qa_onnx.spans import Logits
+
+STAGES = ("tokenize", "pack", "model", "search", "map")
 
 
 def main() -> None:
     """Answer requests until stdin ends."""
     out = own_stdout()
     try:
-        reader = Reader.load(**json.loads(sys.argv[1]))
+        reader, facts = load(json.loads(sys.argv[1]))
     except QaOnnxError as error:
         say(out, error=str(error))
         return
     always = dataclasses.replace(reader.options, n_best=1, null_threshold=None)
 
-    def answer(pairs: list[tuple[str, str]], *, batch_tokens: int = always.batch_tokens) -> list[str]:
-        options = dataclasses.replace(always, batch_tokens=batch_tokens)
-        predictions = reader.predict([Example(*pair) for pair in pairs], options=options)
+    def chosen(options: Mapping[str, Any]) -> Options:
+        return dataclasses.replace(always, **options)
+
+    def answer(pairs: list[tuple[str, str]], **options: Any) -> list[str]:
+        predictions = reader.predict([Example(*pair) for pair in pairs], options=chosen(options))
         return [prediction.choose(None).text for prediction in predictions]
 
-    serve(out, answer)
+    def split(request: dict[str, Any]) -> dict[str, Any]:
+        examples = [Example(question, context) for question, context in request["pairs"]]
+        return stages(reader, examples, chosen(request.get("options", {})))
+
+    # Rounds repeat texts, and a text that is remembered would cost no tokenizing.
+    serve(out, answer, facts=facts, before=reader._windower.forget, stages=split)
+
+
+def load(arguments: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
+    """The reader that the arguments describe, and what is worth knowing of it."""
+    if "torch" in arguments:
+        from qa_onnx.bench.torch_reader import torch_reader
+
+        return torch_reader(**arguments["torch"]), {"place": "PyTorch"}
+    reader = Reader.load(**arguments)
+    return reader, {"place": reader.place}
+
+
+class Clocked:
+    """A session that sums up the seconds of its runs."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.input_names = session.input_names
+        self.seconds = 0.0
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
+        """See `Session.run`."""
+        started = time.perf_counter()
+        logits = self.session.run(inputs)
+        self.seconds += time.perf_counter() - started
+        return logits
+
+
+def stages(reader: Reader, examples: list[Example], options: Options) -> dict[str, Any]:
+    """Where the time of `Reader.predict` goes.
+
+    Returns:
+        `stages`: seconds of each of `STAGES` over all examples; `windows`: how many there were; `tokens`: what the
+        model was given, padding included; `padding`: the share of it.
+    """
+    seconds = dict.fromkeys(STAGES, 0.0)
+    clocked = Clocked(reader._session)
+    reader._session = clocked
+    try:
+        began = time.perf_counter()
+        cut = reader.cut(examples, options)
+        windows = [window for example in cut for window in example.windows]
+        seconds["tokenize"] = time.perf_counter() - began
+        scored: dict[int, list[Any]] = {number: [] for number in range(len(cut))}
+        tokens = 0
+        began = time.perf_counter()
+        for batch, start, end in reader.run(windows, batch_tokens=options.batch_tokens):
+            ran = time.perf_counter()
+            seconds["pack"] += ran - began
+            tokens += batch.inputs["input_ids"].size
+            for part in search(batch.windows, start, end, options):
+                scored[part.window.example].append(part)
+            began = time.perf_counter()
+            seconds["search"] += began - ran
+        seconds["model"] = clocked.seconds
+        seconds["pack"] -= clocked.seconds
+        began = time.perf_counter()
+        for number, example in enumerate(cut):
+            reader.merge(example, scored[number], options).choose(None)
+        seconds["map"] = time.perf_counter() - began
+    finally:
+        reader._session = clocked.session
+    real = sum(len(window.input_ids) for window in windows)
+    return {"stages": seconds, "windows": len(windows), "tokens": tokens, "padding": 1 - real / tokens}
 
 
 if __name__ == "__main__":

@@ -41,7 +41,14 @@ def say(out: IO[str], **reply: object) -> None:
     print(json.dumps(reply), file=out, flush=True)
 
 
-def serve(out: IO[str], answer: Answer, *, facts: dict[str, Any] | None = None, **handlers: Handler) -> None:
+def serve(
+    out: IO[str],
+    answer: Answer,
+    *,
+    facts: dict[str, Any] | None = None,
+    before: Callable[[], None] | None = None,
+    **handlers: Handler,
+) -> None:
     """Say that it is ready, then answer requests until stdin ends.
 
     Args:
@@ -49,12 +56,15 @@ def serve(out: IO[str], answer: Answer, *, facts: dict[str, Any] | None = None, 
         answer: takes pairs of question and context, and the request's options by name; gives a text for each,
             "" for no answer.
         facts: what to say with `ready`, such as versions.
+        before: is called before each request, outside of what is timed: to forget what was seen before.
         handlers: what else it does, by the name in "do".
     """
     say(out, ready=True, **(facts or {}))
     for line in sys.stdin:
         request = json.loads(line)
         try:
+            if before is not None:
+                before()
             say(out, **_reply(request, answer, handlers))
         except Exception as error:  # noqa: BLE001  # whoever asked decides what to do about it
             say(out, error=f"{type(error).__name__}: {error}")

@@ -84,17 +84,17 @@ class RunnerSession:
 
 
 def torch_runner(model: Any) -> Runner:
-    """A PyTorch question answering model as a function from arrays to logits."""
+    """A PyTorch question answering model, on any device, as a function from arrays to float32 logits."""
     import torch
 
     def run(inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
         try:
             with torch.inference_mode():
-                out = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+                out = model(**{name: torch.from_numpy(array).to(model.device) for name, array in inputs.items()})
         except Exception as error:  # torch raises IndexErrors, RuntimeErrors, ...
             ids = inputs["input_ids"]
             raise EngineError(f"PyTorch failed on input_ids {ids.shape} up to {ids.max()}: {error}") from error
-        return out.start_logits.numpy(), out.end_logits.numpy()
+        return out.start_logits.float().cpu().numpy(), out.end_logits.float().cpu().numpy()
 
     return run
 

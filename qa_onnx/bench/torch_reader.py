@@ -1,0 +1,63 @@
+"""A checkpoint in PyTorch, with everything that a bundle has around its graph: PyTorch at its best.
+
+The same windows, batches sorted by length and span search, so what differs is the engine alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qa_onnx import Options, Reader, Windower
+
+if TYPE_CHECKING:
+    from qa_onnx.session import Device
+
+TORCH_PRECISIONS = ("fp32", "bf16")
+
+
+def torch_reader(
+    checkpoint: str,
+    *,
+    precision: str = "fp32",
+    device: Device = "cpu",
+    threads: int | None = None,
+    max_length: int = 384,
+) -> Reader:
+    """A reader over a checkpoint in PyTorch: eager, in inference mode, with its fast attention (sdpa).
+
+    Args:
+        checkpoint: folder or hub id.
+        precision: "fp32", or "bf16" for weights and activations.
+        device: "cpu" or "cuda".
+        threads: of PyTorch on the CPU, for the whole process; None: its own choice.
+        max_length: see `Options.max_length`.
+
+    Raises:
+        MissingExtraError: torch, transformers or optimum is not installed.
+        ExportError: the checkpoint cannot be used.
+    """
+    from qa_onnx.export.checkpoint import load_checkpoint
+    from qa_onnx.export.parity import torch_runner
+
+    model, source = load_checkpoint(checkpoint, Path(checkpoint))
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with contextlib.suppress(ValueError):  # a kind of model that has none stays with eager attention
+        model.set_attn_implementation("sdpa")
+    model.to(device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+
+    class TorchSession:
+        input_names = source.inputs
+        run = staticmethod(torch_runner(model))
+
+    return Reader(
+        session=TorchSession(),
+        windower=Windower(source.tokenizer_json, cls_id=source.cls_id),
+        pad_id=source.pad_id,
+        options=Options.for_windows_of(min(max_length, source.max_positions)),
+        max_positions=source.max_positions,
+    )
