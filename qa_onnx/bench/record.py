@@ -44,7 +44,7 @@ def record(threads: int, cpus: Iterable[int]) -> dict[str, Any]:
         "driver": found.driver,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: found for name in _PACKAGES if (found := version(name)) is not None},
+        "versions": {name: number for name in _PACKAGES if (number := version(name)) is not None},
     }
 
 

@@ -1,0 +1,302 @@
+"""Contenders that take turns -> what each can do: the scenarios, named as MLPerf's.
+
+    offline        all questions in one call: questions a second
+    single-stream  one question after another: latency
+    server         questions come at random times: the highest rate at which the 99th percentile holds
+
+One contender runs while the others are stopped; the order flips from round to round, and ratios are taken within
+a round, so what the machine does meanwhile hits all alike.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qa_onnx import metrics, squad
+from qa_onnx.bench import parts
+from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.record import Noise
+from qa_onnx.bench.results import Outcome, Server, latency_of, ratio_of
+from qa_onnx.errors import EngineError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qa_onnx.bench.entrants import Entrant
+    from qa_onnx.squad import Gold
+
+SCENARIOS = ("offline", "single-stream", "server")
+
+_SHORT = ("What colour is the boat?", "The boat is blue and the sail is white.")  # of the cold start
+_TASTE = 8  # questions that tell how fast a contender is
+_STABLE = 1.05  # two warm-up calls in a row that differ by less
+_WARM_UPS = 8  # at most
+_ROUNDS = (5, 15)  # of the offline scenario: fewest and most
+_ROUNDS_QUICK = (3, 5)
+_FEWEST = 12  # questions
+_MOST_TOGETHER = 64  # questions that one call of the server scenario takes
+_SERVER_STEPS = 8
+_FEWEST_ARRIVALS = 30
+# Shares of the time for questions that are asked round after round, and for the server scenario.
+_FOR_ROUNDS, _FOR_SERVER = 0.6, 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        golds: questions; of many, as many as the time allows are asked.
+        scenarios: of `SCENARIOS`.
+        threads: of each contender.
+        cpus: logical CPUs that each may run on; empty: all.
+        seconds: that measuring should take, about; a busy machine, or a slow contender, may need more.
+        quick: fewer rounds, and neither cold starts nor the figures by batch, length and threads.
+        most: questions, at most; None: no limit.
+        p99_ms: limit of the server scenario; None: twice what the slowest contender needs when asked alone.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    golds: Sequence[Gold]
+    scenarios: Sequence[str] = SCENARIOS
+    threads: int
+    cpus: frozenset[int] = frozenset()
+    seconds: float = 180.0
+    quick: bool = False
+    most: int | None = None
+    p99_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.scenarios).difference(SCENARIOS):
+            raise InputError(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
+        if not self.scenarios:
+            raise InputError(f"name a scenario: {', '.join(SCENARIOS)}")
+        for name, value in (("seconds", self.seconds), ("p99_ms", self.p99_ms)):
+            if value is not None and not value > 0:
+                raise InputError(f"{name} is {value}; it must be more than 0")
+
+
+@dataclass(slots=True)
+class Runner:
+    """An entrant that runs, and its figures so far."""
+
+    entrant: Entrant
+    contender: Contender
+    outcome: Outcome
+    together: list[float] = field(default_factory=list)
+    alone: list[float] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    taste: float = 0.0
+
+    def ask(self, golds: Sequence[Gold], **request: Any) -> dict[str, Any]:
+        """See protocol.py."""
+        pairs = [(gold.question, gold.context) for gold in golds]
+        options = {**self.entrant.options, **request.pop("options", {})}
+        return self.contender.ask({"pairs": pairs, "options": options, **request})
+
+
+@dataclass(slots=True)
+class Measured:
+    """What `measure` gives: outcomes in the order of the entrants, questions, rounds and noise."""
+
+    outcomes: list[Outcome]
+    golds: Sequence[Gold]
+    rounds: int
+    noise: list[str]
+
+
+def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, float], None]) -> Measured:
+    """Run the scenarios.
+
+    Args:
+        entrants: the first that runs is the base.
+        plan: what to measure.
+        show: is called with what is done now, and the share of the time that is over.
+
+    Raises:
+        EngineError: none of the entrants runs, or one dies on the way.
+    """
+    clock = _Clock(plan.seconds, show)
+    with ExitStack() as stack:
+        noise = Noise()
+        outcomes, runners = _start(entrants, plan, clock, stack)
+        if not runners:
+            raise EngineError("; ".join(f"{outcome.name}: {outcome.error}" for outcome in outcomes))
+        golds, rounds = _sample(runners, plan)
+        _check(runners, golds, clock)
+        _offline(runners, golds, rounds, clock)
+        _single_stream(runners, golds, clock)
+        if "server" in plan.scenarios:
+            _server(runners, golds, plan, clock)
+        own = [runner for runner in runners if runner.entrant.own]
+        parts.split_stages(own, golds, clock.say)
+        if not plan.quick:
+            parts.by_size(own, golds, clock.say)
+            parts.by_threads(own, plan, golds, clock.say)
+        for runner in runners:
+            peak = runner.contender.peak_bytes()
+            runner.outcome.peak_mb = None if peak is None else peak / 1e6
+            runner.outcome.gpu_mb = parts.gpu_megabytes(runner.contender.pid)
+        heard = noise.heard(runner.contender.pid for runner in runners)
+    for runner in runners:
+        _fill(runner, runners[0], golds, plan)
+    return Measured(outcomes, golds, rounds, heard)
+
+
+class _Clock:
+    """Says what is done, and how much of the time is over."""
+
+    def __init__(self, seconds: float, show: Callable[[str, float], None]) -> None:
+        self._seconds, self._show, self._began = seconds, show, time.perf_counter()
+
+    def say(self, text: str) -> None:
+        self._show(text, min(0.99, (time.perf_counter() - self._began) / self._seconds))
+
+
+def _start(
+    entrants: Sequence[Entrant], plan: Plan, clock: _Clock, stack: ExitStack
+) -> tuple[list[Outcome], list[Runner]]:
+    """Start what can run; in the long form three times each, to time the cold start."""
+    outcomes, runners = [], []
+    for entrant in entrants:
+        outcome = Outcome(
+            name=entrant.name,
+            error=entrant.why_not,
+            model_mb=_megabytes(entrant.model_bytes),
+            install_mb=_megabytes(entrant.install_bytes),
+        )
+        outcomes.append(outcome)
+        if entrant.why_not:
+            continue
+        clock.say(f"{entrant.name} starts")
+        try:
+            times = [] if plan.quick else [_cold_start(entrant, plan) for _ in range(3)]
+            contender = stack.enter_context(_contender(entrant, plan))
+        except EngineError as error:
+            outcome.error = str(error)
+            continue
+        outcome.facts = {name: value for name, value in contender.facts.items() if name != "ready"}
+        outcome.cold_start = statistics.median(times) if times else None
+        runners.append(Runner(entrant, contender, outcome))
+    return outcomes, runners
+
+
+def _contender(entrant: Entrant, plan: Plan) -> Contender:
+    return Contender(entrant.name, entrant.command(plan.threads), cpus=plan.cpus)
+
+
+def _cold_start(entrant: Entrant, plan: Plan) -> float:
+    """Seconds from starting the process to the answer of a short question."""
+    started = time.perf_counter()
+    with _contender(entrant, plan) as contender:
+        contender.ask({"pairs": [_SHORT], "options": entrant.options})
+        return time.perf_counter() - started
+
+
+def _sample(runners: Sequence[Runner], plan: Plan) -> tuple[Sequence[Gold], int]:
+    """As many questions and rounds as the time allows, once every contender is warm."""
+    few = squad.sample(tuple(plan.golds), _TASTE, seed=0)
+    for runner in runners:
+        runner.taste = _warm(runner, few)
+    question = sum(runner.taste for runner in runners) / len(few)
+    fewest, most = _ROUNDS_QUICK if plan.quick else _ROUNDS
+    budget = _FOR_ROUNDS * plan.seconds / question
+    count = max(_FEWEST, int(budget / (fewest + 2)))  # the check, and one round alone
+    golds = squad.sample(tuple(plan.golds), min(count, plan.most or count), seed=0)
+    return golds, max(fewest, min(most, int(budget / len(golds)) - 2))
+
+
+def _warm(runner: Runner, golds: Sequence[Gold]) -> float:
+    """Ask until the time is stable, and give it."""
+    last = float("inf")
+    for _ in range(_WARM_UPS):
+        seconds = sum(runner.ask(golds)["seconds"])
+        if seconds <= last <= _STABLE * seconds:
+            return float(seconds)
+        last = min(last, seconds)
+    return last
+
+
+def _check(runners: Sequence[Runner], golds: Sequence[Gold], clock: _Clock) -> None:
+    """Every contender's answers, before anything is timed."""
+    for runner in runners:
+        clock.say(f"{runner.entrant.name}: are its answers right?")
+        runner.answers = runner.ask(golds)["answers"]
+        if not any(runner.answers):
+            raise EngineError(f"{runner.entrant.name} answers nothing: there is nothing to compare")
+
+
+def _turns(runners: Sequence[Runner], number: int) -> Sequence[Runner]:
+    return runners if number % 2 else runners[::-1]
+
+
+def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, clock: _Clock) -> None:
+    for number in range(rounds):
+        for runner in _turns(runners, number):
+            clock.say(f"offline, round {number + 1} of {rounds}: {runner.entrant.name}")
+            runner.together.append(sum(runner.ask(golds)["seconds"]))
+
+
+def _single_stream(runners: Sequence[Runner], golds: Sequence[Gold], clock: _Clock) -> None:
+    for runner in runners:
+        clock.say(f"single-stream: {runner.entrant.name}")
+        runner.alone = runner.ask(golds, alone=True)["seconds"]
+
+
+def _server(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock: _Clock) -> None:
+    limit = plan.p99_ms
+    if limit is None:
+        limit = 2000 * max(float(np.percentile(runner.alone, 99)) for runner in runners)
+    seconds = _FOR_SERVER * plan.seconds / (len(runners) * _SERVER_STEPS / 2)
+    for runner in runners:
+        runner.outcome.server = _rising(runner, golds, limit, seconds, clock)
+
+
+def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float, clock: _Clock) -> Server:
+    """Raise the rate until the 99th percentile passes the limit; where the first is too high, lower it first."""
+    rate = 0.6 * len(golds) / statistics.median(runner.together)
+    best, steps = 0.0, []
+    draw = np.random.default_rng(0)
+    for _ in range(_SERVER_STEPS):
+        clock.say(f"server, {rate:.1f} questions a second: {runner.entrant.name}")
+        count = max(_FEWEST_ARRIVALS, int(rate * seconds))
+        arrivals = np.cumsum(draw.exponential(1 / rate, count)).tolist()
+        asked = [golds[index] for index in draw.integers(len(golds), size=count)]
+        latencies = runner.ask(asked, arrivals=arrivals, most=_MOST_TOGETHER)["latencies"]
+        p99 = 1000 * float(np.percentile(latencies, 99))
+        steps.append((rate, p99, count))
+        if p99 <= limit:
+            best = rate
+            rate *= 1.15
+        elif best:
+            break
+        else:
+            rate /= 2
+    return Server(limit, best, tuple(steps))
+
+
+def _fill(runner: Runner, base: Runner, golds: Sequence[Gold], plan: Plan) -> None:
+    """The outcome's figures from what was timed."""
+    outcome = runner.outcome
+    scored = [(answer, gold) for answer, gold in zip(runner.answers, golds, strict=True) if gold.answers]
+    if scored:
+        outcome.em = 100 * statistics.mean(metrics.exact_match(answer, gold.answers) for answer, gold in scored)
+        outcome.f1 = 100 * statistics.mean(metrics.f1(answer, gold.answers) for answer, gold in scored)
+    same = (own == other for own, other in zip(runner.answers, base.answers, strict=True))
+    outcome.same_answers = statistics.mean(same)
+    outcome.rate = len(golds) / statistics.median(runner.together)
+    outcome.ratio = ratio_of(base.together, runner.together)
+    if "single-stream" in plan.scenarios:
+        outcome.latency = latency_of(runner.alone)
+
+
+def _megabytes(size: int | None) -> float | None:
+    return None if size is None else size / 1e6
