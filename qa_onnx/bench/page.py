@@ -6,27 +6,17 @@ Nothing is loaded from elsewhere, and nothing is measured here: every figure sta
 from __future__ import annotations
 
 import html
-import io
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qa_onnx.errors import BundleError, MissingExtraError
+from qa_onnx.bench.document import document, figure, new_axes, require_plots, svg, table
+from qa_onnx.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from qa_onnx.bundle import Bundle
     from qa_onnx.manifest import Manifest
     from qa_onnx.receipt import Confidence, ReliabilityBin
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #111;
-       background: #fff; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 1.5rem 0; } svg { max-width: 100%; height: auto; } code { font-size: .85em; }
-"""
 
 
 def page(bundle: Bundle) -> str:
@@ -39,8 +29,7 @@ def page(bundle: Bundle) -> str:
     manifest = bundle.manifest
     if not any(graph.receipt for graph in manifest.graphs.values()):
         raise BundleError(f"{bundle.path} has no receipts: export it with --eval-data")
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("plots need matplotlib: pip install 'qa-onnx[bench]'")
+    require_plots()
     name = html.escape(manifest.source.name)
     parts = [
         f"<h1>{name}: how well it answers</h1>",
@@ -48,7 +37,7 @@ def page(bundle: Bundle) -> str:
         f"Exported {html.escape(manifest.created)}.</p>",
         "<h2>Accuracy of each precision</h2>",
         _accuracy_table(manifest),
-        _figure(_accuracy_plot(manifest), "F1 on the evaluation data, with 95 % bootstrap intervals."),
+        figure(_accuracy_plot(manifest), "F1 on the evaluation data, with 95 % bootstrap intervals."),
         "<h2>Agreement with the source model</h2>",
         _parity_table(manifest),
         "<h2>Kept back</h2>",
@@ -57,12 +46,7 @@ def page(bundle: Bundle) -> str:
     if manifest.confidence:
         parts += ["<h2>Confidence</h2>", _confidence(manifest, manifest.confidence)]
     parts += ["<h2>Made with</h2>", _versions(manifest)]
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}: receipt</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-        f"<body>\n{body}\n</body></html>\n"
-    )
+    return document(f"{name}: receipt", parts)
 
 
 def _accuracy_table(manifest: Manifest) -> str:
@@ -84,7 +68,7 @@ def _accuracy_table(manifest: Manifest) -> str:
                 )
             )
     head = ("precision", "MB", "EM", "F1 (95 %)", "of fp32's F1", "gate", "source's F1", "questions", "date")
-    return _table(head, rows, numbers={1, 2, 3, 4, 5})
+    return table(head, rows, numbers={1, 2, 3, 4, 5})
 
 
 def _parity_table(manifest: Manifest) -> str:
@@ -101,7 +85,7 @@ def _parity_table(manifest: Manifest) -> str:
         if graph.parity
     ]
     head = ("precision", "graph", "largest difference of a logit", "mean", "same best span", "over")
-    return _table(head, rows, numbers={2, 3, 4})
+    return table(head, rows, numbers={2, 3, 4})
 
 
 def _kept_back(manifest: Manifest) -> str:
@@ -126,17 +110,17 @@ def _confidence(manifest: Manifest, confidence: Confidence) -> str:
     caption = (
         "Share of exact answers by probability; the area of a point is the number of answers. On the line, a "
     )
-    return said + _figure(_reliability_plot(confidence), caption + "probability means what it says.")
+    return said + figure(_reliability_plot(confidence), caption + "probability means what it says.")
 
 
 def _versions(manifest: Manifest) -> str:
     sets = next(graph.receipt.instruction_sets for graph in manifest.graphs.values() if graph.receipt)
     rows = [*manifest.versions.items(), ("instruction sets", ", ".join(sets) or "unknown")]
-    return _table(("package", "version"), rows, numbers=set())
+    return table(("package", "version"), rows, numbers=set())
 
 
 def _accuracy_plot(manifest: Manifest) -> str:
-    figure, axes = _axes(width=8, height=1.2 + 0.45 * (len(manifest.graphs) + 1))
+    drawing, axes = new_axes(width=8, height=1.2 + 0.45 * (len(manifest.graphs) + 1))
     receipts = [(name, graph.receipt) for name, graph in manifest.graphs.items() if graph.receipt]
     first = receipts[0][1]
     points = [(first.source_name, first.source), *((name, receipt.accuracy) for name, receipt in receipts)]
@@ -150,11 +134,11 @@ def _accuracy_plot(manifest: Manifest) -> str:
     axes.set_yticks(range(len(points)), [name for name, _ in points])
     axes.set_ylim(len(points) - 0.4, -0.7)
     axes.set_xlabel("F1 (%)")
-    return _svg(figure)
+    return svg(drawing)
 
 
 def _reliability_plot(confidence: Confidence) -> str:
-    figure, axes = _axes(width=5.5, height=5)
+    drawing, axes = new_axes(width=5.5, height=5)
     axes.plot((0, 1), (0, 1), color="black", linewidth=1, linestyle=":")
     series: tuple[tuple[str, Sequence[ReliabilityBin], str, str], ...] = (
         (f"before (error {confidence.ece_before:.1f} %)", confidence.before, "s", "white"),
@@ -172,38 +156,7 @@ def _reliability_plot(confidence: Confidence) -> str:
     axes.set_ylim(0, 1.05)
     for handle in axes.legend(loc="upper left", frameon=False).legend_handles:
         handle.set_sizes([50])
-    return _svg(figure)
-
-
-def _axes(*, width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # no pyplot: it would keep global state
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _svg(figure: Any) -> str:
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
-
-
-def _table(head: Iterable[str], rows: Iterable[Sequence[str]], *, numbers: set[int]) -> str:
-    def cells(tag: str, values: Iterable[str]) -> str:
-        return "".join(
-            f"<{tag}{' class=number' if column in numbers else ''}>{html.escape(value)}</{tag}>"
-            for column, value in enumerate(values)
-        )
-
-    lines = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{lines}</tbody></table>"
+    return svg(drawing)
 
 
 def _interval(ends: tuple[float, float]) -> str:

@@ -18,37 +18,47 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = (384, 768, 1536, 3072)  # 1, 2, 4 and 8 full windows
 LENGTHS = (32, 64, 128, 256, 384)  # tokens of a window
-_REPEATS = 3
-_FULL_WINDOWS = 8
+_PASSES = 2  # of the stages
+_TEXTS = 8  # which fill the largest of the batches
+_REPEATS = (2, 7)  # fewest and most
+_FEW_SECONDS = 1.0  # that questions for a number of threads take with all of them
 _QUESTION = "What is said of it here?"
 _SPECIAL_AND_QUESTION = 10  # tokens of it, with the special ones
 
 
 def split_stages(runners: Sequence[Runner], golds: Sequence[Gold], say: Callable[[str], None]) -> None:
-    """Milliseconds a question of each stage, and the rate of the model alone: medians of passes."""
+    """Milliseconds a question of each stage, and the rate of the model alone: the better of two passes."""
     for runner in runners:
         say(f"stages: {runner.entrant.name}")
-        replies = [runner.ask(golds, do="stages") for _ in range(_REPEATS)]
+        replies = [runner.ask(golds, do="stages") for _ in range(_PASSES)]
         names = replies[0]["stages"]
-        seconds = {name: statistics.median(reply["stages"][name] for reply in replies) for name in names}
+        seconds = {name: min(reply["stages"][name] for reply in replies) for name in names}
         runner.outcome.stages = {name: 1000 * value / len(golds) for name, value in seconds.items()}
         runner.outcome.model_rate = len(golds) / seconds["model"]
         runner.outcome.padding = replies[0]["padding"]
 
 
-def by_size(runners: Sequence[Runner], golds: Sequence[Gold], say: Callable[[str], None]) -> None:
-    """Rates by the token budget of a batch, and by the length of a text that is asked about alone."""
+def by_size(runners: Sequence[Runner], golds: Sequence[Gold], seconds: float, say: Callable[[str], None]) -> None:
+    """Rates by the token budget of a batch, and by the length of a text that is asked about alone.
+
+    Args:
+        runners: each measured by itself.
+        golds: whose texts are cut to size.
+        seconds: for each, about.
+        say: hears what begins.
+    """
     words = " ".join(gold.context for gold in golds).split()
-    full = [_about(words, number, LENGTHS[-1]) for number in range(_FULL_WINDOWS)]
+    texts = {length: [_about(words, number, length) for number in range(_TEXTS)] for length in LENGTHS}
+    full = texts[LENGTHS[-1]]
     for runner in runners:
-        say(f"by batch: {runner.entrant.name}")
+        say(f"by batch and length: {runner.entrant.name}")
+        once = sum(runner.ask(full)["seconds"]) * (len(BATCH_TOKENS) + sum(LENGTHS) / LENGTHS[-1])
+        repeats = max(_REPEATS[0], min(_REPEATS[1], int(seconds / once)))
         for budget in BATCH_TOKENS:
-            times = [sum(runner.ask(full, options={"batch_tokens": budget})["seconds"]) for _ in range(_REPEATS)]
+            times = [sum(runner.ask(full, options={"batch_tokens": budget})["seconds"]) for _ in range(repeats)]
             runner.outcome.by_batch_tokens[budget] = len(full) / statistics.median(times)
-        say(f"by length: {runner.entrant.name}")
-        for length in LENGTHS:
-            texts = [_about(words, number, length) for number in range(_FULL_WINDOWS)]
-            times = [time for _ in range(_REPEATS) for time in runner.ask(texts, alone=True)["seconds"]]
+        for length, cut in texts.items():
+            times = [time for _ in range(repeats) for time in runner.ask(cut, alone=True)["seconds"]]
             runner.outcome.by_length[length] = 1 / statistics.median(times)
 
 
@@ -61,20 +71,25 @@ def _about(words: Sequence[str], number: int, tokens: int) -> Gold:
 
 def by_threads(runners: Sequence[Runner], plan: Plan, golds: Sequence[Gold], say: Callable[[str], None]) -> None:
     """Rates with fewer threads than planned, each in a process of its own, on a few questions."""
-    few = golds[: max(4, len(golds) // 4)]
-    counts = [count for count in (1, 2, 4, 8, 16, 32, 64) if count < plan.threads]
+    fewer = [count for count in (1, 2, 4, 8, 16, 32, 64) if count < plan.threads]
     for runner in runners:
-        times = [sum(runner.ask(few)["seconds"]) for _ in range(_REPEATS)]
-        runner.outcome.by_threads[plan.threads] = len(few) / statistics.median(times)
-        for count in counts:
-            say(f"{count} threads: {runner.entrant.name}")
+        say(f"by threads: {runner.entrant.name}")
+        few = golds[: max(4, int(_FEW_SECONDS * (runner.outcome.rate or 0)))]
+        runner.outcome.by_threads[plan.threads] = _rate(runner, runner.contender, few)
+        for count in fewer:
             cpus = frozenset(sorted(plan.cpus)[:count])
-            pairs = [(gold.question, gold.context) for gold in few]
-            request = {"pairs": pairs, "options": runner.entrant.options}
             with Contender(runner.entrant.name, runner.entrant.command(count), cpus=cpus) as contender:
-                contender.ask(request)  # warm
-                times = [sum(contender.ask(request)["seconds"]) for _ in range(_REPEATS)]
-            runner.outcome.by_threads[count] = len(few) / statistics.median(times)
+                runner.outcome.by_threads[count] = _rate(runner, contender, few)
+
+
+def _rate(runner: Runner, contender: Contender, golds: Sequence[Gold]) -> float:
+    request = {
+        "pairs": [(gold.question, gold.context) for gold in golds],
+        "options": runner.entrant.options,
+    }
+    contender.ask(request)  # warm
+    best: float = min(sum(contender.ask(request)["seconds"]) for _ in range(_REPEATS[0]))
+    return len(golds) / best
 
 
 def gpu_megabytes(pid: int) -> float | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SCENARIOS = ("offline", "single-stream", "server")
 
 _SHORT = ("What colour is the boat?", "The boat is blue and the sail is white.")  # of the cold start
+_COLD_STARTS = 3
 _TASTE = 8  # questions that tell how fast a contender is
 _STABLE = 1.05  # two warm-up calls in a row that differ by less
 _WARM_UPS = 8  # at most
@@ -43,8 +44,10 @@ _FEWEST = 12  # questions
 _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8
 _FEWEST_ARRIVALS = 30
-# Shares of the time for questions that are asked round after round, and for the server scenario.
-_FOR_ROUNDS, _FOR_SERVER = 0.6, 0.2
+# Shares of the time that is left when all are warm: rounds of questions, the server scenario, and parts.py.
+_FOR_ROUNDS, _FOR_SERVER, _FOR_PARTS = 0.6, 0.2, 0.2
+_LEAST_LEFT = 0.4  # of all the time, however long the start took
+_PASSES = 4  # over the questions besides the rounds: one to check, one alone, two for the stages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +59,9 @@ class Plan:
         scenarios: of `SCENARIOS`.
         threads: of each contender.
         cpus: logical CPUs that each may run on; empty: all.
-        seconds: that measuring should take, about; a busy machine, or a slow contender, may need more.
-        quick: fewer rounds, and neither cold starts nor the figures by batch, length and threads.
+        seconds: that it should take, about; the number of questions follows from it. Contenders that start slowly
+            need more.
+        quick: fewer rounds, one cold start, and no figures by batch, length and threads.
         most: questions, at most; None: no limit.
         p99_ms: limit of the server scenario; None: twice what the slowest contender needs when asked alone.
 
@@ -94,7 +98,6 @@ class Runner:
     together: list[float] = field(default_factory=list)
     alone: list[float] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
-    taste: float = 0.0
 
     def ask(self, golds: Sequence[Gold], **request: Any) -> dict[str, Any]:
         """See protocol.py."""
@@ -124,47 +127,60 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
     Raises:
         EngineError: none of the entrants runs, or one dies on the way.
     """
-    clock = _Clock(plan.seconds, show)
+    clock = Clock(plan.seconds, show)
     with ExitStack() as stack:
         noise = Noise()
         outcomes, runners = _start(entrants, plan, clock, stack)
         if not runners:
             raise EngineError("; ".join(f"{outcome.name}: {outcome.error}" for outcome in outcomes))
-        golds, rounds = _sample(runners, plan)
+        golds, rounds = _sample(runners, plan, clock)
         _check(runners, golds, clock)
         _offline(runners, golds, rounds, clock)
         _single_stream(runners, golds, clock)
         if "server" in plan.scenarios:
             _server(runners, golds, plan, clock)
+        for runner in runners:
+            _fill(runner, runners[0], golds, plan)
         own = [runner for runner in runners if runner.entrant.own]
         parts.split_stages(own, golds, clock.say)
-        if not plan.quick:
-            parts.by_size(own, golds, clock.say)
+        if own and not plan.quick:
+            parts.by_size(own, golds, _FOR_PARTS * clock.measuring / len(own), clock.say)
             parts.by_threads(own, plan, golds, clock.say)
         for runner in runners:
             peak = runner.contender.peak_bytes()
             runner.outcome.peak_mb = None if peak is None else peak / 1e6
             runner.outcome.gpu_mb = parts.gpu_megabytes(runner.contender.pid)
         heard = noise.heard(runner.contender.pid for runner in runners)
-    for runner in runners:
-        _fill(runner, runners[0], golds, plan)
     return Measured(outcomes, golds, rounds, heard)
 
 
-class _Clock:
-    """Says what is done, and how much of the time is over."""
+class Clock:
+    """Says what is done, and how much of the time is over.
+
+    Attributes:
+        measuring: seconds for what comes after the warm-up; 0 before that is known.
+    """
 
     def __init__(self, seconds: float, show: Callable[[str, float], None]) -> None:
+        self.measuring = 0.0
         self._seconds, self._show, self._began = seconds, show, time.perf_counter()
+        self._planned = seconds
 
     def say(self, text: str) -> None:
+        """It begins with this."""
         self._show(text, min(0.99, (time.perf_counter() - self._began) / self._seconds))
+
+    def warm(self) -> None:
+        """All are warm: what is left of the time is for measuring."""
+        gone = time.perf_counter() - self._began
+        self.measuring = max(self._planned - gone, _LEAST_LEFT * self._planned)
+        self._seconds = gone + self.measuring
 
 
 def _start(
-    entrants: Sequence[Entrant], plan: Plan, clock: _Clock, stack: ExitStack
+    entrants: Sequence[Entrant], plan: Plan, clock: Clock, stack: ExitStack
 ) -> tuple[list[Outcome], list[Runner]]:
-    """Start what can run; in the long form three times each, to time the cold start."""
+    """Start what can run, several times in the long form, to time the cold start."""
     outcomes, runners = [], []
     for entrant in entrants:
         outcome = Outcome(
@@ -178,40 +194,40 @@ def _start(
             continue
         clock.say(f"{entrant.name} starts")
         try:
-            times = [] if plan.quick else [_cold_start(entrant, plan) for _ in range(3)]
-            contender = stack.enter_context(_contender(entrant, plan))
+            times = [] if plan.quick else [_cold_start(entrant, plan)[1] for _ in range(_COLD_STARTS - 1)]
+            contender, seconds = _cold_start(entrant, plan, keep=stack)
         except EngineError as error:
             outcome.error = str(error)
             continue
         outcome.facts = {name: value for name, value in contender.facts.items() if name != "ready"}
-        outcome.cold_start = statistics.median(times) if times else None
+        outcome.cold_start = statistics.median([*times, seconds])
         runners.append(Runner(entrant, contender, outcome))
     return outcomes, runners
 
 
-def _contender(entrant: Entrant, plan: Plan) -> Contender:
-    return Contender(entrant.name, entrant.command(plan.threads), cpus=plan.cpus)
-
-
-def _cold_start(entrant: Entrant, plan: Plan) -> float:
-    """Seconds from starting the process to the answer of a short question."""
+def _cold_start(entrant: Entrant, plan: Plan, *, keep: ExitStack | None = None) -> tuple[Contender, float]:
+    """A new process, and the seconds from its start to the answer of a short question; ended where not kept."""
     started = time.perf_counter()
-    with _contender(entrant, plan) as contender:
+    contender = Contender(entrant.name, entrant.command(plan.threads), cpus=plan.cpus)
+    with ExitStack() if keep is None else nullcontext(keep) as stack:
+        stack.enter_context(contender)
         contender.ask({"pairs": [_SHORT], "options": entrant.options})
-        return time.perf_counter() - started
+        return contender, time.perf_counter() - started
 
 
-def _sample(runners: Sequence[Runner], plan: Plan) -> tuple[Sequence[Gold], int]:
+def _sample(runners: Sequence[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Gold], int]:
     """As many questions and rounds as the time allows, once every contender is warm."""
     few = squad.sample(tuple(plan.golds), _TASTE, seed=0)
+    seconds = 0.0
     for runner in runners:
-        runner.taste = _warm(runner, few)
-    question = sum(runner.taste for runner in runners) / len(few)
+        clock.say(f"{runner.entrant.name} warms up")
+        seconds += _warm(runner, few) / len(few)
+    clock.warm()
     fewest, most = _ROUNDS_QUICK if plan.quick else _ROUNDS
-    budget = _FOR_ROUNDS * plan.seconds / question
-    count = max(_FEWEST, int(budget / (fewest + 2)))  # the check, and one round alone
+    asked = _FOR_ROUNDS * clock.measuring / seconds  # questions, each by every contender
+    count = max(_FEWEST, int(asked / (fewest + _PASSES)))
     golds = squad.sample(tuple(plan.golds), min(count, plan.most or count), seed=0)
-    return golds, max(fewest, min(most, int(budget / len(golds)) - 2))
+    return golds, max(fewest, min(most, int(asked / len(golds)) - _PASSES))
 
 
 def _warm(runner: Runner, golds: Sequence[Gold]) -> float:
@@ -225,7 +241,7 @@ def _warm(runner: Runner, golds: Sequence[Gold]) -> float:
     return last
 
 
-def _check(runners: Sequence[Runner], golds: Sequence[Gold], clock: _Clock) -> None:
+def _check(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> None:
     """Every contender's answers, before anything is timed."""
     for runner in runners:
         clock.say(f"{runner.entrant.name}: are its answers right?")
@@ -238,29 +254,29 @@ def _turns(runners: Sequence[Runner], number: int) -> Sequence[Runner]:
     return runners if number % 2 else runners[::-1]
 
 
-def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, clock: _Clock) -> None:
+def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, clock: Clock) -> None:
     for number in range(rounds):
         for runner in _turns(runners, number):
             clock.say(f"offline, round {number + 1} of {rounds}: {runner.entrant.name}")
             runner.together.append(sum(runner.ask(golds)["seconds"]))
 
 
-def _single_stream(runners: Sequence[Runner], golds: Sequence[Gold], clock: _Clock) -> None:
+def _single_stream(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> None:
     for runner in runners:
         clock.say(f"single-stream: {runner.entrant.name}")
         runner.alone = runner.ask(golds, alone=True)["seconds"]
 
 
-def _server(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock: _Clock) -> None:
+def _server(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock: Clock) -> None:
     limit = plan.p99_ms
     if limit is None:
         limit = 2000 * max(float(np.percentile(runner.alone, 99)) for runner in runners)
-    seconds = _FOR_SERVER * plan.seconds / (len(runners) * _SERVER_STEPS / 2)
+    seconds = _FOR_SERVER * clock.measuring / (len(runners) * _SERVER_STEPS / 2)
     for runner in runners:
         runner.outcome.server = _rising(runner, golds, limit, seconds, clock)
 
 
-def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float, clock: _Clock) -> Server:
+def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float, clock: Clock) -> Server:
     """Raise the rate until the 99th percentile passes the limit; where the first is too high, lower it first."""
     rate = 0.6 * len(golds) / statistics.median(runner.together)
     best, steps = 0.0, []
