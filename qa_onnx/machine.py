@@ -99,13 +99,23 @@ def _affinity() -> frozenset[int]:
 
 def _physical_cores(cpus: Iterable[int]) -> int:
     """Cores behind some logical CPUs."""
-    cores = set()
-    for cpu in cpus:
-        try:
-            cores.add((_TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip())
-        except OSError:
-            cores.add(f"unknown {cpu}")
-    return len(cores)
+    return len({_core(cpu) for cpu in cpus})
+
+
+def _core(cpu: int) -> str:
+    """A name of the core that a logical CPU belongs to."""
+    try:
+        return (_TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    except OSError:
+        return f"unknown {cpu}"
+
+
+def core_cpus() -> list[int]:
+    """A logical CPU of each core that this process may use, in their order."""
+    by_core: dict[str, int] = {}
+    for cpu in sorted(_affinity()):
+        by_core.setdefault(_core(cpu), cpu)
+    return list(by_core.values())
 
 
 def _quota() -> float | None:

@@ -56,7 +56,7 @@ def plots(run: Results) -> dict[str, tuple[str, str]]:
                 run,
                 styles,
                 lambda one: one.by_batch_tokens,
-                "token budget of a batch (windows of some 384 tokens)",
+                "token budget of a batch, of windows of some 384 tokens",
             ),
             "Throughput by batch size.",
         ),

@@ -19,16 +19,16 @@ HEAD = (
     "p99 ms", "server q/s", "cold start s", "peak MB", "model MB", "install MB",
 )  # fmt: skip
 METHOD = (
-    "Each contender runs in a process of its own on the same CPUs with the same number of threads, and is stopped "
-    "while another runs. Every round asks all questions of each, in alternating order; speed is text to answer, and "
-    "ratios are taken within rounds: the median with its 95 % bootstrap interval over the rounds. EM and F1 are "
-    "those of the questions that have an answer, with every contender always answering; \"same answers\" is the share "
-    "of all questions to which it gives the first contender's text. Model alone: what the speed would be if nothing "
-    "but the model took time. p50, p90, p99: one question after another. Server: the highest rate of questions that "
-    "come at random times (Poisson) at which the 99th percentile stayed under the limit; who waits is answered "
-    "together. Cold start: from starting the process to the first answer. Peak: resident memory; install: packages "
-    "as installed."
-)  # fmt: skip
+    "Each contender runs in a process of its own, on the same CPUs with the same number of threads, and is "
+    "stopped while another runs. Every round asks all questions of each, in alternating order; speed is text "
+    "to answer, and ratios are taken within rounds: the median, with its 95 % bootstrap interval over the "
+    "rounds. EM and F1 are those of the questions that have an answer, with every contender always answering; "
+    "same answers is the share of all questions to which it gives the text of the first. Model alone: what "
+    "the speed would be if nothing but the model took time. p50, p90, p99: one question after another. "
+    "Server: the highest rate of questions that come at random times (Poisson) at which the 99th percentile "
+    "stayed under the limit; who waits is answered together. Cold start: from starting the process to the "
+    "first answer. Peak: resident memory. Install: packages, as installed."
+)
 
 
 def rows(run: Results) -> list[tuple[str, ...]]:
@@ -46,11 +46,11 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         _number(outcome.f1, 1),
         "" if outcome.same_answers is None else f"{outcome.same_answers:.0%}",
         _number(outcome.rate, 1),
-        _number(ratio and ratio.median, 2),
+        _number(ratio.median if ratio else None, 2),
         f"{ratio.low:.2f}-{ratio.high:.2f}" if ratio else "",
         _number(outcome.model_rate, 1),
         *(_number(value, 1) for value in ((latency.p50, latency.p90, latency.p99) if latency else (None,) * 3)),
-        _number(server and server.rate, 1),
+        _number(server.rate if server else None, 1),
         _number(outcome.cold_start, 2),
         _number(outcome.peak_mb, 0),
         _number(outcome.model_mb, 1),
@@ -139,4 +139,6 @@ def _html(runs: Sequence[Results], drawn: Sequence[dict[str, tuple[str, str]]]) 
         parts += ["<ul>", *(f"<li>{html.escape(line)}</li>" for line in [*remarks(run), *about(run)]), "</ul>"]
         parts += [f"<p><code>{html.escape(run.command)}</code></p>"]
         parts += [figure(drawing, html.escape(caption)) for drawing, caption in found.values()]
-    return document("Benchmark of question answering", [*parts, "<h2>Method</h2>", f"<p>{METHOD}</p>"])
+    return document(
+        "Benchmark of question answering", [*parts, "<h2>Method</h2>", f"<p>{html.escape(METHOD)}</p>"]
+    )

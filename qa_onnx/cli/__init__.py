@@ -28,6 +28,7 @@ _COMMANDS = {
     "export": ("export:export", "Make a bundle of a checkpoint or a finished ONNX model."),
     "inspect": ("inspect:inspect", "Show what is in a bundle, and check it."),
     "eval": ("eval:evaluate", "Measure exact match and F1 on a data file."),
+    "bench": ("bench:bench", "Measure speed and F1 on this machine, beside PyTorch."),
     "tune": ("tune:tune", "Find the fastest setting for this machine, and keep it."),
     "serve": ("serve:serve", "Answer over HTTP, with a page for people."),
     "report": ("report:report", "Show what was measured of a bundle, as a table or a page with plots."),
