@@ -1,11 +1,11 @@
-"""Where the time goes, and how speed depends on batches, lengths and threads: short runs, one contender a time."""
+"""Where the time goes, and how speed depends on batches, lengths and threads: in short runs."""
 
 from __future__ import annotations
 
 import shutil
 import statistics
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bench.contender import Contender
 from qa_onnx.errors import EngineError
@@ -28,38 +28,52 @@ _SPECIAL_AND_QUESTION = 10  # tokens of it, with the special ones
 
 def split_stages(runners: Sequence[Runner], golds: Sequence[Gold], say: Callable[[str], None]) -> None:
     """Milliseconds a question of each stage, and the rate of the model alone: the better of two passes."""
-    for runner in runners:
-        say(f"stages: {runner.entrant.name}")
-        replies = [runner.ask(golds, do="stages") for _ in range(_PASSES)]
-        names = replies[0]["stages"]
-        seconds = {name: min(reply["stages"][name] for reply in replies) for name in names}
+    replies: list[list[dict[str, Any]]] = [[] for _ in runners]
+    for number in range(_PASSES):
+        say(f"stages, pass {number + 1} of {_PASSES}")
+        for runner, found in zip(runners, replies, strict=True):
+            found.append(runner.ask(golds, do="stages"))
+    for runner, found in zip(runners, replies, strict=True):
+        seconds = {name: min(reply["stages"][name] for reply in found) for name in found[0]["stages"]}
         runner.outcome.stages = {name: 1000 * value / len(golds) for name, value in seconds.items()}
         runner.outcome.model_rate = len(golds) / seconds["model"]
-        runner.outcome.padding = replies[0]["padding"]
+        runner.outcome.padding = found[0]["padding"]
 
 
 def by_size(runners: Sequence[Runner], golds: Sequence[Gold], seconds: float, say: Callable[[str], None]) -> None:
     """Rates by the token budget of a batch, and by the length of a text that is asked about alone.
 
     Args:
-        runners: each measured by itself.
+        runners: take turns.
         golds: whose texts are cut to size.
-        seconds: for each, about.
+        seconds: for all, about.
         say: hears what begins.
     """
     words = " ".join(gold.context for gold in golds).split()
     texts = {length: [_about(words, number, length) for number in range(_TEXTS)] for length in LENGTHS}
     full = texts[LENGTHS[-1]]
-    for runner in runners:
-        say(f"by batch and length: {runner.entrant.name}")
-        once = sum(runner.ask(full)["seconds"]) * (len(BATCH_TOKENS) + sum(LENGTHS) / LENGTHS[-1])
-        repeats = max(_REPEATS[0], min(_REPEATS[1], int(seconds / once)))
-        for budget in BATCH_TOKENS:
-            times = [sum(runner.ask(full, options={"batch_tokens": budget})["seconds"]) for _ in range(repeats)]
+    once = sum(sum(runner.ask(full)["seconds"]) for runner in runners)
+    once *= len(BATCH_TOKENS) + sum(LENGTHS) / LENGTHS[-1]
+    repeats = max(_REPEATS[0], min(_REPEATS[1], int(seconds / once)))
+    for budget in BATCH_TOKENS:
+        say(f"batches of {budget} tokens")
+        for runner, times in _repeated(runners, repeats, full, options={"batch_tokens": budget}):
             runner.outcome.by_batch_tokens[budget] = len(full) / statistics.median(times)
-        for length, cut in texts.items():
-            times = [time for _ in range(repeats) for time in runner.ask(cut, alone=True)["seconds"]]
+    for length, cut in texts.items():
+        say(f"texts of {length} tokens")
+        for runner, times in _repeated(runners, repeats, cut, alone=True):
             runner.outcome.by_length[length] = 1 / statistics.median(times)
+
+
+def _repeated(
+    runners: Sequence[Runner], repeats: int, golds: Sequence[Gold], **request: Any
+) -> list[tuple[Runner, list[float]]]:
+    """Each runner with the seconds of its calls, all in turns."""
+    times: list[tuple[Runner, list[float]]] = [(runner, []) for runner in runners]
+    for number in range(repeats):
+        for runner, own in times if number % 2 else times[::-1]:
+            own += runner.ask(golds, **request)["seconds"]
+    return times
 
 
 def _about(words: Sequence[str], number: int, tokens: int) -> Gold:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 5, 1, 5)))
-_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
-_GREYS = ("#333333", "#ffffff", "#bbbbbb", "#ffffff", "#777777")
+_HATCHES = ("", "///", "", "\\\\\\", "xxx")
+_GREYS = ("#333333", "#ffffff", "#cccccc", "#ffffff", "#ffffff")
 
 
 def plots(run: Results) -> dict[str, tuple[str, str]]:

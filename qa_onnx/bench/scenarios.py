@@ -40,7 +40,7 @@ _STABLE = 1.05  # two warm-up calls in a row that differ by less
 _WARM_UPS = 8  # at most
 _ROUNDS = (5, 15)  # of the offline scenario: fewest and most
 _ROUNDS_QUICK = (3, 5)
-_FEWEST = 12  # questions
+_FEWEST = 24  # questions
 _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8
 _FEWEST_ARRIVALS = 30
@@ -144,7 +144,7 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
         own = [runner for runner in runners if runner.entrant.own]
         parts.split_stages(own, golds, clock.say)
         if own and not plan.quick:
-            parts.by_size(own, golds, _FOR_PARTS * clock.measuring / len(own), clock.say)
+            parts.by_size(own, golds, _FOR_PARTS * clock.measuring, clock.say)
             parts.by_threads(own, plan, golds, clock.say)
         for runner in runners:
             peak = runner.contender.peak_bytes()
