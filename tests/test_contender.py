@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -59,8 +60,29 @@ def test_what_it_says_of_itself_is_raised() -> None:
 
 
 def test_an_end_is_noticed() -> None:
-    with pytest.raises(EngineError, match="one ended with exit code 3: run its command by hand"):
+    with pytest.raises(EngineError, match="one ended with exit code 3: it said nothing; run its command by hand"):
         Contender("one", python("raise SystemExit(3)"))
+    with pytest.raises(EngineError, match="one ended with exit code 1: KeyError: 'x'"):
+        Contender("one", python("{}['x']"))
     once = python("import sys; print('{}', flush=True); sys.stdin.readline()")
     with Contender("one", once) as contender, pytest.raises(EngineError, match="one ended with exit code 0"):
         contender.ask({})
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity to set")
+def test_it_runs_on_the_cpus_that_it_is_given() -> None:
+    cpu = max(os.sched_getaffinity(0))
+    affinity = 'import json, os; print(json.dumps({"cpus": list(os.sched_getaffinity(0))}), flush=True); input()'
+    late = f"import time; time.sleep(0.3); {affinity}"  # it may say so before it was given any
+    with Contender("one", python(late), cpus={cpu}) as contender:
+        assert contender.facts == {"cpus": [cpu]}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_its_memory_at_the_peak_is_known() -> None:
+    hog = "data = b'x' * 300_000_000; del data; print('{}', flush=True); input()"
+    with Contender("hog", python(hog)) as contender:
+        peak = contender.peak_bytes()
+    assert peak is not None
+    assert 250_000_000 < peak < 600_000_000
+    assert contender.peak_bytes() is None  # it has gone

@@ -108,3 +108,17 @@ def test_tokens_are_widened_to_the_words_that_they_are_part_of(windower: Windowe
             }
             assert text[inner[1] : end].isalnum() or inner[1] == end
             assert text[start : inner[0]].isalnum() or inner[0] == start
+
+
+def test_what_is_forgotten_is_encoded_again(windower: Windower, encoder: Encoder) -> None:
+    cache = ContextCache(characters=3)
+    cache.get(["one"], encoder)
+    cache.clear()
+    cache.get(["one"], encoder)
+    cache.get(["one"], encoder)  # and there is room for it again
+    assert encoder.seen == ["one", "one"]
+    first = windower.cut([Example("Who?", "A text to forget.")], OPTIONS)[0].windows[0].context
+    windower.forget()
+    second = windower.cut([Example("Who?", "A text to forget.")], OPTIONS)[0].windows[0].context
+    assert second is not first
+    assert second.ids.tolist() == first.ids.tolist()

@@ -43,6 +43,7 @@ _ROUNDS_QUICK = (3, 5)
 _FEWEST = 24  # questions
 _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8
+_HALVINGS = 3  # of the first rate, where that is too high
 _FEWEST_ARRIVALS = 30
 # Shares of the time that is left when all are warm: rounds of questions, the server scenario, and parts.py.
 _FOR_ROUNDS, _FOR_SERVER, _FOR_PARTS = 0.6, 0.2, 0.2
@@ -281,7 +282,7 @@ def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float,
     rate = 0.6 * len(golds) / statistics.median(runner.together)
     best, steps = 0.0, []
     draw = np.random.default_rng(0)
-    for _ in range(_SERVER_STEPS):
+    for number in range(_SERVER_STEPS):
         clock.say(f"server, {rate:.1f} questions a second: {runner.entrant.name}")
         count = max(_FEWEST_ARRIVALS, int(rate * seconds))
         arrivals = np.cumsum(draw.exponential(1 / rate, count)).tolist()
@@ -292,7 +293,7 @@ def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float,
         if p99 <= limit:
             best = rate
             rate *= 1.15
-        elif best:
+        elif best or number == _HALVINGS:
             break
         else:
             rate /= 2
