@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from contextlib import contextmanager
@@ -113,9 +114,9 @@ def train(
 ) -> None:
     """Fine-tune BASE on DATA.
 
-    BASE is a folder or hub id of a BERT-family encoder, or of a model that answers questions already (safetensors).
-    DATA is SQuAD v1.1 or v2.0 JSON, or JSON lines of {"question", "context", "answers"}, plain or gzip, or folders
-    of such files. The result is a Hugging Face checkpoint for `qa-onnx export`.
+    BASE is a folder or hub id of a BERT-family encoder, or of a model that answers questions already
+    (safetensors). DATA is SQuAD v1.1 or v2.0 JSON, or JSON lines of {"question", "context", "answers"}, plain or
+    gzip, or folders of such files. The result is a Hugging Face checkpoint for `qa-onnx export`.
 
     A run that was stopped or killed goes on, exactly, with the same command and --resume.
     """
@@ -164,8 +165,8 @@ def _said(record: dict[str, Any]) -> str:
     if result is None:
         return said
     return (
-        f"{said}; EM {result['em']:.2f}, F1 {result['f1']:.2f} on {result['n']:,} questions of "
-        f"{record['held_out']['name']}"
+        f"{said}; EM {result['em']:.2f}, F1 {result['f1']:.2f} on {result['n']:,} questions "
+        f"({record['held_out']['name']})"
     )
 
 
@@ -203,7 +204,7 @@ def _line(status: Status) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds != seconds:  # not a number: there is no rate yet
+    if math.isnan(seconds):  # there is no rate yet
         return "?"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

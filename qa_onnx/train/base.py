@@ -88,8 +88,8 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     lost = [name for name in fresh if name.startswith(f"{model.base_model_prefix}.")]
     if lost:
         raise TrainError(
-            f"{folder} lacks weights of the encoder, {', '.join(lost[:3])}{' ...' if len(lost) > 3 else ''}: it is "
-            "damaged, or of another architecture than its config.json says"
+            f"{folder} lacks weights of the encoder, {', '.join(lost[:3])}{' ...' if len(lost) > 3 else ''}: "
+            "it is damaged, or of another architecture than its config.json says"
         )
     if fresh:
         _LOG.info("%s is an encoder without a head for question answering: a fresh one is trained", base)

@@ -58,7 +58,8 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> Corpus:
     Raises:
         InputError: a file cannot be read, or no question is left.
     """
-    sources, golds = [], []
+    sources: list[Source] = []
+    golds: list[Gold] = []
     seen: set[tuple[str, str, str]] = set()
     for path in _files(paths):
 
@@ -88,11 +89,11 @@ def nothing_left(paths: Sequence[str | Path], tally: Tally) -> str:
     return f"{', '.join(map(str, paths))}: no question is left to train on: {said}"
 
 
-def split(corpus: Corpus, count: int, seed: int) -> tuple[tuple[Gold, ...], tuple[Gold, ...]]:
+def split(all_golds: tuple[Gold, ...], count: int, seed: int) -> tuple[tuple[Gold, ...], tuple[Gold, ...]]:
     """Hold questions out of training: whole articles where there are many, else whole contexts.
 
     Args:
-        corpus: all questions.
+        all_golds: all questions.
         count: about how many to hold out; never more than a tenth.
         seed: of the choice.
 
@@ -103,13 +104,13 @@ def split(corpus: Corpus, count: int, seed: int) -> tuple[tuple[Gold, ...], tupl
     def unit(gold: Gold) -> str:
         return gold.article if by_article else gold.context
 
-    by_article = len({gold.article for gold in corpus.golds}) >= _MANY_ARTICLES
-    units = list(dict.fromkeys(unit(gold) for gold in corpus.golds))
+    by_article = len({gold.article for gold in all_golds}) >= _MANY_ARTICLES
+    units = list(dict.fromkeys(unit(gold) for gold in all_golds))
     if not count or len(units) < _MANY_ARTICLES:
-        return corpus.golds, ()
-    count = min(count, len(corpus.golds) // 10)
+        return all_golds, ()
+    count = max(1, min(count, len(all_golds) // 10))
     sizes = dict.fromkeys(units, 0)
-    for gold in corpus.golds:
+    for gold in all_golds:
         sizes[unit(gold)] += 1
     random.Random(seed).shuffle(units)
     chosen: set[str] = set()
@@ -120,8 +121,8 @@ def split(corpus: Corpus, count: int, seed: int) -> tuple[tuple[Gold, ...], tupl
         if not chosen or held + sizes[name] <= 1.5 * count:  # one huge article must not swallow the rest
             chosen.add(name)
             held += sizes[name]
-    kept = tuple(gold for gold in corpus.golds if unit(gold) not in chosen)
-    return kept, tuple(gold for gold in corpus.golds if unit(gold) in chosen)
+    kept = tuple(gold for gold in all_golds if unit(gold) not in chosen)
+    return kept, tuple(gold for gold in all_golds if unit(gold) in chosen)
 
 
 def _files(paths: Sequence[str | Path]) -> list[Path]:

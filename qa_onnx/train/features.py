@@ -37,8 +37,8 @@ class Features:
         ids: int32 (N,), the token ids of all windows, one after the other.
         types: uint8 (N,), their segment ids.
         bounds: int64 (F + 1,): window f is at bounds[f] to bounds[f + 1].
-        spans: int32 (F, 5): of each window the target's start and end, the first and the last token of its context,
-            and its [CLS].
+        spans: int32 (F, 5): of each window the target's start and end, the first and the last token of its
+            context, and its [CLS].
     """
 
     ids: NDArray[np.int32]

@@ -1,8 +1,8 @@
 """Features + model -> trained weights: AdamW under a schedule, with saves, evaluations and an exact way back.
 
-A plain loop, and not transformers' Trainer: it groups windows by length inside of a step, which the Trainer cannot;
-its state is one file without pickles, replaced in one step, from which it goes on bit for bit, in the middle of an
-epoch, in a schedule by the clock as well; and it needs no further package. What it leaves out: several GPUs.
+A plain loop, and not transformers' Trainer: it groups windows by length inside a step, which the Trainer cannot;
+its schedule may follow the clock; its state is one file without pickles, replaced in one step, from which it goes
+on bit for bit in the middle of an epoch; and it needs no further package. What it leaves out: several GPUs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from qa_onnx import batches
 from qa_onnx.errors import TrainError
 from qa_onnx.train import schedule
 from qa_onnx.train.loss import span_loss
 from qa_onnx.train.order import Order
+from qa_onnx.train.rows import keep_gradient
 from qa_onnx.train.scoring import score
 from qa_onnx.train.state import restore, save_state, save_weights
 
@@ -26,10 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from qa_onnx.squad import DataSet
-    from qa_onnx.train.base import Base
-    from qa_onnx.train.device import Place
-    from qa_onnx.train.features import Features
+    from qa_onnx.train.record import Job
     from qa_onnx.train.settings import TrainSettings
     from qa_onnx.train.state import State
 
@@ -65,39 +65,31 @@ class Loop:
     """A run, from a state to its end.
 
     Args:
-        base: the model, whose weights are trained in place.
-        features: what to train on, at least one.
-        settings: of the run.
-        place: where and how to compute.
+        job: the model, whose weights are trained in place, what it is trained on, where and how.
         folder: where the state is saved.
         state: how far the run is; restored from `folder` if it has taken a step.
-        held_out: questions to evaluate on; None: no evaluation, and the last weights are the result.
         tell: is called after each step.
     """
 
     def __init__(
         self,
-        base: Base,
-        features: Features,
-        settings: TrainSettings,
-        place: Place,
+        job: Job,
         *,
         folder: Path,
         state: State,
-        held_out: DataSet | None,
         tell: Callable[[Status], None] | None = None,
     ) -> None:
         self.state = state
-        self._base = base
-        self._features = features
-        self._settings = settings
-        self._place = place
+        self._base = job.base
+        self._features = job.features
+        self._settings = job.settings
+        self._place = job.place
+        self._held_out = job.questions.held_out
         self._folder = folder
-        self._held_out = held_out
         self._tell = tell
-        self._peak = peak_rate(settings, base.model)
-        self._lengths = (features.bounds[1:] - features.bounds[:-1]).tolist()
-        self._order = Order(len(features), settings.seed)
+        self._peak = peak_rate(job.settings, job.base.model)
+        self._lengths = np.diff(job.features.bounds).tolist()
+        self._order = Order(len(job.features), job.settings.seed)
         self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)
         self._evaluation_s = 0.0
 
@@ -113,6 +105,7 @@ class Loop:
         with torch.random.fork_rng():
             torch.manual_seed(self._settings.seed)
             self._base.model.to(self._place.device)
+            self._embedding = keep_gradient(self._base.model)
             self._optimizer = _optimizer(self._base.model, self._settings)
             if self.state.steps:
                 restore(self._folder, self._base.model, self._optimizer)
@@ -152,11 +145,13 @@ class Loop:
         norm = float(torch.nn.utils.clip_grad_norm_(self._base.model.parameters(), self._settings.clip))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise TrainError(
-                f"step {self.state.steps + 1}: the loss is {loss}, the norm of its gradient {norm}: the learning rate "
-                f"of {self._peak:g} is too high for this model, or its weights are broken"
+                f"step {self.state.steps + 1}: the loss is {loss}, the norm of its gradient {norm}: the learning "
+                f"rate of {self._peak:g} is too high for this model, or its weights are broken"
             )
         self._optimizer.step()
+        embedded = self._embedding.grad
         self._optimizer.zero_grad()
+        self._embedding.grad = embedded.zero_()
         self.state.position += count
         self.state.steps += 1
         self.state.losses.append(loss)
@@ -260,8 +255,7 @@ def peak_rate(settings: TrainSettings, model: Any) -> float:
     """The highest learning rate of a run: small models bear, and need, a higher one."""
     if settings.learning_rate is not None:
         return settings.learning_rate
-    hidden = getattr(model.config, "hidden_size", None) or getattr(model.config, "dim", 768)
-    return 1e-4 if hidden < 512 else 3e-5
+    return 1e-4 if int(getattr(model.config, "hidden_size", 768)) < 512 else 3e-5
 
 
 def _optimizer(model: Any, settings: TrainSettings) -> Any:

@@ -1,7 +1,7 @@
 """Logits + targets -> the loss of BERT's paper (Devlin et al. 2019, section 4.2): -log P(start) - log P(end).
 
-Each probability is a softmax over what inference chooses from, the context's tokens and [CLS]; question, separators
-and padding have no share in it.
+Each probability is a softmax over what inference chooses from, the context's tokens and [CLS]; question,
+separators and padding have no share in it.
 """
 
 from __future__ import annotations

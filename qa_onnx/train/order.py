@@ -1,8 +1,8 @@
 """Features -> the examples of each step, and the parts that a step is computed in.
 
-A step's examples are drawn at random, so that no step has long contexts alone; only inside of it are windows grouped
-by length, into parts under a token budget whose gradients add up to the step's. That costs no randomness, little
-padding, and bounded memory.
+A step's examples are drawn at random, so that no step has long contexts alone; only inside of it are windows
+grouped by length, into parts under a token budget, whose gradients add up to the step's (`batches.by_length`). So
+there is little padding and bounded memory, and no less randomness.
 """
 
 from __future__ import annotations

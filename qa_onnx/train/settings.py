@@ -85,12 +85,12 @@ class TrainSettings:
             value = getattr(self, name)
             if value is None and name in {"minutes", "learning_rate", "batch_tokens", "patience"}:
                 continue
-            kind = "integer" if isinstance(low, int) else "number"
-            usable = isinstance(value, int if kind == "integer" else (int, float)) and not isinstance(value, bool)
+            kind = "an integer" if isinstance(low, int) else "a number"
+            usable = isinstance(value, int if kind == "an integer" else (int, float)) and not isinstance(value, bool)
             above_zero = name not in {"epochs", "minutes", "learning_rate", "clip"} or (usable and value > 0)
             if not usable or not math.isfinite(value) or not low <= value <= high or not above_zero:
                 least = low if above_zero or not usable else f"more than {low:g}"
-                raise InputError(f"{name} is {value!r}; it must be a {kind} from {least} to {high:g}")
+                raise InputError(f"{name} is {value!r}; it must be {kind} from {least} to {high:g}")
         if self.device not in {"cpu", "cuda"}:
             raise InputError(f"device is {self.device!r}; it must be cpu or cuda")
         self.options()

@@ -1,7 +1,7 @@
 """A run's state <-> one safetensors file, replaced in one step: whatever kills a run leaves the last one whole.
 
-    state.safetensors     weights, AdamW's moments, the generator's state, all losses; the rest as JSON in its header
-    best-<step>.safetensors   weights of the best evaluation, named by the state
+    state.safetensors        weights, AdamW's moments, random numbers, losses; the rest as JSON in its header
+    best-<step>.safetensors  weights of the best evaluation; the state names it
 
 No pickle is written or read. The order of the examples is a function of seed and position (order.py), so that
 nothing of it needs to be saved.

@@ -11,8 +11,8 @@ decided for the cases that data brings:
   matter as long as one is.
 - **Blanks** at the edges of the text or of the span belong to no answer and are cut off ("trimmed").
 - **Nothing but blanks**: the data reader refuses it; "answers": [] says that there is none.
-- **Edges**: a span may be the first or last token of a window, or all of it. One that starts or ends inside a token
-  takes the whole token ("widened"): tokens are all that a model can point at.
+- **Edges**: a span may be the first or last token of a window, or all of it. One that starts or ends inside a
+  token takes the whole token ("widened"): tokens are all that a model can point at.
 - **Across a window's border**: a window that does not hold the whole answer has CLS as its target. In the overlap,
   every window that holds it whole has it as its target.
 - **No window holds it whole**, since it is longer than the overlap: the question is left out ("cut"): CLS
