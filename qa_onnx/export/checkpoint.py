@@ -125,12 +125,13 @@ def refuse_unsafe(folder: Path) -> None:
         )
 
 
-def load_model(folder: Path, *, attention: str, config: Any = None) -> tuple[Any, list[str]]:
+def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tuple[Any, list[str]]:
     """Load a folder's weights into a question answering model.
 
     Args:
         folder: that of a checkpoint.
-        attention: "eager", the form that ONNX Runtime's optimizer knows, or "sdpa", the fast one.
+        attention: "eager" is the form that ONNX Runtime's optimizer knows; None: the fastest that this kind of
+            model has, PyTorch's scaled_dot_product_attention for most.
         config: instead of the folder's own.
 
     Returns:

@@ -1,7 +1,7 @@
 """BASE, an encoder or question answering checkpoint -> a PyTorch model to train, with its tokenizer.
 
 Loaded as the exporter loads it: safetensors alone, no code of the checkpoint. Attention is computed by PyTorch's
-`scaled_dot_product_attention`, whose fast kernels for CPUs need attention without dropout.
+`scaled_dot_product_attention` where the kind of model has it; its fast kernels need attention without dropout.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def load_base(base: str, settings: TrainSettings) -> Base:
         setattr(config, name, 0.0 if "att" in name else settings.dropout)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        model, fresh = checkpoint.load_model(folder, attention="sdpa", config=config)
+        model, fresh = checkpoint.load_model(folder, attention=None, config=config)
     lost = [name for name in fresh if name.startswith(f"{model.base_model_prefix}.")]
     if lost:
         raise TrainError(
