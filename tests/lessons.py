@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 _NAMES = ("Marta", "Owen", "Ida", "Zoë", "Paul", "Nora", "Emil", "Agnes", "Tilda", "Bruno")
-_THINGS = ("lentils", "onions", "carrots", "tools", "books", "a drill", "a projector", "voles", "tea", "lemon juice")
+_THINGS = (
+    "lentils",
+    "onions",
+    "carrots",
+    "tools",
+    "books",
+    "a drill",
+    "a projector",
+    "voles",
+    "tea",
+    "lemon juice",
+)
 _PLACES = ("the library", "the river", "the harbour office", "the café", "the bridge", "the shop", "the bank")
 
 
@@ -29,7 +40,9 @@ def _paragraph(draw: random.Random, place: str) -> dict[str, Any]:
         text, asked = (thing, f"What does {name} keep?")
         if index == 1:
             text, asked, start = where, f"Where does {name} keep it?", start + len(f"{thing} in ")
-        qas.append({"id": f"{place}-{index}", "question": asked, "answers": [{"text": text, "answer_start": start}]})
+        qas.append(
+            {"id": f"{place}-{index}", "question": asked, "answers": [{"text": text, "answer_start": start}]}
+        )
     return {"context": context.rstrip(), "qas": qas}
 
 

@@ -25,7 +25,9 @@ def strip_head(folder: Path, keep: str = "bert.") -> Path:
     from safetensors.torch import load_file, save_file
 
     path = folder / "model.safetensors"
-    weights = {name.removeprefix("bert."): value for name, value in load_file(path).items() if name.startswith(keep)}
+    weights = {
+        name.removeprefix("bert."): value for name, value in load_file(path).items() if name.startswith(keep)
+    }
     save_file(weights, path, {"format": "pt"})
     return folder
 
@@ -43,7 +45,9 @@ def test_all_kinds_load_in_float32_without_dropout_and_keep_their_config(kind: s
     before = json.loads((checkpoint(kind) / "config.json").read_bytes())
     base.save(tmp_path / "saved")
     after = json.loads((tmp_path / "saved" / "config.json").read_bytes())
-    assert {k: v for k, v in after.items() if "dropout" in k} == {k: v for k, v in before.items() if "dropout" in k}
+    assert {k: v for k, v in after.items() if "dropout" in k} == {
+        k: v for k, v in before.items() if "dropout" in k
+    }
     model, facts = load_checkpoint(tmp_path / "saved", tmp_path / "unused.onnx")
     for ours, theirs in zip(base.model.parameters(), model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -76,7 +80,9 @@ def test_a_bare_encoder_gets_a_head_by_seed(tmp_path: Path, caplog: pytest.LogCa
     assert "a fresh one is trained" in caplog.text
     assert torch.equal(torch.random.get_rng_state(), state)  # the host's
     query = "bert.encoder.layer.0.attention.self.query.weight"
-    assert torch.equal(one.model.get_parameter(query), load_base(str(checkpoint("bert")), SETTINGS).model.get_parameter(query))
+    assert torch.equal(
+        one.model.get_parameter(query), load_base(str(checkpoint("bert")), SETTINGS).model.get_parameter(query)
+    )
 
 
 def test_an_encoder_with_a_hole_is_refused(tmp_path: Path) -> None:

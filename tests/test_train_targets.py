@@ -176,12 +176,16 @@ def test_the_empty_context_of_an_unanswerable_question(windower: Windower) -> No
 # The property: what inference reads from the target is the answer
 
 words = st.lists(
-    st.text(st.characters(codec="utf-8", exclude_characters="\u0000"), min_size=1, max_size=8), min_size=1, max_size=40
+    st.text(st.characters(codec="utf-8", exclude_characters="\u0000"), min_size=1, max_size=8),
+    min_size=1,
+    max_size=40,
 )
 
 
 @given(words, st.data())
-def test_the_target_maps_back_to_the_answers_text(windower: Windower, pieces: list[str], data: st.DataObject) -> None:
+def test_the_target_maps_back_to_the_answers_text(
+    windower: Windower, pieces: list[str], data: st.DataObject
+) -> None:
     text = " ".join(pieces)
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))

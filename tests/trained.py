@@ -43,7 +43,9 @@ def job(data: Path, *, kind: str = "bert", base: Path | None = None, **changes: 
     return Job(settings, loaded, questions, features, choose_place(settings), tally)
 
 
-def run(made: Job, folder: Path, tell: Callable[[Status], None] | None = None, state: State | None = None) -> State:
+def run(
+    made: Job, folder: Path, tell: Callable[[Status], None] | None = None, state: State | None = None
+) -> State:
     """Train to the end; returns the state, which is in the folder as well."""
     folder.mkdir(exist_ok=True)
     state = State(made.fingerprint()) if state is None else state

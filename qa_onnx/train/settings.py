@@ -86,7 +86,9 @@ class TrainSettings:
             if value is None and name in {"minutes", "learning_rate", "batch_tokens", "patience"}:
                 continue
             kind = "an integer" if isinstance(low, int) else "a number"
-            usable = isinstance(value, int if kind == "an integer" else (int, float)) and not isinstance(value, bool)
+            usable = isinstance(value, int if kind == "an integer" else (int, float)) and not isinstance(
+                value, bool
+            )
             above_zero = name not in {"epochs", "minutes", "learning_rate", "clip"} or (usable and value > 0)
             if not usable or not math.isfinite(value) or not low <= value <= high or not above_zero:
                 least = low if above_zero or not usable else f"more than {low:g}"
