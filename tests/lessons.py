@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAMES = ("Marta", "Owen", "Ida", "Zoë", "Paul", "Nora", "Emil", "Agnes", "Tilda", "Bruno")
 _THINGS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,9 @@ from qa_onnx.train import TrainSettings
 
 from . import tiny
 from .exports import checkpoint, copy, edit_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.export
 
@@ -113,5 +116,5 @@ def test_what_is_no_safe_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_longer_windows_than_it_reads_are_refused() -> None:
     from qa_onnx.train.base import load_base
 
-    with pytest.raises(InputError, match="max_length is 384; .* reads at most 128 tokens"):
+    with pytest.raises(InputError, match=r"max_length is 384; .* reads at most 128 tokens"):
         load_base(str(checkpoint("bert")), TrainSettings())

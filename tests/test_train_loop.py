@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +20,8 @@ from .exports import checkpoint
 from .trained import SMALL, job, run, weights_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qa_onnx.train.loop import Status
     from qa_onnx.train.record import Job
     from qa_onnx.train.state import State
@@ -118,7 +119,7 @@ def test_batch_tokens_bound_a_part_and_change_nothing_else(data: Path, tmp_path:
 def test_weight_decay_spares_vectors_and_gradients_are_cut(data: Path, tmp_path: Path) -> None:
     import torch
 
-    one = {"epochs": 1e-3, "batch_size": 64, "eval_limit": 0, "warmup": 0.0}  # a single step
+    one: dict[str, Any] = {"epochs": 1e-3, "batch_size": 64, "eval_limit": 0, "warmup": 0.0}  # a single step
     plain, decayed = job(data, **one, weight_decay=0.0), job(data, **one, weight_decay=1.0)
     run(plain, tmp_path / "plain")
     run(decayed, tmp_path / "decayed")
@@ -153,7 +154,7 @@ def test_a_run_by_the_clock_ends_with_it_and_comes_down_to_a_rate_of_zero(data: 
 
 
 def test_bfloat16_is_used_where_asked_for(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    dtypes = {}
+    dtypes: dict[bool, str] = {}
     for bf16 in (False, True):
         made = job(data, bf16=bf16, epochs=0.05, eval_limit=0)
         layer = made.base.model.get_submodule("bert.encoder.layer.0.intermediate.dense")
@@ -196,7 +197,7 @@ def test_an_unusable_gpu_is_named() -> None:
 # Going on
 
 
-class _Stop(Exception):
+class StoppedError(Exception):
     """What ends a run in the middle."""
 
 
@@ -205,7 +206,7 @@ def test_a_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
 
     from qa_onnx.train.state import read_state
 
-    knobs = {"save_every_s": 0.0, "dropout": 0.1, "epochs": 1.2}
+    knobs: dict[str, Any] = {"save_every_s": 0.0, "dropout": 0.1, "epochs": 1.2}
     whole = job(data, **knobs)
     expected = run(whole, tmp_path / "whole")
 
@@ -214,14 +215,14 @@ def test_a_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     def stop(status: Status) -> None:
         if ends and status.steps == ends[0]:
             ends.pop(0)
-            raise _Stop
+            raise StoppedError
 
     found: State | None = None
     for _ in range(4):  # each time with everything loaded anew
         made = job(data, **knobs)
         try:
             found = run(made, tmp_path / "broken", stop, found)
-        except _Stop:
+        except StoppedError:
             found = read_state(tmp_path / "broken")
     assert found
     assert not ends
@@ -277,13 +278,13 @@ def test_killed_in_mid_run_and_resumed_it_gives_the_weights_of_an_unbroken_run(d
 def test_a_saved_clock_goes_on(data: Path, tmp_path: Path) -> None:
     from qa_onnx.train.state import State, read_state
 
-    knobs = {"minutes": 5.0, "eval_limit": 0, "save_every_s": 0.0}
+    knobs: dict[str, Any] = {"minutes": 5.0, "eval_limit": 0, "save_every_s": 0.0}
 
     def stop(status: Status) -> None:
         if status.steps == 3:
-            raise _Stop
+            raise StoppedError
 
-    with pytest.raises(_Stop):
+    with pytest.raises(StoppedError):
         run(job(data, **knobs), tmp_path / "run", stop, State({}, elapsed=290.0))
     found = read_state(tmp_path / "run")
     assert found

@@ -41,17 +41,17 @@ def model(data: Path) -> tuple[Path, dict[str, Any]]:
     return to, train(checkpoint("bert"), [data], to, settings=QUICK, licence="CC0 1.0")
 
 
-class _Stop(Exception):
+class StoppedError(Exception):
     """What ends a run in the middle."""
 
 
 def stop(status: Status) -> None:
     if status.steps == 3:
-        raise _Stop
+        raise StoppedError
 
 
 def stop_at_once(_: Status) -> None:
-    raise _Stop
+    raise StoppedError
 
 
 # What is written
@@ -166,7 +166,7 @@ def test_a_run_that_fails_leaves_what_was_there(
     before = snapshot(to)
     with pytest.raises(TrainError, match="holds a finished model"):
         train(checkpoint("bert"), [data], to, settings=QUICK)
-    with pytest.raises(_Stop):
+    with pytest.raises(StoppedError):
         train(checkpoint("bert"), [data], to, settings=QUICK, replace=True, tell=stop)
     with monkeypatch.context() as patch:
         patch.setattr("qa_onnx.train.base.Base.save", full)
@@ -191,7 +191,7 @@ def test_a_finished_run_has_nothing_to_resume(
 def test_resuming_before_the_first_save_starts_at_the_beginning(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(_Stop):
+    with pytest.raises(StoppedError):
         train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, tell=stop_at_once)
     with pytest.raises(TrainError, match="holds an unfinished run: go on with --resume"):
         train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK)
@@ -203,7 +203,7 @@ def test_resuming_before_the_first_save_starts_at_the_beginning(
 def test_other_arguments_do_not_resume_a_run(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     often = {**SMALL, "epochs": 0.2, "save_every_s": 0.0}
     other = lessons.write(tmp_path / "other.json", seed=8)
-    with pytest.raises(_Stop):
+    with pytest.raises(StoppedError):
         train(checkpoint("bert"), [data], tmp_path / "m", settings=TrainSettings(**often), tell=stop)
     for changes, files, said in (
         ({"learning_rate": 1e-5}, [data], r"another learning_rate \(0\.003\)"),

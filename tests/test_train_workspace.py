@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from qa_onnx import TrainError
 from qa_onnx.train.workspace import RECORD, Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def finished(folder: Path, content: str = "old") -> Path:
@@ -33,14 +36,14 @@ def test_a_result_takes_its_place_and_the_state_is_gone(tmp_path: Path) -> None:
 def test_what_is_there_is_not_harmed_without_a_word(tmp_path: Path) -> None:
     space = Workspace(finished(tmp_path / "m"))
     for resume in (False, True):
-        with pytest.raises(TrainError, match="holds a finished model: .*--replace"):
+        with pytest.raises(TrainError, match=r"holds a finished model: .*--replace"):
             space.prepare(resume=resume, replace=False)
     space.work.mkdir()
     space.prepare(resume=True, replace=False)  # the run that was told to replace it goes on
     with pytest.raises(TrainError, match="holds a finished model"):
         space.prepare(resume=False, replace=False)
     (space.to / RECORD).unlink()
-    with pytest.raises(TrainError, match="holds an unfinished run: go on with --resume, or .*--replace"):
+    with pytest.raises(TrainError, match=r"holds an unfinished run: go on with --resume, or .*--replace"):
         space.prepare(resume=False, replace=False)
     space.prepare(resume=False, replace=True)
 
@@ -86,11 +89,13 @@ def test_a_run_killed_between_two_renames_has_lost_nothing(tmp_path: Path) -> No
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
-    code = "import sys; from qa_onnx.train.workspace import Workspace\nwith Workspace(sys.argv[1]).occupied(resume=True): pass"
+    code = (
+        "import sys; from qa_onnx.train.workspace import Workspace\n"
+        "with Workspace(sys.argv[1]).occupied(resume=True): pass"
+    )
     with Workspace(tmp_path / "m").occupied(resume=False):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "m")], capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-c", code, str(tmp_path / "m")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "another run is at work in" in done.stderr
     assert done.returncode == 1
 

@@ -91,6 +91,7 @@ class Loop:
         self._lengths = np.diff(job.features.bounds).tolist()
         self._order = Order(len(job.features), job.settings.seed)
         self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)
+        self._rate = 0.0
         self._evaluation_s = 0.0
 
     def run(self) -> None:
@@ -232,21 +233,22 @@ class Loop:
     def _status(self) -> Status:
         state, settings = self.state, self._settings
         seconds = self._recent[-1][1] - self._recent[0][1]
-        rate = sum(count for count, _ in list(self._recent)[1:]) / seconds if seconds else 0.0
+        if seconds:
+            self._rate = sum(count for count, _ in list(self._recent)[1:]) / seconds
         total = schedule.total_examples(settings, len(self._features))
         if total is None:
             to_go = 60 * (settings.minutes or 0.0) - state.elapsed
         else:
             evaluations = settings.evaluations - self._mark() if self._held_out else 0
-            to_go = (total - state.position) / rate if rate else math.nan
+            to_go = (total - state.position) / self._rate if self._rate else math.nan
             to_go += evaluations * self._evaluation_s
         return Status(
             progress=self._progress(),
             epoch=state.position / len(self._features),
             steps=state.steps,
             loss=self._mean_loss(),
-            examples_per_second=rate,
-            to_go_s=max(0.0, to_go),
+            examples_per_second=self._rate,
+            to_go_s=to_go if math.isnan(to_go) else max(0.0, to_go),
             f1=state.evaluations[-1]["f1"] if state.evaluations else None,
         )
 

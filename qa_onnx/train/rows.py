@@ -19,7 +19,7 @@ def keep_gradient(model: Any) -> Any:
 
     embedding = model.get_input_embeddings()
     weight = embedding.weight
-    weight.requires_grad_(False)  # so that PyTorch makes none
+    weight.requires_grad = False  # so that PyTorch makes none
     weight.grad = torch.zeros_like(weight)
 
     def add_rows(_module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
