@@ -50,7 +50,7 @@ def plot(losses: Sequence[float], evaluations: Sequence[dict[str, Any]]) -> str:
         panels[1].annotate(
             f"best: {best['f1']:.1f}", (best["steps"], best["f1"]), (0, 9), textcoords="offset points", ha="center"
         )
-        panels[1].set_ylabel(f"held out, {evaluations[0]['n']:,} questions (%)")
+        panels[1].set_ylabel(f"on {evaluations[0]['n']:,} other questions (%)")
         panels[1].margins(y=0.2)
         panels[1].legend(loc="lower right", frameon=False)
     panels[-1].set_xlabel("step")
