@@ -12,7 +12,7 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from qa_onnx import batches
 from qa_onnx.errors import TrainError
 from qa_onnx.train import schedule
 from qa_onnx.train.loss import span_loss
+from qa_onnx.train.optimizer import make_optimizer, peak_rate
 from qa_onnx.train.order import Order
 from qa_onnx.train.rows import keep_gradient
 from qa_onnx.train.scoring import score
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx.train.record import Job
-    from qa_onnx.train.settings import TrainSettings
     from qa_onnx.train.state import State
 
 _LOG = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Loop:
             torch.manual_seed(self._settings.seed)
             self._base.model.to(self._place.device)
             self._embedding = keep_gradient(self._base.model)
-            self._optimizer = _optimizer(self._base.model, self._settings)
+            self._optimizer = make_optimizer(self._base.model, self._settings)
             if self.state.steps:
                 restore(self._folder, self._base.model, self._optimizer)
             self.state.threads = torch.get_num_threads()
@@ -116,11 +116,12 @@ class Loop:
             self._base.model.train()
             while not self.state.done:
                 self._step()
-                ended = self._progress() >= 1
-                if self._held_out is not None and self._is_due():
-                    ended = self._evaluate() or ended
-                self.state.done = ended
-                if ended or time.monotonic() - self._saved >= self._settings.save_every_s:
+                evaluated = self._is_due()
+                if evaluated:
+                    self._evaluate()
+                self.state.done = self._progress() >= 1 or self._is_hopeless()
+                # One save for all of it: a run that is killed is before a step, or after what belongs to it.
+                if self.state.done or evaluated or time.monotonic() - self._saved >= self._settings.save_every_s:
                     self._save()
 
     def _progress(self, ahead: float = 0) -> float:
@@ -182,13 +183,24 @@ class Loop:
         return total
 
     def _is_due(self) -> bool:
-        return self._mark() > (self.state.evaluations[-1]["mark"] if self.state.evaluations else 0)
+        """Whether it is time for an evaluation."""
+        last = self.state.evaluations[-1]["mark"] if self.state.evaluations else 0
+        return self._held_out is not None and self._mark() > last
+
+    def _is_hopeless(self) -> bool:
+        """Whether the last evaluations, as many as patience allows, were no better than one before."""
+        patience, evaluations = self._settings.patience, self.state.evaluations
+        return (
+            patience is not None
+            and not any(one["best"] for one in evaluations[-patience - 1 :][1:])
+            and (len(evaluations) > patience)
+        )
 
     def _mark(self) -> int:
         return int(self._progress() * self._settings.evaluations + 1e-9)
 
-    def _evaluate(self) -> bool:
-        """Evaluate, keep the weights if they are the best so far, and save; True: stop early."""
+    def _evaluate(self) -> None:
+        """Evaluate, and keep the weights if they are the best so far."""
         assert self._held_out is not None
         started = time.monotonic()
         mark = self._mark()
@@ -212,15 +224,11 @@ class Loop:
             }
         )
         self._recent.clear()  # the rate is that of training alone
-        self._save()
         _LOG.info(
             "%3.0f %%: F1 %.2f, EM %.2f on %d questions%s; loss %.3f, step %d",
             *(100 * self._progress(), found.f1, found.em, found.n, ", the best so far" if is_best else ""),
             *(self._mean_loss(), state.steps),
         )
-        patience = self._settings.patience
-        since = next(n for n, before in enumerate(reversed(state.evaluations)) if before["best"])
-        return patience is not None and since >= patience
 
     def _save(self) -> None:
         save_state(self._folder, self.state, self._base.model, self._optimizer)
@@ -251,23 +259,3 @@ class Loop:
             to_go_s=to_go if math.isnan(to_go) else max(0.0, to_go),
             f1=state.evaluations[-1]["f1"] if state.evaluations else None,
         )
-
-
-def peak_rate(settings: TrainSettings, model: Any) -> float:
-    """The highest learning rate of a run: small models bear, and need, a higher one."""
-    if settings.learning_rate is not None:
-        return settings.learning_rate
-    return 1e-4 if int(getattr(model.config, "hidden_size", 768)) < 512 else 3e-5
-
-
-def _optimizer(model: Any, settings: TrainSettings) -> Any:
-    """AdamW; weight decay is for matrices."""
-    import torch
-
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=0.0, fused=True)

@@ -129,7 +129,8 @@ def _run(
     job: Job, state: State, workspace: Workspace, licence: str, tell: Callable[[Status], None] | None
 ) -> dict[str, Any]:
     """Train to the end; afterwards the model has its best weights."""
-    from qa_onnx.train.loop import Loop, peak_rate
+    from qa_onnx.train.loop import Loop
+    from qa_onnx.train.optimizer import peak_rate
     from qa_onnx.train.state import load_weights
 
     Loop(job, folder=workspace.work, state=state, tell=tell).run()
