@@ -28,6 +28,7 @@ from qa_onnx.errors import (
     ParityError,
     QaOnnxError,
     QueueFullError,
+    TrainError,
 )
 from qa_onnx.observer import Observer
 from qa_onnx.options import Options
@@ -68,6 +69,7 @@ __all__ = [
     "QueueFullError",
     "Reader",
     "Session",
+    "TrainError",
     "Window",
     "Windower",
     "__version__",

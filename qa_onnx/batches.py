@@ -52,11 +52,27 @@ def pack(
         EngineError: the graph declares an input that cannot be made from a window.
     """
     check_inputs(input_names)
-    ordered = sorted(windows, key=lambda window: -len(window.input_ids))
+    for group in by_length([len(window.input_ids) for window in windows], batch_tokens=batch_tokens):
+        rows = tuple(windows[index] for index in group)
+        ids, types = [row.input_ids for row in rows], [row.token_type_ids for row in rows]
+        yield Batch(rows, pad(ids, types, input_names=input_names, pad_id=pad_id))
+
+
+def by_length(lengths: Sequence[int], *, batch_tokens: int) -> Iterator[list[int]]:
+    """Group rows by length, longest first.
+
+    Args:
+        lengths: of each row, in tokens; rows of equal length keep their order.
+        batch_tokens: rows x longest row of a group stays within it; a row longer than that is alone.
+
+    Yields:
+        The indices of a group's rows.
+    """
+    ordered = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     start = 0
     while start < len(ordered):
-        rows = max(1, batch_tokens // len(ordered[start].input_ids))
-        yield _pad(ordered[start : start + rows], input_names, pad_id)
+        rows = max(1, batch_tokens // lengths[ordered[start]])
+        yield ordered[start : start + rows]
         start += rows
 
 
@@ -74,15 +90,29 @@ def check_inputs(input_names: Sequence[str]) -> None:
         )
 
 
-def _pad(rows: Sequence[Window], input_names: Sequence[str], pad_id: int) -> Batch:
-    shape = (len(rows), len(rows[0].input_ids))
+def pad(
+    ids: Sequence[NDArray[np.integer]],
+    types: Sequence[NDArray[np.integer]],
+    *,
+    input_names: Sequence[str],
+    pad_id: int,
+) -> dict[str, NDArray[np.int64]]:
+    """Rows of different lengths -> int64 (B, T) under each name, padded on the right.
+
+    Args:
+        ids: token ids of each row, the longest row first.
+        types: segment ids of each row.
+        input_names: of `KNOWN_INPUTS`.
+        pad_id: the token id to pad with.
+    """
+    shape = (len(ids), len(ids[0]))
     inputs = {name: np.zeros(shape, np.int64) for name in input_names}
     inputs["input_ids"].fill(pad_id)
-    for row, window in enumerate(rows):
-        length = len(window.input_ids)
-        inputs["input_ids"][row, :length] = window.input_ids
+    for row, (row_ids, row_types) in enumerate(zip(ids, types, strict=True)):
+        length = len(row_ids)
+        inputs["input_ids"][row, :length] = row_ids
         if "attention_mask" in inputs:
             inputs["attention_mask"][row, :length] = 1
         if "token_type_ids" in inputs:
-            inputs["token_type_ids"][row, :length] = window.token_type_ids
-    return Batch(tuple(rows), inputs)
+            inputs["token_type_ids"][row, :length] = row_types
+    return inputs

@@ -10,6 +10,7 @@
     ├── QueueFullError      more questions wait than an AsyncReader takes; it says when to come back
     ├── DeadlineError       no answer within the time that was asked for (also a TimeoutError)
     ├── ClosedError         the AsyncReader is closed, or was before it came to this question
+    ├── TrainError          a training run cannot start, go on or be written
     └── ExportError         the checkpoint cannot become a bundle
         ├── ParityError     it can, but the ONNX graph does not answer as PyTorch does
         └── GateError       it can, but a precision does not answer as well as was asked for
@@ -66,6 +67,10 @@ class DeadlineError(QaOnnxError, TimeoutError):
 
 class ClosedError(QaOnnxError):
     """The `AsyncReader` takes no questions any more, or was told to drop those that wait."""
+
+
+class TrainError(QaOnnxError):
+    """A training run cannot start where it was told to, go on, or be written."""
 
 
 class ExportError(QaOnnxError):

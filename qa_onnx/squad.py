@@ -21,14 +21,16 @@ import random
 import re
 import reprlib
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Refuse: TypeAlias = Callable[[InputError], None]
 
 T = TypeVar("T")
 MAX_UNPACKED_BYTES = 1 << 30
@@ -46,6 +48,8 @@ class Gold:
         context: the text to find the answers in.
         answers: the texts that are right; empty when the context does not answer the question.
         answer_starts: index in the context of each one's first character (code point); -1: not given.
+        article: the title of the article that the context is from, or its place in the file; of a line without a
+            title, "". Examples that differ in it alone are equal.
     """
 
     id: str
@@ -53,6 +57,7 @@ class Gold:
     context: str
     answers: tuple[str, ...]
     answer_starts: tuple[int, ...]
+    article: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +80,17 @@ class DataSet:
         return any(not gold.answers for gold in self.golds)
 
 
-def load(path: Path | str, *, limit: int | None = None, seed: int = 0) -> DataSet:
+def load(
+    path: Path | str, *, limit: int | None = None, seed: int = 0, skip: Callable[[str], None] | None = None
+) -> DataSet:
     """Read a data file.
 
     Args:
         path: SQuAD JSON or JSON Lines, plain or gzip.
         limit: most questions to keep: a random sample of this size, in the order of the file. None: all.
         seed: of the sample; the same seed and file give the same sample.
+        skip: questions, paragraphs, articles and lines that cannot be used are left out, and it is called with
+            the place of each, what is wrong and the remedy; there may be nothing left. None: they are errors.
 
     Raises:
         InputError: the file cannot be read, or something in it is missing, of the wrong type or
@@ -92,8 +101,10 @@ def load(path: Path | str, *, limit: int | None = None, seed: int = 0) -> DataSe
     path = Path(path)
     try:
         data = path.read_bytes()
-        golds = tuple(_golds(_text(data)))
-        _check(golds)
+        refuse = _fail if skip is None else _told(skip)
+        golds = tuple(_unique(_golds(_text(data), refuse), refuse))
+        if not golds and skip is None:
+            raise InputError(f"the file holds no questions; {_FORMATS}")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a data file that can be read") from error
     except InputError as error:
@@ -101,6 +112,17 @@ def load(path: Path | str, *, limit: int | None = None, seed: int = 0) -> DataSe
     if limit is not None:
         golds = sample(golds, limit, seed)
     return DataSet(name=path.name, sha256=hashlib.sha256(data).hexdigest(), golds=golds)
+
+
+def _fail(error: InputError) -> NoReturn:
+    raise error
+
+
+def _told(skip: Callable[[str], None]) -> Refuse:
+    def refuse(error: InputError) -> None:
+        skip(str(error))
+
+    return refuse
 
 
 def sample(golds: tuple[Gold, ...], limit: int, seed: int) -> tuple[Gold, ...]:
@@ -135,7 +157,7 @@ def _unpacked(data: bytes) -> bytearray:
     return unpacked
 
 
-def _golds(text: str) -> Iterator[Gold]:
+def _golds(text: str, refuse: Refuse) -> Iterator[Gold]:
     """Text -> examples; the first JSON value tells the format."""
     if not text.strip():
         raise InputError(f"the file is empty; {_FORMATS}")
@@ -143,12 +165,12 @@ def _golds(text: str) -> Iterator[Gold]:
     if not isinstance(first, dict):
         raise InputError(f"the file starts with {reprlib.repr(first)}; {_FORMATS}")
     if "question" in first or "context" in first:
-        return _from_lines(text)
+        return _from_lines(text, refuse)
     if "data" not in first:
         raise InputError(f"the first object has only the keys {reprlib.repr(list(first))}; {_FORMATS}")
     if rest:
         raise InputError(f"the SQuAD object is followed by {reprlib.repr(rest)}; remove that")
-    return _from_squad(first)
+    return _from_squad(first, refuse)
 
 
 def _parse(text: str, *, line: int) -> tuple[object, str]:
@@ -163,31 +185,57 @@ def _parse(text: str, *, line: int) -> tuple[object, str]:
     return value, text[end:].strip()
 
 
-def _from_squad(top: dict[str, object]) -> Iterator[Gold]:
+def _from_squad(top: dict[str, object], refuse: Refuse) -> Iterator[Gold]:
     """The object of a SQuAD file -> examples."""
     for a, article in enumerate(_typed(top["data"], list, "data")):
-        for p, paragraph in enumerate(_member(article, "paragraphs", list, f"data[{a}]")):
-            place = f"data[{a}], paragraphs[{p}]"
-            context = _member(paragraph, "context", str, place)
-            for q, record in enumerate(_member(paragraph, "qas", list, place)):
-                yield _gold(record, context, f"{place}, qas[{q}]")
+        place = f"data[{a}]"
+        try:
+            paragraphs = _member(article, "paragraphs", list, place)
+            title = _typed(article.get("title", place), str, f"{place}, title")
+        except InputError as error:
+            refuse(error)
+            continue
+        for p, paragraph in enumerate(paragraphs):
+            yield from _from_paragraph(paragraph, title, f"{place}, paragraphs[{p}]", refuse)
 
 
-def _from_lines(text: str) -> Iterator[Gold]:
+def _from_paragraph(paragraph: object, title: str, place: str, refuse: Refuse) -> Iterator[Gold]:
+    try:
+        context = _member(paragraph, "context", str, place)
+        records = _member(paragraph, "qas", list, place)
+    except InputError as error:
+        refuse(error)
+        return
+    for q, record in enumerate(records):
+        try:
+            yield _gold(record, context, title, f"{place}, qas[{q}]")
+        except InputError as error:
+            refuse(error)
+
+
+def _from_lines(text: str, refuse: Refuse) -> Iterator[Gold]:
     """The text of a JSON Lines file -> examples."""
     # Not splitlines: JSON strings may hold U+2028 and other characters that it takes for line ends.
     for number, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
-        place = f"line {number}"
-        value, rest = _parse(content, line=number)
-        if rest:
-            raise InputError(f"{place}: more than an object, {reprlib.repr(rest)}; move it to a new line")
-        record = {"id": f"line-{number}", **_typed(value, dict, place)}
-        yield _gold(record, _member(record, "context", str, place), place)
+        try:
+            yield _from_line(content, number)
+        except InputError as error:
+            refuse(error)
 
 
-def _gold(record: object, context: str, place: str) -> Gold:
+def _from_line(content: str, number: int) -> Gold:
+    place = f"line {number}"
+    value, rest = _parse(content, line=number)
+    if rest:
+        raise InputError(f"{place}: more than an object, {reprlib.repr(rest)}; move it to a new line")
+    record = {"id": f"line-{number}", "title": "", **_typed(value, dict, place)}
+    title = _typed(record["title"], str, f"{place}, title")
+    return _gold(record, _member(record, "context", str, place), title, place)
+
+
+def _gold(record: object, context: str, title: str, place: str) -> Gold:
     """The JSON object of a question -> example."""
     given = _member(record, "id", object, place)
     name = str(given) if type(given) is int else _typed(given, str, f"{place}, id")
@@ -199,7 +247,7 @@ def _gold(record: object, context: str, place: str) -> Gold:
     if impossible == bool(answers):
         raise InputError(f"{place}: is_impossible is {stated} with {len(answers)} answers; change either")
     texts, starts = zip(*answers, strict=True) if answers else ((), ())
-    return Gold(name, question, context, texts, starts)
+    return Gold(name, question, context, texts, starts, title)
 
 
 def _answers(value: object, place: str) -> list[tuple[str, int]]:
@@ -246,12 +294,12 @@ def _typed(value: object, kind: type[T], place: str) -> T:
     return value
 
 
-def _check(golds: tuple[Gold, ...]) -> None:
-    """Refuse a file without questions, or with two of one id."""
-    if not golds:
-        raise InputError(f"the file holds no questions; {_FORMATS}")
+def _unique(golds: Iterator[Gold], refuse: Refuse) -> Iterator[Gold]:
+    """Refuse the second question of an id."""
     seen: set[str] = set()
     for gold in golds:
         if gold.id in seen:
-            raise InputError(f"id {gold.id!r}: two questions have it; give each its own")
+            refuse(InputError(f"id {gold.id!r}: two questions have it; give each its own"))
+            continue
         seen.add(gold.id)
+        yield gold

@@ -453,7 +453,7 @@ def test_a_full_disk_leaves_the_old_bundle(old: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "place",
     [
-        "export.checkpoint._load_tokenizer",
+        "export.checkpoint.load_tokenizer",
         "export.graph.to_onnx",
         "export.graph.fuse",
         "export.parity.compare",

@@ -26,6 +26,7 @@ _PACKAGE = Path(__file__).parents[1]
 _COMMANDS = {
     "ask": ("ask:ask", "Answer questions from texts."),
     "export": ("export:export", "Make a bundle of a checkpoint or a finished ONNX model."),
+    "train": ("train:train", "Fine-tune an encoder or checkpoint on questions with their answers."),
     "inspect": ("inspect:inspect", "Show what is in a bundle, and check it."),
     "eval": ("eval:evaluate", "Measure exact match and F1 on a data file."),
     "bench": ("bench:bench", "Measure speed and F1 on this machine, beside PyTorch."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Questions like yours: SQuAD JSON or JSON lines.  [default: a few texts that come with qa-onnx]",
+    help="Questions like yours: SQuAD JSON or JSON lines.  [default: texts that come with qa-onnx]",
 )
 @click.option(
     "--p99-ms", type=float, metavar="MS", help="99 of 100 questions asked alone must be faster than this."
@@ -77,15 +78,14 @@ def tune(
 
 def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Plan:
     from qa_onnx import Example, squad
-    from qa_onnx.bench.items import ITEMS
+    from qa_onnx.bench.questions import load_questions
     from qa_onnx.bench.tune import Plan
-    from qa_onnx.export.texts import PARITY_EXAMPLES
 
-    examples, name = [example for example in PARITY_EXAMPLES if example.context], "texts of qa-onnx"
-    examples += [Example(item.question, item.context) for item in ITEMS]
-    if data is not None:
-        questions = squad.load(data, limit=1000)
-        examples, name = [Example(gold.question, gold.context) for gold in questions.golds], questions.name
+    questions = load_questions() if data is None else squad.load(data, limit=1000)
+    examples, name = [Example(gold.question, gold.context) for gold in questions.golds], questions.name
+    if data is None:
+        # They come by length, and no more are asked than the time allows: those must be like the whole.
+        random.Random(0).shuffle(examples)
     try:
         return Plan(examples=examples, data=name, p99_ms=p99_ms, min_f1_percent=min_f1_percent)
     except InputError as error:

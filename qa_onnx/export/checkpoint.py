@@ -46,19 +46,25 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
     """
     require_export()
     folder, revision = find_checkpoint(str(checkpoint))
-    _refuse_unsafe(folder)
-    model = _load_model(folder)
+    refuse_unsafe(folder)
+    model, missing = load_model(folder, attention="eager")
+    if missing:
+        raise ExportError(
+            f"{folder} lacks the weights {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}: it is not "
+            "fine-tuned for question answering (architecture "
+            f"{', '.join(model.config.architectures or ['unknown'])})"
+        )
     config = model.config
     layers, heads, hidden_size = _sizes(config)
-    tokenizer, tokenizer_json = _load_tokenizer(folder)
+    tokenizer, tokenizer_json = load_tokenizer(folder)
     return model, SourceModel(
-        source=Source(Path(checkpoint).resolve().name, "checkpoint", revision, _weights_sha256(folder)),
+        source=Source(Path(checkpoint).resolve().name, "checkpoint", revision, weights_sha256(folder)),
         path=target,
         tokenizer_json=tokenizer_json,
-        inputs=_inputs(model),
-        pad_id=_first_int(tokenizer.pad_token_id, config.pad_token_id, default=0),
-        cls_id=_first_int(tokenizer.cls_token_id, tokenizer.bos_token_id, default=0),
-        max_positions=_max_positions(model, tokenizer),
+        inputs=model_inputs(model),
+        pad_id=pad_id(model, tokenizer),
+        cls_id=cls_id(tokenizer),
+        max_positions=max_positions(model, tokenizer),
         model_type=config.model_type,
         layers=layers,
         heads=heads,
@@ -97,12 +103,17 @@ def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
         snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES))
     except Exception as error:  # network, authentication, no such model: each has its own class
         raise ExportError(
-            f"there is no folder {checkpoint}, and the hub gives no model of that name: {_reason(error)}"
+            f"there is no folder {checkpoint}, and the hub gives no model of that name: {reason(error)}"
         ) from error
     return snapshot, snapshot.name
 
 
-def _refuse_unsafe(folder: Path) -> None:
+def refuse_unsafe(folder: Path) -> None:
+    """Refuse what is no checkpoint, or has its weights in pickles alone.
+
+    Raises:
+        ExportError: it is such a folder.
+    """
     if not (folder / "config.json").is_file():
         raise ExportError(f"{folder} is no checkpoint: it has no config.json")
     if not any(folder.glob("*.safetensors")):
@@ -114,45 +125,59 @@ def _refuse_unsafe(folder: Path) -> None:
         )
 
 
-def _load_model(folder: Path) -> Any:
+def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tuple[Any, list[str]]:
+    """Load a folder's weights into a question answering model.
+
+    Args:
+        folder: that of a checkpoint.
+        attention: "eager" is the form that ONNX Runtime's optimizer knows; None: the fastest that this kind of
+            model has, PyTorch's scaled_dot_product_attention for most.
+        config: instead of the folder's own.
+
+    Returns:
+        The transformers model, in float32 and evaluation mode, and the names of its weights that the checkpoint
+        does not have, whose values are random.
+
+    Raises:
+        ExportError: it cannot be loaded.
+    """
     import torch
     from optimum.exporters.tasks import TasksManager
 
     model_class = TasksManager.get_model_class_for_task("question-answering", framework="pt")
     try:
-        with _quiet():
+        with quiet():
             model, info = model_class.from_pretrained(
                 folder,
+                config=config,
                 dtype=torch.float32,  # otherwise a half-precision checkpoint would stay so
-                attn_implementation="eager",  # the form of attention that ONNX Runtime's optimizer knows
+                attn_implementation=attention,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
             )
     except Exception as error:  # whatever a broken config or weight file makes transformers raise
-        raise ExportError(f"transformers cannot load {folder} for question answering: {_reason(error)}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ExportError(
-            f"{folder} lacks the weights {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}: it is not "
-            "fine-tuned for question answering (architecture "
-            f"{', '.join(model.config.architectures or ['unknown'])})"
-        )
+        raise ExportError(f"transformers cannot load {folder} for question answering: {reason(error)}") from error
     unused = sorted(key for key in info["unexpected_keys"] if ".layer" in key)
     if unused:
         _LOG.warning("%s holds layers that its config does not use: %s ...", folder, unused[0])
-    return model.eval()
+    return model.eval(), sorted(info["missing_keys"])
 
 
-def _load_tokenizer(folder: Path) -> tuple[Any, str]:
+def load_tokenizer(folder: Path) -> tuple[Any, str]:
+    """The tokenizer of a checkpoint, and its text as a tokenizer.json.
+
+    Raises:
+        ExportError: there is none, or none that gives offsets.
+    """
     from transformers import AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
-        raise ExportError(f"{folder}: no tokenizer that transformers loads: {_reason(error)}") from error
+        raise ExportError(f"{folder}: no tokenizer that transformers loads: {reason(error)}") from error
     if not tokenizer.is_fast:
         raise ExportError(
             f"{folder}: {type(tokenizer).__name__} has no fast version, so it gives no character offsets and "
@@ -164,7 +189,7 @@ def _load_tokenizer(folder: Path) -> tuple[Any, str]:
     return tokenizer, tokenizer.backend_tokenizer.to_str()
 
 
-def _inputs(model: Any) -> tuple[str, ...]:
+def model_inputs(model: Any) -> tuple[str, ...]:
     """The inputs that the model's forward takes and that carry information for this model."""
     taken = inspect.signature(model.forward).parameters
     segments = getattr(model.config, "type_vocab_size", 0)
@@ -175,7 +200,8 @@ def _inputs(model: Any) -> tuple[str, ...]:
     )
 
 
-def _max_positions(model: Any, tokenizer: Any) -> int:
+def max_positions(model: Any, tokenizer: Any) -> int:
+    """Tokens that a model reads at most."""
     limit = int(model.config.max_position_embeddings)
     for name, module in model.named_modules():
         # RoBERTa and its kin count positions from the padding index on: 514 embeddings, 512 tokens.
@@ -184,7 +210,8 @@ def _max_positions(model: Any, tokenizer: Any) -> int:
     return min(limit, int(tokenizer.model_max_length))
 
 
-def _weights_sha256(folder: Path) -> str:
+def weights_sha256(folder: Path) -> str:
+    """SHA-256, in hexadecimal, of the digests of the weights' files."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
@@ -192,17 +219,27 @@ def _weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def pad_id(model: Any, tokenizer: Any) -> int:
+    """The token id that pads a batch."""
+    return _first_int(tokenizer.pad_token_id, model.config.pad_token_id, default=0)
+
+
+def cls_id(tokenizer: Any) -> int:
+    """The token id whose logits score "no answer"."""
+    return _first_int(tokenizer.cls_token_id, tokenizer.bos_token_id, default=0)
+
+
 def _first_int(*values: int | None, default: int) -> int:
     return next((value for value in values if value is not None), default)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' progress bars, which would be left half-drawn over our own lines."""
     from transformers.utils import logging
 

@@ -1,0 +1,117 @@
+"""Where a run keeps its state, and how its result takes its place.
+
+    DIR.partial/      the run at work: state.safetensors, best-<step>.safetensors
+    DIR.partial/model the result, while it is written
+    DIR               the result, renamed when it is whole
+    DIR.old           what was in DIR, for the moment between two renames
+
+Until the last step DIR is what it was before the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from qa_onnx.errors import TrainError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECORD = "training.json"
+
+
+class Workspace:
+    """The folders of a run.
+
+    Args:
+        to: where the result goes.
+    """
+
+    def __init__(self, to: str | Path) -> None:
+        self.to = Path(to)
+        name = self.to.resolve().name
+        if not name:
+            raise TrainError(f"{to} is no name for a folder: name one that the result can take")
+        self.work = self.to.resolve().with_name(f"{name}.partial")
+        self.stage = self.work / "model"
+        self._old = self.to.resolve().with_name(f"{name}.old")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds the result of a run."""
+        return (self.to / RECORD).is_file()
+
+    def prepare(self, *, resume: bool, replace: bool) -> None:
+        """Look at what is there, and refuse to harm it.
+
+        Raises:
+            TrainError: there is a model, an unfinished run or something else, and no word what to do with it.
+        """
+        if self._old.exists() and not self.to.exists():
+            self._old.rename(self.to)  # a run was killed between two renames
+        if self.to.exists() and not self.to.is_dir():
+            raise TrainError(f"{self.to} is a file: name a folder")
+        if self.to.exists() and not self.finished and any(self.to.iterdir()):
+            raise TrainError(f"{self.to} holds something else than a trained model: name another folder")
+        if self.finished and not replace and not (resume and self.work.exists()):
+            raise TrainError(f"{self.to} holds a finished model: name another folder, or train with --replace")
+        if self.work.exists() and not (resume or replace):
+            raise TrainError(
+                f"{self.work} holds an unfinished run: go on with --resume, or start again with --replace"
+            )
+
+    @contextlib.contextmanager
+    def occupied(self, *, resume: bool) -> Iterator[None]:
+        """Work in the folder, alone.
+
+        Args:
+            resume: keep what an earlier run left; otherwise it is removed.
+
+        Raises:
+            TrainError: another run is at work there, or the folder cannot be made.
+        """
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            lock = (self.work / "lock").open("w", encoding="utf-8")
+        except OSError as error:
+            raise TrainError(f"cannot write to {self.work}: {error.strerror}") from error
+        with lock:
+            self._lock(lock)
+            for path in list(self.work.iterdir()):
+                if path.name != "lock" and (not resume or path == self.stage):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            yield
+
+    def _lock(self, lock: IO[str]) -> None:
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrainError(
+                f"another run is at work in {self.work}: wait for it, or name another folder"
+            ) from error
+
+    def commit(self) -> None:
+        """Put the staged result in place and remove the run's state.
+
+        Raises:
+            TrainError: it cannot be moved; the run's state stays.
+        """
+        target = self.to.resolve()
+        try:
+            if target.exists():
+                shutil.rmtree(self._old, ignore_errors=True)
+                target.rename(self._old)
+            self.stage.rename(target)
+        except OSError as error:
+            if self._old.exists() and not target.exists():
+                self._old.rename(target)
+            raise TrainError(f"cannot write {target}: {error.strerror}; go on with --resume") from error
+        shutil.rmtree(self._old, ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
