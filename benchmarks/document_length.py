@@ -47,9 +47,7 @@ def measure(chosen: Namespace) -> Page:
             document = text_of(wanted, windower, options)
             count = len(windower.cut([Example(QUESTION, document)], options)[0].windows)
             request = {"pairs": [(QUESTION, document)]}
-            times = [
-                contender.ask(request)["seconds"][0] for _ in range(_REPEATS if count <= _REPEATED else 1)
-            ]
+            times = [contender.ask(request)["seconds"][0] for _ in range(_REPEATS if count <= _REPEATED else 1)]
             seconds, peak = statistics.median(times), contender.peak_bytes()
             rows.append(
                 (

@@ -48,7 +48,9 @@ def stamp(requirements: str) -> str:
     return hashlib.sha256(f"{sys.version}\n{requirements}".encode()).hexdigest()
 
 
-def installed(name: str, *, torch_index: str | None = None, rivals: Path = RIVALS, build: Path = BUILD) -> Environment:
+def installed(
+    name: str, *, torch_index: str | None = None, rivals: Path = RIVALS, build: Path = BUILD
+) -> Environment:
     """The environment of a rival, made first if it is not there.
 
     Args:
@@ -70,7 +72,9 @@ def installed(name: str, *, torch_index: str | None = None, rivals: Path = RIVAL
             torch = next(line for line in path.read_text(encoding="utf-8").split() if line.startswith("torch=="))
             commands.insert(0, [*pip, "--index-url", torch_index, torch])
         for command in commands:
-            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+            )
             if done.returncode != 0:
                 said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
                 return Environment(python, 0, f"cannot be installed: {(said or ['pip failed'])[-1]}")

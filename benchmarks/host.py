@@ -123,9 +123,7 @@ def answering(examples: list[Example]) -> Callable[[Reader], object]:
     return lambda reader: reader.predict(examples, options=OPTIONS)
 
 
-def per_window(
-    work: Callable[[Reader], object], fresh: Callable[[], Reader], windows: int, repeats: int
-) -> float:
+def per_window(work: Callable[[Reader], object], fresh: Callable[[], Reader], windows: int, repeats: int) -> float:
     """Median processor seconds for a window; each repeat has a reader that has seen no text yet."""
     seconds = []
     for _ in range(repeats):

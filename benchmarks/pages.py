@@ -61,7 +61,9 @@ class Page:
         lines = [self.head, ("---", *["---:"] * (len(self.head) - 1)), *self.rows]
         shown = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
         notes = "\n".join(f"- {note}" for note in self.notes)
-        return "\n\n".join(part for part in (f"## {self.title}", shown, notes, f"```console\n$ {self.command}\n```") if part)
+        return "\n\n".join(
+            part for part in (f"## {self.title}", shown, notes, f"```console\n$ {self.command}\n```") if part
+        )
 
     def html(self) -> str:
         """As a section of report.html."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pages import Page, finish, parser
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Scores = NDArray[np.float32]
+    Scores = NDArray[np.floating[Any]]
     Search = Callable[[Scores, Scores, int], Scores]
 
 ROWS, LENGTH, QUESTION, WIDTH = 8, 384, 16, 30
@@ -72,7 +72,7 @@ def exhaustive(start: Scores, end: Scores, n_best: int) -> Scores:
     """Scores of the best spans of a row by trying all of them."""
     inside = range(QUESTION, LENGTH - 1)
     scores = [float(start[i]) + float(end[j]) for i in inside for j in range(i, min(i + WIDTH, LENGTH - 1))]
-    return np.array(sorted(scores, reverse=True)[:n_best], dtype=np.float32)
+    return np.array(sorted(scores, reverse=True)[:n_best])
 
 
 def measure(*, quick: bool) -> Page:
@@ -100,8 +100,8 @@ def measure(*, quick: bool) -> Page:
         rows=tuple(rows),
         notes=(
             f"{ROWS} windows of random logits, answers of at most {WIDTH} tokens, one thread",
-            "found: share of the places among the n best that have the right score; random logits are hard for a "
-            "shortlist, those of a model that is sure are not",
+            "found: share of the n best whose score is right. Random logits, of which many are nearly the best, are "
+            "hard for a shortlist",
         ),
     )
 

@@ -1,8 +1,8 @@
 """What the runners of other projects share. It runs in their environments, which do not have qa_onnx.
 
 A runner takes JSON in its only argument: `checkpoint`, a folder; `variant`, which each names for itself; `threads`;
-`cache`, a folder in which what it exports is kept for the next start; `calibration`, a JSON lines file of questions
-and contexts.
+`cache`, a folder in which what it exports is kept for the next start; `calibration`, a JSON lines file of
+questions and contexts.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 # At the end: names of this project's modules must not hide those of the rivals.
 sys.path.append(str(Path(__file__).parents[2] / "qa_onnx" / "bench"))
-from protocol import own_stdout, say, serve
+from protocol import own_stdout, say, serve  # type: ignore[import-not-found]  # mypy does not see that path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_ANSWER_LENGTH = 30
-_PACKAGES = ("transformers", "torch", "onnxruntime", "optimum-onnx", "optimum-intel", "openvino", "nncf", "haystack-ai",
-             "transformers-haystack")  # fmt: skip
+_PACKAGES = (
+    "transformers", "torch", "onnxruntime", "optimum-onnx", "optimum-intel", "openvino", "nncf", "haystack-ai",
+    "transformers-haystack",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def run(start: Callable[[Order], tuple[Callable[..., list[str]], dict[str, Any]]
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         answer, facts = start(Order(**json.loads(sys.argv[1])))
-    except Exception as error:  # noqa: BLE001  # whatever it is, that is why it cannot be compared
+    except Exception as error:  # whatever it is, that is why it cannot be compared
         say(out, error=f"{type(error).__name__}: {error}")
         raise
     serve(out, answer, facts={"versions": versions(), **facts})
