@@ -2,8 +2,8 @@
 
     python benchmarks/bench_check.py NEW/results.json STORED/results.json
 
-Compares how many times as fast as PyTorch, or whoever comes first, each precision of qa-onnx is, which the speed of
-the machine cancels out of. Exit code 1: one has lost more than 10 %; 2: there is nothing to compare.
+Compares how many times as fast as PyTorch, or whoever comes first, each precision of qa-onnx is, which the speed
+of the machine cancels out of. Exit code 1: one has lost more than 10 %; 2: there is nothing to compare.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def measure(chosen: Namespace) -> Page:
         head=("windows", "characters", "s", "windows/s", "peak MB"),
         rows=tuple(rows),
         notes=(
-            f"{bundle.manifest.source.name} {chosen.precision or 'as loaded by default'}, {contender.facts['place']}, "
-            f"{chosen.threads or 'all'} threads; medians of {_REPEATS} up to {_REPEATED} windows, one run beyond",
+            f"{bundle.manifest.source.name} {chosen.precision or 'as loaded by default'}, "
+            f"{contender.facts['place']}, {chosen.threads or 'all'} threads; medians of {_REPEATS} up to {_REPEATED} windows, one run beyond",
         ),
     )
 

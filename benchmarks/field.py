@@ -116,10 +116,10 @@ def field(
     own = len([entrant for entrant in made if entrant.name.startswith("PyTorch")])
     others = [] if shape.large or shape.quick else [_compiled(shape, made[0], threads, say)]
     ours = [] if shape.large or shape.quick else [_drop_in(bundle, made[own])]
-    for rival in filter(shape.takes, FIELD):
-        others.append(
-            _started(rival, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
-        )
+    others += [
+        _started(rival, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
+        for rival in filter(shape.takes, FIELD)
+    ]
     return [*made[:own], *others, *ours, *made[own:]]
 
 

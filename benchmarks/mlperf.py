@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 ARTICLE = Path(__file__).parents[1] / "examples" / "lighthouse.txt"
 QUESTION = "What is said of it here?"
-# mlcommons/inference_results_v4.0, closed/NVIDIA, DGX-H100_H100-SXM-80GBx1_TRT, BERT-large on SQuAD v1.1: samples a
-# second of the scenario Offline.
+# mlcommons/inference_results_v4.0, closed/NVIDIA, DGX-H100_H100-SXM-80GBx1_TRT, BERT-large on SQuAD v1.1: samples
+# a second of the scenario Offline.
 PUBLISHED = (
     ("MLPerf v4.0: H100 SXM 80 GB, TensorRT, 99 % of fp32's F1 (int8)", 9081.51),
     ("MLPerf v4.0: H100 SXM 80 GB, TensorRT, 99.9 % of fp32's F1 (fp8)", 7939.77),
 )
 DIFFERENT = (
-    "MLPerf's samples are windows of SQuAD's development set, cut to at most 384 tokens and tokenized beforehand: its "
-    "time has neither tokenizing nor finding the answer in the text, so it is to be compared with model alone",
+    "MLPerf's samples are windows of SQuAD's development set, cut to at most 384 tokens and tokenized beforehand: "
+    "its time has neither tokenizing nor finding the answer in the text, so it is to be compared with model alone",
     "MLPerf's windows are of many lengths, far below 384 on average, and run without padding; here they all have "
     "the length that is named",
     "MLPerf ran int8, and fp8 on this GPU, in kernels made for BERT; fp16 has half their peak",
@@ -68,7 +68,7 @@ def measure(chosen: Namespace) -> Page:
 
 
 def _rates(contender: Contender, length: int, count: int, budget: int) -> tuple[float, float, float]:
-    """Real tokens a window, and windows a second text to answer and of the model alone: the best of some rounds."""
+    """Real tokens a window, and windows a second text to answer and of the model alone: the best of rounds."""
     words = ARTICLE.read_text(encoding="utf-8").split()
     size = int(length * _WORDS)
     texts = [" ".join(words[(number + step) % len(words)] for step in range(size)) for number in range(count)]

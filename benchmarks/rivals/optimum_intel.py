@@ -32,7 +32,7 @@ def start(order: Order) -> tuple[Callable[..., list[str]], dict[str, Any]]:
         fix = _overflow_fix()
         folder = order.kept(f"int8-{fix}", lambda to: _quantize(order.checkpoint, folder, to, pairs, fix))
         facts["quantization"] = (
-            f"static, OVQuantizationConfig(overflow_fix={fix!r}), {len(pairs)} questions on this project's own texts"
+            f"static, OVQuantizationConfig(overflow_fix={fix!r}), on {len(pairs)} questions of this project's own"
         )
     model = OVModelForQuestionAnswering.from_pretrained(
         folder,

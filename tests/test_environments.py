@@ -1,0 +1,61 @@
+"""Environments of the rivals: made once for the same requirements, and skipped with a reason where they fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from environments import RIVALS, installed, names, size, stamp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def requirements(folder: Path, text: str) -> Path:
+    (folder / "one").mkdir(parents=True)
+    (folder / "one" / "requirements.txt").write_text(text)
+    return folder
+
+
+def test_an_environment_is_made_once_and_again_for_other_requirements(tmp_path: Path) -> None:
+    rivals, build = requirements(tmp_path / "rivals", "--no-index\n"), tmp_path / "build"
+    first = installed("one", rivals=rivals, build=build)
+    assert first.why_not == ""
+    version = "import sys; print(sys.version)"
+    assert subprocess.check_output([first.python, "-c", version], text=True).strip() == sys.version
+    witness = first.python.parent / "witness"
+    witness.touch()
+    assert installed("one", rivals=rivals, build=build) == first
+    assert witness.exists()
+    (rivals / "one" / "requirements.txt").write_text("--no-index\n# another\n")
+    installed("one", rivals=rivals, build=build)
+    assert not witness.exists()
+
+
+def test_what_cannot_be_installed_has_a_reason_and_is_tried_again(tmp_path: Path) -> None:
+    rivals = requirements(tmp_path / "rivals", "--no-index\nno-such-package-of-anybody==1\n")
+    for _ in range(2):
+        found = installed("one", rivals=rivals, build=tmp_path / "build")
+        assert "no-such-package-of-anybody==1" in found.why_not
+
+
+def test_size_is_of_packages_without_pip_and_compiled_files(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / "python3" / "site-packages"
+    for name in ("torch/data", "torch/__pycache__/data", "pip/data", "pip-25.0.dist-info/data"):
+        (packages / name).parent.mkdir(parents=True)
+        (packages / name).write_bytes(b"12345")
+    assert size(tmp_path) == 5
+
+
+def test_a_stamp_is_of_requirements() -> None:
+    assert stamp("a==1") == stamp("a==1") != stamp("a==2")
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_requirement_is_pinned(name: str) -> None:
+    lines = (RIVALS / name / "requirements.txt").read_text().splitlines()
+    wanted = [line for line in lines if not line.startswith("#")]
+    assert "torch==2.13.0" in wanted
+    assert all(line.count("==") == 1 and "+" not in line for line in wanted)
