@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,6 +20,9 @@ from . import lessons
 from .exports import checkpoint
 from .test_train_base import strip_head
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 pytestmark = pytest.mark.export
 
 QUICK = ("--max-length", "96", "--epochs", "0.1", "--learning-rate", "3e-3", "--threads", "1")
@@ -28,6 +31,16 @@ QUICK = ("--max-length", "96", "--epochs", "0.1", "--learning-rate", "3e-3", "--
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lessons.write(tmp_path_factory.mktemp("cli") / "data.json", articles=24)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """The command sets the threads of its process, which here is that of other tests too."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def invoke(*arguments: str | Path) -> Result:
