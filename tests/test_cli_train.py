@@ -177,7 +177,10 @@ def test_a_finished_model_stays_unless_it_is_to_be_replaced(data: Path, tmp_path
 
 
 def test_an_interrupted_run_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "qa_onnx.cli", "train", str(checkpoint("bert")), str(data), "--to"]
+    # A process that was started in the background ignores SIGINT, and so would this one.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listening}; from qa_onnx.cli import main; main()"]
+    command += ["train", str(checkpoint("bert")), str(data), "--to"]
     command += [str(tmp_path / "m"), *QUICK[:2], "--minutes", "5", "--save-every", "0", "--threads", "1"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "m.partial" / "state.safetensors").exists() and run.poll() is None:
