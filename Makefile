@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo demo-web test soak test-light check format wheel oldest gpu clean
+.PHONY: help demo demo-web test soak test-light check format wheel oldest gpu rivals bench-check clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
@@ -23,6 +23,8 @@ help:
 	@echo "make soak        the tests that take minutes: many threads and tasks, many times"
 	@echo "make check       format, lint, types, spelling"
 	@echo "make oldest      the built wheel with the oldest versions that it allows"
+	@echo "make rivals      everybody on the same questions, in under an hour; QUICK=1: in minutes"
+	@echo "make bench-check whether qa-onnx became slower beside the same rivals"
 	@echo "make gpu         on a machine with an NVIDIA GPU: its tests, parity and speed"
 	@echo "make clean       remove what these made"
 
@@ -108,15 +110,25 @@ oldest: wheel
 TENSORRT ?= tensorrt-cu13==10.*
 
 $(VENV)-gpu/.made: pyproject.toml
-	@echo "== installing qa-onnx[gpu,export] and the tools of development in $(VENV)-gpu"
+	@echo "== installing qa-onnx[gpu,export,bench] and the tools of development in $(VENV)-gpu"
 	@$(PYTHON) -m venv $(VENV)-gpu
 	@$(VENV)-gpu/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(VENV)-gpu/bin/python -m pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(VENV)-gpu/bin/python -m pip install --quiet --editable '.[gpu,export]' --group dev $(if $(TENSORRT),'$(TENSORRT)')
+	@$(VENV)-gpu/bin/python -m pip install --quiet --editable '.[gpu,export,bench]' --group dev $(if $(TENSORRT),'$(TENSORRT)')
 	@touch $@
 
 gpu: $(VENV)-gpu/.made
 	$(VENV)-gpu/bin/python benchmarks/gpu_check.py
+
+# Each rival gets an environment of its own, in build/rivals. What is done already is not done again.
+RIVALS := benchmarks/rivals.py $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+
+rivals: $(VENV)/.full
+	$(BIN)/python $(RIVALS) $(if $(QUICK),--quick)
+
+bench-check: $(VENV)/.full
+	$(BIN)/python $(RIVALS) --quick --only minilm-squad --fresh --out build/rivals/check
+	$(BIN)/python benchmarks/bench_check.py build/rivals/check/results.json benchmarks/results/quick/results.json
 
 clean:
 	rm -rf $(VENV) $(VENV)-light $(VENV)-oldest $(VENV)-gpu build dist

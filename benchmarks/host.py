@@ -19,6 +19,7 @@ if hasattr(os, "sched_setaffinity"):  # before anything starts threads
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import numpy as np
+from pages import Page, finish, parser
 
 from qa_onnx import Bundle, Example, Options, Reader, Windower
 from qa_onnx.batches import pack
@@ -53,8 +54,8 @@ class PreparedLogits:
         return self.start[:rows, :tokens], self.end[:rows, :tokens]
 
 
-def main() -> None:
-    """Print a line for each kind of work, and one for each stage."""
+def measure(*, quick: bool) -> Page:
+    """A row for each kind of work, and one for each stage."""
     bundle = Bundle.load()
     tokenizer, cls_id = bundle.text(bundle.manifest.tokenizer), bundle.manifest.cls_id
     paragraphs = [part for part in ARTICLE.read_text(encoding="utf-8").split("\n\n") if len(part) > 200]
@@ -70,15 +71,25 @@ def main() -> None:
         "a long document": [Example(QUESTION, document)],
         "8 questions on it": [Example(f"{QUESTION} {number}", document) for number in range(8)],
     }
+    repeats = 3 if quick else REPEATS
+    rows = []
     for name, examples in kinds.items():
         windows = sum(len(cut.windows) for cut in fresh()._windower.cut(examples, OPTIONS))
-        seconds = per_window(answering(examples), fresh, windows)
-        print(f"{name:24} {windows:5} windows  {1000 * seconds:6.3f} ms a window")
-    stages(fresh(), kinds["64 texts of one window"], fresh)
+        seconds = per_window(answering(examples), fresh, windows, repeats)
+        rows.append((name, f"{windows:,}", f"{1e6 * seconds:,.1f}"))
+    first, examples = next(iter(kinds.items()))
+    split = stages(fresh(), examples, fresh, repeats)
+    rows += [(f"of {first}: {name}", f"{len(examples):,}", f"{1e6 * value:,.1f}") for name, value in split.items()]
+    return Page(
+        title="Host overhead: everything but the model",
+        head=("work", "windows", "us a window"),
+        rows=tuple(rows),
+        notes=(f"processor time on one core, medians of {repeats} repeats; windows of 384 tokens",),
+    )
 
 
-def stages(reader: Reader, examples: list[Example], fresh: Callable[[], Reader]) -> None:
-    """Print the parts of it."""
+def stages(reader: Reader, examples: list[Example], fresh: Callable[[], Reader], repeats: int) -> dict[str, float]:
+    """Seconds a window of the parts."""
     cut = reader._windower.cut(examples, OPTIONS)
     windows = [window for example in cut for window in example.windows]
     session = PreparedLogits()
@@ -95,15 +106,16 @@ def stages(reader: Reader, examples: list[Example], fresh: Callable[[], Reader])
             last = np.array([window.last for window in batch.windows])
             best_spans(start, end, first, last, max_answer_length=30, n_best=1)
 
-    whole = per_window(answering(examples), fresh, len(windows))
+    def cost(work: Callable[[Reader], object]) -> float:
+        return per_window(work, fresh, len(windows), repeats)
+
     parts = {
-        "tokenize and cut": per_window(lambda made: made._windower.cut(examples, OPTIONS), fresh, len(windows)),
-        "pack": per_window(lambda _: packed(), fresh, len(windows)),
-        "span search, the best": per_window(search, fresh, len(windows)),
+        "tokenize and cut": cost(lambda made: made._windower.cut(examples, OPTIONS)),
+        "pack": cost(lambda _: packed()),
+        "span search, the best": cost(search),
     }
-    parts["check, merge, map"] = whole - sum(parts.values())
-    for name, seconds in parts.items():
-        print(f"  {name:36} {1e6 * seconds:8.1f} us")
+    parts["check, merge, map"] = cost(answering(examples)) - sum(parts.values())
+    return parts
 
 
 def answering(examples: list[Example]) -> Callable[[Reader], object]:
@@ -111,10 +123,10 @@ def answering(examples: list[Example]) -> Callable[[Reader], object]:
     return lambda reader: reader.predict(examples, options=OPTIONS)
 
 
-def per_window(work: Callable[[Reader], object], fresh: Callable[[], Reader], windows: int) -> float:
+def per_window(work: Callable[[Reader], object], fresh: Callable[[], Reader], windows: int, repeats: int) -> float:
     """Median processor seconds for a window; each repeat has a reader that has seen no text yet."""
     seconds = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         reader = fresh()
         started = time.process_time()
         work(reader)
@@ -123,4 +135,5 @@ def per_window(work: Callable[[Reader], object], fresh: Callable[[], Reader], wi
 
 
 if __name__ == "__main__":
-    main()
+    chosen = parser(__doc__).parse_args()
+    finish(measure(quick=chosen.quick), chosen.json)

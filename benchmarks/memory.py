@@ -3,21 +3,25 @@
     python benchmarks/memory.py [--bundle B --precision P --engine E] [--requests 10000]
 
 Every request has a context of its own, 3 to 400 words, one or several windows; what is remembered of contexts is
-thus in the figure. Prints megabytes after 1,000 requests and after every further thousand, and exits with 1 where
-the last is more than 5 % above the first.
+thus in the figure. Tells megabytes after a tenth of the requests and after every further tenth, and exits with 1
+where the last is more than 5 % above the first.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+from pages import Page, finish, parser
 
 from qa_onnx import Reader
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 ARTICLE = Path(__file__).parents[1] / "examples" / "lighthouse.txt"
 QUESTIONS = (
@@ -26,37 +30,39 @@ QUESTIONS = (
     "When?",
     "What was the Concordia carrying, and why?",
 )
-EVERY = 1000
+TENTHS = 10
+FEWEST, QUICK, FULL = 100, 400, 10_000  # requests
 GROWTH = 1.05
 
 
-def main() -> None:
-    """Ask, one question at a time, and watch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--precision")
-    parser.add_argument("--engine", default="onnxruntime")
-    parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--longest", type=int, default=400, help="words of a context")
-    chosen = parser.parse_args()
-    if chosen.requests < 2 * EVERY:
-        parser.error(f"--requests must be at least {2 * EVERY}")
+def measure(chosen: Namespace) -> tuple[Page, bool]:
+    """Ask, one question at a time, and watch; and whether it grew."""
+    requests = chosen.requests
     reader = Reader.load(chosen.bundle, precision=chosen.precision, engine=cast("Any", chosen.engine))
     words = ARTICLE.read_text(encoding="utf-8").split()
     draw = random.Random(0)
-    print(f"{reader.precision} in {reader.place}: {resident():.1f} MB before the first request")
-    sizes = []
+    before = resident()
+    sizes: dict[int, float] = {}
+    rows = [("0", f"{before:.1f}", "0")]
     started = time.perf_counter()
-    for number in range(1, chosen.requests + 1):
+    for number in range(1, requests + 1):
         length, at = draw.randint(3, chosen.longest), draw.randrange(len(words))
         context = " ".join([str(number), *(words[(at + step) % len(words)] for step in range(length))])
         reader.ask(draw.choice(QUESTIONS), context)
-        if number % EVERY == 0:
-            sizes.append(resident())
-            print(f"{number:6} requests {sizes[-1]:8.1f} MB  {time.perf_counter() - started:6.0f} s", flush=True)
-    growth = sizes[-1] / sizes[0]
-    print(f"{100 * (growth - 1):+.1f} % from {EVERY:,} to {chosen.requests:,} requests")
-    sys.exit(growth > GROWTH)
+        if number * TENTHS % requests < TENTHS:
+            sizes[number] = resident()
+            rows.append((f"{number:,}", f"{sizes[number]:.1f}", f"{time.perf_counter() - started:,.0f}"))
+    growth = [*sizes.values()][-1] / next(iter(sizes.values()))
+    page = Page(
+        title=f"Memory over {requests:,} requests",
+        head=("requests", "resident MB", "s"),
+        rows=tuple(rows),
+        notes=(
+            f"{reader.precision} in {reader.place}; contexts of 3 to {chosen.longest} words, each another",
+            f"{100 * (growth - 1):+.1f} % from {next(iter(sizes)):,} to {requests:,} requests",
+        ),
+    )
+    return page, growth > GROWTH
 
 
 def resident() -> float:
@@ -66,4 +72,17 @@ def resident() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    made = parser(__doc__)
+    made.add_argument("--bundle", type=Path)
+    made.add_argument("--precision")
+    made.add_argument("--engine", default="onnxruntime")
+    made.add_argument("--requests", type=int, help=f"[default: {FULL:,}, quick {QUICK}]")
+    made.add_argument("--longest", type=int, default=400, help="words of a context")
+    options = made.parse_args()
+    if options.requests is None:
+        options.requests = QUICK if options.quick else FULL
+    if options.requests < FEWEST:
+        made.error(f"--requests is {options.requests}; it must be at least {FEWEST}")
+    found, grew = measure(options)
+    finish(found, options.json)
+    sys.exit(grew)

@@ -92,14 +92,19 @@ def about(run: Results) -> list[str]:
     ]
 
 
-def files(runs: Sequence[Results]) -> dict[str, str]:
-    """Every file of a report by its path in the report's folder."""
+def files(runs: Sequence[Results], *, sections: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
+    """Every file of a report by its path in the report's folder.
+
+    Args:
+        runs: a section each.
+        sections: what comes after them, each in Markdown and in HTML.
+    """
     drawn = [plots(run) if run.ran else {} for run in runs]
     made = {"results.json": to_json(list(runs)), "results.csv": to_csv(list(runs))}
     for number, found in enumerate(drawn, 1):
         made |= {_plot_path(number, name): f"{drawing}\n" for name, (drawing, _) in found.items()}
-    made["report.md"] = _markdown(runs, drawn)
-    made["report.html"] = _html(runs, drawn)
+    made["report.md"] = _markdown(runs, drawn, [markdown for markdown, _ in sections])
+    made["report.html"] = _html(runs, drawn, [text for _, text in sections])
     return made
 
 
@@ -121,17 +126,19 @@ def markdown_table(run: Results) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def _markdown(runs: Sequence[Results], drawn: Sequence[dict[str, tuple[str, str]]]) -> str:
+def _markdown(
+    runs: Sequence[Results], drawn: Sequence[dict[str, tuple[str, str]]], sections: Sequence[str]
+) -> str:
     parts = ["# Benchmark of question answering"]
     for number, (run, found) in enumerate(zip(runs, drawn, strict=True), 1):
         parts += [f"## {run.title}", markdown_table(run)]
         parts += ["\n".join(f"- {line}" for line in [*remarks(run), *about(run)])]
         parts += [f"```console\n$ {run.command}\n```"]
         parts += [f"![{caption}]({_plot_path(number, name)})\n\n{caption}" for name, (_, caption) in found.items()]
-    return "\n\n".join([*parts, "## Method", METHOD]) + "\n"
+    return "\n\n".join([*parts, *sections, "## Method", METHOD]) + "\n"
 
 
-def _html(runs: Sequence[Results], drawn: Sequence[dict[str, tuple[str, str]]]) -> str:
+def _html(runs: Sequence[Results], drawn: Sequence[dict[str, tuple[str, str]]], sections: Sequence[str]) -> str:
     parts = ["<h1>Benchmark of question answering</h1>"]
     for run, found in zip(runs, drawn, strict=True):
         head, lines = _filled(run)
@@ -140,5 +147,5 @@ def _html(runs: Sequence[Results], drawn: Sequence[dict[str, tuple[str, str]]]) 
         parts += [f"<p><code>{html.escape(run.command)}</code></p>"]
         parts += [figure(drawing, html.escape(caption)) for drawing, caption in found.values()]
     return document(
-        "Benchmark of question answering", [*parts, "<h2>Method</h2>", f"<p>{html.escape(METHOD)}</p>"]
+        "Benchmark of question answering", [*parts, *sections, "<h2>Method</h2>", f"<p>{html.escape(METHOD)}</p>"]
     )

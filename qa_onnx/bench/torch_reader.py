@@ -24,8 +24,9 @@ def torch_reader(
     device: Device = "cpu",
     threads: int | None = None,
     max_length: int = 384,
+    compiled: bool = False,
 ) -> Reader:
-    """A reader over a checkpoint in PyTorch: eager, in inference mode, with its fast attention (sdpa).
+    """A reader over a checkpoint in PyTorch: in inference mode, with its fast attention (sdpa).
 
     Args:
         checkpoint: folder or hub id.
@@ -33,6 +34,7 @@ def torch_reader(
         device: "cpu" or "cuda".
         threads: of PyTorch on the CPU, for the whole process; None: its own choice.
         max_length: see `Options.max_length`.
+        compiled: by torch.compile, for lengths of all kinds; on a CPU that needs a C++ compiler.
 
     Raises:
         MissingExtraError: torch, transformers or optimum is not installed.
@@ -49,6 +51,9 @@ def torch_reader(
     with contextlib.suppress(ValueError):  # a kind of model that has none stays with eager attention
         model.set_attn_implementation("sdpa")
     model.to(device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+
+    if compiled:
+        model = torch.compile(model, dynamic=True)
 
     class TorchSession:
         input_names = source.inputs

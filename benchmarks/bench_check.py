@@ -1,0 +1,100 @@
+"""Has it become slower than it was, beside the same rivals? `make bench-check`.
+
+    python benchmarks/bench_check.py NEW/results.json STORED/results.json
+
+Compares how many times as fast as PyTorch, or whoever comes first, each precision of qa-onnx is, which the speed of
+the machine cancels out of. Exit code 1: one has lost more than 10 %; 2: there is nothing to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qa_onnx import QaOnnxError
+from qa_onnx.bench.results import from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qa_onnx.bench.results import Outcome, Results
+
+OURS = "qa-onnx "
+ALLOWED = 0.10
+
+
+@dataclass(frozen=True)
+class Change:
+    """A contender's ratio to the first of its run, before and now."""
+
+    run: str
+    name: str
+    before: float
+    now: float
+
+    @property
+    def drop(self) -> float:
+        """Share of the ratio that was lost; negative: won."""
+        return 1 - self.now / self.before
+
+
+def changes(new: Sequence[Results], stored: Sequence[Results]) -> list[Change]:
+    """Of all of qa-onnx's precisions that both have, in runs of the same title with the same first contender."""
+    found = []
+    olds = {run.title: run for run in stored}
+    for run in new:
+        old = olds.get(run.title)
+        if old is None or not (run.ran and old.ran) or run.ran[0].name != old.ran[0].name:
+            continue
+        before = _ratios(old.ran)
+        found += [
+            Change(run.title, name, before[name], now) for name, now in _ratios(run.ran).items() if name in before
+        ]
+    return found
+
+
+def _ratios(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    return {one.name: one.ratio.median for one in outcomes if one.ratio and one.name.startswith(OURS)}
+
+
+def differences(new: Sequence[Results], stored: Sequence[Results]) -> list[str]:
+    """What else changed that ratios depend on, in words."""
+    said = []
+    for name in ("instruction_sets", "threads"):
+        before, now = stored[0].machine[name], new[0].machine[name]
+        if before != now:
+            said.append(f"not the same {name.replace('_', ' ')}: {before} when stored, {now} now")
+    versions = stored[0].machine["versions"]
+    for name, now in new[0].machine["versions"].items():
+        if name in versions and versions[name] != now and name != "qa-onnx":
+            said.append(f"{name} was {versions[name]}, is {now}")
+    return said
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("new", type=Path, metavar="NEW")
+    parser.add_argument("stored", type=Path, metavar="STORED")
+    chosen = parser.parse_args()
+    try:
+        new, stored = (from_json(path.read_text(encoding="utf-8")) for path in (chosen.new, chosen.stored))
+    except (OSError, QaOnnxError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    found = changes(new, stored)
+    if not found:
+        print("the two have no contender of qa-onnx in common, beside the same first one", file=sys.stderr)
+        return 2
+    for one in found:
+        verdict = "SLOWER" if one.drop > ALLOWED else "ok"
+        print(f"{verdict:7} {one.name:36} {one.before:6.2f} x -> {one.now:6.2f} x  ({-one.drop:+.0%})  {one.run}")
+    for line in differences(new, stored):
+        print(f"note: {line}")
+    return int(any(one.drop > ALLOWED for one in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""Who is compared in benchmarks/rivals.py: PyTorch by hand, the rivals in their environments, and qa-onnx.
+
+checkpoint --> bundle, exports of the rivals --> entrants that have been started once
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from environments import BUILD, RIVALS, ROOT, installed
+
+from qa_onnx import Bundle, EngineError
+from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.entrants import Entrant, entrants
+from qa_onnx.bench.items import ITEMS
+from qa_onnx.export.texts import GOLDEN_EXAMPLES, PARITY_EXAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qa_onnx.squad import Gold
+
+    Say = Callable[[str], None]
+
+ARTICLE = ROOT / "examples" / "lighthouse.txt"
+BATCH_SIZES = (1, 4, 8, 16, 32)
+PRECISIONS = ("fp32", "int8", "int8-static")
+_QUESTION = "What is said of the lighthouse and its tower?"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A contender of another project.
+
+    Attributes:
+        name: as it is shown.
+        environment: the folder of its requirements.
+        script: its runner.
+        variant: what the runner is asked to be.
+        large: it takes part where the model is large and time is short.
+        quick: it takes part in the quick run.
+        sweep: ask it with its best batch size of `BATCH_SIZES`.
+    """
+
+    name: str
+    environment: str
+    script: str
+    variant: str
+    large: bool = False
+    quick: bool = False
+    sweep: bool = False
+
+
+_HF, _ORT, _OV = "transformers 4 pipeline", "optimum-onnx in that pipeline", "OpenVINO by optimum-intel in it"
+FIELD = (
+    Rival(f"{_HF}, fp32", "transformers-4", "transformers_4.py", "fp32", large=True, quick=True),
+    Rival(f"{_HF}, fp32, best batch", "transformers-4", "transformers_4.py", "fp32", sweep=True),
+    Rival(f"{_ORT}, fp32", "optimum-onnx", "optimum_onnx.py", "fp32"),
+    Rival(f"{_ORT}, int8", "optimum-onnx", "optimum_onnx.py", "int8", large=True, quick=True),
+    Rival(f"{_OV}, fp32", "optimum-intel", "optimum_intel.py", "fp32"),
+    Rival(f"{_OV}, bf16", "optimum-intel", "optimum_intel.py", "bf16", large=True),
+    Rival(f"{_OV}, int8", "optimum-intel", "optimum_intel.py", "int8", large=True, quick=True),
+    Rival("Haystack's extractive reader, fp32", "transformers-haystack", "transformers_haystack.py", "fp32"),
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model to compare everybody on.
+
+    Attributes:
+        name: of it.
+        checkpoint: its folder.
+        large: only those take part that need not be left out for want of time.
+        quick: only those of the quick run take part.
+    """
+
+    name: str
+    checkpoint: Path
+    large: bool = False
+    quick: bool = False
+
+    def takes(self, rival: Rival) -> bool:
+        """Whether the rival takes part."""
+        return (rival.large or not self.large) and (rival.quick or not self.quick)
+
+
+def field(
+    shape: Shape, golds: Sequence[Gold], *, threads: int, torch_index: str | None, say: Say
+) -> list[Entrant]:
+    """All contenders on a shape, each started once, so that what it keeps for later starts is made.
+
+    Args:
+        shape: the model.
+        golds: questions, to find the best batch size with.
+        threads: of each.
+        torch_index: see environments.py.
+        say: hears what begins.
+    """
+    calibration = calibration_file(BUILD / "calibration.jsonl")
+    bundle = Bundle.load(exported(shape, calibration, say))
+    made = []
+    for entrant in entrants(bundle, precisions=PRECISIONS, against=str(shape.checkpoint), device="cpu"):
+        torch = entrant.name.startswith("PyTorch")
+        short = (shape.large or shape.quick) and entrant.name == "int8-static, onnxruntime"
+        if not short:
+            made.append(entrant if torch else dataclasses.replace(entrant, name=f"qa-onnx {entrant.name}"))
+    own = len([entrant for entrant in made if entrant.name.startswith("PyTorch")])
+    others = [] if shape.large or shape.quick else [_compiled(shape, made[0], threads, say)]
+    ours = [] if shape.large or shape.quick else [_drop_in(bundle, made[own])]
+    for rival in filter(shape.takes, FIELD):
+        others.append(
+            _started(rival, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
+        )
+    return [*made[:own], *others, *ours, *made[own:]]
+
+
+def calibration_file(path: Path) -> Path:
+    """Questions on this project's own texts, none of which the benchmark asks, to calibrate static int8 with."""
+    texts = [part for part in ARTICLE.read_text(encoding="utf-8").split("\n\n") if len(part) > 200]
+    pairs = [(example.question, example.context) for example in (*PARITY_EXAMPLES, *GOLDEN_EXAMPLES)]
+    pairs += [(item.question, item.context) for item in ITEMS]
+    pairs += [(_QUESTION, "\n\n".join(texts[at : at + 4])) for at in range(len(texts))]
+    lines = [
+        json.dumps({"question": question, "context": context, "answers": []}, ensure_ascii=False)
+        for question, context in pairs
+        if context
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def exported(shape: Shape, calibration: Path, say: Say) -> Path:
+    """The bundle of a shape; made if it is not there."""
+    folder = BUILD / "bundles" / shape.name
+    if not (folder / "bundle.json").exists():
+        say(f"{shape.name}: qa-onnx export")
+        command = [sys.executable, "-m", "qa_onnx.cli", "export", str(shape.checkpoint), "--to", str(folder)]
+        for precision in PRECISIONS:
+            command += ["--precision", precision]
+        command += ["--calibration-data", str(calibration)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise EngineError(f"qa-onnx export failed: {(done.stderr.strip() or '?').splitlines()[-1]}")
+    return folder
+
+
+def _compiled(shape: Shape, eager: Entrant, threads: int, say: Say) -> Entrant:
+    """PyTorch with torch.compile, whose compiled code is kept."""
+    torch = {"checkpoint": str(shape.checkpoint), "precision": "fp32", "compiled": True}
+    command = partial(_compiled_command, torch, str(BUILD / "compiled"))
+    entrant = dataclasses.replace(eager, name="PyTorch fp32, torch.compile", command=command)
+    return _tried(entrant, threads, say)
+
+
+def _drop_in(bundle: Bundle, like: Entrant) -> Entrant:
+    """The pipeline of qa-onnx in the mode that gives the old one's answers."""
+    command = partial(_drop_in_command, {"model": str(bundle.path), "precision": "fp32", "compat": "hf4"})
+    return dataclasses.replace(like, name="qa-onnx pipeline, compat hf4, fp32", command=command, own=False)
+
+
+def _drop_in_command(arguments: dict[str, Any], threads: int) -> list[str]:
+    return [sys.executable, str(RIVALS / "drop_in.py"), json.dumps({**arguments, "threads": threads})]
+
+
+def _compiled_command(torch: dict[str, Any], cache: str, threads: int) -> list[str]:
+    content = json.dumps({"torch": {**torch, "threads": threads}})
+    kept = ["env", f"TORCHINDUCTOR_CACHE_DIR={cache}", "TORCHINDUCTOR_FX_GRAPH_CACHE=1"]
+    return [*kept, sys.executable, "-m", "qa_onnx.bench.answerer", content]
+
+
+def _started(
+    rival: Rival,
+    shape: Shape,
+    calibration: Path,
+    golds: Sequence[Gold],
+    *,
+    threads: int,
+    torch_index: str | None,
+    say: Say,
+) -> Entrant:
+    say(f"{shape.name}: {rival.name}: environment")
+    environment = installed(rival.environment, torch_index=torch_index)
+    cache = BUILD / rival.environment / shape.name
+    order = {
+        "checkpoint": str(shape.checkpoint),
+        "variant": rival.variant,
+        "cache": str(cache),
+        "calibration": str(calibration),
+    }
+    entrant = Entrant(
+        name=rival.name,
+        command=partial(_command, str(environment.python), str(RIVALS / rival.script), order),
+        own=False,
+        install_bytes=environment.bytes or None,
+        why_not=environment.why_not,
+    )
+    if environment.why_not:
+        return entrant
+    return _tried(entrant, threads, say, model=cache, variant=rival.variant, golds=golds if rival.sweep else ())
+
+
+def _command(python: str, script: str, order: dict[str, str], threads: int) -> list[str]:
+    return [python, script, json.dumps({**order, "threads": threads})]
+
+
+def _tried(
+    entrant: Entrant,
+    threads: int,
+    say: Say,
+    *,
+    model: Path | None = None,
+    variant: str = "",
+    golds: Sequence[Gold] = (),
+) -> Entrant:
+    """The entrant after its first start, with why it cannot, the size of its model, and its best batch size."""
+    say(f"{entrant.name}: first start")
+    item = ITEMS[0]
+    try:
+        with Contender(entrant.name, entrant.command(threads)) as contender:
+            contender.ask({"pairs": [(item.question, item.context)]})
+            best = _best_batch(contender, golds) if golds else None
+    except EngineError as error:
+        return dataclasses.replace(entrant, why_not=str(error))
+    if best is not None:
+        entrant = dataclasses.replace(entrant, name=f"{entrant.name} of {best}", options={"batch_size": best})
+    if model is not None:
+        order = entrant.command(threads)[-1]
+        size = model_bytes(model, variant, Path(json.loads(order)["checkpoint"]))
+        entrant = dataclasses.replace(entrant, model_bytes=size)
+    return entrant
+
+
+def _best_batch(contender: Contender, golds: Sequence[Gold]) -> int:
+    pairs = [(gold.question, gold.context) for gold in golds]
+    times: dict[int, float] = {}
+    for size in BATCH_SIZES:
+        request = {"pairs": pairs, "options": {"batch_size": size}}
+        times[size] = statistics.median(sum(contender.ask(request)["seconds"]) for _ in range(3))
+    return min(times, key=lambda size: times[size])
+
+
+def model_bytes(cache: Path, variant: str, checkpoint: Path) -> int:
+    """Bytes of the graph that a rival exported for a variant, or of the checkpoint's weights."""
+    kinds = (".onnx", ".bin", ".xml", ".onnx_data")
+    folders = [folder for folder in cache.glob(f"{'int8' if variant == 'int8' else 'fp32'}*") if folder.is_dir()]
+    exported = sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.suffix in kinds)
+    return exported or sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))

@@ -1,0 +1,218 @@
+"""Everybody on the same questions, and a page for each part: `make rivals`, or `make rivals QUICK=1`.
+
+    python benchmarks/rivals.py [--quick] [--only PART ...] [--fresh] [--out DIR]
+
+Runs in parts, whose results are kept in build/rivals/parts: what is done for this commit and these options is not
+done again, so a run that was cut off goes on where it was. Writes results.json, results.csv, pages.json, report.md
+and report.html with plots. Who cannot be installed or started is listed, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from environments import BUILD, ROOT
+from field import Shape, field
+from pages import Page, write
+from parts import Part, run
+from shapes import DEFAULT, SHAPES, checkpoint
+
+from qa_onnx import QaOnnxError, machine, squad
+from qa_onnx.bench.compare import compare, cpus_for
+from qa_onnx.bench.document import require_plots
+from qa_onnx.bench.questions import load_questions
+from qa_onnx.bench.report import files, markdown_table, remarks
+from qa_onnx.bench.results import from_json, to_json
+from qa_onnx.bench.scenarios import SCENARIOS, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qa_onnx.bench.results import Results
+    from qa_onnx.squad import DataSet
+
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "benchmarks" / "README.md"
+BEGIN, END = "<!-- made by make rivals -->", "<!-- end of what is made -->"
+RANDOM = (
+    "The weights are random: this run is about speed only, and its answers, EM, F1 and same answers mean nothing."
+)
+_SWEPT = 32  # questions that batch sizes are tried on
+
+
+@dataclass(frozen=True)
+class Race:
+    """How much of a shape is run.
+
+    Attributes:
+        seconds: for it, about; see `Plan`.
+        most: questions, at most.
+        words: contexts of at most so many; None: all.
+        scenarios: of `SCENARIOS`.
+        brief: as `Plan.quick`.
+    """
+
+    seconds: float
+    most: int | None
+    words: int | None
+    scenarios: tuple[str, ...]
+    brief: bool
+
+
+FULL = {
+    "minilm-squad": Race(900, None, None, SCENARIOS, brief=False),
+    "bert-base": Race(300, 20, 150, ("offline", "single-stream"), brief=True),
+    "bert-large": Race(300, 8, 150, ("offline", "single-stream"), brief=True),
+}
+QUICK = {"minilm-squad": Race(180, None, 400, ("offline", "single-stream"), brief=True)}
+PAGES = ("span_search", "host", "document_length", "cold_start", "memory")
+QUICK_PAGES = ("span_search", "host", "document_length")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the default model and fewer rivals, in minutes")
+    parser.add_argument("--only", action="append", metavar="PART", help="a model or page by name; repeats")
+    parser.add_argument("--fresh", action="store_true", help="do again what is done")
+    parser.add_argument(
+        "--out", type=Path, help=f"[default: {RESULTS.relative_to(ROOT)}, quick: build/rivals/quick]"
+    )
+    parser.add_argument("--data", type=Path, help="questions  [default: those that come with qa-onnx]")
+    parser.add_argument("--threads", type=int, help="of each contender  [default: all cores]")
+    parser.add_argument("--torch-index", metavar="URL", help="see environments.py")
+    chosen = parser.parse_args()
+    races, pages = (QUICK, QUICK_PAGES) if chosen.quick else (FULL, PAGES)
+    if unknown := set(chosen.only or ()).difference(races, pages):
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join([*races, *pages])}")
+    try:
+        require_plots()
+        data = load_questions() if chosen.data is None else squad.load(chosen.data)
+    except QaOnnxError as error:
+        print(error, file=sys.stderr)
+        return 1
+    wanted = [part for part in parts(chosen, races, pages, data) if not chosen.only or part.name in chosen.only]
+    began = time.perf_counter()
+    done = run(wanted, BUILD / "parts", key=key_of(chosen, data), fresh=chosen.fresh, say=_say(began))
+    out = chosen.out or (BUILD / "quick" if chosen.quick else RESULTS)
+    runs = [one for name in races if name in done.results for one in from_json(json.dumps(done.results[name]))]
+    found = [Page.of(done.results[name]) for name in pages if name in done.results]
+    if runs:
+        write_report(runs, found, out)
+        print(f"\nwrote {out / 'report.html'} and what it is made of, after {time.perf_counter() - began:.0f} s")
+    for name, error in done.errors.items():
+        print(f"{name} failed: {error}", file=sys.stderr)
+    if not chosen.quick and not chosen.only and not done.errors:
+        write(README, filled(README.read_text(encoding="utf-8"), runs))
+    return 1 if done.errors else 0
+
+
+def parts(chosen: argparse.Namespace, races: dict[str, Race], pages: Sequence[str], data: DataSet) -> list[Part]:
+    """In the order in which they run."""
+    made = [Part(name, partial(_race, name, race, chosen, data)) for name, race in races.items()]
+    return made + [Part(name, partial(_page, name, quick=chosen.quick)) for name in pages]
+
+
+def key_of(chosen: argparse.Namespace, data: DataSet) -> str:
+    """What a result is of: the commit, changes that are not committed, and the options that change it."""
+    changes = subprocess.run(["git", "diff", "HEAD"], cwd=ROOT, capture_output=True, check=False).stdout
+    options = f"{chosen.quick} {chosen.threads} {data.sha256}"
+    return f"{commit()} {hashlib.sha256(changes + options.encode()).hexdigest()[:12]}"
+
+
+def commit() -> str | None:
+    """Of the checkout; None where there is no git."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _say(began: float) -> Any:
+    return lambda text: print(f"{time.perf_counter() - began:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+
+def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet) -> Any:
+    """Everybody on one model."""
+    random = name in SHAPES
+    shape = Shape(name, checkpoint(name) if random else DEFAULT, large=name == "bert-large", quick=chosen.quick)
+    golds = tuple(gold for gold in data.golds if race.words is None or len(gold.context.split()) <= race.words)
+    threads = chosen.threads or machine.default_threads()
+    say = _say(time.perf_counter())
+    some = squad.sample(golds, min(_SWEPT, len(golds)), seed=1)
+    contenders = field(shape, some, threads=threads, torch_index=chosen.torch_index, say=say)
+    notes = [RANDOM] if random else []
+    if race.words is not None:
+        notes.append(f"only contexts of at most {race.words} words are asked about, for want of time")
+    found = compare(
+        contenders,
+        dataclasses.replace(data, golds=golds),
+        Plan(
+            golds=golds,
+            scenarios=race.scenarios,
+            threads=threads,
+            cpus=cpus_for(threads),
+            seconds=race.seconds,
+            quick=race.brief,
+            most=race.most,
+        ),
+        title=f"{name}{', random weights: speed only' if random else ''} on {data.name}",
+        command=shlex.join(["python", "benchmarks/rivals.py", *sys.argv[1:]]),
+        notes=notes,
+        commit=commit(),
+        show=lambda text, _share: say(f"  {text}"),
+    )
+    return json.loads(to_json([found]))
+
+
+def _page(name: str, *, quick: bool) -> Any:
+    """A script of this folder, in a process of its own."""
+    path = BUILD / "pages" / f"{name}.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--json", str(path)]
+    done = subprocess.run([*command, *(["--quick"] if quick else [])], cwd=ROOT, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{name}.py ended with exit code {done.returncode}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_report(runs: Sequence[Results], pages: Sequence[Page], out: Path) -> None:
+    """All files of the report."""
+    made = files(runs, sections=[(page.markdown(), page.html()) for page in pages])
+    made["pages.json"] = (
+        json.dumps([dataclasses.asdict(page) for page in pages], indent=1, ensure_ascii=False) + "\n"
+    )
+    for name, content in made.items():
+        write(out / name, content)
+
+
+def filled(readme: str, runs: Sequence[Results]) -> str:
+    """A README with the tables of some runs between its two comments."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{README} must hold {BEGIN} and {END}, one after the other")
+    said = []
+    for one in runs:
+        lines = [f"- {line}" for line in remarks(one)]
+        measured = (
+            f"Measured {one.created[:10]}{f', commit {one.commit}' if one.commit else ''}, {one.machine['cpu']}."
+        )
+        said += [f"### {one.title}", measured, markdown_table(one), *(["\n".join(lines)] if lines else [])]
+    return "\n\n".join([f"{before}{begin}", *said, f"{end}{after}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
