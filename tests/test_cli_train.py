@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,6 +20,9 @@ from . import lessons
 from .exports import checkpoint
 from .test_train_base import strip_head
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 pytestmark = pytest.mark.export
 
 QUICK = ("--max-length", "96", "--epochs", "0.1", "--learning-rate", "3e-3", "--threads", "1")
@@ -28,6 +31,16 @@ QUICK = ("--max-length", "96", "--epochs", "0.1", "--learning-rate", "3e-3", "--
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lessons.write(tmp_path_factory.mktemp("cli") / "data.json", articles=24)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """The command sets the threads of its process, which here is that of other tests too."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -164,7 +177,10 @@ def test_a_finished_model_stays_unless_it_is_to_be_replaced(data: Path, tmp_path
 
 
 def test_an_interrupted_run_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "qa_onnx.cli", "train", str(checkpoint("bert")), str(data), "--to"]
+    # A process that was started in the background ignores SIGINT, and so would this one.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listening}; from qa_onnx.cli import main; main()"]
+    command += ["train", str(checkpoint("bert")), str(data), "--to"]
     command += [str(tmp_path / "m"), *QUICK[:2], "--minutes", "5", "--save-every", "0", "--threads", "1"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "m.partial" / "state.safetensors").exists() and run.poll() is None:

@@ -145,4 +145,4 @@ def test_the_default_bundle_answers_most_of_the_short_ones() -> None:
     scores = [
         f1(prediction.choose(None).text, gold.answers) for prediction, gold in zip(predictions, asked, strict=True)
     ]
-    assert sum(scores) / len(scores) >= 0.80
+    assert sum(scores) / len(scores) >= 0.85  # 0.906 with AVX2

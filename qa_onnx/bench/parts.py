@@ -72,7 +72,7 @@ def _repeated(
     times: list[tuple[Runner, list[float]]] = [(runner, []) for runner in runners]
     for number in range(repeats):
         for runner, own in times if number % 2 else times[::-1]:
-            own += runner.ask(golds, **request)["seconds"]
+            own.extend(runner.ask(golds, **request)["seconds"])
     return times
 
 

@@ -12,6 +12,9 @@ those of somebody who wants to know. No question was chosen or left out for what
 widened where a model's answer was right as well. How good a model is, `qa-onnx eval` tells, on data that was made
 for it.
 
+The default bundle's int8 graph answers 82.2 % of the answerable ones exactly, with an F1 of 85.7: 90.6 where the
+text has at most 250 words, 74.7 in the longest.
+
 Texts, questions and answers have the licence of the code, Apache-2.0.
 """
 
