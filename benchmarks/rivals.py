@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -102,6 +103,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     wanted = [part for part in parts(chosen, races, pages, data) if not chosen.only or part.name in chosen.only]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # contenders that are stopped would stay for ever
     began = time.perf_counter()
     done = run(wanted, BUILD / "parts", key=key_of(chosen, data), fresh=chosen.fresh, say=_say(began))
     out = chosen.out or (BUILD / "quick" if chosen.quick else RESULTS)
