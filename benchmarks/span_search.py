@@ -100,8 +100,8 @@ def measure(*, quick: bool) -> Page:
         rows=tuple(rows),
         notes=(
             f"{ROWS} windows of random logits, answers of at most {WIDTH} tokens, one thread",
-            "found: share of the n best whose score is right. Random logits, many of them nearly the best, are hard "
-            "for a shortlist",
+            "found: share of the n best whose score is right. Random logits, many of them nearly the best, are "
+            "hard for a shortlist",
         ),
     )
 

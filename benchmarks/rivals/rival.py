@@ -1,8 +1,8 @@
 """What the runners of other projects share. It runs in their environments, which do not have qa_onnx.
 
 A runner takes JSON in its only argument: `checkpoint`, a folder; `variant`, which each names for itself;
-`threads`; `cache`, a folder in which what it exports is kept for the next start; `calibration`, a JSON lines file of
-questions and contexts.
+`threads`; `cache`, a folder in which what it exports is kept for the next start; `calibration`, a JSON lines file
+of questions and contexts.
 """
 
 from __future__ import annotations
