@@ -59,7 +59,8 @@ class Rival:
     sweep: bool = False
 
 
-_HF, _ORT, _OV = "transformers 4 pipeline", "optimum-onnx in that pipeline", "OpenVINO by optimum-intel in it"
+_HF = "transformers 4 pipeline"
+_ORT, _OV = f"{_HF} on optimum-onnx", f"{_HF} on OpenVINO (optimum-intel)"
 FIELD = (
     Rival(f"{_HF}, fp32", "transformers-4", "transformers_4.py", "fp32", large=True, quick=True),
     Rival(f"{_HF}, fp32, best batch", "transformers-4", "transformers_4.py", "fp32", sweep=True),
