@@ -56,7 +56,7 @@ demo: $(VENV)/.light
 	$(BIN)/qa-onnx export models/minilm-squad --to build/demo --precision int8
 	$(BIN)/qa-onnx ask -b build/demo -q "How far could the light be seen?" -c $(ARTICLE)
 	@echo "== the same questions, the same windows: PyTorch and the new bundle take turns"
-	$(BIN)/qa-onnx bench --quick -b build/demo --against models/minilm-squad --out build/demo-report
+	$(BIN)/qa-onnx bench --quick --scenarios offline,single-stream -b build/demo --against models/minilm-squad
 
 $(VENV)/.serve: $(VENV)/.light
 	@echo "== installing the server: FastAPI, uvicorn, prometheus-client"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -86,3 +87,31 @@ def test_its_memory_at_the_peak_is_known() -> None:
     assert peak is not None
     assert 250_000_000 < peak < 600_000_000
     assert contender.peak_bytes() is None  # it has gone
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_it_does_not_outlive_whoever_started_it() -> None:
+    parent = """
+import sys, time
+from qa_onnx.bench.contender import Contender
+contender = Contender("one", [sys.executable, "-c", "print('{}', flush=True); input()"])
+print(contender.pid, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        child = int(process.stdout.readline())
+        process.kill()
+    deadline = time.monotonic() + 30
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(child)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is not merely unburied."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"

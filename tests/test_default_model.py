@@ -52,14 +52,17 @@ def test_an_answer_far_into_a_long_text_is_found(reader: Reader) -> None:
 
 @pytest.mark.export
 @pytest.mark.slow
-def test_fp32_gives_the_answers_of_an_exhaustive_search_over_pytorch(shared: Path, tmp_path: Path) -> None:
-    """500 questions: transformers' own windows, PyTorch's logits, all (i, j) tried."""
+@pytest.mark.parametrize("questions", [150, pytest.param(500, marks=pytest.mark.soak)])
+def test_fp32_gives_the_answers_of_an_exhaustive_search_over_pytorch(
+    shared: Path, tmp_path: Path, questions: int
+) -> None:
+    """Transformers' own windows, PyTorch's logits, all (i, j) tried."""
     from qa_onnx.export import export
 
     checkpoint = shared / "models" / "minilm-squad"
     ours = Reader.load(export(checkpoint, tmp_path / "bundle", precisions=("fp32",)))
     golds = squad.load(shared / "data" / "squad-dev-a.json.gz").golds
-    chosen = random.Random(1).sample(golds, 500)
+    chosen = random.Random(1).sample(golds, questions)
     predictions = ours.predict(Example(gold.question, gold.context) for gold in chosen)
     search = _PyTorchSearch(checkpoint)
     for gold, prediction in zip(chosen, predictions, strict=True):

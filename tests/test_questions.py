@@ -146,3 +146,11 @@ def test_the_default_bundle_answers_most_of_the_short_ones() -> None:
         f1(prediction.choose(None).text, gold.answers) for prediction, gold in zip(predictions, asked, strict=True)
     ]
     assert sum(scores) / len(scores) >= 0.85  # 0.906 with AVX2
+
+
+def test_long_texts_may_be_left_out() -> None:
+    short = load_questions(most_words=SHORT)
+    assert {gold.id for gold in short.golds} == {
+        gold.id for gold in load_questions().golds if words(gold.context) <= SHORT
+    }
+    assert short.name == f"questions of qa-onnx, texts of up to {SHORT} words"

@@ -45,8 +45,15 @@ class Contender:
             raise EngineError("this operating system cannot stop a process and let it go on: use Linux or macOS")
         self.name = name
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed in end()
+        # A process group of its own: should this process be killed while the other is stopped, the system ends it
+        # (POSIX sends SIGHUP and SIGCONT to a group that is orphaned with a stopped member).
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            process_group=0,
         )
         try:
             if cpus and hasattr(os, "sched_setaffinity"):

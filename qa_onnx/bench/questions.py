@@ -33,6 +33,14 @@ PATH = Path(__file__).with_name("questions.json")
 NAME = "questions of qa-onnx"
 
 
-def load_questions() -> DataSet:
-    """All questions, in the order of the file: text by text, the shortest first."""
-    return replace(squad.load(PATH), name=NAME)
+def load_questions(*, most_words: int | None = None) -> DataSet:
+    """The questions, in the order of the file: text by text, the shortest first.
+
+    Args:
+        most_words: leave out longer texts, for which much more time is needed; None: all.
+    """
+    data = squad.load(PATH)
+    if most_words is None:
+        return replace(data, name=NAME)
+    golds = tuple(gold for gold in data.golds if len(gold.context.split()) <= most_words)
+    return replace(data, name=f"{NAME}, texts of up to {most_words} words", golds=golds)

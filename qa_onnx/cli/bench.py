@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SCENARIOS = ("offline", "single-stream", "server")
 _SECONDS, _SECONDS_QUICK = 180.0, 40.0
+_WORDS_QUICK = 250  # of the texts that come with qa-onnx
 
 
 def _names(known: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...] | None]:
@@ -80,7 +81,7 @@ def _names(known: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
     metavar="MS",
     help="Limit of the server scenario.  [default: twice what the slowest needs for a question alone]",
 )
-@click.option("--quick", is_flag=True, help="Fewer rounds, and no figures by batch, length and threads.")
+@click.option("--quick", is_flag=True, help="Short texts, fewer rounds, no figures by batch, length, threads.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -117,7 +118,10 @@ def bench(
     if out is not None:
         require_plots()
     loaded = Bundle.load(bundle)
-    questions: DataSet = load_questions() if data is None else squad.load(data)
+    if data is None:
+        questions: DataSet = load_questions(most_words=_WORDS_QUICK if quick else None)
+    else:
+        questions = squad.load(data)
     threads = machine.default_threads() if threads is None else threads
     plan = Plan(
         golds=questions.golds,
