@@ -49,6 +49,17 @@ def test_it_uses_fast_attention() -> None:
     assert inside.config._attn_implementation == "sdpa"
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, as its compiler is imported
+def test_it_is_compiled_where_wanted() -> None:
+    """Not run: that takes a C++ compiler and a minute."""
+    from torch._dynamo import OptimizedModule
+
+    for compiled in (False, True):
+        run = torch_reader(str(checkpoint("bert")), compiled=compiled)._session.run
+        inside = run.__closure__[0].cell_contents if run.__closure__ else None
+        assert isinstance(inside, OptimizedModule) is compiled
+
+
 def test_it_answers_in_a_process_of_its_own() -> None:
     arguments = {"torch": {"checkpoint": str(checkpoint("bert")), "threads": 1, "max_length": 128}}
     command = [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(arguments)]
