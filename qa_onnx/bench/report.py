@@ -20,14 +20,14 @@ HEAD = (
 )  # fmt: skip
 METHOD = (
     "Each contender runs in a process of its own, on the same CPUs with the same number of threads, and is "
-    "stopped while another runs. Every round asks all questions of each, in alternating order; speed is text "
-    "to answer, and ratios are taken within rounds: the median, with its 95 % bootstrap interval over the "
-    "rounds. EM and F1 are those of the questions that have an answer, with every contender always answering; "
-    "same answers is the share of all questions to which it gives the text of the first. Model alone: what "
-    "the speed would be if nothing but the model took time. p50, p90, p99: one question after another. "
-    "Server: the highest rate of questions that come at random times (Poisson) at which the 99th percentile "
-    "stayed under the limit; who waits is answered together. Cold start: from starting the process to the "
-    "first answer. Peak: resident memory. Install: packages, as installed."
+    "stopped while another runs. Every round asks all questions of each, a few at a time and in alternating "
+    "order; speed is text to answer, and ratios are taken within rounds: the median, with its 95 % bootstrap "
+    "interval over the rounds. EM and F1 are those of the questions that have an answer, with every contender "
+    "always answering; same answers is the share of all questions to which it gives the text of the first. "
+    "Model alone: what the speed would be if nothing but the model took time. p50, p90, p99: one question "
+    "after another. Server: the highest rate of questions that come at random times (Poisson) at which the "
+    "99th percentile stayed under the limit; who waits is answered together. Cold start: from starting the "
+    "process to the first answer. Peak: resident memory. Install: packages, as installed."
 )
 
 

@@ -103,7 +103,7 @@ class Outcome:
         em: exact match on the questions that have an answer, in per cent; like f1.
         f1: in per cent.
         same_answers: share of all questions answered with the base's text.
-        rate: questions a second, all in one call; the median round.
+        rate: questions a second, many a call; the median round.
         ratio: of that to the base.
         model_rate: questions a second if there were nothing but the model.
         latency: each question in a call of its own.

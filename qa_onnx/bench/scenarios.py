@@ -1,6 +1,6 @@
 """Contenders that take turns -> what each can do: the scenarios, named as MLPerf's.
 
-    offline        all questions in one call: questions a second
+    offline        many questions a call: questions a second
     single-stream  one question after another: latency
     server         questions come at random times: the highest rate at which the 99th percentile holds
 
@@ -45,8 +45,9 @@ _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8
 _HALVINGS = 3  # of the first rate, where that is too high
 _FEWEST_ARRIVALS = 30
-# Shares of the time that is left when all are warm: rounds of questions, the server scenario, and parts.py.
-_FOR_ROUNDS, _FOR_SERVER, _FOR_PARTS = 0.6, 0.2, 0.2
+_PART = 8  # questions that one contender answers before the next has its turn: noise then hits all alike
+# Shares of the time that is left when all are warm, of the server scenario and of parts.py; rounds have the rest.
+_FOR_SERVER, _FOR_PARTS = 0.2, 0.2
 _LEAST_LEFT = 0.4  # of all the time, however long the start took
 _PASSES = 4  # over the questions besides the rounds: one to check, one alone, two for the stages
 
@@ -225,7 +226,8 @@ def _sample(runners: Sequence[Runner], plan: Plan, clock: Clock) -> tuple[Sequen
         seconds += _warm(runner, few) / len(few)
     clock.warm()
     fewest, most = _ROUNDS_QUICK if plan.quick else _ROUNDS
-    asked = _FOR_ROUNDS * clock.measuring / seconds  # questions, each by every contender
+    share = 1 - _FOR_SERVER * ("server" in plan.scenarios) - _FOR_PARTS * (not plan.quick)
+    asked = share * clock.measuring / seconds  # questions, each by every contender
     count = max(_FEWEST, int(asked / (fewest + _PASSES)))
     golds = squad.sample(tuple(plan.golds), min(count, plan.most or count), seed=0)
     return golds, max(fewest, min(most, int(asked / len(golds)) - _PASSES))
@@ -257,9 +259,12 @@ def _turns(runners: Sequence[Runner], number: int) -> Sequence[Runner]:
 
 def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, clock: Clock) -> None:
     for number in range(rounds):
-        for runner in _turns(runners, number):
-            clock.say(f"offline, round {number + 1} of {rounds}: {runner.entrant.name}")
-            runner.together.append(sum(runner.ask(golds)["seconds"]))
+        clock.say(f"offline, round {number + 1} of {rounds}")
+        for runner in runners:
+            runner.together.append(0.0)
+        for part in range(0, len(golds), _PART):
+            for runner in _turns(runners, number + part // _PART):
+                runner.together[-1] += sum(runner.ask(golds[part : part + _PART])["seconds"])
 
 
 def _single_stream(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> None:
