@@ -171,10 +171,11 @@ def _show(run: Results) -> None:
 
     columns = ("contender", "EM", "F1", "same answers", "questions/s", "x base", "95 %", "model alone", "p50 ms",
                "p99 ms", "server q/s", "cold start s", "peak MB", "model MB", "install MB")  # fmt: skip
-    table = tables.plain(*columns, left=("contender",))
-    for row in rows(run):
-        cells = dict(zip(HEAD, row, strict=True))
-        table.add_row(*(cells[name] for name in columns))
+    found = [dict(zip(HEAD, row, strict=True)) for row in rows(run)]
+    filled = [name for name in columns if any(cells[name] for cells in found)]
+    table = tables.plain(*filled, left=("contender",))
+    for cells in found:
+        table.add_row(*(cells[name] for name in filled))
     console = tables.console()
     console.print(table)
     for line in [*remarks(run), *about(run)]:
