@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def test_speed_accuracy_latency_and_server_are_those_of_the_contenders() -> None
     run = compare(
         [slow("base", 8), slow("fast", 2, model_bytes=5_000_000), slow("wrong", 2, word=1)],
         DATA,
-        PLAN,
+        replace(PLAN, p99_ms=5000.0),  # that no stall of a busy machine passes
         title="t",
         command="c",
         show=lambda text, share: shown.append((text, share)),
@@ -75,7 +76,7 @@ def test_speed_accuracy_latency_and_server_are_those_of_the_contenders() -> None
     assert base.ratio
     assert base.ratio.rounds == (1.0,) * run.rounds
     assert fast.ratio
-    assert 2 < fast.ratio.median < 5  # 4, less what the pipes and a busy machine take
+    assert fast.ratio.median > 1.5  # it sleeps a quarter as long; a busy machine wakes both late
     assert (base.em, fast.f1, wrong.em, wrong.f1) == (100, 100, 0, 0)
     assert (fast.same_answers, wrong.same_answers) == (1, 0)
     assert base.latency
@@ -149,6 +150,10 @@ def test_the_limit_of_the_server_is_the_users() -> None:
     server = measure([slow("base", 1)], plan, show=silent).outcomes[0].server
     assert server
     assert (server.limit_ms, server.rate) == (0.001, 0)
+    usual = measure([slow("base", 1)], replace(plan, p99_ms=None), show=silent).outcomes[0]
+    assert usual.server
+    assert usual.latency
+    assert usual.server.limit_ms == pytest.approx(2 * usual.latency.p99)
     rates = [rate for rate, _, _ in server.steps]
     assert rates == sorted(rates, reverse=True)  # it looked for a rate that holds further down
 
@@ -199,16 +204,19 @@ def test_the_record_of_the_machine_names_what_matters() -> None:
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs Linux's /proc")
 def test_noise_hears_other_programs_but_not_those_that_are_measured() -> None:
-    busy = "import time\nend = time.time() + 1.5\nwhile time.time() < end: pass"
+    busy = "import time\nend = time.time() + 30\nwhile time.time() < end: pass"
     noise = Noise()
     with subprocess.Popen([sys.executable, "-c", busy]) as other:
-        while other.poll() is None and not (heard := [n for n in noise.heard([]) if "other programs" in n]):
-            pass
-        assert heard
-        ours = [n for n in noise.heard([other.pid]) if "other programs" in n]
-        shares = [int(n.split(" used ")[1].split()[0]) for n in (*heard, *ours)]
-        assert not ours or shares[1] < shares[0] + 40  # other tests run beside this one
+        time.sleep(1.2)
+        heard, ours = (shares_of_others(noise.heard(pids)) for pids in ([], [other.pid]))
         other.kill()
+    assert heard
+    assert not ours or ours[0] < heard[0]  # other tests may run beside this one
+
+
+def shares_of_others(notes: list[str]) -> list[int]:
+    """Per cent of the cores' time that other programs used."""
+    return [int(note.split(" used ")[1].split()[0]) for note in notes if note.startswith("other programs")]
 
 
 def test_cpus_are_one_a_core() -> None:
