@@ -80,6 +80,11 @@ class Plan:
     most: int | None = None
     p99_ms: float | None = None
 
+    @property
+    def asks_alone(self) -> bool:
+        """Whether questions are asked one after another: the server's usual limit follows from that."""
+        return "single-stream" in self.scenarios or ("server" in self.scenarios and self.p99_ms is None)
+
     def __post_init__(self) -> None:
         if unknown := set(self.scenarios).difference(SCENARIOS):
             raise InputError(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
@@ -138,7 +143,8 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
         golds, rounds = _sample(runners, plan, clock)
         _check(runners, golds, clock)
         _offline(runners, golds, rounds, clock)
-        _single_stream(runners, golds, clock)
+        if plan.asks_alone:
+            _single_stream(runners, golds, clock)
         if "server" in plan.scenarios:
             _server(runners, golds, plan, clock)
         for runner in runners:
