@@ -20,6 +20,8 @@ from qa_onnx.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+# Waits for the end of its stdin, that is of whoever started it, killed or not; a stopped process could not.
+_GUARD = "read -r _; kill -s KILL -- -$0"
 _LONGEST_ERROR = 2000  # characters of the end of its stderr
 
 
@@ -45,8 +47,7 @@ class Contender:
             raise EngineError("this operating system cannot stop a process and let it go on: use Linux or macOS")
         self.name = name
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed in end()
-        # A process group of its own: should this process be killed while the other is stopped, the system ends it
-        # (POSIX sends SIGHUP and SIGCONT to a group that is orphaned with a stopped member).
+        # A process group of its own: a terminal's Ctrl-C reaches this process alone, which then ends it.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -54,6 +55,9 @@ class Contender:
             stderr=self._stderr,
             text=True,
             process_group=0,
+        )
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, str(self._process.pid)], stdin=subprocess.PIPE, process_group=0
         )
         try:
             if cpus and hasattr(os, "sched_setaffinity"):
@@ -95,9 +99,11 @@ class Contender:
 
     def end(self) -> None:
         """Kill it, stopped or not."""
+        self._guard.kill()  # before the number of the other can be another process's
+        self._guard.wait()
         self._process.kill()
         self._process.wait()
-        for file in (self._process.stdin, self._process.stdout, self._stderr):
+        for file in (self._guard.stdin, self._process.stdin, self._process.stdout, self._stderr):
             if file is not None:
                 with contextlib.suppress(BrokenPipeError):
                     file.close()
