@@ -6,8 +6,11 @@ special inputs and positions. `python tests/tiny.py` makes the bundle in tests/d
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ BYTE_LEVEL = ("roberta", "modernbert")
 
 _CORPUS = [text for example in PARITY_EXAMPLES for text in (example.question, example.context)]
 _VOCABULARY = 400
+_LONGEST_PIECE = 6  # characters
 _BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 _SIZES: dict[str, Any] = {
@@ -59,14 +63,13 @@ def _tokenizer(kind: str) -> tuple[Tokenizer, dict[str, str]]:
     roberta_like = kind == "mpnet"
     specials = _ROBERTA_SPECIALS if roberta_like else _BERT_SPECIALS
     unknown = "<unk>" if roberta_like else "[UNK]"
-    tokenizer = Tokenizer(models.WordPiece(unk_token=unknown))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    counts = _common_pieces(normalizer, pre_tokenizer, _VOCABULARY - len(specials), inner="##")
+    vocabulary = {piece: index for index, piece in enumerate([*specials, *counts])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(
-        _CORPUS,
-        trainers.WordPieceTrainer(vocab_size=_VOCABULARY, special_tokens=specials, show_progress=False),
-    )
     return _finish(tokenizer, specials)
 
 
@@ -89,18 +92,37 @@ def _byte_level(kind: str) -> tuple[Tokenizer, dict[str, str]]:
 
 def _unigram(kind: str) -> tuple[Tokenizer, dict[str, str]]:
     specials = _ROBERTA_SPECIALS if kind == "xlm-roberta" else _BERT_SPECIALS
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    normalizer, pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+    counts = _common_pieces(normalizer, pre_tokenizer, _VOCABULARY - len(specials))
+    total = sum(counts.values())
+    scores = [(piece, math.log(count / total)) for piece, count in counts.items()]
+    unknown = specials.index("<unk>" if kind == "xlm-roberta" else "[UNK]")
+    tokenizer = Tokenizer(models.Unigram([(name, 0.0) for name in specials] + scores, unk_id=unknown))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
     tokenizer.decoder = decoders.Metaspace()
-    unknown = "<unk>" if kind == "xlm-roberta" else "[UNK]"
-    tokenizer.train_from_iterator(
-        _CORPUS,
-        trainers.UnigramTrainer(
-            vocab_size=_VOCABULARY, special_tokens=specials, unk_token=unknown, show_progress=False
-        ),
-    )
     return _finish(tokenizer, specials)
+
+
+def _common_pieces(
+    normalizer: normalizers.Normalizer, pre_tokenizer: pre_tokenizers.PreTokenizer, size: int, inner: str = ""
+) -> dict[str, int]:
+    """All characters of the corpus's words, then their most frequent parts, each with its count.
+
+    The library's trainers of these two kinds break ties as it happens, so that each run would test another model.
+
+    Args:
+        normalizer: the tokenizer's first step.
+        pre_tokenizer: its second.
+        size: how many pieces.
+        inner: marks a piece that does not begin a word.
+    """
+    counts: Counter[str] = Counter()
+    for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(" ".join(_CORPUS))):
+        for start, end in itertools.combinations(range(len(word) + 1), 2):
+            if end - start <= _LONGEST_PIECE:
+                counts[inner * (start > 0) + word[start:end]] += 1
+    ordered = sorted(counts.items(), key=lambda item: (len(item[0].removeprefix(inner)) > 1, -item[1], item[0]))
+    return dict(ordered[:size])
 
 
 def _finish(
