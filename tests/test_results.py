@@ -28,7 +28,7 @@ BASE = Outcome(
     f1=80.0,
     same_answers=1.0,
     rate=10.0,
-    ratio=ratio_of([2.0, 2.0, 2.0], [2.0, 2.0, 2.0]),
+    ratio=ratio_of([[2.0]] * 3, [[2.0]] * 3),
     latency=latency_of([0.1, 0.2, 0.3]),
     server=Server(250.0, 8.0, ((6.0, 120.0, 30), (8.0, 240.0, 30), (9.2, 260.0, 30))),
     stages={"tokenize": 1.0, "pack": 0.1, "model": 90.0, "search": 0.5, "map": 0.4},
@@ -36,7 +36,7 @@ BASE = Outcome(
     by_length={32: 40.0, 384: 5.0},
     by_threads={1: 6.0, 2: 10.0},
 )
-FAST = replace(BASE, name="int8, onnxruntime", rate=30.0, ratio=ratio_of([2.0, 2.1, 1.9], [0.7, 0.7, 0.7]))
+FAST = replace(BASE, name="int8, onnxruntime", rate=30.0, ratio=ratio_of([[2.0], [2.1], [1.9]], [[0.7]] * 3))
 MACHINE = {
     "cpu": "A CPU",
     "instruction_sets": ["avx2"],
@@ -63,24 +63,38 @@ RUN = Results(
 
 
 def test_a_ratio_is_the_median_of_the_rounds_and_its_interval_lies_within_them() -> None:
-    ratio = ratio_of([2.0, 4.0, 3.0, 2.2, 2.0], [1.0, 1.0, 1.0, 1.0, 2.0])
+    ratio = ratio_of([[2.0], [4.0], [3.0], [2.2], [2.0]], [[1.0], [1.0], [1.0], [1.0], [2.0]])
     assert ratio.rounds == (2.0, 4.0, 3.0, 2.2, 1.0)
     assert ratio.median == 2.2
     assert 1.0 <= ratio.low < 2.2 < ratio.high <= 4.0
 
 
-def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says() -> None:
+def test_turns_weigh_as_much_as_they_last() -> None:
+    assert ratio_of([[3.0, 1.0]] * 3, [[1.0, 1.0]] * 3).median == 2.0
+    assert ratio_of([[30.0, 2.0]] * 3, [[10.0, 1.0]] * 3).median == pytest.approx(32 / 11)
+
+
+def test_a_burst_in_one_turn_of_each_round_changes_nothing() -> None:
+    own = np.ones((5, 4))
+    own[[0, 1, 2, 3], [0, 1, 2, 3]] = 9.0
+    ratio = ratio_of([[2.0] * 4] * 5, own.tolist())
+    assert ratio.median == 2.0
+    assert min(ratio.rounds) < 1.0
+
+
+@pytest.mark.parametrize("turns", [1, 4])
+def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says(turns: int) -> None:
     draw = np.random.default_rng(1)
     hits = 0
     for _ in range(200):
-        noise = draw.lognormal(0, 0.05, size=(2, 15))
-        ratio = ratio_of(list(3.0 * noise[0]), list(noise[1]))
+        base, own = draw.lognormal(0, 0.05, size=(2, 15, turns)) * [[[3.0]], [[1.0]]]
+        ratio = ratio_of(base.tolist(), own.tolist())
         hits += ratio.low <= 3.0 <= ratio.high
     assert 180 <= hits <= 200
 
 
 def test_equal_rounds_leave_no_doubt() -> None:
-    ratio = ratio_of([2.0] * 4, [1.0] * 4)
+    ratio = ratio_of([[2.0]] * 4, [[1.0]] * 4)
     assert (ratio.low, ratio.median, ratio.high) == (2.0, 2.0, 2.0)
 
 

@@ -8,18 +8,20 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.turns import TURN, in_turns
 from qa_onnx.errors import EngineError
 from qa_onnx.squad import Gold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from qa_onnx.bench.scenarios import Plan, Runner
+    from qa_onnx.bench.scenarios import Plan
+    from qa_onnx.bench.turns import Runner
 
 BATCH_TOKENS = (384, 768, 1536, 3072)  # 1, 2, 4 and 8 full windows
 LENGTHS = (32, 64, 128, 256, 384)  # tokens of a window
 _PASSES = 2  # of the stages
-_TEXTS = 8  # which fill the largest of the batches
+_TEXTS = TURN  # which fill the largest of the batches
 _REPEATS = (2, 7)  # fewest and most
 _FEW_SECONDS = 1.0  # that questions for a number of threads take with all of them
 _QUESTION = "What is said of it here?"
@@ -67,13 +69,13 @@ def by_size(runners: Sequence[Runner], golds: Sequence[Gold], seconds: float, sa
 
 def _repeated(
     runners: Sequence[Runner], repeats: int, golds: Sequence[Gold], **request: Any
-) -> list[tuple[Runner, list[float]]]:
-    """Each runner with the seconds of its calls, all in turns."""
-    times: list[tuple[Runner, list[float]]] = [(runner, []) for runner in runners]
+) -> Iterator[tuple[Runner, list[float]]]:
+    """Each runner with the seconds of its calls; a call has all questions, or one where they are asked alone."""
+    times: dict[Runner, list[float]] = {runner: [] for runner in runners}
     for number in range(repeats):
-        for runner, own in times if number % 2 else times[::-1]:
-            own.extend(runner.ask(golds, **request)["seconds"])
-    return times
+        for runner, seconds in in_turns(runners, golds, number, **request):
+            times[runner] += seconds
+    yield from times.items()
 
 
 def _about(words: Sequence[str], number: int, tokens: int) -> Gold:

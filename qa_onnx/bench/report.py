@@ -21,7 +21,7 @@ HEAD = (
 METHOD = (
     "Each contender runs in a process of its own, on the same CPUs with the same number of threads, and is "
     "stopped while another runs. Every round asks all questions of each, a few at a time and in alternating "
-    "order; speed is text to answer, and ratios are taken within rounds: the median, with its 95 % bootstrap "
+    "order; speed is text to answer, and ratios are taken within a turn: the median, with its 95 % bootstrap "
     "interval over the rounds. EM and F1 are those of the questions that have an answer, with every contender "
     "always answering; same answers is the share of all questions to which it gives the text of the first. "
     "Model alone: what the speed would be if nothing but the model took time. p50, p90, p99: one question "

@@ -12,11 +12,14 @@ import dataclasses
 import io
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qa_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FORMAT = 1
 _RESAMPLES = 2000
@@ -28,7 +31,7 @@ class Ratio:
     """How many times the base's speed.
 
     Attributes:
-        median: over the rounds.
+        median: over the rounds, see `ratio_of`.
         low: lower end of the median's 95 % bootstrap interval.
         high: upper end.
         rounds: the ratio of each round.
@@ -40,16 +43,28 @@ class Ratio:
     rounds: tuple[float, ...]
 
 
-def ratio_of(base: list[float], own: list[float]) -> Ratio:
-    """The ratio of speeds, from the seconds of the same work in the same rounds.
+def ratio_of(base: list[list[float]], own: list[list[float]]) -> Ratio:
+    """The ratio of speeds, from the seconds of the same work in the same turns of the same rounds.
 
-    Resamples rounds (Efron and Tibshirani, An Introduction to the Bootstrap, 1993), so few rounds give a wide
-    interval, which never reaches beyond the rounds themselves.
+    For each turn of a round, which asks the same questions in every round, the median over the rounds is taken;
+    turns then weigh as much as they last. The interval resamples rounds (Efron and Tibshirani, An Introduction to
+    the Bootstrap, 1993), so few rounds give a wide one, which never reaches beyond what was seen.
+
+    Args:
+        base: of the one to compare with, by round and turn.
+        own: of the other.
     """
-    rounds = np.array(base) / np.array(own)
-    chosen = np.random.default_rng(0).integers(len(rounds), size=(_RESAMPLES, len(rounds)))
-    low, high = np.percentile(np.median(rounds[chosen], axis=1), (2.5, 97.5))
-    return Ratio(float(np.median(rounds)), float(low), float(high), tuple(rounds.tolist()))
+    times = np.array([base, own])
+    chosen = np.random.default_rng(0).integers(len(base), size=(_RESAMPLES, len(base)))
+    low, high = np.percentile(_median_ratio(*times[:, chosen]), (2.5, 97.5))
+    rounds = times[0].sum(axis=-1) / times[1].sum(axis=-1)
+    return Ratio(float(_median_ratio(*times)), float(low), float(high), tuple(rounds.tolist()))
+
+
+def _median_ratio(base: NDArray[np.float64], own: NDArray[np.float64]) -> Any:
+    """Of times (..., rounds, turns); see `ratio_of`."""
+    weights = np.median(base, axis=-2)
+    return weights.sum(axis=-1) / (weights / np.median(base / own, axis=-2)).sum(axis=-1)
 
 
 @dataclass(frozen=True, slots=True)

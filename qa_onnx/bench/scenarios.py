@@ -4,8 +4,8 @@
     single-stream  one question after another: latency
     server         questions come at random times: the highest rate at which the 99th percentile holds
 
-One contender runs while the others are stopped; the order flips from round to round, and ratios are taken within
-a round, so what the machine does meanwhile hits all alike.
+One contender runs while the others are stopped; they take turns every few questions, the order flips from turn to
+turn, and ratios are taken within a turn: see turns.py and results.ratio_of.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 import statistics
 import time
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from qa_onnx.bench import parts
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.record import Noise
 from qa_onnx.bench.results import Outcome, Server, latency_of, ratio_of
+from qa_onnx.bench.turns import Runner, in_turns
 from qa_onnx.errors import EngineError, InputError
 
 if TYPE_CHECKING:
@@ -39,13 +40,12 @@ _TASTE = 8  # questions that tell how fast a contender is
 _STABLE = 1.05  # two warm-up calls in a row that differ by less
 _WARM_UPS = 5  # at most
 _ROUNDS = (5, 15)  # of the offline scenario: fewest and most
-_ROUNDS_QUICK = (5, 9)
+_ROUNDS_QUICK = (7, 9)
 _FEWEST = 24  # questions
 _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8
 _HALVINGS = 3  # of the first rate, where that is too high
 _FEWEST_ARRIVALS = 30
-_PART = 8  # questions that one contender answers before the next has its turn: noise then hits all alike
 # Shares of the time that is left when all are warm, of the server scenario and of parts.py; rounds have the rest.
 _FOR_SERVER, _FOR_PARTS = 0.2, 0.2
 _LEAST_LEFT = 0.4  # of all the time, however long the start took
@@ -93,24 +93,6 @@ class Plan:
         for name, value in (("seconds", self.seconds), ("p99_ms", self.p99_ms)):
             if value is not None and not value > 0:
                 raise InputError(f"{name} is {value}; it must be more than 0")
-
-
-@dataclass(slots=True)
-class Runner:
-    """An entrant that runs, and its figures so far."""
-
-    entrant: Entrant
-    contender: Contender
-    outcome: Outcome
-    together: list[float] = field(default_factory=list)
-    alone: list[float] = field(default_factory=list)
-    answers: list[str] = field(default_factory=list)
-
-    def ask(self, golds: Sequence[Gold], **request: Any) -> dict[str, Any]:
-        """See protocol.py."""
-        pairs = [(gold.question, gold.context) for gold in golds]
-        options = {**self.entrant.options, **request.pop("options", {})}
-        return self.contender.ask({"pairs": pairs, "options": options, **request})
 
 
 @dataclass(slots=True)
@@ -259,24 +241,19 @@ def _check(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> No
             raise EngineError(f"{runner.entrant.name} answers nothing: there is nothing to compare")
 
 
-def _turns(runners: Sequence[Runner], number: int) -> Sequence[Runner]:
-    return runners if number % 2 else runners[::-1]
-
-
 def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, clock: Clock) -> None:
     for number in range(rounds):
         clock.say(f"offline, round {number + 1} of {rounds}")
         for runner in runners:
-            runner.together.append(0.0)
-        for part in range(0, len(golds), _PART):
-            for runner in _turns(runners, number + part // _PART):
-                runner.together[-1] += sum(runner.ask(golds[part : part + _PART])["seconds"])
+            runner.together.append([])
+        for runner, seconds in in_turns(runners, golds, number):
+            runner.together[-1].append(sum(seconds))
 
 
 def _single_stream(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> None:
-    for runner in runners:
-        clock.say(f"single-stream: {runner.entrant.name}")
-        runner.alone = runner.ask(golds, alone=True)["seconds"]
+    clock.say("single-stream")
+    for runner, seconds in in_turns(runners, golds, alone=True):
+        runner.alone += seconds
 
 
 def _server(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock: Clock) -> None:
@@ -290,7 +267,7 @@ def _server(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock:
 
 def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float, clock: Clock) -> Server:
     """Raise the rate until the 99th percentile passes the limit; where the first is too high, lower it first."""
-    rate = 0.6 * len(golds) / statistics.median(runner.together)
+    rate = 0.6 * _rate(runner, golds)
     best, steps = 0.0, []
     draw = np.random.default_rng(0)
     for number in range(_SERVER_STEPS):
@@ -320,10 +297,14 @@ def _fill(runner: Runner, base: Runner, golds: Sequence[Gold], plan: Plan) -> No
         outcome.f1 = 100 * statistics.mean(metrics.f1(answer, gold.answers) for answer, gold in scored)
     same = (own == other for own, other in zip(runner.answers, base.answers, strict=True))
     outcome.same_answers = statistics.mean(same)
-    outcome.rate = len(golds) / statistics.median(runner.together)
+    outcome.rate = _rate(runner, golds)
     outcome.ratio = ratio_of(base.together, runner.together)
     if "single-stream" in plan.scenarios:
         outcome.latency = latency_of(runner.alone)
+
+
+def _rate(runner: Runner, golds: Sequence[Gold]) -> float:
+    return len(golds) / statistics.median(map(sum, runner.together))
 
 
 def _megabytes(size: int | None) -> float | None:
