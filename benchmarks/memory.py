@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [--bundle B --precision P --engine E] [--requests 10000]
 
-Every request has a context of its own, 3 to 400 words, one or several windows; what is remembered of contexts is
-thus in the figure. Tells megabytes after a tenth of the requests and after every further tenth, and exits with 1
+Every request has a context of its own, 3 to 400 words, shorter ones more often, one or several windows; what is
+remembered of contexts is thus in the figure. Tells megabytes after a tenth of the requests and after every further tenth, and exits with 1
 where the last is more than 5 % above the first.
 """
 
@@ -46,7 +46,8 @@ def measure(chosen: Namespace) -> tuple[Page, bool]:
     rows = [("0", f"{before:.1f}", "0")]
     started = time.perf_counter()
     for number in range(1, requests + 1):
-        length, at = draw.randint(3, chosen.longest), draw.randrange(len(words))
+        length = 3 + int((chosen.longest - 2) * draw.random() ** 2)
+        at = draw.randrange(len(words))
         context = " ".join([str(number), *(words[(at + step) % len(words)] for step in range(length))])
         reader.ask(draw.choice(QUESTIONS), context)
         if number * TENTHS % requests < TENTHS:

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 SCENARIOS = ("offline", "single-stream", "server")
 
 _SHORT = ("What colour is the boat?", "The boat is blue and the sail is white.")  # of the cold start
-_COLD_STARTS = 3
+_COLD_STARTS = 2
 _TASTE = 8  # questions that tell how fast a contender is
 _STABLE = 1.05  # two warm-up calls in a row that differ by less
 _WARM_UPS = 5  # at most
 _ROUNDS = (5, 15)  # of the offline scenario: fewest and most
-_ROUNDS_QUICK = (7, 9)
+_ROUNDS_QUICK = (5, 9)
 _FEWEST = 24  # questions
 _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8
@@ -207,7 +207,7 @@ def _cold_start(entrant: Entrant, plan: Plan, *, keep: ExitStack | None = None) 
 
 def _sample(runners: Sequence[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Gold], int]:
     """As many questions and rounds as the time allows, once every contender is warm."""
-    few = squad.sample(tuple(plan.golds), _TASTE, seed=0)
+    few = squad.sample(tuple(plan.golds), min(_TASTE, plan.most or _TASTE), seed=0)
     seconds = 0.0
     for runner in runners:
         clock.say(f"{runner.entrant.name} warms up")
