@@ -3,8 +3,8 @@
     python benchmarks/memory.py [--bundle B --precision P --engine E] [--requests 10000]
 
 Every request has a context of its own, 3 to 400 words, shorter ones more often, one or several windows; what is
-remembered of contexts is thus in the figure. Tells megabytes after a tenth of the requests and after every further tenth, and exits with 1
-where the last is more than 5 % above the first.
+remembered of contexts is thus in the figure. Tells megabytes after a tenth of the requests and after every further
+tenth, and exits with 1 where the last is more than 5 % above the first.
 """
 
 from __future__ import annotations
