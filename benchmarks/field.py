@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 ARTICLE = ROOT / "examples" / "lighthouse.txt"
 BATCH_SIZES = (1, 4, 8, 16, 32)
 PRECISIONS = ("fp32", "int8", "int8-static")
+PRECISIONS_LARGE = ("fp32", "int8")  # static int8 takes minutes to calibrate
+ALL, QUICK, BASE, LARGE = "all", "quick", "bert-base", "bert-large"  # races
 _QUESTION = "What is said of the lighthouse and its tower?"
 
 
@@ -45,8 +47,7 @@ class Rival:
         environment: the folder of its requirements.
         script: its runner.
         variant: what the runner is asked to be.
-        large: it takes part where the model is large and time is short.
-        quick: it takes part in the quick run.
+        also: races that it takes part in besides the full one.
         sweep: ask it with its best batch size of `BATCH_SIZES`.
     """
 
@@ -54,21 +55,20 @@ class Rival:
     environment: str
     script: str
     variant: str
-    large: bool = False
-    quick: bool = False
+    also: tuple[str, ...] = ()
     sweep: bool = False
 
 
 _HF = "transformers 4 pipeline"
 _ORT, _OV = f"{_HF} on optimum-onnx", f"{_HF} on OpenVINO (optimum-intel)"
 FIELD = (
-    Rival(f"{_HF}, fp32", "transformers-4", "transformers_4.py", "fp32", large=True, quick=True),
+    Rival(f"{_HF}, fp32", "transformers-4", "transformers_4.py", "fp32", (QUICK, BASE, LARGE)),
     Rival(f"{_HF}, fp32, best batch", "transformers-4", "transformers_4.py", "fp32", sweep=True),
     Rival(f"{_ORT}, fp32", "optimum-onnx", "optimum_onnx.py", "fp32"),
-    Rival(f"{_ORT}, int8", "optimum-onnx", "optimum_onnx.py", "int8", large=True, quick=True),
+    Rival(f"{_ORT}, int8", "optimum-onnx", "optimum_onnx.py", "int8", (QUICK, BASE, LARGE)),
     Rival(f"{_OV}, fp32", "optimum-intel", "optimum_intel.py", "fp32"),
-    Rival(f"{_OV}, bf16", "optimum-intel", "optimum_intel.py", "bf16", large=True),
-    Rival(f"{_OV}, int8", "optimum-intel", "optimum_intel.py", "int8", large=True, quick=True),
+    Rival(f"{_OV}, bf16", "optimum-intel", "optimum_intel.py", "bf16", (BASE,)),
+    Rival(f"{_OV}, int8", "optimum-intel", "optimum_intel.py", "int8", (QUICK, BASE)),
     Rival("Haystack's extractive reader, fp32", "transformers-haystack", "transformers_haystack.py", "fp32"),
 )
 
@@ -80,18 +80,16 @@ class Shape:
     Attributes:
         name: of it.
         checkpoint: its folder.
-        large: only those take part that need not be left out for want of time.
-        quick: only those of the quick run take part.
+        race: of `ALL`, `QUICK`, `BASE` and `LARGE`; all but the first have fewer contenders, for want of time.
     """
 
     name: str
     checkpoint: Path
-    large: bool = False
-    quick: bool = False
+    race: str = ALL
 
     def takes(self, rival: Rival) -> bool:
         """Whether the rival takes part."""
-        return (rival.large or not self.large) and (rival.quick or not self.quick)
+        return self.race == ALL or self.race in rival.also
 
 
 def field(
@@ -109,14 +107,14 @@ def field(
     calibration = calibration_file(BUILD / "calibration.jsonl")
     bundle = Bundle.load(exported(shape, calibration, say))
     made = []
-    for entrant in entrants(bundle, precisions=PRECISIONS, against=str(shape.checkpoint), device="cpu"):
+    for entrant in entrants(bundle, precisions=precisions_of(shape), against=str(shape.checkpoint), device="cpu"):
         torch = entrant.name.startswith("PyTorch")
-        short = (shape.large or shape.quick) and entrant.name == "int8-static, onnxruntime"
+        short = shape.race != ALL and entrant.name == "int8-static, onnxruntime"
         if not short:
             made.append(entrant if torch else dataclasses.replace(entrant, name=f"qa-onnx {entrant.name}"))
     own = len([entrant for entrant in made if entrant.name.startswith("PyTorch")])
-    others = [] if shape.large or shape.quick else [_compiled(shape, made[0], threads, say)]
-    ours = [] if shape.large or shape.quick else [_drop_in(bundle, made[own])]
+    others = [] if shape.race != ALL else [_compiled(shape, made[0], threads, say)]
+    ours = [] if shape.race != ALL else [_drop_in(bundle, made[own])]
     others += [
         _started(rival, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
         for rival in filter(shape.takes, FIELD)
@@ -140,13 +138,18 @@ def calibration_file(path: Path) -> Path:
     return path
 
 
+def precisions_of(shape: Shape) -> tuple[str, ...]:
+    """Which graphs qa-onnx runs."""
+    return PRECISIONS_LARGE if shape.race == LARGE else PRECISIONS
+
+
 def exported(shape: Shape, calibration: Path, say: Say) -> Path:
     """The bundle of a shape; made if it is not there."""
     folder = BUILD / "bundles" / shape.name
     if not (folder / "bundle.json").exists():
         say(f"{shape.name}: qa-onnx export")
         command = [sys.executable, "-m", "qa_onnx.cli", "export", str(shape.checkpoint), "--to", str(folder)]
-        for precision in PRECISIONS:
+        for precision in precisions_of(shape):
             command += ["--precision", precision]
         command += ["--calibration-data", str(calibration)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from environments import BUILD, ROOT
-from field import Shape, field
+from field import ALL, BASE, LARGE, QUICK, Shape, field
 from pages import Page, write
 from parts import Part, run
 from shapes import DEFAULT, SHAPES, checkpoint
@@ -34,7 +34,7 @@ from qa_onnx.bench.document import require_plots
 from qa_onnx.bench.questions import load_questions
 from qa_onnx.bench.report import files, markdown_table, remarks
 from qa_onnx.bench.results import from_json, to_json
-from qa_onnx.bench.scenarios import SCENARIOS, Plan
+from qa_onnx.bench.scenarios import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,7 @@ BEGIN, END = "<!-- made by make rivals -->", "<!-- end of what is made -->"
 RANDOM = (
     "The weights are random: this run is about speed only, and its answers, EM, F1 and same answers mean nothing."
 )
+SCENARIOS = ("offline", "single-stream")
 _SWEPT = 16  # questions that batch sizes are tried on
 
 
@@ -56,28 +57,26 @@ class Race:
     """How much of a shape is run.
 
     Attributes:
+        field: who takes part; see `Shape`.
         seconds: for it, about; see `Plan`.
         most: questions, at most.
         words: contexts of at most so many; None: all.
-        scenarios: of `SCENARIOS`.
-        brief: as `Plan.quick`.
     """
 
+    field: str
     seconds: float
     most: int | None
     words: int | None
-    scenarios: tuple[str, ...]
-    brief: bool
 
 
-FULL = {
-    "minilm-squad": Race(600, None, 400, SCENARIOS, brief=False),
-    "bert-base": Race(240, 8, 150, ("offline", "single-stream"), brief=True),
-    "bert-large": Race(240, 4, 150, ("offline", "single-stream"), brief=True),
+RACES = {
+    "minilm-squad": Race(ALL, 600, None, 400),
+    "bert-base": Race(BASE, 240, 8, 150),
+    "bert-large": Race(LARGE, 240, 4, 150),
 }
-QUICK = {"minilm-squad": Race(400, 24, 400, ("offline", "single-stream"), brief=True)}
+RACES_QUICK = {"minilm-squad": Race(QUICK, 400, 24, 400)}
 PAGES = ("span_search", "host", "document_length", "cold_start", "memory")
-QUICK_PAGES = ("span_search", "host", "document_length")
+PAGES_QUICK = ("span_search", "host", "document_length")
 
 
 def main() -> int:
@@ -92,7 +91,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="of each contender  [default: all cores]")
     parser.add_argument("--torch-index", metavar="URL", help="see environments.py")
     chosen = parser.parse_args()
-    races, pages = (QUICK, QUICK_PAGES) if chosen.quick else (FULL, PAGES)
+    races, pages = (RACES_QUICK, PAGES_QUICK) if chosen.quick else (RACES, PAGES)
     if unknown := set(chosen.only or ()).difference(races, pages):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join([*races, *pages])}")
     try:
@@ -148,7 +147,7 @@ def _say(began: float) -> Any:
 def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet) -> Any:
     """Everybody on one model."""
     random = name in SHAPES
-    shape = Shape(name, checkpoint(name) if random else DEFAULT, large=random, quick=chosen.quick)
+    shape = Shape(name, checkpoint(name) if random else DEFAULT, race.field)
     golds = tuple(gold for gold in data.golds if race.words is None or len(gold.context.split()) <= race.words)
     threads = chosen.threads or machine.default_threads()
     say = _say(time.perf_counter())
@@ -162,11 +161,11 @@ def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet) -> A
         dataclasses.replace(data, golds=golds),
         Plan(
             golds=golds,
-            scenarios=race.scenarios,
+            scenarios=SCENARIOS,
             threads=threads,
             cpus=cpus_for(threads),
             seconds=race.seconds,
-            quick=race.brief,
+            quick=race.field != ALL,
             most=race.most,
         ),
         title=f"{name}{', random weights: speed only' if random else ''} on {data.name}",

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from field import FIELD, Shape, calibration_file, model_bytes
+from field import BASE, FIELD, LARGE, QUICK, Shape, calibration_file, model_bytes
 from pages import Page
 from rivals import BEGIN, END, README, filled, write_report
 
@@ -78,11 +78,9 @@ def test_every_rival_has_requirements_and_a_runner_that_compiles() -> None:
 
 def test_fewer_take_part_where_time_is_short(tmp_path: Path) -> None:
     everybody = [rival for rival in FIELD if Shape("one", tmp_path).takes(rival)]
-    large = [rival for rival in FIELD if Shape("one", tmp_path, large=True).takes(rival)]
-    quick = [rival for rival in FIELD if Shape("one", tmp_path, quick=True).takes(rival)]
     assert everybody == list(FIELD)
-    assert 0 < len(large) < len(FIELD)
-    assert 0 < len(quick) < len(FIELD)
+    for race in (QUICK, BASE, LARGE):
+        assert 0 < len([rival for rival in FIELD if Shape("one", tmp_path, race).takes(rival)]) < len(FIELD)
 
 
 def test_calibration_is_data_that_export_takes(tmp_path: Path) -> None:
