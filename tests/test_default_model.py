@@ -52,7 +52,7 @@ def test_an_answer_far_into_a_long_text_is_found(reader: Reader) -> None:
 
 @pytest.mark.export
 @pytest.mark.slow
-@pytest.mark.parametrize("questions", [150, pytest.param(500, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("questions", [80, pytest.param(500, marks=pytest.mark.soak)])
 def test_fp32_gives_the_answers_of_an_exhaustive_search_over_pytorch(
     shared: Path, tmp_path: Path, questions: int
 ) -> None:
