@@ -3,7 +3,8 @@
     python benchmarks/bench_check.py NEW/results.json STORED/results.json
 
 Compares how many times as fast as PyTorch, or whoever comes first, each precision of qa-onnx is, which the speed
-of the machine cancels out of. Exit code 1: one has lost more than 10 %; 2: there is nothing to compare.
+of the machine cancels out of. Exit code 1: one has lost more than 10 %, or does not run any more; 2: there is
+nothing to compare.
 """
 
 from __future__ import annotations
@@ -60,6 +61,12 @@ def _ratios(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return {one.name: one.ratio.median for one in outcomes if one.ratio and one.name.startswith(OURS)}
 
 
+def missing(new: Sequence[Results], stored: Sequence[Results]) -> list[str]:
+    """What of qa-onnx was measured in a run that both have, and is not now."""
+    now = {run.title: set(_ratios(run.ran)) for run in new}
+    return [name for run in stored if run.title in now for name in _ratios(run.ran) if name not in now[run.title]]
+
+
 def differences(new: Sequence[Results], stored: Sequence[Results]) -> list[str]:
     """What else changed that ratios depend on, in words."""
     said = []
@@ -91,9 +98,12 @@ def main() -> int:
     for one in found:
         verdict = "SLOWER" if one.drop > ALLOWED else "ok"
         print(f"{verdict:7} {one.name:36} {one.before:6.2f} x -> {one.now:6.2f} x  ({-one.drop:+.0%})  {one.run}")
+    lost = missing(new, stored)
+    for name in lost:
+        print(f"MISSING {name:36} was measured, and is not any more")
     for line in differences(new, stored):
         print(f"note: {line}")
-    return int(any(one.drop > ALLOWED for one in found))
+    return int(bool(lost) or any(one.drop > ALLOWED for one in found))
 
 
 if __name__ == "__main__":

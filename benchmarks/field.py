@@ -6,6 +6,7 @@ checkpoint --> bundle, exports of the rivals --> entrants that have been started
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import statistics
 import subprocess
@@ -18,20 +19,22 @@ from typing import TYPE_CHECKING, Any
 from environments import BUILD, RIVALS, ROOT, installed
 
 from qa_onnx import Bundle, EngineError
+from qa_onnx.bench.compare import cpus_for
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.entrants import Entrant, entrants
 from qa_onnx.bench.items import ITEMS
+from qa_onnx.bench.turns import TURN
 from qa_onnx.export.texts import GOLDEN_EXAMPLES, PARITY_EXAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from qa_onnx.squad import Gold
 
     Say = Callable[[str], None]
 
 ARTICLE = ROOT / "examples" / "lighthouse.txt"
-BATCH_SIZES = (1, 4, 8, 16, 32)
+BATCH_SIZES = (1, 2, 4, 8)  # up to the questions of a turn
 PRECISIONS = ("fp32", "int8", "int8-static")
 PRECISIONS_LARGE = ("fp32", "int8")  # static int8 takes minutes to calibrate
 ALL, QUICK, BASE, LARGE = "all", "quick", "bert-base", "bert-large"  # races
@@ -111,10 +114,11 @@ def field(
         torch = entrant.name.startswith("PyTorch")
         short = shape.race != ALL and entrant.name == "int8-static, onnxruntime"
         if not short:
-            made.append(entrant if torch else dataclasses.replace(entrant, name=f"qa-onnx {entrant.name}"))
+            named = entrant if torch else dataclasses.replace(entrant, name=f"qa-onnx {entrant.name}")
+            made.append(named if named.why_not else _tried(named, threads, say))
     own = len([entrant for entrant in made if entrant.name.startswith("PyTorch")])
     others = [] if shape.race != ALL else [_compiled(shape, made[0], threads, say)]
-    ours = [] if shape.race != ALL else [_drop_in(bundle, made[own])]
+    ours = [] if shape.race != ALL else [_tried(_drop_in(bundle, made[own]), threads, say)]
     others += [
         _started(rival, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
         for rival in filter(shape.takes, FIELD)
@@ -144,8 +148,13 @@ def precisions_of(shape: Shape) -> tuple[str, ...]:
 
 
 def exported(shape: Shape, calibration: Path, say: Say) -> Path:
-    """The bundle of a shape; made if it is not there."""
-    folder = BUILD / "bundles" / shape.name
+    """The bundle of a shape; made if it is not there, or was made by other code or of something else."""
+    sources = [
+        *sorted((ROOT / "qa_onnx" / "export").glob("*.py")),
+        shape.checkpoint / "model.safetensors",
+        calibration,
+    ]
+    folder = BUILD / "bundles" / f"{shape.name}-{digest(sources)}"
     if not (folder / "bundle.json").exists():
         say(f"{shape.name}: qa-onnx export")
         command = [sys.executable, "-m", "qa_onnx.cli", "export", str(shape.checkpoint), "--to", str(folder)]
@@ -194,7 +203,10 @@ def _started(
 ) -> Entrant:
     say(f"{shape.name}: {rival.name}: environment")
     environment = installed(rival.environment, torch_index=torch_index)
-    cache = BUILD / rival.environment / shape.name
+    sources = [RIVALS / rival.script, RIVALS / rival.environment / "requirements.txt", calibration]
+    cache = (
+        BUILD / rival.environment / f"{shape.name}-{digest([*sources, shape.checkpoint / 'model.safetensors'])}"
+    )
     order = {
         "checkpoint": str(shape.checkpoint),
         "variant": rival.variant,
@@ -230,7 +242,7 @@ def _tried(
     say(f"{entrant.name}: first start")
     item = ITEMS[0]
     try:
-        with Contender(entrant.name, entrant.command(threads)) as contender:
+        with Contender(entrant.name, entrant.command(threads), cpus=cpus_for(threads)) as contender:
             contender.ask({"pairs": [(item.question, item.context)]})
             best = _best_batch(contender, golds) if golds else None
     except EngineError as error:
@@ -245,12 +257,25 @@ def _tried(
 
 
 def _best_batch(contender: Contender, golds: Sequence[Gold]) -> int:
-    pairs = [(gold.question, gold.context) for gold in golds]
-    times: dict[int, float] = {}
-    for size in BATCH_SIZES:
-        request = {"pairs": pairs, "options": {"batch_size": size}}
-        times[size] = statistics.median(sum(contender.ask(request)["seconds"]) for _ in range(3))
+    """Of questions that come as they will when it is timed."""
+    calls = [
+        [(gold.question, gold.context) for gold in golds[at : at + TURN]] for at in range(0, len(golds), TURN)
+    ]
+
+    def once(size: int) -> float:
+        options = {"batch_size": size}
+        return sum(sum(contender.ask({"pairs": pairs, "options": options})["seconds"]) for pairs in calls)
+
+    times = {size: statistics.median(once(size) for _ in range(3)) for size in BATCH_SIZES}
     return min(times, key=lambda size: times[size])
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Of the files' content, short."""
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:12]
 
 
 def model_bytes(cache: Path, variant: str, checkpoint: Path) -> int:

@@ -34,7 +34,15 @@ class Done:
     errors: dict[str, str]
 
 
-def run(parts: Sequence[Part], folder: Path, *, key: str, fresh: bool, say: Callable[[str], None]) -> Done:
+def run(
+    parts: Sequence[Part],
+    folder: Path,
+    *,
+    key: str,
+    fresh: bool,
+    say: Callable[[str], None],
+    only: Sequence[str] = (),
+) -> Done:
     """Run what has not been run yet.
 
     Args:
@@ -43,14 +51,18 @@ def run(parts: Sequence[Part], folder: Path, *, key: str, fresh: bool, say: Call
         key: what a result belongs to, such as a commit; those of another key are made anew.
         fresh: make all anew.
         say: hears what begins.
+        only: names of parts to run, or make anew where `fresh`; of others, what is there is taken. Empty: all.
     """
     done = Done({}, {})
     for part in parts:
         path = folder / f"{part.name}.json"
-        kept = None if fresh else _kept(path, key)
+        wanted = not only or part.name in only
+        kept = None if fresh and wanted else _kept(path, key)
         if kept is not None:
             say(f"{part.name}: done before ({path})")
             done.results[part.name] = kept["result"]
+            continue
+        if not wanted:
             continue
         say(f"{part.name}: begins")
         try:

@@ -85,7 +85,9 @@ def main() -> int:
     parser.add_argument("--only", action="append", metavar="PART", help="a model or page by name; repeats")
     parser.add_argument("--fresh", action="store_true", help="do again what is done")
     parser.add_argument(
-        "--out", type=Path, help=f"[default: {RESULTS.relative_to(ROOT)}, quick: build/rivals/quick]"
+        "--out",
+        type=Path,
+        help=f"[default: {RESULTS.relative_to(ROOT)} if whole, else a folder of build/rivals]",
     )
     parser.add_argument("--data", type=Path, help="questions  [default: those that come with qa-onnx]")
     parser.add_argument("--threads", type=int, help="of each contender  [default: all cores]")
@@ -100,10 +102,17 @@ def main() -> int:
     except QaOnnxError as error:
         print(error, file=sys.stderr)
         return 1
-    wanted = [part for part in parts(chosen, races, pages, data) if not chosen.only or part.name in chosen.only]
     began = time.perf_counter()
-    done = run(wanted, BUILD / "parts", key=key_of(chosen, data), fresh=chosen.fresh, say=_say(began))
-    out = chosen.out or (BUILD / "quick" if chosen.quick else RESULTS)
+    done = run(
+        parts(chosen, races, pages, data),
+        BUILD / "parts",
+        key=key_of(chosen, data),
+        fresh=chosen.fresh,
+        say=_say(began),
+        only=chosen.only or (),
+    )
+    whole = not chosen.quick and len(done.results) == len(races) + len(pages)
+    out = chosen.out or (RESULTS if whole else BUILD / ("quick" if chosen.quick else "partial"))
     runs = [one for name in races if name in done.results for one in from_json(json.dumps(done.results[name]))]
     found = [Page.of(done.results[name]) for name in pages if name in done.results]
     if runs:
@@ -111,7 +120,7 @@ def main() -> int:
         print(f"\nwrote {out / 'report.html'} and what it is made of, after {time.perf_counter() - began:.0f} s")
     for name, error in done.errors.items():
         print(f"{name} failed: {error}", file=sys.stderr)
-    if not chosen.quick and not chosen.only and not done.errors:
+    if whole:
         write(README, filled(README.read_text(encoding="utf-8"), runs))
     return 1 if done.errors else 0
 
@@ -124,20 +133,24 @@ def parts(chosen: argparse.Namespace, races: dict[str, Race], pages: Sequence[st
 
 def key_of(chosen: argparse.Namespace, data: DataSet) -> str:
     """What a result is of: the commit, changes that are not committed, and the options that change it."""
-    changes = subprocess.run(["git", "diff", "HEAD"], cwd=ROOT, capture_output=True, check=False).stdout
+    made = [f":!{path.relative_to(ROOT)}" for path in (RESULTS, README)]  # the run itself changes them
+    changes = _git("diff", "HEAD", "--", ".", *made)
     options = f"{chosen.quick} {chosen.threads} {data.sha256}"
-    return f"{commit()} {hashlib.sha256(changes + options.encode()).hexdigest()[:12]}"
+    return f"{commit()} {hashlib.sha256(f'{changes}{options}'.encode()).hexdigest()[:12]}"
 
 
 def commit() -> str | None:
     """Of the checkout; None where there is no git."""
+    return _git("rev-parse", "--short", "HEAD").strip() or None
+
+
+def _git(*arguments: str) -> str:
+    """What git says; nothing where there is none."""
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     except OSError:
-        return None
-    return done.stdout.strip() or None
+        return ""
+    return done.stdout
 
 
 def _say(began: float) -> Any:

@@ -49,7 +49,7 @@ class Profile:
         threads: of one run on the CPU.
         batch_tokens: see `Options.batch_tokens`.
         questions_per_second: text to answer, many questions at once.
-        gain: how many times as many as with the default setting, in the same run.
+        gain: how many times as many as with the default setting, in the same run; None: that was not tried.
         p99_ms: milliseconds in which 99 of 100 questions that were asked one by one were answered.
         data: what was asked.
         created: UTC date and time, ISO 8601.
@@ -61,16 +61,19 @@ class Profile:
     threads: int
     batch_tokens: int
     questions_per_second: float
-    gain: float
+    gain: float | None
     p99_ms: float
     data: str
     created: str
 
     def __str__(self) -> str:
+        if self.gain is None:
+            speed = f"{self.questions_per_second:.1f} questions a second, the default was not tried"
+        else:
+            speed = f"{self.gain:.2f} x the default's questions a second"
         return (
             f"{self.precision} in {self.engine}/{self.device}, {self.threads} threads, batches of "
-            f"{self.batch_tokens:,} tokens: {self.gain:.2f} x the default's questions a second; tuned "
-            f"{self.created[:10]} on {self.data}"
+            f"{self.batch_tokens:,} tokens: {speed}; tuned {self.created[:10]} on {self.data}"
         )
 
 
@@ -142,7 +145,7 @@ def _read(content: dict[str, Any], bundle: Bundle) -> Profile:
         threads=fields.integer(content["threads"]),
         batch_tokens=fields.integer(content["batch_tokens"]),
         questions_per_second=fields.number(content["questions_per_second"]),
-        gain=fields.number(content["gain"]),
+        gain=None if content["gain"] is None else fields.number(content["gain"]),
         p99_ms=fields.number(content["p99_ms"]),
         data=fields.string(content["data"]),
         created=fields.string(content["created"]),

@@ -19,9 +19,9 @@ from qa_onnx import Bundle, BundleError, EngineError, InputError, machine
 from qa_onnx.bench import protocol
 from qa_onnx.bench.compare import compare, cpus_for
 from qa_onnx.bench.entrants import Entrant, entrants, install_bytes
-from qa_onnx.bench.parts import used_memory
+from qa_onnx.bench.parts import gpu_megabytes, used_memory
 from qa_onnx.bench.record import Noise, record
-from qa_onnx.bench.scenarios import Plan, measure
+from qa_onnx.bench.scenarios import Plan, _falls_behind, measure
 from qa_onnx.cli import main
 from qa_onnx.squad import DataSet, Gold
 
@@ -127,8 +127,37 @@ for line in sys.stdin:
     pairs = json.loads(line)["pairs"]
     print(json.dumps({"seconds": [0.001], "answers": ["" for _ in pairs]}), flush=True)
 """
+    mute = Entrant(name="mute", command=lambda _: [sys.executable, "-c", empty])
     with pytest.raises(EngineError, match="mute answers nothing"):
-        measure([Entrant(name="mute", command=lambda _: [sys.executable, "-c", empty])], PLAN, show=silent)
+        measure([mute], PLAN, show=silent)
+    plan = replace(PLAN, scenarios=("offline",), seconds=1, most=24)
+    first, second = measure([mute, slow("base", 1)], plan, show=silent).outcomes
+    assert "mute answers nothing" in first.error
+    assert first.ratio is None
+    assert second.ratio
+
+
+def test_one_that_fails_on_real_questions_costs_nobody_elses_figures() -> None:
+    once = """
+import json, sys
+print('{"ready": true}', flush=True)
+sys.stdin.readline()
+print(json.dumps({"seconds": [0.001], "answers": ["The"]}), flush=True)
+sys.stdin.readline()
+print(json.dumps({"error": "out of memory"}), flush=True)
+sys.stdin.read()
+"""
+    weak = Entrant(name="weak", command=lambda _: [sys.executable, "-c", once])
+    plan = replace(PLAN, scenarios=("offline",), seconds=1, most=24)
+    found = measure([slow("base", 1), weak], plan, show=silent).outcomes
+    assert [one.error for one in found] == ["", "out of memory"]
+    assert found[0].ratio
+
+
+def test_a_queue_that_grows_is_no_rate_that_holds() -> None:
+    assert _falls_behind([0.01 * number for number in range(100)], limit=2000)
+    assert not _falls_behind([0.5, 0.6] * 50, limit=2000)
+    assert not _falls_behind([0.01] * 50 + [0.05] * 50, limit=2000)  # far from the limit: a burst
 
 
 @pytest.mark.parametrize(
@@ -232,7 +261,15 @@ def test_a_process_is_found_in_what_nvidia_smi_lists() -> None:
     listed = "12, 500\n345, 1024\n345, 76\n"
     assert used_memory(listed, 345) == pytest.approx(1100 * 2**20 / 1e6)
     assert used_memory(listed, 34) is None
-    assert used_memory("345, [N/A]\n", 345) == 0
+    assert used_memory("345, [N/A]\n", 345) is None
+
+
+def test_a_driver_that_does_not_answer_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "nvidia-smi"
+    broken.write_text("#!/bin/sh\nexit 9\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert gpu_megabytes(1) is None
 
 
 def test_the_command_measures_and_writes_a_report(tmp_path: Path) -> None:

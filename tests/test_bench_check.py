@@ -49,6 +49,12 @@ def test_a_drop_of_more_than_a_tenth_is_flagged(tmp_path: Path, now: float, code
     assert done.stdout.startswith(verdict)
 
 
+def test_one_that_does_not_run_any_more_is_flagged(tmp_path: Path) -> None:
+    done = check(tmp_path, results(qa_onnx_fp32=2), results(qa_onnx_fp32=2, qa_onnx_int8=4))
+    assert done.returncode == 1
+    assert "MISSING qa-onnx int8" in done.stdout
+
+
 def test_a_rival_that_became_slower_is_no_matter(tmp_path: Path) -> None:
     done = check(tmp_path, results(qa_onnx_int8=4, Haystack=0.1), results(qa_onnx_int8=4, Haystack=1))
     assert done.returncode == 0

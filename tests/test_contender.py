@@ -58,6 +58,8 @@ def test_it_stands_still_between_its_turns() -> None:
 def test_what_it_says_of_itself_is_raised() -> None:
     with pytest.raises(EngineError, match="no such thing here"):
         Contender("one", python('print(\'{"error": "no such thing here"}\')'))
+    with pytest.raises(EngineError, match="one said what is no reply: 'Loading libgpu 3'"):
+        Contender("one", python("print('Loading libgpu 3')"))
 
 
 def test_an_end_is_noticed() -> None:

@@ -98,6 +98,7 @@ def test_the_fastest_setting_is_found_and_shown(tiny_bundle: Bundle) -> None:
     assert profile.questions_per_second == chosen[0].rate > 0
     assert profile.p99_ms == chosen[0].p99_ms
     assert profile.p99_ms > 0
+    assert profile.gain is not None
     assert profile.gain == chosen[0].gain
     assert profile.gain == 1 or profile.gain >= 1.02
     assert profile.data == "two texts"
@@ -116,6 +117,10 @@ def test_what_does_not_answer_well_enough_is_not_chosen(tiny_bundle: Bundle) -> 
     left_out = [row for row in shown if row.setting.precision == "int8"]
     assert left_out
     assert all(row.rate == 0 and row.note.startswith("not tried: no receipt") for row in left_out)
+    # int8 is what a reader would take by itself: nothing is said of a gain over it.
+    assert profile.gain is None
+    assert not any("default" in row.note for row in shown)
+    assert "questions a second, the default was not tried" in str(profile)
 
 
 def test_a_limit_that_nothing_meets_is_an_error(tiny_bundle: Bundle) -> None:

@@ -29,7 +29,8 @@ def main() -> None:
         )
         return [one["answer"] for one in (found if isinstance(found, list) else [found])]
 
-    serve(out, answer)
+    # As in answerer.py: a text that is remembered would cost no tokenizing.
+    serve(out, answer, before=asker.reader._windower.forget)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,10 @@ class Contender:
         if not line:
             code = self._process.wait()
             raise EngineError(f"{self.name} ended with exit code {code}: {self._last_words()}")
-        reply: dict[str, Any] = json.loads(line)
+        try:
+            reply: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise EngineError(f"{self.name} said what is no reply: {line.strip()[:100]!r}") from error
         if "error" in reply:
             raise EngineError(reply["error"])
         return reply

@@ -66,10 +66,13 @@ def entrants(
 
     Raises:
         BundleError: the bundle does not hold one of the precisions.
-        EngineError: nothing of it runs on the device.
+        EngineError: nothing of it, or not one of those named, runs on the device.
     """
     found = [] if against is None else _torch(against, bundle, device)
     ours = list(_ours(bundle, precisions, device))
+    for precision in precisions or ():
+        if not any(entrant.name.startswith(f"{precision},") for entrant in ours):
+            raise EngineError(f"no engine here runs {precision} on device {device!r}: qa-onnx doctor tells why")
     if not ours:
         raise EngineError(f"nothing of {bundle.path} runs on device {device!r} here: qa-onnx doctor tells why")
     return found + ours

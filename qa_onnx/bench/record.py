@@ -25,7 +25,7 @@ _PACKAGES = ("qa-onnx", "numpy", "tokenizers", *RUNTIMES, "openvino", "torch", "
 # Above these a run says that it was disturbed.
 _OTHERS = 0.05  # share of the cores' time that other programs used
 _STOLEN = 0.02  # share that the hypervisor gave to other machines
-_BUSY_BEFORE = 0.5  # processes that wanted a CPU, on average, before anything was measured
+_LISTENS = 1.0  # seconds before anything of the run works, for what others do
 
 
 def record(threads: int, cpus: Iterable[int]) -> dict[str, Any]:
@@ -56,10 +56,16 @@ def _governor() -> str | None:
 
 
 class Noise:
-    """Watches from its making on what the machine does besides what is measured."""
+    """Watches from its making on what the machine does besides what is measured; listens for a second first."""
 
     def __init__(self) -> None:
-        self._load = machine.load()
+        before, own = _jiffies(), _own_seconds()
+        time.sleep(_LISTENS)
+        now = _jiffies()
+        self._busy_before = 0.0
+        if before is not None and now is not None:
+            busy = (now[0] - before[0]) / os.sysconf("SC_CLK_TCK") - (_own_seconds() - own)
+            self._busy_before = busy / (_LISTENS * (os.cpu_count() or 1))
         self._began = time.perf_counter()
         self._before = _jiffies()
         self._own = _own_seconds()
@@ -71,8 +77,8 @@ class Noise:
             pids: the processes that are measured, while they live.
         """
         notes = []
-        if self._load is not None and self._load > _BUSY_BEFORE:
-            notes.append(f"before the run {self._load:.1f} processes wanted a CPU on average")
+        if self._busy_before > 2 * _OTHERS:
+            notes.append(f"before the run other programs used {100 * self._busy_before:.0f} % of the cores' time")
         now = _jiffies()
         if self._before is None or now is None:
             return notes
@@ -104,9 +110,9 @@ def _own_seconds() -> float:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Processor time of a living process."""
+    """Processor time of a living process and of its children that have ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

@@ -28,7 +28,7 @@ _LATENCIES_KEPT = 200  # quantiles of each contender's latencies, for the plot
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times the base's speed.
+    """How many times the base's speed; not quite the quotient of the two rates, which are medians of whole rounds.
 
     Attributes:
         median: over the rounds, see `ratio_of`.

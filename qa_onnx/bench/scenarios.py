@@ -46,6 +46,7 @@ _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8
 _HALVINGS = 3  # of the first rate, where that is too high
 _FEWEST_ARRIVALS = 30
+_BEHIND = 2.0  # times as long a wait in the second half; 3 where nothing but the queue grows, 1 where it does not
 # Shares of the time that is left when all are warm, of the server scenario and of parts.py; rounds have the rest.
 _FOR_SERVER, _FOR_PARTS = 0.2, 0.2
 _LEAST_LEFT = 0.4  # of all the time, however long the start took
@@ -114,16 +115,16 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
         show: is called with what is done now, and the share of the time that is over.
 
     Raises:
-        EngineError: none of the entrants runs, or one dies on the way.
+        EngineError: none of the entrants runs, or one dies while it is timed.
     """
     clock = Clock(plan.seconds, show)
     with ExitStack() as stack:
         noise = Noise()
         outcomes, runners = _start(entrants, plan, clock, stack)
-        if not runners:
-            raise EngineError("; ".join(f"{outcome.name}: {outcome.error}" for outcome in outcomes))
         golds, rounds = _sample(runners, plan, clock)
         _check(runners, golds, clock)
+        if not runners:
+            raise EngineError("; ".join(f"{outcome.name}: {outcome.error}" for outcome in outcomes))
         _offline(runners, golds, rounds, clock)
         if plan.asks_alone:
             _single_stream(runners, golds, clock)
@@ -131,15 +132,14 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
             _server(runners, golds, plan, clock)
         for runner in runners:
             _fill(runner, runners[0], golds, plan)
+            peak = runner.contender.peak_bytes()
+            runner.outcome.peak_mb = None if peak is None else peak / 1e6
+            runner.outcome.gpu_mb = parts.gpu_megabytes(runner.contender.pid)
         own = [runner for runner in runners if runner.entrant.own]
         parts.split_stages(own, golds, clock.say)
         if own and not plan.quick:
             parts.by_size(own, golds, _FOR_PARTS * clock.measuring, clock.say)
             parts.by_threads(own, plan, golds, clock.say)
-        for runner in runners:
-            peak = runner.contender.peak_bytes()
-            runner.outcome.peak_mb = None if peak is None else peak / 1e6
-            runner.outcome.gpu_mb = parts.gpu_megabytes(runner.contender.pid)
         heard = noise.heard(runner.contender.pid for runner in runners)
     return Measured(outcomes, golds, rounds, heard)
 
@@ -205,14 +205,29 @@ def _cold_start(entrant: Entrant, plan: Plan, *, keep: ExitStack | None = None) 
         return contender, time.perf_counter() - started
 
 
-def _sample(runners: Sequence[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Gold], int]:
+def _each(runners: list[Runner], ask: Callable[[Runner], None]) -> None:
+    """Ask each; those that fail are left out from now on, with the reason."""
+    for runner in list(runners):
+        try:
+            ask(runner)
+        except EngineError as error:
+            runner.outcome.error = str(error)
+            runner.contender.end()
+            runners.remove(runner)
+
+
+def _sample(runners: list[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Gold], int]:
     """As many questions and rounds as the time allows, once every contender is warm."""
     few = squad.sample(tuple(plan.golds), min(_TASTE, plan.most or _TASTE), seed=0)
-    seconds = 0.0
-    for runner in runners:
+    times = []
+
+    def warm(runner: Runner) -> None:
         clock.say(f"{runner.entrant.name} warms up")
-        seconds += _warm(runner, few) / len(few)
+        times.append(_warm(runner, few) / len(few))
+
+    _each(runners, warm)
     clock.warm()
+    seconds = sum(times) or 1.0
     fewest, most = _ROUNDS_QUICK if plan.quick else _ROUNDS
     share = 1 - _FOR_SERVER * ("server" in plan.scenarios) - _FOR_PARTS * (not plan.quick)
     asked = share * clock.measuring / seconds  # questions, each by every contender
@@ -232,13 +247,16 @@ def _warm(runner: Runner, golds: Sequence[Gold]) -> float:
     return last
 
 
-def _check(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> None:
+def _check(runners: list[Runner], golds: Sequence[Gold], clock: Clock) -> None:
     """Every contender's answers, before anything is timed."""
-    for runner in runners:
+
+    def check(runner: Runner) -> None:
         clock.say(f"{runner.entrant.name}: are its answers right?")
         runner.answers = runner.ask(golds)["answers"]
         if not any(runner.answers):
             raise EngineError(f"{runner.entrant.name} answers nothing: there is nothing to compare")
+
+    _each(runners, check)
 
 
 def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, clock: Clock) -> None:
@@ -278,7 +296,7 @@ def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float,
         latencies = runner.ask(asked, arrivals=arrivals, most=_MOST_TOGETHER)["latencies"]
         p99 = 1000 * float(np.percentile(latencies, 99))
         steps.append((rate, p99, count))
-        if p99 <= limit:
+        if p99 <= limit and not _falls_behind(latencies, limit):
             best = rate
             rate *= 1.15
         elif best or number == _HALVINGS:
@@ -286,6 +304,13 @@ def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float,
         else:
             rate /= 2
     return Server(limit, best, tuple(steps))
+
+
+def _falls_behind(latencies: Sequence[float], limit: float) -> bool:
+    """Whether questions come faster than they are answered, though the last has not waited for too long yet."""
+    half = len(latencies) // 2
+    first, second = statistics.mean(latencies[:half]), statistics.mean(latencies[half:])
+    return second > _BEHIND * first and 1000 * second > limit / 4
 
 
 def _fill(runner: Runner, base: Runner, golds: Sequence[Gold], plan: Plan) -> None:

@@ -199,7 +199,7 @@ class _Table:
             row.gain = statistics.median(
                 b / s for b, s in zip(times[base.setting].together, times[row.setting].together, strict=True)
             )
-        return self._winner(base, finalists)
+        return self._winner(base, finalists, known=default is not None)
 
     def _take_turns(self, runners: Sequence[tuple[Row, Contender]]) -> dict[Setting, _Times]:
         times = {row.setting: _Times() for row, _ in runners}
@@ -219,7 +219,7 @@ class _Table:
             row.note = ""
         return times
 
-    def _winner(self, base: Row, finalists: Sequence[Row]) -> Profile:
+    def _winner(self, base: Row, finalists: Sequence[Row], *, known: bool) -> Profile:
         limit = self.plan.p99_ms
         good = [row for row in finalists if limit is None or (row.p99_ms or 0) <= limit]
         if not good:
@@ -233,14 +233,15 @@ class _Table:
         winner = max(good, key=lambda row: row.gain or 0)
         if base in good and (winner.gain or 0) < _GAIN:
             winner = base
-        base.note = f"default {base.note}".strip()
+        if known:
+            base.note = f"default {base.note}".strip()
         winner.note = f"{winner.note} chosen".strip()
         self.show(self.rows)
         setting = winner.setting
         return Profile(
             **setting._asdict(),
             questions_per_second=winner.rate,
-            gain=winner.gain or 1.0,
+            gain=winner.gain if known else None,
             p99_ms=winner.p99_ms or 0.0,
             data=self.plan.data,
             created=datetime.now(UTC).isoformat(timespec="seconds"),

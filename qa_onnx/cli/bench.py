@@ -65,7 +65,7 @@ def _names(known: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
     default="all",
     show_default=True,
     metavar="NAMES",
-    help=f"Some of {', '.join(_SCENARIOS)}, by commas.",
+    help=f"Some of {', '.join(_SCENARIOS)}, by commas; offline is always measured, for the ratio.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Of each contender.  [default: all cores]")
