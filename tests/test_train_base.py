@@ -118,3 +118,19 @@ def test_longer_windows_than_it_reads_are_refused() -> None:
 
     with pytest.raises(InputError, match=r"max_length is 384; .* reads at most 128 tokens"):
         load_base(str(checkpoint("bert")), TrainSettings())
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_the_encoder_of_a_classifier_is_a_base(labels: int, tmp_path: Path) -> None:
+    import torch
+    import transformers
+
+    from qa_onnx.train.base import load_base
+
+    folder = copy(checkpoint("bert"), tmp_path / "classifier")
+    config = transformers.AutoConfig.from_pretrained(folder)
+    config.num_labels = labels
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    model = load_base(str(folder), TrainSettings(max_length=96)).model
+    assert model.qa_outputs.out_features == 2
+    assert model(torch.tensor([[2, 5, 3]])).end_logits.shape == (1, 3)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -151,6 +152,27 @@ def test_a_run_by_the_clock_ends_with_it_and_comes_down_to_a_rate_of_zero(data: 
     found = rates(made, tmp_path / "run")
     assert max(found) > 0.9 * SMALL["learning_rate"] > 10 * found[-1]
     assert found.index(max(found)) < len(found) / 2
+
+
+def test_by_the_clock_evaluations_leave_the_time_to_train(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qa_onnx.train import loop
+
+    score = loop.score
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.6)
+        return score(*arguments)
+
+    monkeypatch.setattr(loop, "score", slowly)
+    made = job(data, minutes=0.05, evaluations=10, eval_limit=20)  # 3 s, a tenth of which is no evaluation
+    state = run(made, tmp_path / "run")
+    between = [one["steps"] for one in state.evaluations]
+    assert len(between) < 4
+    assert state.evaluations[-1]["steps"] == state.steps
+    assert state.evaluations[-1]["mark"] == 10
+    assert all(after - before > 3 for before, after in pairwise(between[:-1]))
 
 
 def test_bfloat16_is_used_where_asked_for(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

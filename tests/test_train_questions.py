@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import logging
@@ -167,8 +168,35 @@ def test_of_few_contexts_none_is_held_out(tmp_path: Path, caplog: pytest.LogCapt
 def test_a_huge_article_is_passed_over_for_small_ones(tmp_path: Path) -> None:
     golds, _ = corpus(lessons.write(tmp_path / "data.json", articles=40))
     huge = tuple(Gold(f"h{n}", "Who?", f"Ida {n}", ("Ida",), (0,), "huge") for n in range(1000))
-    sizes = [len(split(golds + huge, 30, seed=seed)[1]) for seed in range(20)]
-    assert sorted(sizes)[:15] == [30] * 15  # but for the seeds that draw it first
+    assert {len(split(golds + huge, 30, seed=seed)[1]) for seed in range(20)} == {30}
+
+
+def test_no_text_is_on_both_sides(tmp_path: Path) -> None:
+    golds, _ = corpus(lessons.write(tmp_path / "data.json", articles=40))
+    again = tuple(dataclasses.replace(gold, id=f"again {gold.id}", article="") for gold in golds)
+    kept, held = split(golds + again, 30, seed=0)
+    assert held
+    assert not {gold.context for gold in kept} & {gold.context for gold in held}
+    assert len(kept) + len(held) == 2 * len(golds)
+
+
+def test_ids_of_what_is_held_out_are_unique(tmp_path: Path) -> None:
+    for name in "ab":
+        lines = [
+            json.dumps(
+                {
+                    "question": "Who?",
+                    "context": f"Ida {name} {n}.",
+                    "answers": [{"text": "Ida", "answer_start": 0}],
+                }
+            )
+            for n in range(300)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    found = read_questions([tmp_path], None, TrainSettings(eval_limit=50), Tally()).held_out
+    assert found
+    (tmp_path / "held-out.jsonl").write_text(to_lines(found.golds))
+    assert len(squad.load(tmp_path / "held-out.jsonl").golds) == len(found.golds)
 
 
 def test_held_out_questions_get_negatives_and_are_read_back(tmp_path: Path) -> None:

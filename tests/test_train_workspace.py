@@ -14,20 +14,22 @@ from qa_onnx.train.workspace import RECORD, Workspace
 if TYPE_CHECKING:
     from pathlib import Path
 
+OLD = '{"base": "old", "run": {}}'
 
-def finished(folder: Path, content: str = "old") -> Path:
+
+def finished(folder: Path) -> Path:
     folder.mkdir()
-    (folder / RECORD).write_text(content)
+    (folder / RECORD).write_text(OLD)
     return folder
 
 
 def test_a_result_takes_its_place_and_the_state_is_gone(tmp_path: Path) -> None:
     space = Workspace(finished(tmp_path / "m"))
     space.prepare(resume=False, replace=True)
-    with space.occupied(resume=False):
+    with space.occupied(resume=False, replace=True):
         space.stage.mkdir()
         (space.stage / RECORD).write_text("new")
-        assert (space.to / RECORD).read_text() == "old"
+        assert (space.to / RECORD).read_text() == OLD
         space.commit()
     assert (space.to / RECORD).read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
@@ -63,7 +65,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     space = Workspace(tmp_path / "m")
     space.prepare(resume=False, replace=False)
-    with space.occupied(resume=False):
+    with space.occupied(resume=False, replace=False):
         space.stage.mkdir()
         space.commit()
     assert not list(space.to.iterdir())
@@ -71,29 +73,70 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 def test_resuming_keeps_the_state_and_starting_again_does_not(tmp_path: Path) -> None:
     space = Workspace(tmp_path / "m")
-    with space.occupied(resume=False):
+    with space.occupied(resume=False, replace=False):
         (space.work / "state.safetensors").write_text("state")
         space.stage.mkdir()
-    with space.occupied(resume=True):
+    with space.occupied(resume=True, replace=False):
         assert sorted(path.name for path in space.work.iterdir()) == ["lock", "state.safetensors"]
-    with space.occupied(resume=False):
+    with space.occupied(resume=False, replace=False):
         assert [path.name for path in space.work.iterdir()] == ["lock"]
 
 
 def test_a_run_killed_between_two_renames_has_lost_nothing(tmp_path: Path) -> None:
-    finished(tmp_path / "m.old")
     space = Workspace(tmp_path / "m")
+    space.work.mkdir()
+    finished(space.work / "old")
     with pytest.raises(TrainError, match="holds a finished model"):
         space.prepare(resume=False, replace=False)
-    assert (space.to / RECORD).read_text() == "old"
+    assert (space.to / RECORD).read_text() == OLD
+
+
+def test_a_backup_beside_it_is_the_users(tmp_path: Path) -> None:
+    finished(tmp_path / "m.old")
+    space = Workspace(tmp_path / "m")
+    space.prepare(resume=False, replace=False)
+    for _ in range(2):
+        with space.occupied(resume=False, replace=True):
+            space.stage.mkdir()
+            (space.stage / RECORD).write_text(OLD)
+            space.commit()
+    assert (tmp_path / "m.old" / RECORD).read_text() == OLD
+
+
+def test_a_run_that_ended_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "m")
+    space.work.mkdir()
+    space.prepare(resume=True, replace=False)
+    finished(space.to)  # the other run, whose state is gone with it
+    with (
+        pytest.raises(TrainError, match="holds a finished model, and no run to go on with"),
+        space.occupied(resume=True, replace=False),
+    ):
+        pass
+    assert (space.to / RECORD).read_text() == OLD
+    assert not space.work.exists()
+
+
+def test_a_file_of_that_name_makes_no_model(tmp_path: Path) -> None:
+    (tmp_path / RECORD).write_text('{"epochs": 3}')
+    with pytest.raises(TrainError, match="holds something else than a trained model"):
+        Workspace(tmp_path).prepare(resume=False, replace=True)
+
+
+def test_a_mount_point_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "m")
+    with pytest.raises(TrainError, match="is a mount point"):
+        Workspace(tmp_path / "m").prepare(resume=False, replace=False)
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     code = (
         "import sys; from qa_onnx.train.workspace import Workspace\n"
-        "with Workspace(sys.argv[1]).occupied(resume=True): pass"
+        "with Workspace(sys.argv[1]).occupied(resume=True, replace=False): pass"
     )
-    with Workspace(tmp_path / "m").occupied(resume=False):
+    with Workspace(tmp_path / "m").occupied(resume=False, replace=False):
         command = [sys.executable, "-c", code, str(tmp_path / "m")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "another run is at work in" in done.stderr
@@ -104,6 +147,6 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(TrainError, match="cannot write to"),
-        Workspace(tmp_path / "file" / "m").occupied(resume=False),
+        Workspace(tmp_path / "file" / "m").occupied(resume=False, replace=False),
     ):
         pass

@@ -75,6 +75,7 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     folder, revision = checkpoint.find_checkpoint(base)
     checkpoint.refuse_unsafe(folder)
     config = _config(folder)
+    config.num_labels = 2  # start and end, whatever the head of a classifier had
     dropouts = {
         name: value
         for name, value in config.to_dict().items()

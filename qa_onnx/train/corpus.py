@@ -64,7 +64,7 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> Corpus:
     for path in _files(paths):
 
         def skip(problem: str, path: Path = path) -> None:
-            tally.add("damaged", f"{path}: {problem}")
+            tally.add("damaged", f"{path.name}: {problem}")
 
         data = squad.load(path, skip=skip)
         before = len(golds)
@@ -98,7 +98,7 @@ def split(all_golds: tuple[Gold, ...], count: int, seed: int) -> tuple[tuple[Gol
         seed: of the choice.
 
     Returns:
-        Those to train on, and those held out: none where there are fewer than 20 contexts.
+        Those to train on, and those held out: none where there are fewer than 20 contexts. No text is in both.
     """
 
     def unit(gold: Gold) -> str:
@@ -118,18 +118,26 @@ def split(all_golds: tuple[Gold, ...], count: int, seed: int) -> tuple[tuple[Gol
     for name in units:
         if held >= count:
             break
-        if not chosen or held + sizes[name] <= 1.5 * count:  # one huge article must not swallow the rest
+        if held + sizes[name] <= 1.5 * count:  # one huge article must not swallow the rest
             chosen.add(name)
             held += sizes[name]
-    kept = tuple(gold for gold in all_golds if unit(gold) not in chosen)
-    return kept, tuple(gold for gold in all_golds if unit(gold) in chosen)
+    chosen = chosen or {min(units, key=lambda name: sizes[name])}
+    # The same text may come again under another title, or without one.
+    texts = {gold.context for gold in all_golds if unit(gold) in chosen}
+    kept = tuple(gold for gold in all_golds if gold.context not in texts)
+    return kept, tuple(gold for gold in all_golds if gold.context in texts)
 
 
 def _files(paths: Sequence[str | Path]) -> list[Path]:
     files: dict[Path, None] = {}
     for path in map(Path, paths):
-        found = sorted(f for f in path.rglob("*") if f.name.endswith(_ENDINGS)) if path.is_dir() else [path]
+        found = sorted(filter(_is_data, path.rglob("*"))) if path.is_dir() else [path]
         if not found:
             raise InputError(f"{path}: the folder holds no file that ends in {', '.join(_ENDINGS)}")
         files.update(dict.fromkeys(found))
     return list(files)
+
+
+def _is_data(path: Path) -> bool:
+    """Whether a file of a folder is meant: not what an unfinished run left there."""
+    return path.name.endswith(_ENDINGS) and not any(part.endswith(".partial") for part in path.parts)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _RECENT = 50  # steps that the loss and the rate shown are means of
+_EVALUATIONS_SHARE = 0.25  # of the time that is left, at most, goes into an evaluation before the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Loop:
         self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)
         self._rate = 0.0
         self._evaluation_s = 0.0
+        self._step_s = 1.0  # a guess, until there is one
 
     def run(self) -> None:
         """Train to the end of the run; the random numbers of the process stay as they were.
@@ -124,12 +126,13 @@ class Loop:
                 if self.state.done or evaluated or time.monotonic() - self._saved >= self._settings.save_every_s:
                     self._save()
 
-    def _progress(self, ahead: float = 0) -> float:
+    def _progress(self, *, examples: float = 0, seconds: float = 0) -> float:
+        """Of the run, 0 to 1; as it will be after so many more examples and seconds."""
         return schedule.progress(
             self._settings,
             len(self._features),
-            position=self.state.position + ahead,
-            elapsed=self.state.elapsed,
+            position=self.state.position + examples,
+            elapsed=self.state.elapsed + seconds,
         )
 
     def _step(self) -> None:
@@ -140,7 +143,8 @@ class Loop:
         total = schedule.total_examples(self._settings, len(self._features))
         if total is not None:
             count = min(count, total - self.state.position)
-        now = self._peak * schedule.rate(self._progress(count / 2), self._settings.warmup)
+        middle = self._progress(examples=count / 2, seconds=self._step_s / 2)
+        now = self._peak * schedule.rate(middle, self._settings.warmup)
         for group in self._optimizer.param_groups:
             group["lr"] = now
         loss = self._gradients(self._order.take(self.state.position, count))
@@ -157,7 +161,8 @@ class Loop:
         self.state.position += count
         self.state.steps += 1
         self.state.losses.append(loss)
-        self.state.elapsed = self._clock.elapsed()
+        before, self.state.elapsed = self.state.elapsed, self._clock.elapsed()
+        self._step_s = self.state.elapsed - before
         self._recent.append((count, self.state.elapsed))
         if self._tell is not None:
             self._tell(self._status())
@@ -185,7 +190,12 @@ class Loop:
     def _is_due(self) -> bool:
         """Whether it is time for an evaluation."""
         last = self.state.evaluations[-1]["mark"] if self.state.evaluations else 0
-        return self._held_out is not None and self._mark() > last
+        if self._held_out is None or self._mark() <= last:
+            return False
+        if self._settings.minutes is None or self._progress() >= 1:
+            return True
+        left = 60 * self._settings.minutes - self.state.elapsed
+        return self._evaluation_s <= _EVALUATIONS_SHARE * left  # time to train, which is what was asked for
 
     def _is_hopeless(self) -> bool:
         """Whether the last evaluations, as many as patience allows, were no better than one before."""
@@ -203,7 +213,6 @@ class Loop:
         """Evaluate, and keep the weights if they are the best so far."""
         assert self._held_out is not None
         started = time.monotonic()
-        mark = self._mark()
         found = score(self._base, self._place, self._held_out, self._settings.options())
         self._base.model.train()
         state = self.state
@@ -216,7 +225,7 @@ class Loop:
         state.evaluations.append(
             {
                 **found.record(),
-                "mark": mark,
+                "mark": self._mark(),  # after it: by the clock, it took time as well
                 "best": is_best,
                 "steps": state.steps,
                 "position": state.position,

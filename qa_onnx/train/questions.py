@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 from dataclasses import dataclass
@@ -79,8 +81,20 @@ def _held_out(golds: tuple[Gold, ...], settings: TrainSettings) -> tuple[tuple[G
     if not held:
         _LOG.warning("there are too few texts to hold any out: nothing will tell how well the model answers")
         return kept, None
-    held += tuple(make_negatives(held, settings.negatives, settings.seed))
+    held = _with_own_ids((*held, *make_negatives(held, settings.negatives, settings.seed)))
     return kept, DataSet("questions held out", hashlib.sha256(to_lines(held).encode()).hexdigest(), held)
+
+
+def _with_own_ids(golds: Iterable[Gold]) -> tuple[Gold, ...]:
+    """Ids are unique in a file; of several files, some may be the same."""
+    taken: set[str] = set()
+    found = []
+    for gold in golds:
+        numbers = (gold.id if number == 1 else f"{gold.id} ({number})" for number in itertools.count(1))
+        own = next(name for name in numbers if name not in taken)
+        taken.add(own)
+        found.append(gold if own == gold.id else dataclasses.replace(gold, id=own))
+    return tuple(found)
 
 
 def _sampled(eval_data: str | Path, golds: tuple[Gold, ...], settings: TrainSettings) -> DataSet | None:

@@ -97,13 +97,17 @@ def _held_out(questions: Questions) -> dict[str, Any] | None:
     found = questions.held_out
     if found is None:
         return None
+    trained_on = {gold.article for gold in questions.train}
     return {
         "own": questions.own,
         "name": found.name,
         "sha256": found.sha256,
         "questions": len(found.golds),
         "unanswerable": sum(not gold.answers for gold in found.golds),
-        "articles": sorted({gold.article for gold in found.golds if gold.article}) if questions.own else [],
+        # Where there are few, single texts are held out, and the others of their article are not.
+        "articles": sorted({gold.article for gold in found.golds if gold.article} - trained_on)
+        if questions.own
+        else [],
     }
 
 

@@ -78,7 +78,7 @@ def train(
         return found
     workspace.prepare(resume=resume, replace=replace)
     job = _prepare(str(base), data, eval_data, TrainSettings() if settings is None else settings)
-    with workspace.occupied(resume=resume):
+    with workspace.occupied(resume=resume, replace=replace):
         state = _state(workspace, job, resume=resume)
         record = _run(job, state, workspace, licence, tell)
         _stage(job, state, workspace, record)
@@ -144,17 +144,17 @@ def _stage(job: Job, state: State, workspace: Workspace, record: dict[str, Any])
     """Write the result, not yet to its place."""
     from qa_onnx.train.plot import plot
 
-    files = {
-        "training.svg": plot(state.losses, state.evaluations),
-        "README.md": card(record),
-        RECORD: json.dumps(record, indent=1) + "\n",
-    }
-    if job.questions.own and job.questions.held_out:
-        files["held-out.jsonl"] = to_lines(job.questions.held_out.golds)
     try:
+        files = {
+            "training.svg": plot(state.losses, state.evaluations),
+            "README.md": card(record),
+            RECORD: json.dumps(record, indent=1) + "\n",
+        }
+        if job.questions.own and job.questions.held_out:
+            files["held-out.jsonl"] = to_lines(job.questions.held_out.golds)
         workspace.stage.mkdir()
         job.base.save(workspace.stage)
         for name, text in files.items():
             (workspace.stage / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TrainError(f"cannot write {workspace.stage}: {error.strerror}; go on with --resume") from error
+    except Exception as error:  # safetensors has an exception of its own for a full disk
+        raise TrainError(f"cannot write {workspace.stage}: {error}; go on with --resume") from error

@@ -152,7 +152,7 @@ def _write(path: Path, tensors: dict[str, Any], header: dict[str, str]) -> None:
     draft = path.with_name(f"{path.name}.partial")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, header)
-        with draft.open("rb") as file:
+        with draft.open("r+b") as file:  # Windows syncs only what may be written
             os.fsync(file.fileno())
         draft.replace(path)
     except Exception as error:  # safetensors has an exception of its own for a full disk

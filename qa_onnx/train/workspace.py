@@ -2,8 +2,8 @@
 
     DIR.partial/      the run at work: state.safetensors, best-<step>.safetensors
     DIR.partial/model the result, while it is written
+    DIR.partial/old   what was in DIR, for the moment between two renames
     DIR               the result, renamed when it is whole
-    DIR.old           what was in DIR, for the moment between two renames
 
 Until the last step DIR is what it was before the run.
 """
@@ -11,11 +11,14 @@ Until the last step DIR is what it was before the run.
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shutil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from qa_onnx.errors import TrainError
+from qa_onnx.train.state import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +40,16 @@ class Workspace:
             raise TrainError(f"{to} is no name for a folder: name one that the result can take")
         self.work = self.to.resolve().with_name(f"{name}.partial")
         self.stage = self.work / "model"
-        self._old = self.to.resolve().with_name(f"{name}.old")
+        self._old = self.work / "old"
 
     @property
     def finished(self) -> bool:
-        """Whether the folder holds the result of a run."""
-        return (self.to / RECORD).is_file()
+        """Whether the folder holds the result of a run, and not somebody else's file of that name."""
+        try:
+            record = json.loads((self.to / RECORD).read_bytes())
+        except (OSError, ValueError):
+            return False
+        return isinstance(record, dict) and {"base", "run"} <= record.keys()
 
     def prepare(self, *, resume: bool, replace: bool) -> None:
         """Look at what is there, and refuse to harm it.
@@ -54,6 +61,8 @@ class Workspace:
             self._old.rename(self.to)  # a run was killed between two renames
         if self.to.exists() and not self.to.is_dir():
             raise TrainError(f"{self.to} is a file: name a folder")
+        if os.path.ismount(self.to):
+            raise TrainError(f"{self.to} is a mount point, which nothing can be renamed to: name a folder in it")
         if self.to.exists() and not self.finished and any(self.to.iterdir()):
             raise TrainError(f"{self.to} holds something else than a trained model: name another folder")
         if self.finished and not replace and not (resume and self.work.exists()):
@@ -64,14 +73,16 @@ class Workspace:
             )
 
     @contextlib.contextmanager
-    def occupied(self, *, resume: bool) -> Iterator[None]:
+    def occupied(self, *, resume: bool, replace: bool) -> Iterator[None]:
         """Work in the folder, alone.
 
         Args:
             resume: keep what an earlier run left; otherwise it is removed.
+            replace: a finished model may be replaced, even where no earlier run left a state.
 
         Raises:
-            TrainError: another run is at work there, or the folder cannot be made.
+            TrainError: another run is at work there, or came to its end since `prepare`; or the folder cannot be
+                made.
         """
         try:
             self.work.mkdir(parents=True, exist_ok=True)
@@ -80,6 +91,11 @@ class Workspace:
             raise TrainError(f"cannot write to {self.work}: {error.strerror}") from error
         with lock:
             self._lock(lock)
+            if self.finished and not replace and not (self.work / STATE).exists():
+                shutil.rmtree(self.work, ignore_errors=True)
+                raise TrainError(
+                    f"{self.to} holds a finished model, and no run to go on with: train with --replace"
+                )
             for path in list(self.work.iterdir()):
                 if path.name != "lock" and (not resume or path == self.stage):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -113,5 +129,4 @@ class Workspace:
             if self._old.exists() and not target.exists():
                 self._old.rename(target)
             raise TrainError(f"cannot write {target}: {error.strerror}; go on with --resume") from error
-        shutil.rmtree(self._old, ignore_errors=True)
         shutil.rmtree(self.work, ignore_errors=True)
