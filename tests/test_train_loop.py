@@ -157,15 +157,13 @@ def test_a_run_by_the_clock_ends_with_it_and_comes_down_to_a_rate_of_zero(data: 
 def test_by_the_clock_evaluations_leave_the_time_to_train(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qa_onnx.train import loop
-
-    score = loop.score
+    from qa_onnx.train.scoring import score
 
     def slowly(*arguments: Any) -> Any:
         time.sleep(0.6)
         return score(*arguments)
 
-    monkeypatch.setattr(loop, "score", slowly)
+    monkeypatch.setattr("qa_onnx.train.loop.score", slowly)
     made = job(data, minutes=0.05, evaluations=10, eval_limit=20)  # 3 s, a tenth of which is no evaluation
     state = run(made, tmp_path / "run")
     between = [one["steps"] for one in state.evaluations]

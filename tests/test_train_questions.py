@@ -74,8 +74,8 @@ def test_damaged_records_are_counted_and_named(tmp_path: Path) -> None:
     assert [gold.id for gold in golds] == ["1"]
     assert tally.counts == {"damaged": 3}
     one, two, three = tally.named["damaged"]
-    assert one == f"{path}: line 2 (id '1'): there is no key \"question\"; add it"
-    assert two.startswith(f"{path}: line 3, column 13: not JSON")
+    assert one == f"{path.name}: line 2 (id '1'): there is no key \"question\"; add it"
+    assert two.startswith(f"{path.name}: line 3, column 13: not JSON")
     assert "line 4 (id '1'), answers[0]: the text is blank" in three
     assert tally.left_out() == 3
     assert tally.lines() == [f"3 are damaged ({one}; {two}; {three})"]
