@@ -70,11 +70,11 @@ class Race:
 
 
 RACES = {
-    "minilm-squad": Race(ALL, 600, None, 400),
+    "minilm-squad": Race(ALL, 900, None, 400),
     "bert-base": Race(BASE, 240, 8, 150),
     "bert-large": Race(LARGE, 240, 4, 150),
 }
-RACES_QUICK = {"minilm-squad": Race(QUICK, 400, 24, 400)}
+RACES_QUICK = {"minilm-squad": Race(QUICK, 400, None, 400)}
 PAGES = ("span_search", "host", "document_length", "cold_start", "memory")
 PAGES_QUICK = ("span_search", "host", "document_length")
 

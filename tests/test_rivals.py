@@ -116,7 +116,15 @@ def run_of(name: str) -> Results:
         created="2026-01-02T00:00:00+00:00",
         commit="abc1234",
         machine={**cores, **rest},
-        data={"name": "d", "sha256": "", "questions": 2, "asked": 2, "answerable": 2, "median_words": 9},
+        data={
+            "name": "d",
+            "sha256": "",
+            "questions": 2,
+            "asked": 2,
+            "judged": 2,
+            "answerable": 2,
+            "median_words": 9,
+        },
         rounds=3,
         noise=("other programs used 50 % of the cores' time",),
         outcomes=(

@@ -84,8 +84,9 @@ def about(run: Results) -> list[str]:
     memory = f"{machine['memory_bytes'] / 1e9:.0f} GB" if machine["memory_bytes"] else "unknown memory"
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return [
-        f"{data['asked']} of {data['questions']} questions of {data['name']} ({data['answerable']} of those asked "
-        f"have an answer; contexts of {data['median_words']} words in the median), {run.rounds} rounds",
+        f"{data['asked']} of {data['questions']} questions of {data['name']} timed in {run.rounds} rounds, "
+        f"contexts of {data['median_words']} words in the median; {data['judged']} answered for EM and F1, "
+        f"{data['answerable']} of which have an answer",
         f"{machine['cpu']} ({sets}), {machine['threads']} threads on CPUs "
         f"{', '.join(map(str, machine['cpus'])) or 'of its choice'}, {memory}{gpu}, governor "
         f"{machine['governor'] or 'unknown'}, {machine['system']}",

@@ -168,8 +168,8 @@ class Results:
         created: when, UTC, ISO 8601.
         commit: of the project, where that is known.
         machine: see `record.record`.
-        data: name and sha256 of the data, number of questions asked, of those with an answer, and median words of
-            a context.
+        data: name and sha256 of the data, how many questions it has, how many were asked against the clock, how
+            many EM and F1 are of, how many of these have an answer, and median words of a context.
         rounds: of the offline scenario.
         noise: what disturbed the run, in words.
         notes: what a reader must know, such as weights that are random.

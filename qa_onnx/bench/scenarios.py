@@ -39,8 +39,9 @@ _COLD_STARTS = 2
 _TASTE = 8  # questions that tell how fast a contender is
 _STABLE = 1.05  # two warm-up calls in a row that differ by less
 _WARM_UPS = 5  # at most
-_ROUNDS = (5, 15)  # of the offline scenario: fewest and most
-_ROUNDS_QUICK = (5, 9)
+_ROUNDS = (7, 15)  # of the offline scenario: fewest and most
+_ROUNDS_QUICK = (7, 9)
+_JUDGED, _JUDGED_QUICK = 4, 2  # times as many questions as are timed are answered, once, for EM and F1
 _FEWEST = 24  # questions
 _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8
@@ -50,7 +51,7 @@ _BEHIND = 2.0  # times as long a wait in the second half; 3 where nothing but th
 # Shares of the time that is left when all are warm, of the server scenario and of parts.py; rounds have the rest.
 _FOR_SERVER, _FOR_PARTS = 0.2, 0.2
 _LEAST_LEFT = 0.4  # of all the time, however long the start took
-_PASSES = 4  # over the questions besides the rounds: one to check, one alone, two for the stages
+_PASSES = 3  # over the questions besides the rounds and the check: one alone, two for the stages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +99,18 @@ class Plan:
 
 @dataclass(slots=True)
 class Measured:
-    """What `measure` gives: outcomes in the order of the entrants, questions, rounds and noise."""
+    """What `measure` gives.
+
+    Attributes:
+        outcomes: in the order of the entrants.
+        judged: questions that EM, F1 and same answers are of.
+        golds: those of them that were timed.
+        rounds: of the offline scenario.
+        noise: what disturbed it, in words.
+    """
 
     outcomes: list[Outcome]
+    judged: Sequence[Gold]
     golds: Sequence[Gold]
     rounds: int
     noise: list[str]
@@ -121,8 +131,8 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
     with ExitStack() as stack:
         noise = Noise()
         outcomes, runners = _start(entrants, plan, clock, stack)
-        golds, rounds = _sample(runners, plan, clock)
-        _check(runners, golds, clock)
+        judged, golds, rounds = _sample(runners, plan, clock)
+        _check(runners, judged, clock)
         if not runners:
             raise EngineError("; ".join(f"{outcome.name}: {outcome.error}" for outcome in outcomes))
         _offline(runners, golds, rounds, clock)
@@ -131,7 +141,7 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
         if "server" in plan.scenarios:
             _server(runners, golds, plan, clock)
         for runner in runners:
-            _fill(runner, runners[0], golds, plan)
+            _fill(runner, runners[0], judged, golds, plan)
             peak = runner.contender.peak_bytes()
             runner.outcome.peak_mb = None if peak is None else peak / 1e6
             runner.outcome.gpu_mb = parts.gpu_megabytes(runner.contender.pid)
@@ -141,7 +151,7 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
             parts.by_size(own, golds, _FOR_PARTS * clock.measuring, clock.say)
             parts.by_threads(own, plan, golds, clock.say)
         heard = noise.heard(runner.contender.pid for runner in runners)
-    return Measured(outcomes, golds, rounds, heard)
+    return Measured(outcomes, judged, golds, rounds, heard)
 
 
 class Clock:
@@ -216,8 +226,8 @@ def _each(runners: list[Runner], ask: Callable[[Runner], None]) -> None:
             runners.remove(runner)
 
 
-def _sample(runners: list[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Gold], int]:
-    """As many questions and rounds as the time allows, once every contender is warm."""
+def _sample(runners: list[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Gold], Sequence[Gold], int]:
+    """Questions to judge by and to time, and rounds, as the time allows, once every contender is warm."""
     few = squad.sample(tuple(plan.golds), min(_TASTE, plan.most or _TASTE), seed=0)
     times = []
 
@@ -231,9 +241,13 @@ def _sample(runners: list[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[G
     fewest, most = _ROUNDS_QUICK if plan.quick else _ROUNDS
     share = 1 - _FOR_SERVER * ("server" in plan.scenarios) - _FOR_PARTS * (not plan.quick)
     asked = share * clock.measuring / seconds  # questions, each by every contender
-    count = max(_FEWEST, int(asked / (fewest + _PASSES)))
-    golds = squad.sample(tuple(plan.golds), min(count, plan.most or count), seed=0)
-    return golds, max(fewest, min(most, int(asked / len(golds)) - _PASSES))
+    times_judged = _JUDGED_QUICK if plan.quick else _JUDGED
+    besides = times_judged + _PASSES
+    limit = plan.most or len(plan.golds)
+    count = min(limit, max(_FEWEST, int(asked / (fewest + besides))))
+    judged = squad.sample(tuple(plan.golds), min(limit, times_judged * count), seed=0)
+    golds = squad.sample(judged, count, seed=0)
+    return judged, golds, max(fewest, min(most, int(asked / len(golds)) - besides))
 
 
 def _warm(runner: Runner, golds: Sequence[Gold]) -> float:
@@ -313,10 +327,10 @@ def _falls_behind(latencies: Sequence[float], limit: float) -> bool:
     return second > _BEHIND * first and 1000 * second > limit / 4
 
 
-def _fill(runner: Runner, base: Runner, golds: Sequence[Gold], plan: Plan) -> None:
-    """The outcome's figures from what was timed."""
+def _fill(runner: Runner, base: Runner, judged: Sequence[Gold], golds: Sequence[Gold], plan: Plan) -> None:
+    """The outcome's figures from what was answered and timed."""
     outcome = runner.outcome
-    scored = [(answer, gold) for answer, gold in zip(runner.answers, golds, strict=True) if gold.answers]
+    scored = [(answer, gold) for answer, gold in zip(runner.answers, judged, strict=True) if gold.answers]
     if scored:
         outcome.em = 100 * statistics.mean(metrics.exact_match(answer, gold.answers) for answer, gold in scored)
         outcome.f1 = 100 * statistics.mean(metrics.f1(answer, gold.answers) for answer, gold in scored)

@@ -66,7 +66,12 @@ _LINE_EVERY_S = 60.0  # where there is no terminal to draw on
     help="A step is computed in parts of so many at most.  [default: 2048 on a CPU, 32768 on a GPU]",
 )
 @click.option("--max-length", type=int, default=384, show_default=True, metavar="TOKENS", help="Of a window.")
-@click.option("--doc-stride", type=int, metavar="TOKENS", help="Overlap of two windows.  [default: 128, less where windows are short]")
+@click.option(
+    "--doc-stride",
+    type=int,
+    metavar="TOKENS",
+    help="Overlap of two windows.  [default: 128, less where windows are short]",
+)
 @click.option(
     "--negatives",
     type=float,
