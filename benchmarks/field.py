@@ -6,7 +6,6 @@ checkpoint --> bundle, exports of the rivals --> entrants that have been started
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import statistics
 import subprocess
@@ -24,10 +23,11 @@ from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.entrants import Entrant, entrants
 from qa_onnx.bench.items import ITEMS
 from qa_onnx.bench.turns import TURN
+from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.texts import GOLDEN_EXAMPLES, PARITY_EXAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from qa_onnx.squad import Gold
 
@@ -154,7 +154,7 @@ def exported(shape: Shape, calibration: Path, say: Say) -> Path:
         shape.checkpoint / "model.safetensors",
         calibration,
     ]
-    folder = BUILD / "bundles" / f"{shape.name}-{digest(sources)}"
+    folder = BUILD / "bundles" / f"{shape.name}-{files_sha256(sources)[:12]}"
     if not (folder / "bundle.json").exists():
         say(f"{shape.name}: qa-onnx export")
         command = [sys.executable, "-m", "qa_onnx.cli", "export", str(shape.checkpoint), "--to", str(folder)]
@@ -204,9 +204,8 @@ def _started(
     say(f"{shape.name}: {rival.name}: environment")
     environment = installed(rival.environment, torch_index=torch_index)
     sources = [RIVALS / rival.script, RIVALS / rival.environment / "requirements.txt", calibration]
-    cache = (
-        BUILD / rival.environment / f"{shape.name}-{digest([*sources, shape.checkpoint / 'model.safetensors'])}"
-    )
+    made_of = files_sha256([*sources, shape.checkpoint / "model.safetensors"])[:12]
+    cache = BUILD / rival.environment / f"{shape.name}-{made_of}"
     order = {
         "checkpoint": str(shape.checkpoint),
         "variant": rival.variant,
@@ -268,14 +267,6 @@ def _best_batch(contender: Contender, golds: Sequence[Gold]) -> int:
 
     times = {size: statistics.median(once(size) for _ in range(3)) for size in BATCH_SIZES}
     return min(times, key=lambda size: times[size])
-
-
-def digest(paths: Iterable[Path]) -> str:
-    """Of the files' content, short."""
-    whole = hashlib.sha256()
-    for path in paths:
-        whole.update(hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()[:12]
 
 
 def model_bytes(cache: Path, variant: str, checkpoint: Path) -> int:

@@ -7,7 +7,6 @@ and there is no way to switch it on.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
 import logging
 import re
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.batches import KNOWN_INPUTS
 from qa_onnx.errors import ExportError
+from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.extras import require_export
 from qa_onnx.export.model import SourceModel
 from qa_onnx.manifest import Source
@@ -212,11 +212,7 @@ def max_positions(model: Any, tokenizer: Any) -> int:
 
 def weights_sha256(folder: Path) -> str:
     """SHA-256, in hexadecimal, of the digests of the weights' files."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return files_sha256(sorted(folder.glob("*.safetensors")))
 
 
 def pad_id(model: Any, tokenizer: Any) -> int:

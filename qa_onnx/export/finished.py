@@ -6,7 +6,6 @@ config.json, tokenizer_config.json and special_tokens_map.json.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from tokenizers import Tokenizer
 
 from qa_onnx.batches import check_inputs
 from qa_onnx.errors import EngineError, ExportError
+from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.graph import OUTPUTS, check_size, save
 from qa_onnx.export.model import SourceModel
 from qa_onnx.manifest import Source
@@ -73,7 +73,7 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
     if model_type in _OFFSET_POSITIONS:
         positions -= pad_id + 1
     return SourceModel(
-        source=Source(folder.resolve().name, "onnx", None, _sha256(path, *weights)),
+        source=Source(folder.resolve().name, "onnx", None, files_sha256((path, *weights))),
         path=target,
         tokenizer_json=tokenizer_json,
         inputs=tuple(value.name for value in model.graph.input),
@@ -123,14 +123,6 @@ def _external_files(path: Path, model: Any) -> tuple[Path, ...]:
         if entry.key == "location"
     }
     return tuple(path.parent / name for name in sorted(names))
-
-
-def _sha256(*paths: Path) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _elements(tensor: Any) -> int:
