@@ -31,10 +31,10 @@ from shapes import DEFAULT, SHAPES, checkpoint
 from qa_onnx import QaOnnxError, machine, squad
 from qa_onnx.bench.compare import compare, cpus_for
 from qa_onnx.bench.document import require_plots
+from qa_onnx.bench.plan import Plan
 from qa_onnx.bench.questions import load_questions
 from qa_onnx.bench.report import files, markdown_table, remarks
 from qa_onnx.bench.results import from_json, to_json
-from qa_onnx.bench.scenarios import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,8 +20,9 @@ from qa_onnx.bench import protocol
 from qa_onnx.bench.compare import compare, cpus_for
 from qa_onnx.bench.entrants import Entrant, entrants, install_bytes
 from qa_onnx.bench.parts import gpu_megabytes, used_memory
+from qa_onnx.bench.plan import Plan
 from qa_onnx.bench.record import Noise, record
-from qa_onnx.bench.scenarios import Plan, _falls_behind, measure
+from qa_onnx.bench.scenarios import _falls_behind, measure
 from qa_onnx.cli import main
 from qa_onnx.squad import DataSet, Gold
 
@@ -287,7 +288,10 @@ def test_the_command_measures_and_writes_a_report(tmp_path: Path) -> None:
     content = json.loads((out / "results.json").read_text(encoding="utf-8"))["runs"][0]
     first = content["outcomes"][0]
     assert list(first["stages"]) == ["tokenize", "pack", "model", "search", "map"]
-    assert all(seconds > 0 for seconds in first["stages"].values())
+    assert all(milliseconds > 0 for milliseconds in first["stages"].values())
+    assert sum(first["stages"].values()) == pytest.approx(1000 / first["rate"])
+    assert first["model_rate"] == pytest.approx(1000 / first["stages"]["model"])
+    assert first["model_rate"] > first["rate"]
     assert len(first["by_batch_tokens"]) == 4
     assert len(first["by_length"]) == 5
     assert list(first["by_threads"]) == ["1"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qa_onnx.bench.entrants import Entrant
-    from qa_onnx.bench.scenarios import Plan
+    from qa_onnx.bench.plan import Plan
     from qa_onnx.squad import DataSet
 
 

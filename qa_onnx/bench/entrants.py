@@ -1,6 +1,6 @@
 """What is compared: a bundle's precisions in the engines that run here, and PyTorch.
 
-Left out: starting them (contender.py) and asking them (scenarios.py).
+Left out: starting them (start.py) and asking them (scenarios.py).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from qa_onnx.squad import Gold
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from qa_onnx.bench.scenarios import Plan
+    from qa_onnx.bench.plan import Plan
     from qa_onnx.bench.turns import Runner
 
 BATCH_TOKENS = (384, 768, 1536, 3072)  # 1, 2, 4 and 8 full windows
@@ -28,17 +28,25 @@ _SPECIAL_AND_QUESTION = 10  # tokens of it, with the special ones
 
 
 def split_stages(runners: Sequence[Runner], golds: Sequence[Gold], say: Callable[[str], None]) -> None:
-    """Milliseconds a question of each stage, and the rate of the model alone: the better of two passes."""
-    replies: list[list[dict[str, Any]]] = [[] for _ in runners]
+    """Each stage's share of the time, in turns, as milliseconds a question at the rate of the offline scenario.
+
+    The rate of the model alone follows from its share, so both may be compared with the rate.
+    """
+    replies: dict[Runner, list[dict[str, Any]]] = {runner: [] for runner in runners}
     for number in range(_PASSES):
         say(f"stages, pass {number + 1} of {_PASSES}")
-        for runner, found in zip(runners, replies, strict=True):
-            found.append(runner.ask(golds, do="stages"))
-    for runner, found in zip(runners, replies, strict=True):
-        seconds = {name: min(reply["stages"][name] for reply in found) for name in found[0]["stages"]}
-        runner.outcome.stages = {name: 1000 * value / len(golds) for name, value in seconds.items()}
-        runner.outcome.model_rate = len(golds) / seconds["model"]
-        runner.outcome.padding = found[0]["padding"]
+        for runner, reply in in_turns(runners, golds, number, do="stages"):
+            replies[runner].append(reply)
+    for runner, found in replies.items():
+        seconds = {name: sum(reply["stages"][name] for reply in found) for name in found[0]["stages"]}
+        tokens = sum(reply["tokens"] for reply in found)
+        runner.outcome.padding = sum(reply["padding"] * reply["tokens"] for reply in found) / tokens
+        assert runner.outcome.rate is not None  # the offline scenario comes first
+        whole = sum(seconds.values())
+        runner.outcome.stages = {
+            name: 1000 * value / whole / runner.outcome.rate for name, value in seconds.items()
+        }
+        runner.outcome.model_rate = runner.outcome.rate * whole / seconds["model"]
 
 
 def by_size(runners: Sequence[Runner], golds: Sequence[Gold], seconds: float, say: Callable[[str], None]) -> None:
@@ -72,8 +80,8 @@ def _repeated(
     """Each runner with the seconds of its calls; a call has all questions, or one where they are asked alone."""
     times: dict[Runner, list[float]] = {runner: [] for runner in runners}
     for number in range(repeats):
-        for runner, seconds in in_turns(runners, golds, number, **request):
-            times[runner] += seconds
+        for runner, reply in in_turns(runners, golds, number, **request):
+            times[runner] += reply["seconds"]
     yield from times.items()
 
 

@@ -2,7 +2,7 @@
 
     measured figures --> Outcome, one a contender --> Results, one a run --> results.json, results.csv
 
-Left out: measuring (scenarios.py) and showing (report.py).
+Left out: measuring (scenarios.py, parts.py) and showing (report.py).
 """
 
 from __future__ import annotations
@@ -120,10 +120,10 @@ class Outcome:
         same_answers: share of all questions answered with the base's text.
         rate: questions a second, many a call; the median round.
         ratio: of that to the base.
-        model_rate: questions a second if there were nothing but the model.
+        model_rate: questions a second if there were nothing but the model: `rate` by its share of the time.
         latency: each question in a call of its own.
         server: see `Server`.
-        stages: milliseconds a question of each stage, in the order of the work.
+        stages: milliseconds a question of each stage at `rate`, in the order of the work.
         padding: share of the model's tokens that is padding.
         by_batch_tokens: token budget of a batch -> questions a second, on texts that fill a window.
         by_length: tokens of a window -> questions a second, one question a call.

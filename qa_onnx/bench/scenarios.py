@@ -11,90 +11,35 @@ turn, and ratios are taken within a turn: see turns.py and results.ratio_of.
 from __future__ import annotations
 
 import statistics
-import time
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx import metrics, squad
+from qa_onnx import metrics
 from qa_onnx.bench import parts
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.plan import FOR_PARTS, FOR_SERVER, Clock
 from qa_onnx.bench.record import Noise
-from qa_onnx.bench.results import Outcome, Server, latency_of, ratio_of
-from qa_onnx.bench.turns import Runner, in_turns
-from qa_onnx.errors import EngineError, InputError
+from qa_onnx.bench.results import Server, latency_of, ratio_of
+from qa_onnx.bench.start import check, sample, start
+from qa_onnx.bench.turns import in_turns
+from qa_onnx.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qa_onnx.bench.entrants import Entrant
+    from qa_onnx.bench.plan import Plan
+    from qa_onnx.bench.results import Outcome
+    from qa_onnx.bench.turns import Runner
     from qa_onnx.squad import Gold
 
-SCENARIOS = ("offline", "single-stream", "server")
-
-_SHORT = ("What colour is the boat?", "The boat is blue and the sail is white.")  # of the cold start
-_COLD_STARTS = 2
-_TASTE = 8  # questions that tell how fast a contender is
-_STABLE = 1.05  # two warm-up calls in a row that differ by less
-_WARM_UPS = 5  # at most
-_ROUNDS = (7, 15)  # of the offline scenario: fewest and most
-_ROUNDS_QUICK = (7, 9)
-_JUDGED, _JUDGED_QUICK = 4, 2  # times as many questions as are timed are answered, once, for EM and F1
-_FEWEST = 24  # questions
 _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8
 _HALVINGS = 3  # of the first rate, where that is too high
 _FEWEST_ARRIVALS = 30
 _BEHIND = 2.0  # times as long a wait in the second half; 3 where nothing but the queue grows, 1 where it does not
-# Shares of the time that is left when all are warm, of the server scenario and of parts.py; rounds have the rest.
-_FOR_SERVER, _FOR_PARTS = 0.2, 0.2
-_LEAST_LEFT = 0.4  # of all the time, however long the start took
-_PASSES = 3  # over the questions besides the rounds and the check: one alone, two for the stages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to measure.
-
-    Attributes:
-        golds: questions; of many, as many as the time allows are asked.
-        scenarios: of `SCENARIOS`.
-        threads: of each contender.
-        cpus: logical CPUs that each may run on; empty: all.
-        seconds: that it should take, about; the number of questions follows from it. Contenders that start slowly
-            need more.
-        quick: fewer rounds, one cold start, and no figures by batch, length and threads.
-        most: questions, at most; None: no limit.
-        p99_ms: limit of the server scenario; None: twice what the slowest contender needs when asked alone.
-
-    Raises:
-        InputError: a value is out of range.
-    """
-
-    golds: Sequence[Gold]
-    scenarios: Sequence[str] = SCENARIOS
-    threads: int
-    cpus: frozenset[int] = frozenset()
-    seconds: float = 180.0
-    quick: bool = False
-    most: int | None = None
-    p99_ms: float | None = None
-
-    @property
-    def asks_alone(self) -> bool:
-        """Whether questions are asked one after another: the server's usual limit follows from that."""
-        return "single-stream" in self.scenarios or ("server" in self.scenarios and self.p99_ms is None)
-
-    def __post_init__(self) -> None:
-        if unknown := set(self.scenarios).difference(SCENARIOS):
-            raise InputError(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
-        if not self.scenarios:
-            raise InputError(f"name a scenario: {', '.join(SCENARIOS)}")
-        for name, value in (("seconds", self.seconds), ("p99_ms", self.p99_ms)):
-            if value is not None and not value > 0:
-                raise InputError(f"{name} is {value}; it must be more than 0")
 
 
 @dataclass(slots=True)
@@ -130,9 +75,9 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
     clock = Clock(plan.seconds, show)
     with ExitStack() as stack:
         noise = Noise()
-        outcomes, runners = _start(entrants, plan, clock, stack)
-        judged, golds, rounds = _sample(runners, plan, clock)
-        _check(runners, judged, clock)
+        outcomes, runners = start(entrants, plan, clock, stack)
+        judged, golds, rounds = sample(runners, plan, clock)
+        check(runners, judged, clock)
         if not runners:
             raise EngineError("; ".join(f"{outcome.name}: {outcome.error}" for outcome in outcomes))
         _offline(runners, golds, rounds, clock)
@@ -148,129 +93,10 @@ def measure(entrants: Sequence[Entrant], plan: Plan, *, show: Callable[[str, flo
         own = [runner for runner in runners if runner.entrant.own]
         parts.split_stages(own, golds, clock.say)
         if own and not plan.quick:
-            parts.by_size(own, golds, _FOR_PARTS * clock.measuring, clock.say)
+            parts.by_size(own, golds, FOR_PARTS * clock.measuring, clock.say)
             parts.by_threads(own, plan, golds, clock.say)
         heard = noise.heard(runner.contender.pid for runner in runners)
     return Measured(outcomes, judged, golds, rounds, heard)
-
-
-class Clock:
-    """Says what is done, and how much of the time is over.
-
-    Attributes:
-        measuring: seconds for what comes after the warm-up; 0 before that is known.
-    """
-
-    def __init__(self, seconds: float, show: Callable[[str, float], None]) -> None:
-        self.measuring = 0.0
-        self._seconds, self._show, self._began = seconds, show, time.perf_counter()
-        self._planned = seconds
-
-    def say(self, text: str) -> None:
-        """It begins with this."""
-        self._show(text, min(0.99, (time.perf_counter() - self._began) / self._seconds))
-
-    def warm(self) -> None:
-        """All are warm: what is left of the time is for measuring."""
-        gone = time.perf_counter() - self._began
-        self.measuring = max(self._planned - gone, _LEAST_LEFT * self._planned)
-        self._seconds = gone + self.measuring
-
-
-def _start(
-    entrants: Sequence[Entrant], plan: Plan, clock: Clock, stack: ExitStack
-) -> tuple[list[Outcome], list[Runner]]:
-    """Start what can run, several times in the long form, to time the cold start."""
-    outcomes, runners = [], []
-    for entrant in entrants:
-        outcome = Outcome(
-            name=entrant.name,
-            error=entrant.why_not,
-            model_mb=_megabytes(entrant.model_bytes),
-            install_mb=_megabytes(entrant.install_bytes),
-        )
-        outcomes.append(outcome)
-        if entrant.why_not:
-            continue
-        clock.say(f"{entrant.name} starts")
-        try:
-            times = [] if plan.quick else [_cold_start(entrant, plan)[1] for _ in range(_COLD_STARTS - 1)]
-            contender, seconds = _cold_start(entrant, plan, keep=stack)
-        except EngineError as error:
-            outcome.error = str(error)
-            continue
-        outcome.facts = {name: value for name, value in contender.facts.items() if name != "ready"}
-        outcome.cold_start = statistics.median([*times, seconds])
-        runners.append(Runner(entrant, contender, outcome))
-    return outcomes, runners
-
-
-def _cold_start(entrant: Entrant, plan: Plan, *, keep: ExitStack | None = None) -> tuple[Contender, float]:
-    """A new process, and the seconds from its start to the answer of a short question; ended where not kept."""
-    started = time.perf_counter()
-    contender = Contender(entrant.name, entrant.command(plan.threads), cpus=plan.cpus)
-    with ExitStack() if keep is None else nullcontext(keep) as stack:
-        stack.enter_context(contender)
-        contender.ask({"pairs": [_SHORT], "options": entrant.options})
-        return contender, time.perf_counter() - started
-
-
-def _each(runners: list[Runner], ask: Callable[[Runner], None]) -> None:
-    """Ask each; those that fail are left out from now on, with the reason."""
-    for runner in list(runners):
-        try:
-            ask(runner)
-        except EngineError as error:
-            runner.outcome.error = str(error)
-            runner.contender.end()
-            runners.remove(runner)
-
-
-def _sample(runners: list[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Gold], Sequence[Gold], int]:
-    """Questions to judge by and to time, and rounds, as the time allows, once every contender is warm."""
-    few = squad.sample(tuple(plan.golds), min(_TASTE, plan.most or _TASTE), seed=0)
-    times = []
-
-    def warm(runner: Runner) -> None:
-        clock.say(f"{runner.entrant.name} warms up")
-        times.append(_warm(runner, few) / len(few))
-
-    _each(runners, warm)
-    clock.warm()
-    seconds = sum(times) or 1.0
-    fewest, most = _ROUNDS_QUICK if plan.quick else _ROUNDS
-    share = 1 - _FOR_SERVER * ("server" in plan.scenarios) - _FOR_PARTS * (not plan.quick)
-    asked = share * clock.measuring / seconds  # questions, each by every contender
-    times_judged = _JUDGED_QUICK if plan.quick else _JUDGED
-    besides = times_judged + _PASSES
-    limit = plan.most or len(plan.golds)
-    count = min(limit, max(_FEWEST, int(asked / (fewest + besides))))
-    judged = squad.sample(tuple(plan.golds), min(limit, times_judged * count), seed=0)
-    golds = squad.sample(judged, count, seed=0)
-    return judged, golds, max(fewest, min(most, int(asked / len(golds)) - besides))
-
-
-def _warm(runner: Runner, golds: Sequence[Gold]) -> float:
-    """Ask until the time is stable, and give it."""
-    last = float("inf")
-    for _ in range(_WARM_UPS):
-        seconds = sum(runner.ask(golds)["seconds"])
-        if seconds <= last <= _STABLE * seconds:
-            return float(seconds)
-        last = min(last, seconds)
-    return last
-
-
-def _check(runners: list[Runner], golds: Sequence[Gold], clock: Clock) -> None:
-    """Every contender's answers, before anything is timed."""
-
-    def check(runner: Runner) -> None:
-        clock.say(f"{runner.entrant.name}: are its answers right?")
-        runner.answers = runner.ask(golds)["answers"]
-        if not any(runner.answers):
-            raise EngineError(f"{runner.entrant.name} answers nothing: there is nothing to compare")
-
-    _each(runners, check)
 
 
 def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, clock: Clock) -> None:
@@ -278,21 +104,21 @@ def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, cloc
         clock.say(f"offline, round {number + 1} of {rounds}")
         for runner in runners:
             runner.together.append([])
-        for runner, seconds in in_turns(runners, golds, number):
-            runner.together[-1].append(sum(seconds))
+        for runner, reply in in_turns(runners, golds, number):
+            runner.together[-1].append(sum(reply["seconds"]))
 
 
 def _single_stream(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> None:
     clock.say("single-stream")
-    for runner, seconds in in_turns(runners, golds, alone=True):
-        runner.alone += seconds
+    for runner, reply in in_turns(runners, golds, alone=True):
+        runner.alone += reply["seconds"]
 
 
 def _server(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock: Clock) -> None:
     limit = plan.p99_ms
     if limit is None:
         limit = 2000 * max(float(np.percentile(runner.alone, 99)) for runner in runners)
-    seconds = _FOR_SERVER * clock.measuring / (len(runners) * _SERVER_STEPS / 2)
+    seconds = FOR_SERVER * clock.measuring / (len(runners) * _SERVER_STEPS / 2)
     for runner in runners:
         runner.outcome.server = _rising(runner, golds, limit, seconds, clock)
 
@@ -344,7 +170,3 @@ def _fill(runner: Runner, base: Runner, judged: Sequence[Gold], golds: Sequence[
 
 def _rate(runner: Runner, golds: Sequence[Gold]) -> float:
     return len(golds) / statistics.median(map(sum, runner.together))
-
-
-def _megabytes(size: int | None) -> float | None:
-    return None if size is None else size / 1e6

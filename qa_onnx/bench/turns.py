@@ -45,8 +45,8 @@ class Runner:
 
 def in_turns(
     runners: Sequence[Runner], golds: Sequence[Gold], number: int = 0, **request: Any
-) -> Iterator[tuple[Runner, list[float]]]:
-    """Ask every runner every question, `TURN` at a time; give each turn's runner and seconds.
+) -> Iterator[tuple[Runner, dict[str, Any]]]:
+    """Ask every runner every question, `TURN` at a time; give each turn's runner and reply.
 
     Args:
         runners: the last comes first in every other turn.
@@ -56,4 +56,4 @@ def in_turns(
     """
     for turn, first in enumerate(range(0, len(golds), TURN), number):
         for runner in runners if turn % 2 else runners[::-1]:
-            yield runner, runner.ask(golds[first : first + TURN], **request)["seconds"]
+            yield runner, runner.ask(golds[first : first + TURN], **request)

@@ -112,8 +112,8 @@ def bench(
     from qa_onnx.bench.compare import compare, cpus_for
     from qa_onnx.bench.document import require_plots
     from qa_onnx.bench.entrants import entrants
+    from qa_onnx.bench.plan import Plan
     from qa_onnx.bench.questions import load_questions
-    from qa_onnx.bench.scenarios import Plan
 
     if out is not None:
         require_plots()
