@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundles import exported
 from environments import BUILD, RIVALS, ROOT, installed
 
 from qa_onnx import Bundle, EngineError
@@ -108,7 +108,8 @@ def field(
         say: hears what begins.
     """
     calibration = calibration_file(BUILD / "calibration.jsonl")
-    bundle = Bundle.load(exported(shape, calibration, say))
+    say(f"{shape.name}: qa-onnx export")
+    bundle = Bundle.load(exported(shape.checkpoint, export_options(shape, calibration), read=[calibration]))
     made = []
     for entrant in entrants(bundle, precisions=precisions_of(shape), against=str(shape.checkpoint), device="cpu"):
         torch = entrant.name.startswith("PyTorch")
@@ -147,24 +148,10 @@ def precisions_of(shape: Shape) -> tuple[str, ...]:
     return PRECISIONS_LARGE if shape.race == LARGE else PRECISIONS
 
 
-def exported(shape: Shape, calibration: Path, say: Say) -> Path:
-    """The bundle of a shape; made if it is not there, or was made by other code or of something else."""
-    sources = [
-        *sorted((ROOT / "qa_onnx" / "export").glob("*.py")),
-        shape.checkpoint / "model.safetensors",
-        calibration,
-    ]
-    folder = BUILD / "bundles" / f"{shape.name}-{files_sha256(sources)[:12]}"
-    if not (folder / "bundle.json").exists():
-        say(f"{shape.name}: qa-onnx export")
-        command = [sys.executable, "-m", "qa_onnx.cli", "export", str(shape.checkpoint), "--to", str(folder)]
-        for precision in precisions_of(shape):
-            command += ["--precision", precision]
-        command += ["--calibration-data", str(calibration)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise EngineError(f"qa-onnx export failed: {(done.stderr.strip() or '?').splitlines()[-1]}")
-    return folder
+def export_options(shape: Shape, calibration: Path) -> list[str]:
+    """With which qa-onnx's bundle is made."""
+    named = [word for precision in precisions_of(shape) for word in ("--precision", precision)]
+    return [*named, "--calibration-data", str(calibration)]
 
 
 def _compiled(shape: Shape, eager: Entrant, threads: int, say: Say) -> Entrant:
@@ -273,5 +260,5 @@ def model_bytes(cache: Path, variant: str, checkpoint: Path) -> int:
     """Bytes of the graph that a rival exported for a variant, or of the checkpoint's weights."""
     kinds = (".onnx", ".bin", ".xml", ".onnx_data")
     folders = [folder for folder in cache.glob(f"{'int8' if variant == 'int8' else 'fp32'}*") if folder.is_dir()]
-    exported = sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.suffix in kinds)
-    return exported or sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
+    graphs = sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.suffix in kinds)
+    return graphs or sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))

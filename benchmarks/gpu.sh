@@ -56,10 +56,7 @@ if [ -z "$checkpoint" ]; then
     "$python" benchmarks/shapes.py bert-large
     checkpoint="build/rivals/shapes/bert-large"
 fi
-bundle="build/gpu/$(basename "$checkpoint")"
-if [ ! -f "$bundle/bundle.json" ]; then
-    "$python" -m qa_onnx.cli export "$checkpoint" --to "$bundle" --precision fp32 --precision fp16
-fi
+bundle=$("$python" benchmarks/bundles.py "$checkpoint" --precision fp32 --precision fp16)
 "$python" -m qa_onnx.cli bench --bundle "$bundle" --against "$checkpoint" --device cuda --out "$out" "${quick[@]}"
 "$python" benchmarks/mlperf.py "$bundle" --json "$out/mlperf.json" "${quick[@]}"
 "$python" benchmarks/gpu_check.py

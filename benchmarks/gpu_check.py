@@ -2,14 +2,15 @@
 
 First the tests marked `gpu`; then parity and speed of CUDA and TensorRT beside the CPU, with the default
 checkpoint (exported first if need be). Each row is measured in a process of its own. Speed is text to answer, in
-questions a second, the best of a few rounds, at each of several token budgets of a batch; parity is with fp32 on
-the CPU.
+questions a second, the best of a few rounds over the project's own questions, at each of several token budgets of
+a batch; parity is with fp32 on the CPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -18,20 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bundles import exported
 
-from qa_onnx import Example, QaOnnxError, Reader
+from qa_onnx import Example, QaOnnxError, Reader, squad
+from qa_onnx.bench.questions import load_questions
 from qa_onnx.engines import check_usable
 
 ROOT = Path(__file__).parents[1]
-ARTICLE = ROOT / "examples" / "lighthouse.txt"
-QUESTIONS = (
-    "Who designed the tower?",
-    "When was the lamp lit for the first time?",
-    "How many steps does the tower have?",
-    "Where did the stone come from?",
-    "How far could the beam be seen?",
-    "What does the kiosk sell?",
-)
+COMPARED = 24  # questions whose logits and answers are
+WORDS = 400  # of a text that speed is measured on, at most
 BUDGETS = (1024, 4096, 16384)
 ROUNDS = 5
 # What runs: engine, device, precision, and whether it takes the bundle without fused operators.
@@ -47,8 +43,7 @@ ROWS = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "models" / "minilm-squad")
-    parser.add_argument("--to", type=Path, default=ROOT / "build" / "gpu", help="where its bundles are, or go")
-    parser.add_argument("--questions", type=int, default=1200, help="a round")
+    parser.add_argument("--questions", type=int, default=1200, help="a round  [default: 1200]")
     parser.add_argument("--measure", nargs=4, metavar=("BUNDLE", "ENGINE", "DEVICE", "PRECISION"))
     arguments = parser.parse_args()
     if arguments.measure:
@@ -60,19 +55,19 @@ def main() -> int:
         print(f"no GPU to check: {error}", file=sys.stderr)
         return 1
     tests = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-q"], cwd=ROOT, check=False).returncode
-    bundles = {plain: exported(arguments.checkpoint, arguments.to, plain=plain) for plain in (False, True)}
+    try:
+        bundles = {plain: bundle_of(arguments.checkpoint, plain=plain) for plain in (False, True)}
+    except QaOnnxError as error:
+        print(error, file=sys.stderr)
+        return 1
     failed = show(bundles, arguments.questions)
     return 1 if tests or failed else 0
 
 
-def exported(checkpoint: Path, to: Path, *, plain: bool) -> Path:
-    """The bundle with, or without, fused operators; made if it is not there."""
-    folder = to / ("plain" if plain else "fused")
-    if not (folder / "bundle.json").exists():
-        command = [sys.executable, "-m", "qa_onnx.cli", "export", str(checkpoint), "--to", str(folder)]
-        command += ["--no-fusion"] if plain else []
-        subprocess.run([*command, "--precision", "fp32", "--precision", "fp16"], check=True)
-    return folder
+def bundle_of(checkpoint: Path, *, plain: bool) -> Path:
+    """The bundle with, or without, fused operators."""
+    options = ["--no-fusion"] if plain else []
+    return exported(checkpoint, [*options, "--precision", "fp32", "--precision", "fp16"])
 
 
 def show(bundles: dict[bool, Path], questions: int) -> bool:
@@ -116,27 +111,33 @@ def measure(bundle: str, engine: Any, device: Any, precision: str, *, questions:
     """
     started = time.perf_counter()
     reader = Reader.load(bundle, engine=engine, device=device, precision=precision)
-    text = ARTICLE.read_text(encoding="utf-8")
-    asked = [Example(question, text) for question in QUESTIONS]
-    answers = [reader.choose(prediction) for prediction in reader.predict(asked)]
+    reader.ask("What colour is the boat?", "The boat is blue and the sail is white.")
     start = time.perf_counter() - started
     if reader.place != f"{engine}/{device}":
         raise SystemExit(f"{engine}/{device} was asked for, {reader.place} was used")
-    many = [asked[number % len(asked)] for number in range(questions)]
+    golds = squad.sample(load_questions().golds, COMPARED, seed=0)
+    compared = [Example(gold.question, gold.context) for gold in golds]
+    asked = itertools.cycle(
+        Example(gold.question, gold.context) for gold in load_questions(most_words=WORDS).golds
+    )
+    many = list(itertools.islice(asked, questions))
     speed = {}
     for budget in BUDGETS:
         options = dataclasses.replace(reader.options, batch_tokens=budget, n_best=1)
-        reader.predict(many[: len(asked) * 4], options=options)
+        seconds(reader, many[:COMPARED], options)
         speed[str(budget)] = max(questions / seconds(reader, many, options) for _ in range(ROUNDS))
+    answers = [reader.choose(prediction) for prediction in reader.predict(compared)]
     return {
         "start": start,
-        "logits": [value for window in reader.logits(asked) for logits in window[1:] for value in logits.tolist()],
+        "logits": [x for window in reader.logits(compared) for logits in window[1:] for x in logits.tolist()],
         "spans": [(answer.start, answer.end) for answer in answers],
         "speed": speed,
     }
 
 
 def seconds(reader: Reader, examples: list[Example], options: Any) -> float:
+    """That answering takes, with nothing remembered of the texts."""
+    reader._windower.forget()
     started = time.perf_counter()
     predictions = reader.predict(examples, options=options)
     elapsed = time.perf_counter() - started

@@ -1,0 +1,67 @@
+"""A checkpoint -> its bundle, made once for each state of the exporter.
+
+    python benchmarks/bundles.py CHECKPOINT [option of qa-onnx export ...]
+
+Prints the bundle's folder, in build/bundles. It is made anew if the checkpoint, the exporter or an option changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qa_onnx import QaOnnxError
+from qa_onnx.errors import ExportError
+from qa_onnx.export.digest import files_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[1]
+BUNDLES = ROOT / "build" / "bundles"
+
+
+def exported(checkpoint: Path, options: Sequence[str], *, read: Sequence[Path] = (), to: Path = BUNDLES) -> Path:
+    """The bundle of a checkpoint.
+
+    Args:
+        checkpoint: its folder.
+        options: of `qa-onnx export`.
+        read: further files that the options name.
+        to: where bundles are kept.
+
+    Raises:
+        ExportError: it cannot be exported.
+    """
+    sources = [*sorted((ROOT / "qa_onnx" / "export").glob("*.py"))]
+    sources += [path for path in sorted(checkpoint.iterdir()) if path.is_file()]
+    made_of = hashlib.sha256(" ".join([files_sha256([*sources, *read]), *options]).encode()).hexdigest()
+    folder = to / f"{checkpoint.name}-{made_of[:12]}"
+    if not (folder / "bundle.json").exists():
+        command = [sys.executable, "-m", "qa_onnx.cli", "export", str(checkpoint), "--to", str(folder), *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ExportError(f"qa-onnx export failed: {(done.stderr.strip() or '?').splitlines()[-1]}")
+    return folder
+
+
+def main() -> int:
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        print(__doc__, file=sys.stderr)
+        return 2
+    checkpoint = Path(sys.argv[1])
+    try:
+        if not (checkpoint / "config.json").is_file():
+            raise ExportError(f"{checkpoint} is no checkpoint: it has no config.json")
+        print(exported(checkpoint, sys.argv[2:]))
+    except QaOnnxError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
