@@ -196,15 +196,16 @@ def _installed(distribution: str) -> bool:
 def _load(runtime: Any, path: Path, options: Any) -> Any:
     """An InferenceSession, with exact integer products where the graph allows."""
     if not machine.has_exact_int8():
-        # Without VNNI, sums of byte products saturate at 16 bits; this trades speed for the right result.
+        # Without VNNI, sums of byte products saturate at 16 bits. Weights of 7 bits, as our exports have them, are
+        # small enough; for others this trades speed for the right result.
         options.add_session_config_entry(_EXACT, "1")
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         if machine.has_exact_int8() or _SHARED_WEIGHTS not in str(error):
             raise
-    # ONNX Runtime cannot rewrite a weight that several nodes read. Such graphs are exported with weights of
-    # 7 bits, which do not saturate.
+    # ONNX Runtime cannot rewrite a weight of 8 bits that several nodes read: a graph of another exporter, which
+    # runs as it is.
     options.add_session_config_entry(_EXACT, "0")
     return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

@@ -82,6 +82,29 @@ def test_int8_stays_close_to_pytorch(kind: str) -> None:
 
 
 @every_kind
+def test_products_of_int8_saturate_on_no_cpu(kind: str) -> None:
+    import onnx
+
+    path = graph_path(exported(kind).bundle, "int8")
+    levels = [onnx.numpy_helper.to_array(value) for value in onnx.load(path).graph.initializer]
+    matrices = [value for value in levels if value.dtype == np.int8 and value.ndim > 1]
+    assert max(int(np.abs(value.astype(int)).max()) for value in matrices) == 64  # 2 x 255 x 64 fits in 16 bits
+    batch = ragged_batch(exported(kind).checkpoint)
+    fast, exact = (_logits(path, batch, precise=precise) for precise in ("0", "1"))
+    np.testing.assert_array_equal(fast, exact)
+
+
+def _logits(path: Path, batch: dict[str, Any], *, precise: str) -> Any:
+    """What ONNX Runtime gives with its fast kernels ("0"), or the exact ones for CPUs without VNNI ("1")."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", precise)
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {value.name: batch[value.name] for value in session.get_inputs()})
+
+
+@every_kind
 def test_the_manifest_tells_what_the_graphs_are(kind: str) -> None:
     import onnx
 

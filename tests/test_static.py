@@ -80,7 +80,7 @@ def test_is_standard_onnx_that_runs_on_any_shape(kind: str, target: Path) -> Non
 
 
 @every_kind
-def test_weights_are_symmetric_bytes_with_a_scale_for_every_channel(kind: str, target: Path) -> None:
+def test_weights_are_symmetric_with_7_bits_and_a_scale_for_every_channel(kind: str, target: Path) -> None:
     import onnx
 
     quantize_static(plain(kind), target, batches_of(plain(kind), kind), smooth=None)
@@ -94,7 +94,7 @@ def test_weights_are_symmetric_bytes_with_a_scale_for_every_channel(kind: str, t
             assert arrays[levels].dtype == np.int8
             assert not arrays[zeros].any()
             matrix = before[levels.removesuffix("_int8_1")]
-            np.testing.assert_allclose(arrays[scales], np.abs(matrix).max(axis=0) / 127, rtol=1e-6)
+            np.testing.assert_allclose(arrays[scales], np.abs(matrix).max(axis=0) / 64, rtol=1e-6)
             off = np.abs(arrays[levels] * arrays[scales] - matrix)
             assert (off <= arrays[scales] * 0.501).all()
     assert checked == 12
@@ -183,7 +183,7 @@ def test_gemm_with_a_transposed_matrix(target: Path, tmp_path: Path) -> None:
     ranges = calibrate(model, ["copy"], lambda: [{"x": x}], method="minmax").ranges  # type: ignore[dict-item]
     assert to_int8_static(source, target, ranges) == {"Gemm": 1}
     (found,) = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"]).run(None, {"x": x})
-    np.testing.assert_allclose(found, x @ weight.T + bias, atol=0.1)
+    np.testing.assert_allclose(found, x @ weight.T + bias, atol=0.2)
 
 
 def test_refuses_what_it_cannot_quantize(target: Path, tmp_path: Path) -> None:

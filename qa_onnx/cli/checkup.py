@@ -105,7 +105,7 @@ def _instructions(findings: Findings) -> str:
     said = f"{', '.join(has)}" + (f"; no {', '.join(lacks)}" if lacks else "")
     if findings.exact_int8:
         return f"{said}. int8 runs at full speed"
-    return f"{said}. Without VNNI, int8 uses exact, slower kernels: compare it with fp32 below"
+    return f"{said}. Without VNNI, int8 gains less: compare it with fp32 below"
 
 
 def _memory(memory: Memory) -> str:

@@ -5,17 +5,18 @@ per cent of float32's F1 where one scale for the whole matrix does not. Activati
 while the graph runs, so no calibration data is needed; the price is that the rows of a batch share that scale
 and can move each other's logits a little.
 
-Layers that share a matrix (ALBERT) get weights of 7 bits: products of those cannot saturate on any CPU, and
-ONNX Runtime's exact kernels for CPUs without VNNI refuse a matrix that several nodes read.
+Weights have 7 bits, -64 to 64. A CPU without VNNI adds up two products of an unsigned and a signed byte in 16
+bits, and 2 x 255 x 64 fits where 2 x 255 x 127 saturates. ONNX Runtime runs weights of 8 bits exactly there as
+well, but in slower kernels: 7 bits answer 1.13 times as many questions with MiniLM-L6, 1.19 times with BERT-base,
+on two cores with AVX2. The eighth bit is worth nothing that can be measured: F1 on 2,000 questions of SQuAD is
+80.4 without and 79.9 with it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qa_onnx.export.graph import fused_nodes, quiet, save
-from qa_onnx.export.sensitivity import PRODUCTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,7 +43,7 @@ def to_int8(source: Path, target: Path, *, keep: Collection[str] = ()) -> dict[s
             target,
             per_channel=True,
             weight_type=QuantType.QInt8,
-            reduce_range=_shares_matrices(onnx.load(source)),
+            reduce_range=True,
             nodes_to_exclude=list(keep),
             # Shape inference does not know the fused nodes, so their outputs' type is told here.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
@@ -50,16 +51,3 @@ def to_int8(source: Path, target: Path, *, keep: Collection[str] = ()) -> dict[s
     model = onnx.load(target)
     save(model, target)
     return fused_nodes(model)
-
-
-def _shares_matrices(model: Any) -> bool:
-    """Whether two products of a graph read the same constant."""
-    constant = {tensor.name for tensor in model.graph.initializer}
-    reads = Counter(
-        name
-        for node in model.graph.node
-        if node.op_type in PRODUCTS
-        for name in node.input[1:2]
-        if name in constant
-    )
-    return any(count > 1 for count in reads.values())

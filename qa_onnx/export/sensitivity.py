@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 # Operators that the quantizers turn into integer products.
-PRODUCTS = ("MatMul", "Attention", "Gemm")
+_PRODUCTS = ("MatMul", "Attention", "Gemm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def products(source: Path) -> tuple[str, ...]:
     return tuple(
         node.name
         for node in model.graph.node
-        if node.op_type in PRODUCTS and any(name in constant for name in node.input[1:2])
+        if node.op_type in _PRODUCTS and any(name in constant for name in node.input[1:2])
     )
 
 

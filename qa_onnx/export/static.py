@@ -1,7 +1,7 @@
 """A plain float32 graph -> int8 with fixed scales, in standard ONNX (QuantizeLinear and DequantizeLinear).
 
-Products with a constant matrix are quantized: the matrix to int8 with one scale for every output channel, the
-activation to uint8 with one scale and zero point, which calibration found. Engines see
+Products with a constant matrix are quantized: the matrix to 7 bits (see quantize.py) with one scale for every
+output channel, the activation to uint8 with one scale and zero point, which calibration found. Engines see
 
     activation -> QuantizeLinear -> DequantizeLinear -> MatMul <- DequantizeLinear <- int8 matrix
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _FEW_CHANNELS = 8
 _LEAST_OPSET = 13  # the first one whose DequantizeLinear has a scale for every channel
-_LARGEST_WEIGHT = 127  # of int8, leaving out -128 for symmetry
+_LARGEST_WEIGHT = 64  # 7 bits, as in quantize.py
 
 
 class Recipe(NamedTuple):
