@@ -70,7 +70,7 @@ class Race:
 
 
 RACES = {
-    "minilm-squad": Race(ALL, 900, None, 400),
+    "minilm-squad": Race(ALL, 1400, None, 400),
     "bert-base": Race(BASE, 240, 8, 150),
     "bert-large": Race(LARGE, 240, 4, 150),
 }
