@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -176,7 +177,9 @@ def test_the_command_keeps_the_winner_and_forgets_it(monkeypatch: pytest.MonkeyP
     )
 
 
-def test_texts_of_our_own_are_asked_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """What the command would have done: it stops with an error instead."""
     seen: list[Plan] = []
 
     def stop(bundle: Bundle, plan: Plan, **arguments: Any) -> Any:
@@ -184,12 +187,43 @@ def test_texts_of_our_own_are_asked_by_default(monkeypatch: pytest.MonkeyPatch) 
         raise EngineError("enough")
 
     monkeypatch.setattr(work, "tune", stop)
+    return seen
+
+
+def test_texts_of_our_own_are_asked_by_default(planned: list[Plan]) -> None:
     done = CliRunner().invoke(main, ["tune"])
     assert (done.exit_code, done.stderr) == (1, "Error: enough\n")
-    lengths = [len(example.context) for example in seen[0].examples]
+    lengths = [len(example.context) for example in planned[0].examples]
     assert len(lengths) >= 120
     assert lengths != sorted(lengths)  # the first few are of all lengths
-    assert seen[0].data == "questions of qa-onnx"
+    assert planned[0].data == "questions of qa-onnx"
+
+
+def test_the_first_of_the_users_questions_are_of_all_lengths(planned: list[Plan], tmp_path: Path) -> None:
+    data = tmp_path / "by-length.jsonl"
+    line = {"question": "Who?", "answers": ["keeper"]}
+    lines = [line | {"context": "The keeper. " * count} for count in range(1, 41)]
+    data.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    CliRunner().invoke(main, ["tune", "-b", str(TINY), "--data", str(data)])
+    lengths = [len(example.context) for example in planned[0].examples]
+    assert len(lengths) == 40
+    assert max(lengths[:8]) > 20 * 12 > min(lengths[:8])
+
+
+def test_only_what_the_cache_folder_did_is_blamed_on_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(bundle: Bundle, plan: Plan, **arguments: Any) -> Any:
+        raise OSError("too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "tune", broken)
+        done = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--min-f1-percent", "0"])
+    assert str(done.exception) == "too many open files"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(work, "tune", lambda bundle, plan, **rest: tune(bundle, PLAN, **rest))
+    done = CliRunner().invoke(main, ["tune", "-b", str(TINY)])
+    assert done.exit_code == 1
+    assert "the cache folder cannot be used" in done.stderr
 
 
 def test_bad_options_are_wrong_usage() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.bench.plan import SCENARIOS
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.output import whole_file
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from qa_onnx.bench.results import Results
     from qa_onnx.squad import DataSet
 
-_SCENARIOS = ("offline", "single-stream", "server")
 _SECONDS, _SECONDS_QUICK = 180.0, 40.0
 _WORDS_QUICK = 250  # of the texts that come with qa-onnx
 
@@ -61,11 +61,11 @@ def _names(known: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
 )
 @click.option(
     "--scenarios",
-    callback=_names(_SCENARIOS),
+    callback=_names(SCENARIOS),
     default="all",
     show_default=True,
     metavar="NAMES",
-    help=f"Some of {', '.join(_SCENARIOS)}, by commas; offline is always measured, for the ratio.",
+    help=f"Some of {', '.join(SCENARIOS)}, by commas; offline is always measured, for the ratio.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Of each contender.  [default: all cores]")
@@ -125,7 +125,7 @@ def bench(
     threads = machine.default_threads() if threads is None else threads
     plan = Plan(
         golds=questions.golds,
-        scenarios=scenarios or _SCENARIOS,
+        scenarios=scenarios or SCENARIOS,
         threads=threads,
         cpus=cpus_for(threads),
         seconds=seconds or (_SECONDS_QUICK if quick else _SECONDS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from qa_onnx.cli.options import bundle_option
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.table import Table
 
@@ -53,27 +54,35 @@ def tune(
     from qa_onnx.profile import forget_profile, save_profile
 
     loaded = Bundle.load(bundle)
-    try:
-        if forget:
+    if forget:
+        with _cache_folder():
             click.echo("forgotten" if forget_profile(loaded) else "there was nothing to forget")
-            return
-        plan = _plan(data, p99_ms, min_f1_percent)
-        console = tables.console(stderr=True)
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            rows: list[Row] = []
+        return
+    plan = _plan(data, p99_ms, min_f1_percent)
+    console = tables.console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        rows: list[Row] = []
 
-            def show(now: Sequence[Row]) -> None:
-                rows[:] = now
-                if console.is_terminal:
-                    live.update(_table(rows), refresh=True)
+        def show(now: Sequence[Row]) -> None:
+            rows[:] = now
+            if console.is_terminal:
+                live.update(_table(rows), refresh=True)
 
-            profile = work.tune(loaded, plan, show=show)
-        tables.console().print(_table(rows))
+        profile = work.tune(loaded, plan, show=show)
+    tables.console().print(_table(rows))
+    with _cache_folder():
         path = save_profile(loaded, profile)
-    except OSError as error:
-        raise click.ClickException(f"the cache folder cannot be used: {error}") from error
     click.echo(str(profile))
     click.echo(f"kept in {path}; qa-onnx tune --forget removes it", err=True)
+
+
+@contextmanager
+def _cache_folder() -> Iterator[None]:
+    """Says of what goes wrong that it is the cache folder's."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"the cache folder cannot be used: {error}") from error
 
 
 def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Plan:
@@ -83,9 +92,8 @@ def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Pla
 
     questions = load_questions() if data is None else squad.load(data, limit=1000)
     examples, name = [Example(gold.question, gold.context) for gold in questions.golds], questions.name
-    if data is None:
-        # They come by length, and no more are asked than the time allows: those must be like the whole.
-        random.Random(0).shuffle(examples)
+    # They may come by length, and no more are asked than the time allows: those must be like the whole.
+    random.Random(0).shuffle(examples)
     try:
         return Plan(examples=examples, data=name, p99_ms=p99_ms, min_f1_percent=min_f1_percent)
     except InputError as error:
