@@ -22,15 +22,12 @@ import numpy as np
 from pages import Page, finish, parser
 
 from qa_onnx import Bundle, Example, Options, Reader, Windower
-from qa_onnx.batches import pack
-from qa_onnx.spans import best_spans
+from qa_onnx.answers import search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
-
-    from qa_onnx.batches import Batch
 
 ARTICLE = Path(__file__).parents[1] / "examples" / "lighthouse.txt"
 QUESTION = "Who designed the tower, and when was the lamp lit for the first time?"
@@ -78,7 +75,7 @@ def measure(*, quick: bool) -> Page:
         seconds = per_window(answering(examples), fresh, windows, repeats)
         rows.append((name, f"{windows:,}", f"{1e6 * seconds:,.1f}"))
     first, examples = next(iter(kinds.items()))
-    split = stages(fresh(), examples, fresh, repeats)
+    split = stages(examples, fresh, repeats)
     rows += [(f"of {first}: {name}", f"{len(examples):,}", f"{1e6 * value:,.1f}") for name, value in split.items()]
     return Page(
         title="Host overhead: everything but the model",
@@ -88,34 +85,30 @@ def measure(*, quick: bool) -> Page:
     )
 
 
-def stages(reader: Reader, examples: list[Example], fresh: Callable[[], Reader], repeats: int) -> dict[str, float]:
-    """Seconds a window of the parts."""
-    cut = reader._windower.cut(examples, OPTIONS)
-    windows = [window for example in cut for window in example.windows]
-    session = PreparedLogits()
+def stages(examples: list[Example], fresh: Callable[[], Reader], repeats: int) -> dict[str, float]:
+    """Seconds a window of the parts of a call: medians of what each took in the same calls."""
+    times: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        reader = fresh()
+        last = time.process_time()
 
-    def packed() -> list[Batch]:
-        return list(pack(windows, batch_tokens=OPTIONS.batch_tokens, input_names=session.input_names, pad_id=0))
+        def lap(name: str) -> None:
+            nonlocal last
+            now = time.process_time()
+            times.setdefault(name, []).append((now - last) / len(examples))
+            last = now
 
-    batches = packed()
-
-    def search(_: object) -> None:
-        for batch in batches:
-            start, end = session.run(batch.inputs)
-            first = np.array([window.first for window in batch.windows])
-            last = np.array([window.last for window in batch.windows])
-            best_spans(start, end, first, last, max_answer_length=30, n_best=1)
-
-    def cost(work: Callable[[Reader], object]) -> float:
-        return per_window(work, fresh, len(windows), repeats)
-
-    parts = {
-        "tokenize and cut": cost(lambda made: made._windower.cut(examples, OPTIONS)),
-        "pack": cost(lambda _: packed()),
-        "span search, the best": cost(search),
-    }
-    parts["check, merge, map"] = cost(answering(examples)) - sum(parts.values())
-    return parts
+        cut = reader.cut(examples, OPTIONS)
+        lap("tokenize and cut")
+        windows = [window for example in cut for window in example.windows]
+        batches = list(reader.run(windows, batch_tokens=OPTIONS.batch_tokens))
+        lap("pack")
+        parts = [part for batch, start, end in batches for part in search(batch.windows, start, end, OPTIONS)]
+        lap("span search, the best")
+        for part in parts:
+            reader.merge(cut[part.window.example], [part], OPTIONS)
+        lap("merge, map")
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def answering(examples: list[Example]) -> Callable[[Reader], object]:

@@ -118,8 +118,8 @@ def main() -> int:
     if runs:
         write_report(runs, found, out)
         print(f"\nwrote {out / 'report.html'} and what it is made of, after {time.perf_counter() - began:.0f} s")
-    for name, error in done.errors.items():
-        print(f"{name} failed: {error}", file=sys.stderr)
+    for name, reason in done.errors.items():
+        print(f"{name} failed: {reason}", file=sys.stderr)
     if whole:
         write(README, filled(README.read_text(encoding="utf-8"), runs))
     return 1 if done.errors else 0
