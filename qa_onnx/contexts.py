@@ -9,12 +9,35 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from qa_onnx.windows import Encoding, Ids
+    from qa_onnx.windows import Ids
+
+
+class Encoding(Protocol):
+    """The tokens of a text and their places: `tokenizers.Encoding`, or `wordpiece.WordTokens`.
+
+    Tokens, words and characters are counted from 0, ranges are half-open, and what is not there is None.
+    """
+
+    @property
+    def ids(self) -> list[int]:
+        """Token ids."""
+
+    def token_to_chars(self, token: int, /) -> tuple[int, int] | None:
+        """Characters of a token."""
+
+    def token_to_word(self, token: int, /) -> int | None:
+        """The word that a token is of."""
+
+    def word_to_tokens(self, word: int, /) -> tuple[int, int] | None:
+        """Tokens of a word."""
+
+    def char_to_token(self, character: int, /) -> int | None:
+        """The token that a character is in."""
 
 
 @dataclass(frozen=True, slots=True)

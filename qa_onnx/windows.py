@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding as Encoding  # noqa: PLC0414  # contexts.py has the name from here
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from qa_onnx.contexts import ContextCache, EncodedContext
 from qa_onnx.errors import BundleError, InputError
+from qa_onnx.wordpiece import WordPiece
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from qa_onnx.contexts import Encoding
     from qa_onnx.options import Options
 
 Ids: TypeAlias = NDArray[np.int64]
@@ -111,6 +112,7 @@ class Windower:
         # "[SEP]" in a text is text: otherwise whoever writes a context could forge the borders of a window.
         self._tokenizer.encode_special_tokens = True
         self._probe_template(cls_id)
+        self._wordpiece = wordpiece_of(self._tokenizer)
         self._contexts = ContextCache(characters=_CACHED_CHARACTERS)
 
     def _probe_template(self, cls_id: int | None) -> None:
@@ -192,9 +194,15 @@ class Windower:
         # stand-in is one code point long too, so offsets stay those of the given text.
         clean = [text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text) for text in texts]
         try:
-            return self._tokenizer.encode_batch(clean, add_special_tokens=False)
+            found: list[Encoding | None] = [
+                None if self._wordpiece is None else self._wordpiece.encode(text) for text in clean
+            ]
+            rest = [at for at, encoding in enumerate(found) if encoding is None]
+            whole = self._tokenizer.encode_batch([clean[at] for at in rest], add_special_tokens=False)
         except Exception as error:
             raise BundleError(f"the tokenizer cannot encode these texts: {error}") from error
+        others = iter(whole)
+        return [next(others) if encoding is None else encoding for encoding in found]
 
     def _cut_one(self, index: int, question: Encoding, context: EncodedContext, options: Options) -> CutExample:
         question_ids, warnings = question.ids, []
@@ -236,6 +244,30 @@ class Windower:
                 )
             )
         return CutExample(tuple(windows), tuple(warnings))
+
+
+def wordpiece_of(tokenizer: Tokenizer) -> WordPiece | None:
+    """What tokenizes as this tokenizer does, from remembered words.
+
+    None: it does not consist of BERT's parts, looks for tokens of its own in a text first, or moves their places
+    last, as RoBERTa's does with a Maltese letter that it takes for its sign of a blank. Truncation is not read.
+    """
+    normalizer, splitter, last = tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.post_processor
+    if (
+        not isinstance(normalizer, normalizers.BertNormalizer)
+        or not isinstance(splitter, pre_tokenizers.BertPreTokenizer)
+        or not isinstance(tokenizer.model, models.WordPiece)
+        or not tokenizer.encode_special_tokens
+        or not all(token.special for token in tokenizer.get_added_tokens_decoder().values())
+        or (last is not None and b'"trim_offsets"' in last.__getstate__())
+    ):
+        return None
+    alone = Tokenizer(tokenizer.model)  # shared, not copied
+
+    def encode(words: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        return [(word.ids, word.offsets) for word in alone.encode_batch(words, add_special_tokens=False)]
+
+    return WordPiece(normalizer.normalize_str, splitter.pre_tokenize_str, encode)
 
 
 def _starts(length: int, room: int, doc_stride: int) -> Iterable[int]:

@@ -179,7 +179,7 @@ def byte_rows(context: str, logits: list[float], options: Options) -> tuple[CutE
     """One window of the byte-level tokenizer with one logit a context token, for both sides."""
     example = cut(KINDS["roberta"], context, options)
     [window] = example.windows
-    assert len(logits) == window.last - window.first + 1, window.context.encoding.tokens
+    assert len(logits) == window.last - window.first + 1
     start = np.full(len(window.input_ids), -9, np.float32)
     start[window.first : window.last + 1] = logits
     return example, [(window, start, start.copy())]

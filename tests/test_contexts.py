@@ -13,7 +13,7 @@ from qa_onnx import Example, Options, Windower
 from qa_onnx.contexts import ContextCache, EncodedContext
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from qa_onnx.contexts import Encoding
 
 OPTIONS = Options(max_length=32, doc_stride=8, max_question_length=8)
 
