@@ -89,6 +89,13 @@ def test_plots_name_the_contenders_and_tell_them_apart_without_colour(report: di
         assert {"stroke-dasharray" in style for style in lines} == {True, False}, name
 
 
+def test_as_many_contenders_as_the_rivals_have_a_marker_each() -> None:
+    many = replace(RUN, outcomes=tuple(replace(RUN.outcomes[0], name=str(number)) for number in range(17)))
+    drawing = ET.fromstring(files([many])["plots/1-accuracy.svg"])
+    shapes = {path.get("d") for path in drawing.iterfind(".//{*}g[@id='axes_1']/{*}g/{*}defs/{*}path")}
+    assert len(shapes) == 17
+
+
 def test_a_run_in_which_nothing_ran_has_no_plots() -> None:
     report = files([replace(RUN, outcomes=RUN.outcomes[2:])])
     assert set(report) == {"results.json", "results.csv", "report.md", "report.html"}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours without yellow, which is too light for a line.
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "x", "+", "d", "1", "2")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 5, 1, 5)))
 _HATCHES = ("", "///", "", "\\\\\\", "xxx")
 _GREYS = ("#333333", "#ffffff", "#cccccc", "#ffffff", "#ffffff")
@@ -77,7 +77,7 @@ def _styles(run: Results) -> dict[str, dict[str, Any]]:
     """Colour, marker and line of each contender."""
     looks = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
     return {
-        one.name: {"color": colour, "marker": marker, "linestyle": line}
+        one.name: {"color": colour, "marker": marker, "linestyle": line, "markeredgewidth": 1.25}
         for one, (colour, marker, line) in zip(run.ran, looks, strict=False)
     }
 
@@ -89,7 +89,7 @@ def _speed(run: Results, styles: Mapping[str, dict[str, Any]]) -> str | None:
     drawing, axes = new_axes(width=8, height=1 + 0.42 * len(found))
     for row, (one, ratio) in enumerate(found):
         axes.plot((ratio.low, ratio.high), (row, row), color="black", linewidth=1.5)
-        axes.plot(ratio.median, row, color=styles[one.name]["color"], marker=styles[one.name]["marker"], ms=8)
+        axes.plot(ratio.median, row, **{**styles[one.name], "linestyle": "none"}, markersize=8)
         axes.annotate(f"{ratio.median:.2f}", (ratio.median, row), (0, 7), textcoords="offset points", ha="center")
     axes.axvline(1, color="black", linestyle=":", linewidth=1)
     axes.set_yticks(range(len(found)), [one.name for one, _ in found])
