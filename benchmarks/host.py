@@ -75,7 +75,7 @@ def measure(*, quick: bool) -> Page:
         seconds = per_window(answering(examples), fresh, windows, repeats)
         rows.append((name, f"{windows:,}", f"{1e6 * seconds:,.1f}"))
     first, examples = next(iter(kinds.items()))
-    split = stages(examples, fresh, repeats)
+    split = stages(examples, fresh, repeats)  # one window each
     rows += [(f"of {first}: {name}", f"{len(examples):,}", f"{1e6 * value:,.1f}") for name, value in split.items()]
     return Page(
         title="Host overhead: everything but the model",
@@ -86,7 +86,7 @@ def measure(*, quick: bool) -> Page:
 
 
 def stages(examples: list[Example], fresh: Callable[[], Reader], repeats: int) -> dict[str, float]:
-    """Seconds a window of the parts of a call: medians of what each took in the same calls."""
+    """Seconds of the parts of a call, by example: medians of what each took in the same calls."""
     times: dict[str, list[float]] = {}
     for _ in range(repeats):
         reader = fresh()
