@@ -123,8 +123,8 @@ def search(
         max_answer_length=options.max_answer_length,
         n_best=options.n_best,
     )
-    for row, window in enumerate(windows):
-        yield ScoredWindow(window, start_logits[row], end_logits[row], table.row(row))
+    for window, start, end, spans in zip(windows, start_logits, end_logits, table.rows(), strict=True):
+        yield ScoredWindow(window, start, end, spans)
 
 
 def merge(
@@ -199,7 +199,7 @@ def _search_again(scored: ScoredWindow, n_best: int, max_answer_length: int) -> 
         max_answer_length=max_answer_length,
         n_best=n_best,
     )
-    return replace(scored, spans=table.row(0))
+    return replace(scored, spans=table.rows()[0])
 
 
 def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[tuple[float, int, int]]:

@@ -126,7 +126,7 @@ def _spans(
             max_answer_length=max_answer_len,
             n_best=count,
         )  # in the order of the products, since these are the logits' sums but for a factor
-        spans = [(float(start[i] * end[j]), i, j) for _, i, j in table.row(0)]
+        spans = [(float(start[i] * end[j]), i, j) for _, i, j in table.rows()[0]]
         if len(spans) == count and spans[-1][0] > 0:
             return spans
     return _all_spans(window, start, end, count, max_answer_len)

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qa_onnx.windows import Ids
 
 
@@ -24,7 +27,7 @@ class Encoding(Protocol):
     """
 
     @property
-    def ids(self) -> list[int]:
+    def ids(self) -> list[int] | NDArray[np.int32]:
         """Token ids."""
 
     def token_to_chars(self, token: int, /) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ are ordered by start, then by end.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -42,11 +43,12 @@ class SpanTable(NamedTuple):
     starts: Positions
     ends: Positions
 
-    def row(self, row: int) -> tuple[tuple[float, int, int], ...]:
-        """The spans of one window, as many as there are, each (score, start, end)."""
-        count = int(np.isfinite(self.scores[row]).sum())
-        columns = (column[row, :count].tolist() for column in self)
-        return tuple(zip(*columns, strict=True))
+    def rows(self) -> list[tuple[tuple[float, int, int], ...]]:
+        """The spans of each window, as many as there are, each (score, start, end)."""
+        return [
+            tuple(span for span in zip(*row, strict=True) if span[0] > -math.inf)
+            for row in zip(*(column.tolist() for column in self), strict=True)
+        ]
 
 
 def require_finite(start_logits: Logits, end_logits: Logits) -> None:
@@ -81,28 +83,24 @@ def best_spans(
         max_answer_length: most tokens a span may have, D.
         n_best: n.
     """
-    length = start_logits.shape[1]
+    rows, length = start_logits.shape
     width = min(max_answer_length, length)
     position = np.arange(length)
     outside = (position < first[:, None]) | (position > last[:, None])
-    start = np.where(outside, -np.inf, start_logits.astype(np.float64))
-    end = np.where(outside, -np.inf, end_logits.astype(np.float64))
+    start = np.where(outside, -np.inf, start_logits)
+    end = np.full((rows, length + width - 1), -np.inf, start_logits.dtype)  # so that every start has `width` ends
+    np.copyto(end[:, :length], end_logits, where=~outside)
 
-    best_of_start = start + _sliding_max(end, width)
+    best_of_start = np.add(start, _sliding_max(end, width), dtype=np.float64)
     # Ascending, so that the flat order of the candidates below is by start, then by end.
+    row = np.arange(rows)[:, None]
     starts = np.sort(_largest(best_of_start, n_best), axis=1)
     ends = starts[:, :, None] + np.arange(width)
-    padded = np.concatenate((end, np.full((len(end), width - 1), -np.inf)), axis=1)
-    rows = np.arange(len(end))[:, None, None]
-    scores = start[rows[:, :, 0], starts][:, :, None] + padded[rows, ends]
+    scores = np.add(start[row, starts][:, :, None], end[row[:, :, None], ends], dtype=np.float64)
 
-    flat = scores.reshape(len(end), -1)
+    flat = scores.reshape(rows, -1)
     chosen = _largest(flat, n_best)
-    return SpanTable(
-        np.take_along_axis(flat, chosen, axis=1),
-        np.take_along_axis(starts, chosen // width, axis=1),
-        np.take_along_axis(ends.reshape(len(end), -1), chosen, axis=1),
-    )
+    return SpanTable(flat[row, chosen], starts[row, chosen // width], ends.reshape(rows, -1)[row, chosen])
 
 
 def _largest(values: Scores, count: int) -> Positions:
@@ -112,15 +110,14 @@ def _largest(values: Scores, count: int) -> Positions:
     return np.argsort(-values, axis=1, kind="stable")[:, :count]
 
 
-def _sliding_max(values: Scores, width: int) -> Scores:
-    """Maximum of values[:, i : i + width] at every i, in log2(width) passes: each doubles the reach."""
-    out = values.copy()
+def _sliding_max(values: Logits, width: int) -> Logits:
+    """Maximum of values[:, i : i + width] for every i, in log2(width) passes: each doubles the reach."""
     reach = 1
     while reach < width:
         step = min(reach, width - reach)
-        out[:, :-step] = np.maximum(out[:, :-step], out[:, step:])
+        values = np.maximum(values[:, :-step], values[:, step:])
         reach += step
-    return out
+    return values
 
 
 class Piece(NamedTuple):

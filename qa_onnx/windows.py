@@ -120,10 +120,12 @@ class Windower:
         layouts = {self._layout(question, context) for question, context in (("a", "b"), ("a b", "b a a"))}
         if len(layouts) != 1:
             raise BundleError("the tokenizer's pair template depends on the text; it must be constant")
-        self._before, self._between, self._after, self._types = layouts.pop()
-        if not self._before:
+        before, between, after, types = layouts.pop()
+        if not before:
             raise BundleError("the tokenizer puts no special token before the question, such as [CLS]")
-        self._cls = self._before.index(cls_id) if cls_id in self._before else 0
+        self._cls = before.index(cls_id) if cls_id in before else 0
+        self._before, self._between, self._after = (np.array(ids, np.int64) for ids in (before, between, after))
+        self._types = np.array(types, np.int64)  # of these three and of the texts, in their order
         self.special_tokens = len(self._before) + len(self._between) + len(self._after)
 
     def _layout(
@@ -205,41 +207,32 @@ class Windower:
         return [next(others) if encoding is None else encoding for encoding in found]
 
     def _cut_one(self, index: int, question: Encoding, context: EncodedContext, options: Options) -> CutExample:
-        question_ids, warnings = question.ids, []
+        question_ids, warnings = np.array(question.ids, np.int64), []
         if options.max_question_length is not None and len(question_ids) > options.max_question_length:
             warnings.append(
                 f"the question has {len(question_ids)} tokens; the first {options.max_question_length} "
                 "were used (max_question_length)"
             )
             question_ids = question_ids[: options.max_question_length]
-        if not question_ids:
+        if not len(question_ids):
             warnings.append("the question is empty")
         if not len(context.ids):
             warnings.append("the context is empty")
-        head = np.array([*self._before, *question_ids, *self._between], np.int64)
-        tail = np.array(self._after, np.int64)
-        room = options.max_length - len(head) - len(tail)
-        starts = _starts(len(context.ids), room, options.doc_stride)
-        types = np.repeat(
-            np.array(self._types, np.int64),
-            [len(self._before), len(question_ids), len(self._between), room, len(tail)],
-        )
+        head = np.concatenate((self._before, question_ids, self._between))
+        room = options.max_length - len(head) - len(self._after)
         windows = []
-        for start in starts:
+        for start in _starts(len(context.ids), room, options.doc_stride):
             part = context.ids[start : start + room]
-            input_ids = np.concatenate((head, part, tail))
-            length, first = len(input_ids), len(head)
-            # The last segment id belongs to the tail, which moves up when the part is short.
-            token_type_ids = np.concatenate((types[: length - len(tail)], types[len(types) - len(tail) :]))
+            lengths = (len(self._before), len(question_ids), len(self._between), len(part), len(self._after))
             windows.append(
                 Window(
                     example=index,
                     context=context,
                     token_offset=start,
-                    input_ids=input_ids,
-                    token_type_ids=token_type_ids,
-                    first=first,
-                    last=first + len(part) - 1,
+                    input_ids=np.concatenate((head, part, self._after)),
+                    token_type_ids=self._types.repeat(lengths),
+                    first=len(head),
+                    last=len(head) + len(part) - 1,
                     cls=self._cls,
                 )
             )
@@ -263,9 +256,11 @@ def wordpiece_of(tokenizer: Tokenizer) -> WordPiece | None:
     ):
         return None
     alone = Tokenizer(tokenizer.model)  # shared, not copied
+    alone.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
 
-    def encode(words: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        return [(word.ids, word.offsets) for word in alone.encode_batch(words, add_special_tokens=False)]
+    def encode(words: str) -> tuple[list[int], list[tuple[int, int]]]:
+        found = alone.encode(words, add_special_tokens=False)
+        return found.ids, found.offsets
 
     return WordPiece(normalizer.normalize_str, splitter.pre_tokenize_str, encode)
 

@@ -1,38 +1,42 @@
-"""A text -> its tokens, as BERT's tokenizer makes them, from words that are remembered.
+"""A text -> its tokens, as BERT's tokenizer makes them, from pieces of text that are remembered.
 
 The tokenizers library goes through a text some eight times and keeps account of where every character came from:
 2 to 3 us a token, most of all that is done besides running the model. But BERT's normalizer and splitter look at
-one character at a time, and its WordPiece at one word at a time. So a table of characters puts blanks around
-punctuation, `str.split` finds the words, and a table of words has their tokens, in a third of the time. Both
-tables are filled by asking the library, the first time that a character or word comes.
+one character at a time, its WordPiece at one word at a time, and none of them across a blank. So a text is split
+at its blanks, and a table has the tokens of each chunk between two of them, such as "lamp,". A new chunk is
+normalized and split into words by a table of characters, and new words are tokenized by the library, all those of
+a text in one call; it is asked once about each character, too.
 
 Left out: texts with a character that becomes none or several (a combining accent, a control character), with a
-word of over 100 characters, or with more new words than are remembered: they go to the library whole, as those of
+word of over 100 characters, or with more that is new than is remembered: they go to the library whole, as those of
 other tokenizers do.
 """
 
 from __future__ import annotations
 
+import struct
 import threading
 import unicodedata
-from bisect import bisect_right
 from functools import cached_property
-from itertools import accumulate, chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Set
 
     from numpy.typing import NDArray
 
     Place = tuple[int, int]  # characters, half-open
     Split = Callable[[str], list[tuple[str, Place]]]
-    Encode = Callable[[list[str]], list[tuple[list[int], list[Place]]]]
+    Encode = Callable[[str], tuple[list[int], list[Place]]]
+
+# Of a token: its id, its characters, none of them blank, and whether it is the first of its word.
+_TOKEN = np.dtype([("id", np.int32), ("length", np.uint8), ("opens", np.bool_)], align=True)
+_pack = struct.Struct("=iB?2x").pack
 
 _LONGEST = 100  # characters of a word: WordPiece's own limit, beyond which a word is unknown
-_MOST_LETTERS = 150_000  # of all words remembered: some 20,000 words, and 8 MB
+_MOST_LETTERS = 300_000  # of all chunks and words remembered: some 40,000 of them, and 8 MB
 _MOST_CHARACTERS = 30_000  # remembered, in 6 MB
 
 
@@ -40,33 +44,20 @@ class NotOne(Exception):  # noqa: N818  # never leaves this module
     """A character that becomes none or several."""
 
 
-class Pieces(NamedTuple):
-    """The tokens of a word.
-
-    Attributes:
-        ids: token ids.
-        ends: where each token ends, in characters of the word.
-    """
-
-    ids: tuple[int, ...]
-    ends: tuple[int, ...]
-
-
 class WordPiece:
-    """Tokenizes texts from remembered words. Any number of threads may share it.
+    """Tokenizes texts from what it remembers of others. Any number of threads may share it.
 
     Args:
         normalize: BERT's normalizer.
         split: text -> words, each with its place: BERT's splitter.
-        encode: normalized words -> the token ids of each, and their places.
+        encode: normalized words, with blanks between them -> token ids and their places.
     """
 
     def __init__(self, normalize: Callable[[str], str], split: Split, encode: Encode) -> None:
         self._encode = encode
         self._table = _Table(normalize, split)
-        self._known: dict[str, Pieces] = {}
-        self._letters = 0  # of them
-        self._lock = threading.Lock()  # of both
+        self._known = _Known()
+        self._lock = threading.Lock()  # to add to it
 
     def encode(self, text: str) -> WordTokens | None:
         """The tokens of a text, without special tokens; None: the text needs the library.
@@ -74,17 +65,16 @@ class WordPiece:
         Raises:
             Exception: the vocabulary has no token for the unknown; the library's own error.
         """
+        chunks = text.split(" ")
+        known = self._known.chunks  # other threads add to it, or replace it
         try:
-            words = self.words(text)
-        except NotOne:
-            return None
-        known = self._known  # another thread may replace it
-        if set(words).difference(known):
-            learned = self._learn(set(words))
+            tokens = b"".join([known[chunk] for chunk in chunks])
+        except KeyError:
+            learned = self._learn(set(chunks).difference(known))
             if learned is None:
                 return None
-            known = learned
-        return WordTokens(text, [known[word] for word in words], self)
+            tokens = b"".join([learned[chunk] if chunk in learned else known[chunk] for chunk in chunks])
+        return WordTokens(text, np.frombuffer(tokens, _TOKEN), self)
 
     def words(self, text: str) -> list[str]:
         """The words of a text, normalized, each as long as in the text.
@@ -99,23 +89,44 @@ class WordPiece:
         normalized = text.translate(self._table.normalized)
         return np.flatnonzero(np.frombuffer(normalized.encode("utf-32-le"), np.uint32) != ord(" "))
 
-    def _learn(self, words: set[str]) -> dict[str, Pieces] | None:
-        """The tokens of these words, some of which are new; None: they are too long, or too many."""
-        if max(map(len, words)) > _LONGEST or sum(map(len, words)) > _MOST_LETTERS:
+    def _learn(self, chunks: Set[str]) -> dict[str, bytes] | None:
+        """The tokens of chunks that are new; None: the text needs the library."""
+        letters = 2 * sum(map(len, chunks))  # at most: those of the chunks, and of their words
+        if letters > _MOST_LETTERS:
             return None
-        known = self._known
-        found = {word: known[word] for word in words if word in known}
-        new = [*words.difference(found)]
+        try:
+            split = {chunk: self.words(chunk) for chunk in chunks}
+        except NotOne:
+            return None
+        known = self._known.words
+        new = {word for words in split.values() for word in words if word not in known}
+        if max(map(len, new), default=0) > _LONGEST:
+            return None
+        tokens = self._tokens([*new])
         learned = {
-            word: Pieces(tuple(ids), tuple(end for _, end in places))
-            for word, (ids, places) in zip(new, self._encode(new), strict=True)
+            chunk: b"".join([tokens[word] if word in tokens else known[word] for word in words])
+            for chunk, words in split.items()
         }
+        kept = {chunk: learned[chunk] for chunk in learned if len(chunk) <= _LONGEST}
         with self._lock:
-            if self._letters + sum(map(len, new)) > _MOST_LETTERS:
-                self._known, self._letters = {}, 0  # other threads may still read the old one
-            self._letters += sum(len(word) for word in new if word not in self._known)
-            self._known |= learned
-        return found | learned
+            if self._known.letters + letters > _MOST_LETTERS:
+                self._known = _Known()  # other threads may still read the old one
+            self._known.add(kept, tokens)
+        return learned
+
+    def _tokens(self, words: list[str]) -> dict[str, bytes]:
+        ids, places = self._encode(" ".join(words))
+        tokens: list[bytes] = []  # of each word
+        last = -1
+        for token_id, (start, end) in zip(ids, places, strict=True):
+            opens = start > last  # there is a blank before it
+            token = _pack(token_id, end - start, opens)
+            if opens:
+                tokens.append(token)
+            else:
+                tokens[-1] += token
+            last = end
+        return dict(zip(words, tokens, strict=True))
 
 
 class WordTokens:
@@ -125,63 +136,83 @@ class WordTokens:
 
     Args:
         text: as it was given.
-        pieces: of its words.
+        tokens: (N,), each as it is remembered.
         wordpiece: knows which characters are blank, when places are asked for: of many texts they never are.
     """
 
-    def __init__(self, text: str, pieces: Sequence[Pieces], wordpiece: WordPiece) -> None:
+    def __init__(self, text: str, tokens: NDArray[Any], wordpiece: WordPiece) -> None:
         self._text = text
-        self._pieces = pieces
+        self._tokens = tokens
         self._wordpiece = wordpiece
 
     @property
-    def ids(self) -> list[int]:
-        """Token ids."""
-        return [*chain.from_iterable([ids for ids, _ in self._pieces])]
+    def ids(self) -> NDArray[np.int32]:
+        """Token ids, (N,)."""
+        return self._tokens["id"]
 
     def token_to_chars(self, token: int) -> tuple[int, int] | None:
         """Characters of a token, half-open; None: there is no such token."""
-        word = self.token_to_word(token)
-        if word is None:
+        if not 0 <= token < len(self._tokens):
             return None
-        first, ends = self._first_marks[word], self._pieces[word].ends
-        piece = token - self._first_tokens[word]
-        start = first + (ends[piece - 1] if piece else 0)
-        return int(self._marks[start]), int(self._marks[first + ends[piece] - 1]) + 1
+        end = int(self._ends[token])
+        start = end - int(self._tokens["length"][token])
+        return int(self._marks[start]), int(self._marks[end - 1]) + 1
 
     def token_to_word(self, token: int) -> int | None:
         """The index of the word that a token is of; None: there is no such token."""
-        word = bisect_right(self._first_tokens, token) - 1
-        return word if 0 <= word < len(self._pieces) else None
+        if not 0 <= token < len(self._tokens):
+            return None
+        return int(np.searchsorted(self._words, token, side="right")) - 1
 
     def word_to_tokens(self, word: int) -> tuple[int, int] | None:
         """Tokens of a word, half-open; None: there is no such word."""
-        if not 0 <= word < len(self._pieces):
+        if not 0 <= word < len(self._words):
             return None
-        return self._first_tokens[word], self._first_tokens[word + 1]
+        end = self._words[word + 1] if word + 1 < len(self._words) else len(self._tokens)
+        return int(self._words[word]), int(end)
 
     def char_to_token(self, character: int) -> int | None:
         """The token that a character is in; None: in none."""
         mark = int(np.searchsorted(self._marks, character))
         if mark == len(self._marks) or self._marks[mark] != character:
             return None
-        word = bisect_right(self._first_marks, mark) - 1
-        return self._first_tokens[word] + bisect_right(self._pieces[word].ends, mark - self._first_marks[word])
+        return int(np.searchsorted(self._ends, mark, side="right"))
 
     @cached_property
-    def _first_tokens(self) -> list[int]:
-        """Of each word, and the number of tokens."""
-        return [*accumulate([len(ids) for ids, _ in self._pieces], initial=0)]
+    def _words(self) -> NDArray[np.intp]:
+        """The first token of each word."""
+        return np.flatnonzero(self._tokens["opens"])
 
     @cached_property
-    def _first_marks(self) -> list[int]:
-        """Of each word, and the number of marks."""
-        return [*accumulate([ends[-1] for _, ends in self._pieces], initial=0)]
+    def _ends(self) -> NDArray[np.intp]:
+        """Where each token ends, in marks."""
+        return np.cumsum(self._tokens["length"], dtype=np.intp)
 
     @cached_property
     def _marks(self) -> NDArray[np.intp]:
         """Where the text's characters are that are not blank."""
         return self._wordpiece.marks(self._text)
+
+
+class _Known:
+    """The tokens of texts, as bytes, each text by itself.
+
+    Attributes:
+        chunks: of what stands between two blanks of a text; of nothing, too.
+        words: of normalized words.
+        letters: of all these texts.
+    """
+
+    def __init__(self) -> None:
+        self.chunks = {"": b""}
+        self.words: dict[str, bytes] = {}
+        self.letters = 0
+
+    def add(self, chunks: dict[str, bytes], words: dict[str, bytes]) -> None:
+        """Texts that are there already count once."""
+        for table, more in ((self.chunks, chunks), (self.words, words)):
+            self.letters += sum(len(text) for text in more if text not in table)
+            table.update(more)
 
 
 class _Table(dict[int, str]):
@@ -193,7 +224,7 @@ class _Table(dict[int, str]):
 
     def __init__(self, normalize: Callable[[str], str], split: Split) -> None:
         self._normalize, self._split = normalize, split
-        self.normalized: dict[int, str] = {}
+        self.normalized = {ord(" "): " "}
 
     def __missing__(self, code: int) -> str:
         normalized = self._normalize(chr(code))

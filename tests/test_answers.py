@@ -78,7 +78,7 @@ def scored(rows: Iterable[Row], options: Options) -> list[ScoredWindow]:
         first, last = np.array([window.first]), np.array([window.last])
         limits = {"max_answer_length": options.max_answer_length, "n_best": options.n_best}
         result.append(
-            ScoredWindow(window, start, end, best_spans(start[None], end[None], first, last, **limits).row(0))
+            ScoredWindow(window, start, end, best_spans(start[None], end[None], first, last, **limits).rows()[0])
         )
     return result
 

@@ -47,7 +47,7 @@ def search(rows: Sequence[Row], max_answer_length: int, n_best: int) -> list[lis
         n_best=n_best,
     )
     assert table.scores.dtype == np.float64
-    return [list(table.row(row)) for row in range(len(rows))]
+    return [list(spans) for spans in table.rows()]
 
 
 @st.composite
