@@ -22,7 +22,6 @@ import numpy as np
 from pages import Page, finish, parser
 
 from qa_onnx import Bundle, Example, Options, Reader, Windower
-from qa_onnx.answers import search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +102,9 @@ def stages(examples: list[Example], fresh: Callable[[], Reader], repeats: int) -
         windows = [window for example in cut for window in example.windows]
         batches = list(reader.run(windows, batch_tokens=OPTIONS.batch_tokens))
         lap("pack")
-        parts = [part for batch, start, end in batches for part in search(batch.windows, start, end, OPTIONS)]
+        parts = [
+            part for batch, start, end in batches for part in reader.search(batch.windows, start, end, OPTIONS)
+        ]
         lap("span search, the best")
         for part in parts:
             reader.merge(cut[part.window.example], [part], OPTIONS)

@@ -9,13 +9,14 @@ Left out: where logits come from (reader.py), and how spans are found (spans.py)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans, require_finite
+from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans, log_sum_exp_windows, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,16 +91,23 @@ class ScoredWindow:
         start_logits: float32 (T,).
         end_logits: float32 (T,).
         spans: (score, position of the first token, of the last token), best first.
+        log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf: not known.
     """
 
     window: Window
     start_logits: Logits
     end_logits: Logits
     spans: tuple[tuple[float, int, int], ...]
+    log_sum: float = -math.inf
 
 
 def search(
-    windows: Sequence[Window], start_logits: Logits, end_logits: Logits, options: Options
+    windows: Sequence[Window],
+    start_logits: Logits,
+    end_logits: Logits,
+    options: Options,
+    *,
+    temperature: float = 1.0,
 ) -> Iterator[ScoredWindow]:
     """Check the logits of B windows and find the best spans of all of them at once.
 
@@ -108,6 +116,7 @@ def search(
         start_logits: float32 (B, T), a row for each window.
         end_logits: float32 (B, T).
         options: `max_answer_length` and `n_best` are read.
+        temperature: see `merge`.
 
     Raises:
         EngineError: a logit is not a number.
@@ -115,16 +124,18 @@ def search(
     lengths = np.array([len(window.input_ids) for window in windows])
     real = np.arange(start_logits.shape[1]) < lengths[:, None]
     require_finite(start_logits[real], end_logits[real])
-    table = best_spans(
+    logits = (
         start_logits,
         end_logits,
         np.array([window.first for window in windows]),
         np.array([window.last for window in windows]),
-        max_answer_length=options.max_answer_length,
-        n_best=options.n_best,
     )
-    for window, start, end, spans in zip(windows, start_logits, end_logits, table.rows(), strict=True):
-        yield ScoredWindow(window, start, end, spans)
+    table = best_spans(*logits, max_answer_length=options.max_answer_length, n_best=options.n_best)
+    log_sums = log_sum_exp_windows(
+        *logits, max_answer_length=options.max_answer_length, temperature=temperature
+    ).tolist()
+    for row in zip(windows, start_logits, end_logits, table.rows(), log_sums, strict=True):
+        yield ScoredWindow(*row)
 
 
 def merge(
@@ -136,15 +147,14 @@ def merge(
         example: as it was cut.
         scored: all of its windows, in the order of the text, each with its `options.n_best` best spans.
         options: `max_answer_length`, `n_best` and `align_to_words` are read.
-        temperature: what the bundle's calibration divides scores by before the softmax.
+        temperature: what the bundle's calibration divides scores by before the softmax; that of `search`.
     """
     null_score = min(float(s.start_logits[s.window.cls]) + float(s.end_logits[s.window.cls]) for s in scored)
-    pieces = [_piece(s, temperature) for s in scored]
-    log_total = float(
-        np.logaddexp(
-            log_sum_exp_spans(pieces, max_answer_length=options.max_answer_length), null_score / temperature
-        )
-    )
+    log_sum = scored[0].log_sum if len(scored) == 1 else -math.inf
+    if log_sum == -math.inf:
+        pieces = [_piece(s, temperature) for s in scored]
+        log_sum = log_sum_exp_spans(pieces, max_answer_length=options.max_answer_length)
+    log_total = float(np.logaddexp(log_sum, null_score / temperature))
 
     def probability(score: float) -> float:
         return min(1.0, float(np.exp(score / temperature - log_total)))  # rounding may pass 1

@@ -5,7 +5,8 @@
 
 There is one path: `ask` is `predict` of one, `predict` is a list of `predict_iter`, and that reads the same
 batches of logits as `logits`. All state of a call is local to it, so any number of threads may share a Reader.
-What it composes them with are methods too (`cut`, `run`, `merge`), for what spreads a call over time: steps.py.
+What it composes them with are methods too (`cut`, `run`, `search`, `merge`), for what spreads a call over time:
+steps.py.
 """
 
 from __future__ import annotations
@@ -224,7 +225,7 @@ class Reader:
             scored: list[list[ScoredWindow]] = [[] for _ in cut]
             windows = [window for example in cut for window in example.windows]
             for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens):
-                for part in search(batch.windows, start_logits, end_logits, options):
+                for part in self.search(batch.windows, start_logits, end_logits, options):
                     scored[part.window.example].append(part)
             for example, parts in zip(cut, scored, strict=True):
                 yield self.merge(example, parts, options)
@@ -301,6 +302,12 @@ class Reader:
         ):
             start_logits, end_logits = self._session.run(batch.inputs)
             yield batch, start_logits, end_logits
+
+    def search(
+        self, windows: Sequence[Window], start_logits: Logits, end_logits: Logits, options: Options
+    ) -> Iterator[ScoredWindow]:
+        """The best spans of windows that ran together; see `answers.search`."""
+        return search(windows, start_logits, end_logits, options, temperature=self._temperature)
 
     def merge(self, example: CutExample, scored: Iterable[ScoredWindow], options: Options) -> Prediction:
         """The prediction of an example from all of its windows, in any order."""

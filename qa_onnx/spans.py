@@ -14,7 +14,7 @@ are ordered by start, then by end.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 Logits: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
 Positions: TypeAlias = NDArray[np.int64]
+
+_Values = TypeVar("_Values", Logits, Scores)
+
+_UNDERFLOW = 1e-250  # sums below it have lost terms
+# Terms are added in an order that does not depend on the length of a batch, so that not even the last bit of a
+# probability depends on what else was asked. Hence so many ends are in reach at least, those beyond T weightless.
+_REACH = 512
 
 
 class SpanTable(NamedTuple):
@@ -85,11 +92,7 @@ def best_spans(
     """
     rows, length = start_logits.shape
     width = min(max_answer_length, length)
-    position = np.arange(length)
-    outside = (position < first[:, None]) | (position > last[:, None])
-    start = np.where(outside, -np.inf, start_logits)
-    end = np.full((rows, length + width - 1), -np.inf, start_logits.dtype)  # so that every start has `width` ends
-    np.copyto(end[:, :length], end_logits, where=~outside)
+    start, end = _in_context(start_logits, end_logits, first, last, width)
 
     best_of_start = np.add(start, _sliding_max(end, width), dtype=np.float64)
     # Ascending, so that the flat order of the candidates below is by start, then by end.
@@ -101,6 +104,18 @@ def best_spans(
     flat = scores.reshape(rows, -1)
     chosen = _largest(flat, n_best)
     return SpanTable(flat[row, chosen], starts[row, chosen // width], ends.reshape(rows, -1)[row, chosen])
+
+
+def _in_context(
+    start_logits: _Values, end_logits: _Values, first: Positions, last: Positions, width: int
+) -> tuple[_Values, _Values]:
+    """Both with -inf outside the context, and `width` - 1 more after the ends: every start has `width` ends."""
+    rows, length = start_logits.shape
+    position = np.arange(length)
+    outside = (position < first[:, None]) | (position > last[:, None])
+    end = np.full((rows, length + width - 1), -np.inf, end_logits.dtype)
+    np.copyto(end[:, :length], end_logits, where=~outside)
+    return np.where(outside, -np.inf, start_logits), end
 
 
 def _largest(values: Scores, count: int) -> Positions:
@@ -118,6 +133,60 @@ def _sliding_max(values: Logits, width: int) -> Logits:
         values = np.maximum(values[:, :-step], values[:, step:])
         reach += step
     return values
+
+
+def log_sum_exp_windows(
+    start_logits: _Values,
+    end_logits: _Values,
+    first: Positions,
+    last: Positions,
+    *,
+    max_answer_length: int,
+    temperature: float = 1.0,
+) -> Scores:
+    """Log of the sum of exp(score / temperature) over all spans of every window of a batch, each by itself.
+
+    The sum over i of exp(S_i) x (the sum of exp(E_j) in i's reach), without the T x D matrix of all scores.
+
+    Args:
+        start_logits: see `best_spans`; float64 are welcome.
+        end_logits: likewise.
+        first: likewise.
+        last: likewise.
+        max_answer_length: likewise.
+        temperature: divides scores.
+
+    Returns:
+        float64 (B,); -inf where there is no span, and where best start and best end lie so far apart that all
+        spans are as nothing beside their sum: `log_sum_exp_spans` scales by the best span instead.
+    """
+    width = min(max_answer_length, max(start_logits.shape[1], _REACH))
+    start, end = _in_context(start_logits, end_logits, first, last, width)
+    lowest = np.finfo(start.dtype).min  # not -inf, where there is no span
+    highest_start = start.max(axis=1, initial=lowest).astype(np.float64)
+    highest_end = end.max(axis=1, initial=lowest).astype(np.float64)
+    starts = np.exp((start - highest_start[:, None]) / temperature)
+    ends = np.exp((end - highest_end[:, None]) / temperature)
+    total = np.cumsum(starts * _sliding_sum(ends, width), axis=1)[:, -1]  # one after the other: see _REACH
+    logarithm = (highest_start + highest_end) / temperature + np.log(np.maximum(total, _UNDERFLOW))
+    return np.where(total > _UNDERFLOW, logarithm, -np.inf)
+
+
+def _sliding_sum(values: Scores, width: int) -> Scores:
+    """Sum of values[:, i : i + width] for every i, of sums of 1, 2, 4, ... values, each of two of the ones before.
+
+    Not of differences of running totals, which would lose the small values.
+    """
+    count = values.shape[1] - width + 1
+    total, done, reach = np.zeros((len(values), count)), 0, 1
+    while True:
+        if width & reach:
+            total += values[:, done : done + count]
+            done += reach
+        if done == width:
+            return total
+        values = values[:, :-reach] + values[:, reach:]
+        reach *= 2
 
 
 class Piece(NamedTuple):
@@ -152,21 +221,12 @@ def log_sum_exp_spans(pieces: Sequence[Piece], *, max_answer_length: int) -> flo
         return float("-inf")
     width = min(max_answer_length, max(len(piece.end) for piece in pieces))
     if len(pieces) == 1:
-        total = _log_sum_one(pieces[0], width)
+        [piece] = pieces
+        context = np.array([0]), np.array([len(piece.start) - 1])
+        [total] = log_sum_exp_windows(piece.start[None], piece.end[None], *context, max_answer_length=width)
         if np.isfinite(total):
-            return total
+            return float(total)
     return _log_sum_many(pieces, width)
-
-
-def _log_sum_one(piece: Piece, width: int) -> float:
-    """The sum over one window without its band: sum over i of exp(S_i) x (sum of exp(E_j) in i's reach)."""
-    highest_start, highest_end = piece.start.max(), piece.end.max()
-    # Added up directly: differences of running totals would lose the small ones.
-    reach = np.convolve(np.exp(piece.end - highest_end), np.ones(width))[width - 1 :]
-    total = float(np.exp(piece.start - highest_start) @ reach)
-    # Zero when best start and best end lie far apart and all real spans underflow: the caller then takes
-    # the slower way, which scales by the best span instead.
-    return float(highest_start + highest_end + np.log(total)) if total > 1e-250 else float("-inf")
 
 
 def _log_sum_many(pieces: Sequence[Piece], width: int) -> float:

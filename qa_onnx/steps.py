@@ -15,7 +15,6 @@ from itertools import islice
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
-from qa_onnx.answers import search
 from qa_onnx.errors import DeadlineError, EngineError
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def _score(
         rows = enumerate(islice(owners, len(batch.windows)))
         for options, alike in groups(rows, lambda row: row[1].options).items():
             at = [row for row, _ in alike]
-            parts = search([batch.windows[row] for row in at], start[at], end[at], options)
+            parts = reader.search([batch.windows[row] for row in at], start[at], end[at], options)
             outcomes += [(request, part) for (_, request), part in zip(alike, parts, strict=True)]
         began = perf_counter()
         watch.stage("search", began - ran)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans
+from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans, log_sum_exp_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,3 +206,39 @@ def test_an_answer_length_beyond_the_window_costs_no_memory() -> None:
     finally:
         tracemalloc.stop()
     assert found == pytest.approx(log_sum_exp_by_brute_force(pieces, 6))
+
+
+@pytest.mark.parametrize("max_answer_length", [1, 7, 30, 100])
+def test_no_bit_of_the_sum_depends_on_what_else_is_in_the_batch(max_answer_length: int) -> None:
+    random = np.random.default_rng(0)
+    rows, length = 40, 90
+    start, end = (6 * random.normal(size=(2, rows, length))).astype(np.float32)
+    last = random.integers(0, length, rows)
+    first = np.minimum(random.integers(0, 20, rows), last)
+    together = log_sum_exp_windows(start, end, first, last, max_answer_length=max_answer_length)
+    for row in range(rows):
+        part = slice(row, row + 1)
+        tokens = slice(0, last[row] + 1)
+        alone = log_sum_exp_windows(
+            start[part, tokens], end[part, tokens], first[part], last[part], max_answer_length=max_answer_length
+        )
+        assert alone[0] == together[row]
+
+
+def test_the_sums_of_a_batch_are_those_of_each_window() -> None:
+    random = np.random.default_rng(0)
+    start, end = (9 * random.normal(size=(2, 5, 30))).astype(np.float32)
+    start[4], end[4] = -700, -700
+    start[4, 29], end[4, 2] = 700, 700  # far apart, the wrong way round
+    first, last = np.array([3, 7, 0, 12, 2]), np.array([28, 7, 29, 11, 29])
+    found = log_sum_exp_windows(start, end, first, last, max_answer_length=6, temperature=1.7)
+    for row in range(3):
+        inside = slice(first[row], last[row] + 1)
+        piece = Piece(0, *(logits[row, inside].astype(np.float64) / 1.7 for logits in (start, end)))
+        assert found[row] == pytest.approx(log_sum_exp_by_brute_force([piece], 6), rel=1e-12)
+    assert found[3] == -math.inf  # no span
+    assert found[4] == -math.inf  # none that this way can add up
+    piece = Piece(0, start[4, 2:].astype(np.float64) / 1.7, end[4, 2:].astype(np.float64) / 1.7)
+    assert log_sum_exp_spans([piece], max_answer_length=6) == pytest.approx(
+        log_sum_exp_by_brute_force([piece], 6), rel=1e-12
+    )

@@ -13,7 +13,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import Example, Options, QaOnnxError, Reader
-from qa_onnx.answers import search
 from qa_onnx.bench.protocol import own_stdout, say, serve
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def stages(reader: Reader, examples: list[Example], options: Options) -> dict[st
             ran = time.perf_counter()
             seconds["pack"] += ran - began
             tokens += batch.inputs["input_ids"].size
-            for part in search(batch.windows, start, end, options):
+            for part in reader.search(batch.windows, start, end, options):
                 scored[part.window.example].append(part)
             began = time.perf_counter()
             seconds["search"] += began - ran
