@@ -91,7 +91,7 @@ class ScoredWindow:
         start_logits: float32 (T,).
         end_logits: float32 (T,).
         spans: (score, position of the first token, of the last token), best first.
-        log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf: not known.
+        log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf: none, or not known.
     """
 
     window: Window
@@ -157,7 +157,7 @@ def merge(
     log_total = float(np.logaddexp(log_sum, null_score / temperature))
 
     def probability(score: float) -> float:
-        return min(1.0, float(np.exp(score / temperature - log_total)))  # rounding may pass 1
+        return float(np.exp(min(0.0, score / temperature - log_total)))  # rounding may pass 1, and by far
 
     text = scored[0].window.context.text
     answers = tuple(

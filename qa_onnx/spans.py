@@ -32,8 +32,9 @@ Positions: TypeAlias = NDArray[np.int64]
 _Values = TypeVar("_Values", Logits, Scores)
 
 _UNDERFLOW = 1e-250  # sums below it have lost terms
-# Terms are added in an order that does not depend on the length of a batch, so that not even the last bit of a
-# probability depends on what else was asked. Hence so many ends are in reach at least, those beyond T weightless.
+# Terms are added in an order that does not depend on the length of a batch, so that not even the last bit of a sum
+# depends on what else was asked. Hence so many ends are in reach at least, those beyond T weightless; only where T
+# and answers are longer may the last bit change.
 _REACH = 512
 
 
@@ -162,7 +163,7 @@ def log_sum_exp_windows(
     """
     width = min(max_answer_length, max(start_logits.shape[1], _REACH))
     start, end = _in_context(start_logits, end_logits, first, last, width)
-    lowest = np.finfo(start.dtype).min  # not -inf, where there is no span
+    lowest = np.finfo(np.float32).min  # not -inf, where there is no span
     highest_start = start.max(axis=1, initial=lowest).astype(np.float64)
     highest_end = end.max(axis=1, initial=lowest).astype(np.float64)
     starts = np.exp((start - highest_start[:, None]) / temperature)

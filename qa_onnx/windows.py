@@ -240,7 +240,7 @@ class Windower:
 
 
 def wordpiece_of(tokenizer: Tokenizer) -> WordPiece | None:
-    """What tokenizes as this tokenizer does, from remembered words.
+    """What tokenizes as this tokenizer does, from remembered chunks and words.
 
     None: it does not consist of BERT's parts, looks for tokens of its own in a text first, or moves their places
     last, as RoBERTa's does with a Maltese letter that it takes for its sign of a blank. Truncation is not read.

@@ -7,9 +7,9 @@ at its blanks, and a table has the tokens of each chunk between two of them, suc
 normalized and split into words by a table of characters, and new words are tokenized by the library, all those of
 a text in one call; it is asked once about each character, too.
 
-Left out: texts with a character that becomes none or several (a combining accent, a control character), with a
-word of over 100 characters, or with more that is new than is remembered: they go to the library whole, as those of
-other tokenizers do.
+Left out: texts with a character that becomes none or several (a combining accent, a control character) or that is
+new when very many are known, and texts with a word of over 100 characters: they go to the library whole, as those
+of other tokenizers do.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOKEN = np.dtype([("id", np.int32), ("length", np.uint8), ("opens", np.bool_)],
 _pack = struct.Struct("=iB?2x").pack
 
 _LONGEST = 100  # characters of a word: WordPiece's own limit, beyond which a word is unknown
-_MOST_LETTERS = 300_000  # of all chunks and words remembered: some 40,000 of them, and 8 MB
+_MOST_LETTERS = 300_000  # of all chunks and words remembered: some 35,000 of them, and 5 MB; at most 22 MB
 _MOST_CHARACTERS = 30_000  # remembered, in 6 MB
 
 
@@ -90,10 +90,7 @@ class WordPiece:
         return np.flatnonzero(np.frombuffer(normalized.encode("utf-32-le"), np.uint32) != ord(" "))
 
     def _learn(self, chunks: Set[str]) -> dict[str, bytes] | None:
-        """The tokens of chunks that are new; None: the text needs the library."""
-        letters = 2 * sum(map(len, chunks))  # at most: those of the chunks, and of their words
-        if letters > _MOST_LETTERS:
-            return None
+        """The tokens of chunks that are new, remembered if there is room; None: the text needs the library."""
         try:
             split = {chunk: self.words(chunk) for chunk in chunks}
         except NotOne:
@@ -108,10 +105,12 @@ class WordPiece:
             for chunk, words in split.items()
         }
         kept = {chunk: learned[chunk] for chunk in learned if len(chunk) <= _LONGEST}
-        with self._lock:
-            if self._known.letters + letters > _MOST_LETTERS:
-                self._known = _Known()  # other threads may still read the old one
-            self._known.add(kept, tokens)
+        letters = sum(map(len, kept)) + sum(map(len, tokens))
+        if letters <= _MOST_LETTERS:
+            with self._lock:
+                if self._known.letters + letters > _MOST_LETTERS:
+                    self._known = _Known()  # other threads may still read the old one
+                self._known.add(kept, tokens)
         return learned
 
     def _tokens(self, words: list[str]) -> dict[str, bytes]:
@@ -136,7 +135,7 @@ class WordTokens:
 
     Args:
         text: as it was given.
-        tokens: (N,), each as it is remembered.
+        tokens: (N,) of `_TOKEN`.
         wordpiece: knows which characters are blank, when places are asked for: of many texts they never are.
     """
 

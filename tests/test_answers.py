@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import Answer, Example, Options, Prediction, Window, Windower, answers
-from qa_onnx.answers import ScoredWindow, merge
+from qa_onnx.answers import ScoredWindow, merge, search
 from qa_onnx.spans import best_spans
 
 from . import tiny
@@ -209,7 +209,9 @@ def test_the_search_behind_blanks_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3, 3.0])
-@pytest.mark.parametrize(("start_logit", "end_logit"), [(30.0, 30.0), (592.3, 406.9)])
+@pytest.mark.parametrize(
+    ("start_logit", "end_logit"), [(30.0, 30.0), (592.3, 406.9), (1.6264538948016013e19, 7.934712743166424e19)]
+)
 def test_a_sure_answer_has_at_most_probability_1(start_logit: float, end_logit: float, temperature: float) -> None:
     options = Options()
     example = cut(KINDS["bert"], "a", options)
@@ -218,6 +220,26 @@ def test_a_sure_answer_has_at_most_probability_1(start_logit: float, end_logit: 
     prediction = merge(example, scored([(window, start, end)], options), options, temperature=temperature)
     assert 0.999999 < prediction.answers[0].probability <= 1.0
     assert 0.0 <= prediction.null_probability < 1e-6
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 2.5])
+@pytest.mark.parametrize("words", [0, 3, 90])
+def test_the_sums_of_the_search_are_what_merge_would_find(words: int, temperature: float) -> None:
+    options = Options(max_length=40, doc_stride=8, max_question_length=8, max_answer_length=7)
+    example = cut(KINDS["bert"], "mast " * words, options)
+    rows = random_rows(example, words)
+    searched = [
+        next(search([window], start[None], end[None], options, temperature=temperature))
+        for window, start, end in rows
+    ]
+    assert math.isfinite(searched[0].log_sum) == (words > 0)
+    found, expected = (
+        merge(example, parts, options, temperature=temperature) for parts in (searched, scored(rows, options))
+    )
+    assert found.null_probability == pytest.approx(expected.null_probability, rel=1e-12)
+    assert [(answer.start, answer.end, answer.score) for answer in found.answers] == [
+        (answer.start, answer.end, answer.score) for answer in expected.answers
+    ]
 
 
 def prediction(*scores: float, null_score: float = 1.0) -> Prediction:

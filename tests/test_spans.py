@@ -237,6 +237,8 @@ def test_the_sums_of_a_batch_are_those_of_each_window() -> None:
         piece = Piece(0, *(logits[row, inside].astype(np.float64) / 1.7 for logits in (start, end)))
         assert found[row] == pytest.approx(log_sum_exp_by_brute_force([piece], 6), rel=1e-12)
     assert found[3] == -math.inf  # no span
+    none = np.zeros((1, 3)), np.zeros((1, 3)), np.array([3]), np.array([2])
+    assert log_sum_exp_windows(*none, max_answer_length=2) == -math.inf
     assert found[4] == -math.inf  # none that this way can add up
     piece = Piece(0, start[4, 2:].astype(np.float64) / 1.7, end[4, 2:].astype(np.float64) / 1.7)
     assert log_sum_exp_spans([piece], max_answer_length=6) == pytest.approx(

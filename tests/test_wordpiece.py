@@ -1,4 +1,4 @@
-"""Tokens from remembered words: those of the tokenizers library, at the same places, or none at all."""
+"""Tokens from remembered chunks and words: those of the tokenizers library, at the same places, or none at all."""
 
 from __future__ import annotations
 
@@ -190,8 +190,11 @@ def test_what_is_remembered_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         assert tokens.ids.tolist() == KINDS["uncased"].encode(text, add_special_tokens=False).ids
         known = own._known
         assert sum(map(len, [*known.chunks, *known.words])) == known.letters <= 400
-    assert own.encode(" ".join(map(str, range(120)))) is None
-    assert own._known.letters <= 400
+    text = " ".join(map(str, range(120)))
+    tokens = own.encode(text)
+    assert tokens is not None
+    assert tokens.ids.tolist() == KINDS["uncased"].encode(text, add_special_tokens=False).ids
+    assert own._known is known  # too much at once is not remembered, and drives nothing out
     monkeypatch.setattr(wordpiece, "_MOST_CHARACTERS", len(own._table))
     assert own.encode("mast @") is None
     assert own.encode("mast 1") is not None
@@ -204,6 +207,15 @@ def test_a_text_without_blanks_is_not_remembered_as_one_chunk() -> None:
     assert set(own._known.chunks) == {""}
     assert set(own._known.words) == {"door", "-", "key", ","}
     assert check("uncased", f"the mast\n{text} \n  \n lamp")
+
+
+def test_a_long_text_of_few_words_drives_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wordpiece, "_MOST_LETTERS", 1000)
+    own = wordpiece_for(KINDS["uncased"])
+    own.encode(" ".join(map(str, range(100, 200))))
+    known = own._known
+    own.encode("door-key," * 50)
+    assert own._known is known
 
 
 def test_threads_share_it_while_it_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
