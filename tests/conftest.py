@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TINY = Path(__file__).parent / "data" / "tiny-bert"
+TINY_TOKENIZER = next(TINY.glob("tokenizer-*.json"))
 SHARED = Path(__file__).parents[2] / "shared"
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect

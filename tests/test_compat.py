@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from qa_onnx import EngineError, Example, InputError, Options, QuestionAnsweringPipeline, Reader, pipeline
 
-from .conftest import TINY, FakeSession
+from .conftest import TINY_TOKENIZER, FakeSession
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def by_the_rules(
     """The results, with every span of every window looked at."""
     count = 2 * top_k + 10 if align_to_words else top_k
     answers: dict[str, dict[str, Any]] = {}
-    library = Tokenizer.from_file(str(next(TINY.glob("tokenizer-*.json"))))
+    library = Tokenizer.from_file(str(TINY_TOKENIZER))
     library.no_truncation()
     for window, start_logits, end_logits in rows:
         encoding, shift = library.encode(window.context.text, add_special_tokens=False), window.token_offset

@@ -15,7 +15,7 @@ from tokenizers import Encoding, Tokenizer, models, pre_tokenizers, processors, 
 from qa_onnx import BundleError, Example, InputError, Options, Window, Windower
 
 from . import tiny
-from .conftest import TINY
+from .conftest import TINY_TOKENIZER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.windows import CutExample
 
-TINY_JSON = next(TINY.glob("tokenizer-*.json")).read_text(encoding="utf-8")
+TINY_JSON = TINY_TOKENIZER.read_text(encoding="utf-8")
 WINDOWER = Windower(TINY_JSON, cls_id=2)
 KINDS = ("roberta", "xlm-roberta", "mpnet", "deberta-v2")
 

@@ -16,9 +16,9 @@ from qa_onnx.windows import wordpiece_of
 from qa_onnx.wordpiece import WordPiece, WordTokens
 
 from . import tiny
-from .conftest import TINY
+from .conftest import TINY_TOKENIZER
 
-TINY_JSON = next(TINY.glob("tokenizer-*.json")).read_text(encoding="utf-8")
+TINY_JSON = TINY_TOKENIZER.read_text(encoding="utf-8")
 
 
 def library(
