@@ -124,16 +124,15 @@ def search(
     lengths = np.array([len(window.input_ids) for window in windows])
     real = np.arange(start_logits.shape[1]) < lengths[:, None]
     require_finite(start_logits[real], end_logits[real])
-    logits = (
-        start_logits,
-        end_logits,
-        np.array([window.first for window in windows]),
-        np.array([window.last for window in windows]),
-    )
-    table = best_spans(*logits, max_answer_length=options.max_answer_length, n_best=options.n_best)
-    log_sums = log_sum_exp_windows(
-        *logits, max_answer_length=options.max_answer_length, temperature=temperature
-    ).tolist()
+    first = np.array([window.first for window in windows])
+    last = np.array([window.last for window in windows])
+    width = options.max_answer_length
+    table = best_spans(start_logits, end_logits, first, last, max_answer_length=width, n_best=options.n_best)
+    log_sums = [-math.inf] * len(windows)
+    if any(window.shows_all for window in windows):  # else `merge` has no use for them
+        log_sums = log_sum_exp_windows(
+            start_logits, end_logits, first, last, max_answer_length=width, temperature=temperature
+        ).tolist()
     for row in zip(windows, start_logits, end_logits, table.rows(), log_sums, strict=True):
         yield ScoredWindow(*row)
 

@@ -17,13 +17,12 @@ import math
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from qa_onnx.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 Logits: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
@@ -231,25 +230,54 @@ def log_sum_exp_spans(pieces: Sequence[Piece], *, max_answer_length: int) -> flo
 
 
 def _log_sum_many(pieces: Sequence[Piece], width: int) -> float:
-    """The sum over overlapping windows, row by row of the (start, length) band of scores.
+    """The sum over overlapping windows, of products exp(S_i) exp(E_j): an exponential a token, not one a span."""
+    highest_start = max(float(piece.start.max()) for piece in pieces)
+    highest_end = max(float(piece.end.max()) for piece in pieces)
+    offsets = [piece.token_offset for piece in pieces]
+    products = (
+        _band(np.exp(piece.start - highest_start), np.exp(piece.end - highest_end), width, np.multiply, 0.0)
+        for piece in pieces
+    )
+    total = _sum_distinct(offsets, products)
+    if total > _UNDERFLOW:
+        return highest_start + highest_end + math.log(total)
+    # Best start and best end lie so far apart that the products vanish: scale by the best span instead.
+    scale = max(float(_scores(piece, width).max()) for piece in pieces)
+    return scale + math.log(_sum_distinct(offsets, (np.exp(_scores(piece, width) - scale) for piece in pieces)))
+
+
+def _scores(piece: Piece, width: int) -> Scores:
+    return _band(piece.start, piece.end, width, np.add, -np.inf)
+
+
+def _band(start: Scores, end: Scores, width: int, combine: np.ufunc, nothing: float) -> Scores:
+    """A value for each span of a window: float64 (L, width), row i the spans that start at token i.
+
+    Args:
+        start: float64 (L,).
+        end: float64 (L,).
+        width: most tokens a span may have.
+        combine: makes a span's value of its start's and its end's.
+        nothing: the value of an end that is past the window.
+    """
+    padded = np.concatenate((end, np.full(width - 1, nothing)))
+    one = padded.itemsize  # so row i of the view is padded[i : i + width]
+    reach = np.ndarray((len(end), width), padded.dtype, padded, strides=(one, one))
+    return np.asarray(combine(start[:, None], reach))
+
+
+def _sum_distinct(offsets: Sequence[int], bands: Iterable[Scores]) -> float:
+    """The sum of the values of all spans, the larger one of a span that two windows show.
 
     Rows before the next window's first token are final; the others wait for that window's view of them.
     """
-    scale = max(float(_band(piece, width).max()) for piece in pieces)
     total = 0.0
-    waiting = np.empty((0, width))
-    next_offsets = [piece.token_offset for piece in pieces[1:]]
-    for piece, next_offset in zip(pieces, [*next_offsets, None], strict=True):
-        band = _band(piece, width)
-        shared = len(waiting)
-        np.maximum(band[:shared], waiting, out=band[:shared])
-        final = len(band) if next_offset is None else next_offset - piece.token_offset
-        total += float(np.exp(band[:final] - scale).sum())
+    waiting: Scores | None = None
+    for offset, next_offset, band in zip(offsets, [*offsets[1:], None], bands, strict=True):
+        if waiting is not None:
+            shared = band[: len(waiting)]
+            np.maximum(shared, waiting, out=shared)
+        final = len(band) if next_offset is None else next_offset - offset
+        total += float(band[:final].sum())
         waiting = band[final:]
-    return scale + float(np.log(total))
-
-
-def _band(piece: Piece, width: int) -> Scores:
-    """Scores of all spans of a window: float64 (L, width), row i the spans that start at token i."""
-    padded = np.concatenate((piece.end, np.full(width - 1, -np.inf)))
-    return np.asarray(piece.start[:, None] + sliding_window_view(padded, width))
+    return total

@@ -82,6 +82,11 @@ class Window:
     last: int
     cls: int
 
+    @property
+    def shows_all(self) -> bool:
+        """Whether it is the only window of its context."""
+        return self.last - self.first + 1 == len(self.context.ids)
+
 
 @dataclass(frozen=True, slots=True)
 class CutExample:

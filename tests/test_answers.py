@@ -232,7 +232,7 @@ def test_the_sums_of_the_search_are_what_merge_would_find(words: int, temperatur
         next(search([window], start[None], end[None], options, temperature=temperature))
         for window, start, end in rows
     ]
-    assert math.isfinite(searched[0].log_sum) == (words > 0)
+    assert math.isfinite(searched[0].log_sum) == (0 < words < 30), "the sum of a window of many is no use"
     found, expected = (
         merge(example, parts, options, temperature=temperature) for parts in (searched, scored(rows, options))
     )
