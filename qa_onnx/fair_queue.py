@@ -17,15 +17,14 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
+from qa_onnx.batches import padding_limit
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from qa_onnx.windows import Window
 
 _PATIENCE = 7
-# A batch has at most this many times the tokens that its windows really have. On paragraphs of SQuAD and 16
-# callers that makes 5 to 8 % of padding with 3 windows a batch; 1.25 makes 10 to 19 % with 4.
-_PADDING = 1.1
 # Mates are looked for among this many budgets of tokens: enough to find windows of like length.
 _POOL_BUDGETS = 8
 
@@ -61,6 +60,7 @@ class FairQueue:
 
     def __init__(self, batch_tokens: int) -> None:
         self.batch_tokens = batch_tokens
+        self._padding = padding_limit(batch_tokens)
         self.tokens = 0
         self.windows = 0
         self._requests: dict[int, dict[int, Place]] = {}
@@ -132,7 +132,7 @@ class FairQueue:
         for place in sorted(others, key=lambda place: abs(place.tokens - leader.tokens)):
             row = max(longest, place.tokens)
             padded = row * (len(batch) + 1)
-            if padded > self.batch_tokens or padded > _PADDING * (real + place.tokens):
+            if padded > self.batch_tokens or padded - (real + place.tokens) > self._padding:
                 break
             batch.append(place)
             longest, real = row, real + place.tokens
