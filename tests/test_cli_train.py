@@ -77,7 +77,7 @@ def test_the_defaults(data: Path, tmp_path: Path) -> None:
     assert (settings["batch_size"], settings["negatives"], settings["seed"]) == (32, 0.1, 0)
     assert (settings["eval_limit"], settings["evaluations"], settings["patience"]) == (500, 8, None)
     assert record["run"]["learning_rate"] == 1e-4
-    assert record["run"]["batch_tokens"] == 2048
+    assert record["run"]["batch_tokens"] == 768
     assert "The licence of the data" in record["licence"]
 
 

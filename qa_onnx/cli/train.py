@@ -63,7 +63,7 @@ _LINE_EVERY_S = 60.0  # where there is no terminal to draw on
     "--batch-tokens",
     type=int,
     metavar="TOKENS",
-    help="A step is computed in parts of so many at most.  [default: 2048 on a CPU, 32768 on a GPU]",
+    help="A step is computed in parts of so many at most.  [default: 768 on a CPU, 32768 on a GPU]",
 )
 @click.option("--max-length", type=int, default=384, show_default=True, metavar="TOKENS", help="Of a window.")
 @click.option(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _BF16_SETS = {"avx512_bf16", "amx_bf16"}
-_CPU_TOKENS, _GPU_TOKENS = 2048, 32_768
+_CPU_TOKENS, _GPU_TOKENS = 768, 32_768
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class TrainSettings:
         learning_rate: at its peak. None: 1e-4 for hidden sizes below 512, else 3e-5.
         batch_size: examples (windows) of one step of the optimizer.
         batch_tokens: a step is computed in parts of at most so many tokens, padding included; one window always
-            runs. More takes more memory. None: 2,048 on a CPU, 32,768 on a GPU.
+            runs. More takes more memory. None: 768 on a CPU, 32,768 on a GPU.
         max_length: tokens of a window, see `Options.max_length`.
         doc_stride: tokens that two windows share. None: 128, or less where windows are short.
         seed: of the order, the negatives, the questions held out, and a fresh head.
