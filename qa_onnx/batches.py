@@ -1,11 +1,12 @@
 """Windows -> padded arrays, by length, under a token budget.
 
-Padding is work thrown away, so windows of like length share a batch, and where the next one is much shorter the
-batch ends before the budget does. Left out: running it (session.py).
+Padding is work thrown away, so windows of like length share a batch, which ends before its budget does where the
+next window would bring more padding than a run of its own costs. Left out: running it (session.py).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 # long ones, hence exactly the declared inputs are fed and any other name is an error.
 KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
-# Of a batch's budget, the share that may be padding: as much as one more run costs beside its tokens. On two cores
-# with AVX2 that is 4 tokens (MiniLM, int8) to 16 (fp32), of the 1,024 that a batch has by default; apart from it, a
-# run takes as long as its tokens, in however many rows they come. A larger budget says that runs are dear, as on a
-# GPU.
-_PADDING = 1 / 64
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -45,53 +40,54 @@ class Batch:
 
 
 def pack(
-    windows: Sequence[Window], *, batch_tokens: int, input_names: Sequence[str], pad_id: int
+    windows: Sequence[Window],
+    *,
+    batch_tokens: int,
+    padding: int | None = None,
+    input_names: Sequence[str],
+    pad_id: int,
 ) -> Iterator[Batch]:
     """Group windows by length, longest first, and pad each group on the right.
 
     Args:
         windows: in any order; those of equal length keep theirs.
-        batch_tokens: B x T of a batch stays within it, and its padding within `padding_limit`; a window longer
-            than that runs alone.
+        batch_tokens: B x T of a batch stays within it; a window longer than it runs alone.
+        padding: tokens of padding that a batch has at most; None: any.
         input_names: what the graph declares, each of `KNOWN_INPUTS`.
         pad_id: the token id to pad with.
 
     Raises:
         EngineError: the graph declares an input that cannot be made from a window.
     """
-    check_inputs(input_names)
     lengths = [len(window.input_ids) for window in windows]
-    for group in by_length(lengths, batch_tokens=batch_tokens, padding=padding_limit(batch_tokens)):
+    for group in by_length(lengths, batch_tokens=batch_tokens, padding=padding):
         yield batch_of([windows[index] for index in group], input_names=input_names, pad_id=pad_id)
 
 
 def batch_of(windows: Sequence[Window], *, input_names: Sequence[str], pad_id: int) -> Batch:
     """One batch of windows, longest first; see `pack`."""
+    check_inputs(input_names)
     ids, types = [window.input_ids for window in windows], [window.token_type_ids for window in windows]
     return Batch(tuple(windows), pad(ids, types, input_names=input_names, pad_id=pad_id))
 
 
-def padding_limit(batch_tokens: int) -> int:
-    """Tokens of padding that a batch of such a budget may have: with more, its rows had better run apart."""
-    return int(_PADDING * batch_tokens)
-
-
-def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: int) -> Iterator[list[int]]:
+def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: int | None = None) -> Iterator[list[int]]:
     """Group rows by length, longest first.
 
     Args:
         lengths: of each row, in tokens; rows of equal length keep their order.
         batch_tokens: rows x longest row of a group stays within it; a row longer than that is alone.
-        padding: what the shorter rows of a group lack of the longest, in all, stays within it.
+        padding: what the shorter rows of a group lack of the longest, in all, stays within it; None: any.
 
     Yields:
         The indices of a group's rows.
     """
+    limit = math.inf if padding is None else padding
     group: list[int] = []
     longest = missing = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         short = longest - lengths[index]
-        if group and ((len(group) + 1) * longest > batch_tokens or missing + short > padding):
+        if group and ((len(group) + 1) * longest > batch_tokens or missing + short > limit):
             yield group
             group = []
         if not group:

@@ -3,7 +3,7 @@
 The request with the fewest windows left leads the next batch, the earlier one of two: a question on a
 paragraph overtakes one on a book, and equals are served in the order in which they came. So that a book is
 not overtaken for ever, the oldest request leads as soon as `_PATIENCE` budgets of tokens ran without it:
-it always has at least one batch in `_PATIENCE` + 1.
+it always has at least one batch in `_PATIENCE` + 1 budgets.
 
 The rest of the batch is whatever is of like length, since padding costs what batching gains. All of it is
 counted in windows and tokens, not in seconds, so the order is the same on any machine.
@@ -16,8 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from heapq import nsmallest
 from typing import TYPE_CHECKING
-
-from qa_onnx.batches import padding_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,6 +49,7 @@ class FairQueue:
 
     Args:
         batch_tokens: budget of a batch, in tokens with padding; one window always runs.
+        padding: tokens of padding that a batch has at most.
 
     Attributes:
         batch_tokens: as given.
@@ -58,9 +57,9 @@ class FairQueue:
         tokens: of all of them, without padding.
     """
 
-    def __init__(self, batch_tokens: int) -> None:
+    def __init__(self, batch_tokens: int, *, padding: int) -> None:
         self.batch_tokens = batch_tokens
-        self._padding = padding_limit(batch_tokens)
+        self._padding = padding
         self.tokens = 0
         self.windows = 0
         self._requests: dict[int, dict[int, Place]] = {}
@@ -132,8 +131,7 @@ class FairQueue:
         for place in sorted(others, key=lambda place: abs(place.tokens - leader.tokens)):
             row = max(longest, place.tokens)
             padded = row * (len(batch) + 1)
-            if padded > self.batch_tokens or padded - (real + place.tokens) > self._padding:
-                break
-            batch.append(place)
-            longest, real = row, real + place.tokens
+            if padded <= self.batch_tokens and padded - (real + place.tokens) <= self._padding:
+                batch.append(place)
+                longest, real = row, real + place.tokens
         return sorted(batch, key=lambda place: -place.tokens)

@@ -20,7 +20,7 @@ from qa_onnx.buckets import bucket_of, length_buckets, pad_to
 from qa_onnx.elf import needed_by
 from qa_onnx.errors import DeviceError, EngineError, MissingExtraError
 from qa_onnx.native import Native
-from qa_onnx.session import OUTPUTS, check_outputs, import_runtime, session_options, shapes_of
+from qa_onnx.session import OUTPUTS, RUN_OVERHEAD, check_outputs, import_runtime, session_options, shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +82,8 @@ class GpuSession:
         DeviceError: the GPU cannot be used: driver, libraries or memory.
         EngineError: two ONNX Runtimes are installed, or the file is no QA graph.
     """
+
+    run_overhead = RUN_OVERHEAD["cuda"]
 
     def __init__(self, path: Path, plan: GpuPlan) -> None:
         self._path, self._plan = path, plan

@@ -16,7 +16,7 @@ from qa_onnx import machine
 from qa_onnx.buckets import pad_to
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.native import Native
-from qa_onnx.session import OUTPUTS, check_outputs, check_threads, shapes_of
+from qa_onnx.session import OUTPUTS, RUN_OVERHEAD, check_outputs, check_threads, shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +51,8 @@ class OpenVinoSession:
         MissingExtraError: OpenVINO is not installed.
         EngineError: the file is no QA graph, or has operators that OpenVINO does not know.
     """
+
+    run_overhead = RUN_OVERHEAD["cpu"] + STEP  # apart, rows are padded too
 
     def __init__(
         self, path: Path, *, threads: int | None = None, longest: int | None = None, pad_id: int = 0

@@ -26,8 +26,7 @@ class Options:
         n_best: answers that a `Prediction` holds at most.
         align_to_words: an answer that starts or ends inside a word takes in the whole word.
         batch_tokens: budget of one run of the graph, in tokens with padding; one window always runs. More
-            do not fit the caches of a CPU and share one range of int8 activations; a GPU wants more, some
-            16,384. At most a 64th of it may be padding.
+            do not fit the caches of a CPU and share one range of int8 activations; a GPU wants more.
         null_threshold: "no answer" wins when null score - best score is greater than this. None: the
             best span is always the answer. "bundle": what the bundle was calibrated to, else None.
 

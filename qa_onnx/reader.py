@@ -163,6 +163,11 @@ class Reader:
         """Where it really runs, such as "onnxruntime/cpu"; None where the reader was made of parts."""
         return self._loaded.place if self._loaded else None
 
+    @property
+    def run_overhead(self) -> int:
+        """See `Session.run_overhead`."""
+        return self._session.run_overhead
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self._loaded is None:
             raise InputError(
@@ -298,7 +303,11 @@ class Reader:
             EngineError: the graph failed.
         """
         for batch in batches.pack(
-            windows, batch_tokens=batch_tokens, input_names=self._session.input_names, pad_id=self._pad_id
+            windows,
+            batch_tokens=batch_tokens,
+            padding=self.run_overhead,
+            input_names=self._session.input_names,
+            pad_id=self._pad_id,
         ):
             start_logits, end_logits = self._session.run(batch.inputs)
             yield batch, start_logits, end_logits

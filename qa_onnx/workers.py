@@ -89,7 +89,7 @@ class Workers:
         self._open: dict[int, Request] = {}
         self._short: OrderedDict[int, Request] = OrderedDict()
         self._long: OrderedDict[int, Request] = OrderedDict()
-        self._ready = FairQueue(batch_tokens)
+        self._ready = FairQueue(batch_tokens, padding=reader.run_overhead)
         self._deadlines = Deadlines()
 
     @property

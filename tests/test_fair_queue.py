@@ -9,7 +9,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qa_onnx.batches import padding_limit
 from qa_onnx.fair_queue import FairQueue
 from qa_onnx.windows import Window
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BUDGET = 400
+PADDING = 40
 PATIENCE = 7
 LENGTHS = st.lists(st.integers(3, 120), min_size=1, max_size=12)
 
@@ -38,7 +38,7 @@ def windows(*lengths: int) -> list[Window]:
 
 
 def queue_of(*requests: Sequence[int], budget: int = BUDGET) -> FairQueue:
-    queue = FairQueue(budget)
+    queue = FairQueue(budget, padding=PADDING)
     for number, lengths in enumerate(requests):
         queue.add(number, windows(*lengths))
     return queue
@@ -49,7 +49,7 @@ def take(queue: FairQueue) -> list[tuple[int, int]]:
 
 
 def test_nothing_waits_at_first() -> None:
-    queue = FairQueue(BUDGET)
+    queue = FairQueue(BUDGET, padding=PADDING)
     assert queue.take() == []
     assert (queue.windows, queue.tokens) == (0, 0)
 
@@ -82,7 +82,7 @@ def test_windows_of_one_request_run_in_the_order_of_the_text() -> None:
 
 
 def test_windows_of_many_requests_share_a_batch_longest_first() -> None:
-    queue = queue_of([97], [100, 99], [98])
+    queue = queue_of([90], [100, 95], [92])
     assert take(queue) == [(1, 0), (1, 1), (2, 0), (0, 0)]
 
 
@@ -92,9 +92,14 @@ def test_a_window_longer_than_the_budget_runs_alone() -> None:
 
 
 def test_a_batch_is_of_like_lengths_rather_than_padded() -> None:
-    queue = queue_of([50], [195], [48], [190, 190], [52])
+    queue = queue_of([50], [200], [48], [190, 190], [52])
     assert sorted(take(queue)) == [(0, 0), (2, 0), (4, 0)]
     assert take(queue) == [(1, 0), (3, 0)]
+
+
+def test_one_that_does_not_fit_leaves_room_for_those_that_do() -> None:
+    queue = queue_of([60], [60], [85], [30])  # with the 85, 50 tokens of padding; with the 30, 30
+    assert sorted(take(queue)) == [(0, 0), (1, 0), (3, 0)]
 
 
 def test_the_nearest_in_length_are_preferred_when_the_budget_is_short() -> None:
@@ -115,9 +120,12 @@ def test_what_is_discarded_does_not_run() -> None:
 @given(
     moves=st.lists(st.one_of(LENGTHS, st.just("take"), st.integers(0, 30)), max_size=60),
     budget=st.integers(1, 1000),
+    padding=st.integers(0, 100),
 )
-def test_every_window_runs_once_or_is_discarded(moves: list[list[int] | str | int], budget: int) -> None:
-    queue = FairQueue(budget)
+def test_every_window_runs_once_or_is_discarded(
+    moves: list[list[int] | str | int], budget: int, padding: int
+) -> None:
+    queue = FairQueue(budget, padding=padding)
     waiting: dict[int, set[int]] = {}
     sizes: dict[int, list[int]] = {}
 
@@ -132,7 +140,7 @@ def test_every_window_runs_once_or_is_discarded(moves: list[list[int] | str | in
         lengths = [place.tokens for place in batch]
         assert lengths == sorted(lengths, reverse=True)
         if len(batch) > 1:
-            assert lengths[0] * len(batch) <= min(budget, sum(lengths) + padding_limit(budget))
+            assert lengths[0] * len(batch) <= min(budget, sum(lengths) + padding)
         left = [sizes[number][index] for number, indices in waiting.items() for index in indices]
         assert (queue.windows, queue.tokens) == (len(left), sum(left))
 

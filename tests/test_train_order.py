@@ -25,7 +25,7 @@ def test_it_goes_on_from_any_position() -> None:
 
 def test_parts_of_a_step_hold_each_row_once_within_the_budget() -> None:
     lengths = [5, 90, 7, 30, 30, 31, 200, 8]
-    groups = list(by_length(lengths, batch_tokens=100, padding=100))
+    groups = list(by_length(lengths, batch_tokens=100))
     assert sorted(index for group in groups for index in group) == list(range(8))
     assert groups[0] == [6]  # longer than the budget: alone
     assert all(len(group) * lengths[group[0]] <= 100 for group in groups[1:])

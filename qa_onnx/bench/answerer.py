@@ -68,6 +68,7 @@ class Clocked:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.input_names = session.input_names
+        self.run_overhead = session.run_overhead
         self.seconds = 0.0
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:

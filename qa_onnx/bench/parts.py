@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BATCH_TOKENS = (384, 768, 1536, 3072)  # 1, 2, 4 and 8 full windows
 LENGTHS = (32, 64, 128, 256, 384)  # tokens of a window
 _PASSES = 2  # of the stages
-_TEXTS = TURN  # which fill the largest of the batches
+_TEXTS = TURN  # of each length; they fill the largest of the batches
 _REPEATS = (2, 7)  # fewest and most
 _FEW_SECONDS = 1.0  # that questions for a number of threads take with all of them
 _QUESTION = "What is said of it here?"
@@ -60,7 +60,7 @@ def by_size(runners: Sequence[Runner], golds: Sequence[Gold], seconds: float, sa
     """
     words = " ".join(gold.context for gold in golds).split()
     texts = {length: [_about(words, number, length) for number in range(_TEXTS)] for length in LENGTHS}
-    full = texts[LENGTHS[-1]]
+    full = texts[LENGTHS[-1]][:1] * _TEXTS  # of one length, or they would not fill the batches
     once = sum(sum(runner.ask(full)["seconds"]) for runner in runners)
     once *= len(BATCH_TOKENS) + sum(LENGTHS) / LENGTHS[-1]
     repeats = max(_REPEATS[0], min(_REPEATS[1], int(seconds / once)))

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from qa_onnx.bundle import Bundle
 
 DEFAULT_TOKENS = Options().batch_tokens
-BATCH_TOKENS = (DEFAULT_TOKENS, 1, 384, 2048)  # 1: each window alone
+BATCH_TOKENS = {  # of a device, the default first; 1: each window alone
+    "cpu": (DEFAULT_TOKENS, 1, 384, 2048),
+    "cuda": (DEFAULT_TOKENS, 384, 4096, 16_384),
+}
 _HELD_TO_PARITY = ("fp32", "fp16")  # at export, so they need no receipt
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx import Options, Reader, Windower
+from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:
     from qa_onnx.session import Device
@@ -57,6 +58,7 @@ def torch_reader(
 
     class TorchSession:
         input_names = source.inputs
+        run_overhead = RUN_OVERHEAD[device]
         run = staticmethod(torch_runner(model))
 
     return Reader(

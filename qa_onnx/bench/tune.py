@@ -143,14 +143,15 @@ class _Table:
     def _screen(self, row: Row, count: int) -> None:
         with self._start(row.setting) as contender:
             if not self.pairs:
-                turns = 3 * count * len(BATCH_TOKENS) + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
+                budgets = len(BATCH_TOKENS[row.setting.device])
+                turns = 3 * count * budgets + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
                 self.pairs = self._sample(contender, self.plan.seconds / turns)
             row.rate, row.note = self._rate(contender, row.setting), ""
             self.show(self.rows)
             if row.rate < _HOPELESS * max(other.rate for other in self.rows):
                 return
             at = self.rows.index(row)
-            for batch_tokens in BATCH_TOKENS[1:]:
+            for batch_tokens in BATCH_TOKENS[row.setting.device][1:]:
                 other = Row(row.setting._replace(batch_tokens=batch_tokens))
                 other.rate = self._rate(contender, other.setting)
                 at += 1

@@ -17,6 +17,7 @@ from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.manifest import Parity
 from qa_onnx.options import Options
+from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,6 +82,7 @@ class RunnerSession:
 
     input_names: tuple[str, ...]
     run: Runner
+    run_overhead: int = RUN_OVERHEAD["cpu"]
 
 
 def torch_runner(model: Any) -> Runner:

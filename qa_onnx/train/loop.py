@@ -173,8 +173,7 @@ class Loop:
 
         total = 0.0
         lengths = [self._lengths[index] for index in indices]
-        budget = self._place.batch_tokens  # filled: a part costs more than a run, since all gradients are added up
-        for group in batches.by_length(lengths, batch_tokens=budget, padding=budget):
+        for group in batches.by_length(lengths, batch_tokens=self._place.batch_tokens):
             rows = [indices[row] for row in group]
             ids, types = self._features.rows(rows)
             arrays = batches.pad(ids, types, input_names=self._base.inputs, pad_id=self._base.pad_id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.errors import EngineError
 from qa_onnx.evaluate import evaluate
 from qa_onnx.reader import Reader
+from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,7 @@ class _TorchSession:
 
     def __init__(self, base: Base, place: Place) -> None:
         self.input_names = base.inputs
+        self.run_overhead = RUN_OVERHEAD[place.device]
         self._model = base.model
         self._place = place
 
