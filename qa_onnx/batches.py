@@ -59,16 +59,12 @@ def pack(
     Raises:
         EngineError: the graph declares an input that cannot be made from a window.
     """
+    check_inputs(input_names)
     lengths = [len(window.input_ids) for window in windows]
     for group in by_length(lengths, batch_tokens=batch_tokens, padding=padding):
-        yield batch_of([windows[index] for index in group], input_names=input_names, pad_id=pad_id)
-
-
-def batch_of(windows: Sequence[Window], *, input_names: Sequence[str], pad_id: int) -> Batch:
-    """One batch of windows, longest first; see `pack`."""
-    check_inputs(input_names)
-    ids, types = [window.input_ids for window in windows], [window.token_type_ids for window in windows]
-    return Batch(tuple(windows), pad(ids, types, input_names=input_names, pad_id=pad_id))
+        rows = tuple(windows[index] for index in group)
+        ids, types = [row.input_ids for row in rows], [row.token_type_ids for row in rows]
+        yield Batch(rows, pad(ids, types, input_names=input_names, pad_id=pad_id))
 
 
 def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: int | None = None) -> Iterator[list[int]]:

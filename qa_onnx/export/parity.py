@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from qa_onnx import spans
-from qa_onnx.batches import Batch, batch_of
+from qa_onnx.batches import Batch, pack
 from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.manifest import Parity
@@ -69,9 +69,9 @@ def reference(
     windows = _windows(windower, max_length)
     batches = []
     for start in range(0, len(windows), _ROWS):
-        rows = windows[start : start + _ROWS]  # as they come: long and short ones together, with much padding
-        rows.sort(key=lambda window: -len(window.input_ids))
-        batch = batch_of(rows, input_names=input_names, pad_id=pad_id)
+        rows = windows[start : start + _ROWS]  # as they come: long and short ones together
+        tokens = _ROWS * max(len(window.input_ids) for window in rows)
+        (batch,) = pack(rows, batch_tokens=tokens, input_names=input_names, pad_id=pad_id)
         batches.append((batch, *run(batch.inputs)))
     return Reference(name, tuple(batches))
 
