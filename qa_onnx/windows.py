@@ -96,6 +96,38 @@ class CutExample:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a tokenizer puts around question and context.
+
+    Attributes:
+        before: int64, the special tokens before the question.
+        between: those between question and context.
+        after: those after the context.
+        types: int64 (5,), the segment ids of before, question, between, context and after.
+        cls: position in `before` of the [CLS] token.
+    """
+
+    before: Ids
+    between: Ids
+    after: Ids
+    types: Ids
+    cls: int
+
+    def __len__(self) -> int:
+        """Special tokens of a window."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def window(self, question: Ids, context: Ids) -> tuple[Ids, Ids]:
+        """Token ids and segment ids, (T,) each, of a window of these tokens."""
+        parts = (self.before, question, self.between, context, self.after)
+        return np.concatenate(parts), self.types.repeat([len(part) for part in parts])
+
+    def first(self, question: int) -> int:
+        """Position of the first context token after a question of so many tokens."""
+        return len(self.before) + question + len(self.between)
+
+
 class Windower:
     """Cuts examples into windows with one tokenizer, which it never changes after `__init__`.
 
@@ -105,6 +137,9 @@ class Windower:
 
     Raises:
         BundleError: the JSON is not a tokenizer, or it does not make pairs of question and context.
+
+    Attributes:
+        template: the special tokens of a window.
     """
 
     def __init__(self, tokenizer_json: str, *, cls_id: int | None = None) -> None:
@@ -116,11 +151,20 @@ class Windower:
         self._tokenizer.no_truncation()
         # "[SEP]" in a text is text: otherwise whoever writes a context could forge the borders of a window.
         self._tokenizer.encode_special_tokens = True
-        self._probe_template(cls_id)
+        self.template = self._probe_template(cls_id)
         self._wordpiece = wordpiece_of(self._tokenizer)
         self._contexts = ContextCache(characters=_CACHED_CHARACTERS)
 
-    def _probe_template(self, cls_id: int | None) -> None:
+    @property
+    def special_tokens(self) -> int:
+        """Tokens of a window that are neither of the question nor of the context."""
+        return len(self.template)
+
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each token, special ones among them."""
+        return self._tokenizer.get_vocab(with_added_tokens=True)
+
+    def _probe_template(self, cls_id: int | None) -> Template:
         """Learn which special tokens stand before, between and after the two texts of a pair."""
         layouts = {self._layout(question, context) for question, context in (("a", "b"), ("a b", "b a a"))}
         if len(layouts) != 1:
@@ -128,10 +172,13 @@ class Windower:
         before, between, after, types = layouts.pop()
         if not before:
             raise BundleError("the tokenizer puts no special token before the question, such as [CLS]")
-        self._cls = before.index(cls_id) if cls_id in before else 0
-        self._before, self._between, self._after = (np.array(ids, np.int64) for ids in (before, between, after))
-        self._types = np.array(types, np.int64)  # of these three and of the texts, in their order
-        self.special_tokens = len(self._before) + len(self._between) + len(self._after)
+        return Template(
+            before=np.array(before, np.int64),
+            between=np.array(between, np.int64),
+            after=np.array(after, np.int64),
+            types=np.array(types, np.int64),
+            cls=before.index(cls_id) if cls_id in before else 0,
+        )
 
     def _layout(
         self, question: str, context: str
@@ -223,22 +270,22 @@ class Windower:
             warnings.append("the question is empty")
         if not len(context.ids):
             warnings.append("the context is empty")
-        head = np.concatenate((self._before, question_ids, self._between))
-        room = options.max_length - len(head) - len(self._after)
+        first = self.template.first(len(question_ids))
+        room = options.max_length - len(question_ids) - len(self.template)
         windows = []
         for start in _starts(len(context.ids), room, options.doc_stride):
             part = context.ids[start : start + room]
-            lengths = (len(self._before), len(question_ids), len(self._between), len(part), len(self._after))
+            ids, types = self.template.window(question_ids, part)
             windows.append(
                 Window(
                     example=index,
                     context=context,
                     token_offset=start,
-                    input_ids=np.concatenate((head, part, self._after)),
-                    token_type_ids=self._types.repeat(lengths),
-                    first=len(head),
-                    last=len(head) + len(part) - 1,
-                    cls=self._cls,
+                    input_ids=ids,
+                    token_type_ids=types,
+                    first=first,
+                    last=first + len(part) - 1,
+                    cls=self.template.cls,
                 )
             )
         return CutExample(tuple(windows), tuple(warnings))

@@ -73,6 +73,19 @@ _LINE_EVERY_S = 60.0  # where there is no terminal to draw on
     help="Overlap of two windows.  [default: 128, less where windows are short]",
 )
 @click.option(
+    "--teacher",
+    metavar="MODEL",
+    help="Folder or hub id of a larger model that answers questions, of the same vocabulary, to learn from too.",
+)
+@click.option(
+    "--teacher-share",
+    type=float,
+    default=0.9,
+    show_default=True,
+    metavar="SHARE",
+    help="Of the loss, that is the teacher's.",
+)
+@click.option(
     "--negatives",
     type=float,
     default=0.1,
@@ -107,6 +120,7 @@ def train(
     base: str,
     data: tuple[Path, ...],
     to: Path,
+    teacher: str | None,
     eval_data: Path | None,
     epochs: float | None,
     minutes: float | None,
@@ -150,6 +164,7 @@ def train(
                 base,
                 data,
                 to,
+                teacher=teacher,
                 settings=settings,
                 eval_data=eval_data,
                 resume=resume,

@@ -1,7 +1,7 @@
 """Fine-tuning: questions with their answers -> a checkpoint that `qa_onnx.export` takes; needs the extra `train`.
 
-In the order of the work: settings, corpus (with tally), negatives, targets, features, order, schedule, loss, loop
-(with base, device, rows, optimizer, scoring, state), workspace, card and plot; run joins them.
+In the order of the work: settings, corpus (with tally), negatives, targets, features, order, schedule, teacher,
+loss, loop (with base, device, rows, optimizer, scoring, state), workspace, card and plot; run joins them.
 """
 
 from qa_onnx.train.run import train

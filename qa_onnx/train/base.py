@@ -34,6 +34,7 @@ class Base:
         windower: cuts with the same tokenizer.
         inputs: what the model takes.
         pad_id: token id that pads a batch.
+        positions: tokens of the longest window that it reads.
         fresh: names of weights that the checkpoint does not have: the head, of a bare encoder.
         dropouts: those of its config, which the trained model's config shall have again.
     """
@@ -46,6 +47,7 @@ class Base:
     windower: Windower
     inputs: tuple[str, ...]
     pad_id: int
+    positions: int
     fresh: tuple[str, ...]
     dropouts: dict[str, float]
 
@@ -107,6 +109,7 @@ def load_base(base: str, settings: TrainSettings) -> Base:
         windower=Windower(tokenizer_json, cls_id=checkpoint.cls_id(tokenizer)),
         inputs=checkpoint.model_inputs(model),
         pad_id=checkpoint.pad_id(model, tokenizer),
+        positions=limit,
         fresh=tuple(fresh),
         dropouts=dropouts,
     )

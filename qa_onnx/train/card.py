@@ -48,13 +48,20 @@ def _data(record: dict[str, Any]) -> str:
 def _training(record: dict[str, Any], settings: dict[str, Any]) -> str:
     run = record["run"]
     products = "bfloat16" if run["bf16"] else "float32"
+    teacher = record["teacher"]
+    taught = (
+        f" Of the loss, {settings['teacher_share']:.0%} is the cross entropy to the probabilities of "
+        f"{teacher['name']} ({teacher['model_type']}, {teacher['parameters'] / 1e6:.1f} million weights)."
+        if teacher
+        else ""
+    )
     return (
         f"{run['examples']:,} windows of at most {settings['max_length']} tokens, {run['epochs']:.2f} epochs of "
         f"{run['features']:,}, in {run['steps']:,} steps of {settings['batch_size']}, {run['minutes']:.0f} "
         f"minutes on {run['device']}, {run['threads']} threads, products in {products}. "
         f"AdamW, weight decay {settings['weight_decay']:g}, learning rate {run['learning_rate']:g} with a warm-up "
         f"of {settings['warmup']:.0%} and linear decay to zero, gradients cut to a norm of {settings['clip']:g}; "
-        f"dropout {settings['dropout']:g}, none in attention; seed {settings['seed']}."
+        f"dropout {settings['dropout']:g}, none in attention; seed {settings['seed']}.{taught}"
     )
 
 

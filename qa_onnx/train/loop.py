@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.train.record import Job
     from qa_onnx.train.state import State
+    from qa_onnx.train.teacher import Taught
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Loop:
         job: the model, whose weights are trained in place, what it is trained on, where and how.
         folder: where the state is saved.
         state: how far the run is; restored from `folder` if it has taken a step.
+        taught: what the job's teacher says of its features.
         tell: is called after each step.
     """
 
@@ -78,6 +80,7 @@ class Loop:
         *,
         folder: Path,
         state: State,
+        taught: Taught | None = None,
         tell: Callable[[Status], None] | None = None,
     ) -> None:
         self.state = state
@@ -85,6 +88,7 @@ class Loop:
         self._features = job.features
         self._settings = job.settings
         self._place = job.place
+        self._taught = taught
         self._held_out = job.questions.held_out
         self._folder = folder
         self._tell = tell
@@ -180,9 +184,11 @@ class Loop:
             if lengths[group[0]] == lengths[group[-1]]:
                 arrays.pop("attention_mask", None)  # no padding, and attention is faster without a mask
             spans = torch.from_numpy(self._features.spans[rows]).long().to(self._place.device)
+            taught = None if self._taught is None else self._taught.rows(rows).to(self._place.device)
             with self._place.autocast():
                 out = self._base.model(**self._place.tensors(arrays))
-            loss = span_loss(out.start_logits, out.end_logits, spans) / len(indices)
+            share = self._settings.teacher_share
+            loss = span_loss(out.start_logits, out.end_logits, spans, taught, share) / len(indices)
             loss.backward()
             total += float(loss.detach())
         return total

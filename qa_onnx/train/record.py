@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qa_onnx.train.settings import TrainSettings
     from qa_onnx.train.state import State
     from qa_onnx.train.tally import Tally
+    from qa_onnx.train.teacher import Teacher
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
@@ -33,6 +34,7 @@ class Job:
         features: made of them.
         place: where it is computed.
         tally: what became of the questions.
+        teacher: whose probabilities it learns too; None: there is no teacher.
     """
 
     settings: TrainSettings
@@ -41,6 +43,7 @@ class Job:
     features: Features
     place: Place
     tally: Tally
+    teacher: Teacher | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for a run to go on as if it had not been interrupted."""
@@ -51,6 +54,7 @@ class Job:
             **chosen,
             **dataclasses.asdict(self.place),
             "base": self.base.sha256,
+            "teacher": self.teacher.base.sha256 if self.teacher else None,
             "data": self.features.sha256(),
             "evaluation data": held_out.sha256 if held_out else "",
         }
@@ -70,14 +74,8 @@ def make_record(job: Job, state: State, *, name: str, licence: str, peak_rate: f
     best = [one for one in state.evaluations if one["best"]]
     return {
         "name": name,
-        "base": {
-            "name": base.name,
-            "revision": base.revision,
-            "sha256": base.sha256,
-            "model_type": base.model.config.model_type,
-            "parameters": sum(int(parameter.numel()) for parameter in base.model.parameters()),
-            "fresh_head": bool(base.fresh),
-        },
+        "base": {**_model(base), "fresh_head": bool(base.fresh)},
+        "teacher": _model(job.teacher.base) if job.teacher else None,
         "data": [dataclasses.asdict(source) for source in job.questions.sources],
         "held_out": _held_out(job.questions),
         "report": job.tally.lines(),
@@ -90,6 +88,16 @@ def make_record(job: Job, state: State, *, name: str, licence: str, peak_rate: f
         "losses": state.losses,
         "versions": {"qa-onnx": qa_onnx.__version__, **{name: metadata.version(name) for name in _PACKAGES}},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _model(base: Base) -> dict[str, Any]:
+    return {
+        "name": base.name,
+        "revision": base.revision,
+        "sha256": base.sha256,
+        "model_type": base.model.config.model_type,
+        "parameters": sum(int(parameter.numel()) for parameter in base.model.parameters()),
     }
 
 

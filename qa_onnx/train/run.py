@@ -37,6 +37,7 @@ def train(
     data: Sequence[str | Path],
     to: str | Path,
     *,
+    teacher: str | Path | None = None,
     settings: TrainSettings | None = None,
     eval_data: str | Path | None = None,
     resume: bool = False,
@@ -53,6 +54,8 @@ def train(
         base: a folder or hub id: an encoder, or a model that answers questions already (safetensors).
         data: SQuAD JSON or JSON Lines, plain or gzip, or folders of such files.
         to: where the trained checkpoint goes.
+        teacher: a folder or hub id: a model that answers questions, of the same vocabulary, whose probabilities
+            are learned too.
         settings: None: the defaults.
         eval_data: a data file to choose the best weights with; None: questions held out of `data`.
         resume: go on with the unfinished run of `to`, with the same arguments; without one, start.
@@ -66,7 +69,7 @@ def train(
     Raises:
         MissingExtraError: a package is not installed.
         InputError: the data cannot be used, or does not fit the model.
-        ExportError: the base is not there, or not safe to load.
+        ExportError: the base, or the teacher, is not there, or not safe to load.
         DeviceError: there is no such device.
         TrainError: the run cannot start there, go on or be written.
     """
@@ -77,7 +80,7 @@ def train(
         found: dict[str, Any] = json.loads((workspace.to / RECORD).read_bytes())
         return found
     workspace.prepare(resume=resume, replace=replace)
-    job = _prepare(str(base), data, eval_data, TrainSettings() if settings is None else settings)
+    job = _prepare(str(base), data, eval_data, teacher, TrainSettings() if settings is None else settings)
     with workspace.occupied(resume=resume, replace=replace):
         state = _state(workspace, job, resume=resume)
         record = _run(job, state, workspace, licence, tell)
@@ -86,10 +89,17 @@ def train(
     return record
 
 
-def _prepare(base: str, data: Sequence[str | Path], eval_data: str | Path | None, settings: TrainSettings) -> Job:
+def _prepare(
+    base: str,
+    data: Sequence[str | Path],
+    eval_data: str | Path | None,
+    teacher: str | Path | None,
+    settings: TrainSettings,
+) -> Job:
     """All that is needed for the first step."""
     from qa_onnx.train.base import load_base
     from qa_onnx.train.device import choose_place
+    from qa_onnx.train.teacher import load_teacher
 
     place = choose_place(settings)
     tally = Tally()
@@ -100,7 +110,8 @@ def _prepare(base: str, data: Sequence[str | Path], eval_data: str | Path | None
         _LOG.info("%s", line)
     if not tally.counts.get("answerable"):
         raise InputError(nothing_left(data, tally))
-    return Job(settings, loaded, questions, features, place, tally)
+    taught_by = None if teacher is None else load_teacher(str(teacher), loaded, features, settings, place)
+    return Job(settings, loaded, questions, features, place, tally, taught_by)
 
 
 def _state(workspace: Workspace, job: Job, *, resume: bool) -> State:
@@ -132,8 +143,10 @@ def _run(
     from qa_onnx.train.loop import Loop
     from qa_onnx.train.optimizer import peak_rate
     from qa_onnx.train.state import load_weights
+    from qa_onnx.train.teacher import teach
 
-    Loop(job, folder=workspace.work, state=state, tell=tell).run()
+    taught = None if job.teacher is None else teach(job.teacher, job.features, workspace.work)
+    Loop(job, folder=workspace.work, state=state, taught=taught, tell=tell).run()
     if state.best:
         load_weights(workspace.work / state.best, job.base.model)
     rate = peak_rate(job.settings, job.base.model)

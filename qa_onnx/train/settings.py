@@ -28,6 +28,7 @@ class TrainSettings:
         doc_stride: tokens that two windows share. None: 128, or less where windows are short.
         seed: of the order, the negatives, the questions held out, and a fresh head.
         bf16: compute products in bfloat16. None: where the CPU or GPU has instructions for it.
+        teacher_share: of the loss, that is the teacher's where there is one.
         negatives: that share of the answerable questions is asked, once more, of another paragraph of its article.
         eval_limit: an evaluation asks at most so many questions: a sample of the evaluation data or, without any,
             about so many of the training data, which are held out: whole articles where there are enough. 0: none.
@@ -53,6 +54,7 @@ class TrainSettings:
     doc_stride: int | None = None
     seed: int = 0
     bf16: bool | None = None
+    teacher_share: float = 0.9
     negatives: float = 0.1
     eval_limit: int = 500
     evaluations: int = 8
@@ -72,6 +74,7 @@ class TrainSettings:
             ("batch_size", 1, 1 << 16),
             ("batch_tokens", 1, 1 << 24),
             ("seed", 0, 1 << 32),
+            ("teacher_share", 0.0, 1.0),
             ("negatives", 0.0, 1.0),
             ("eval_limit", 0, 1 << 24),
             ("evaluations", 1, 10_000),
