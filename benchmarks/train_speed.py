@@ -15,6 +15,7 @@ learned.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=640)
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--eval-data", type=Path)
     parser.add_argument("--eval-limit", type=int, default=1000)
     parser.add_argument("--one", choices=NAMES, help=argparse.SUPPRESS)
@@ -96,6 +98,7 @@ def train_one(chosen: argparse.Namespace) -> dict[str, float]:
         ours(made)
     else:
         trainer(made, chosen.base, chosen.examples, full=chosen.one == "guide")
+    made.base.model.to(made.place.device)
     seconds, used = time.perf_counter() - started, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
     found = {"rate": chosen.examples / seconds, "cpu": used / chosen.examples, "peak": peak}
@@ -114,10 +117,10 @@ def job(chosen: argparse.Namespace) -> Job:
 
     golds = squad.load(chosen.data, limit=max(QUESTIONS, chosen.examples)).golds
     tally = Tally()
-    settings = TrainSettings(save_every_s=1e6)
+    settings = TrainSettings(save_every_s=1e6, device=chosen.device)
     base = load_base(chosen.base, settings)
     features = build(golds, base.windower, settings.options(), tally=tally, seed=0)
-    settings = TrainSettings(save_every_s=1e6, epochs=chosen.examples / len(features))
+    settings = dataclasses.replace(settings, epochs=chosen.examples / len(features))
     return Job(settings, base, Questions((), golds, None, own=True), features, choose_place(settings), tally)
 
 
@@ -165,7 +168,7 @@ def trainer(made: Job, base: str, examples: int, *, full: bool) -> None:
                 max_steps=examples // 8,
                 save_strategy="no",
                 report_to="none",
-                use_cpu=True,
+                use_cpu=made.place.device == "cpu",
                 disable_tqdm=True,
             ),
             train_dataset=Rows(),

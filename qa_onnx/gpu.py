@@ -206,7 +206,7 @@ _MEANINGS = (
     ),
     (r"CUDA failure 3\b|initialization error", _FORKED),
     (
-        r"CUDA failure 2\b|out of memory|Failed to allocate memory",
+        r"CUDA failure 2\b|out of memory|Failed to allocate memory|Available memory of \d+ is smaller",
         "the GPU has too little free memory: use smaller batches (Options.batch_tokens), or end what else uses it",
     ),
     (

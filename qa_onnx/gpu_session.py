@@ -201,9 +201,8 @@ def check_usable(engine: str) -> gpu.Driver | None:
 
 
 def cuda_options(plan: GpuPlan) -> dict[str, str]:
-    """Options of the CUDA provider."""
+    """Options of the CUDA provider; a device_id, even that of the default, would make ONNX Runtime 1.26 warn."""
     options = {
-        "device_id": "0",
         # The default doubles: with many shapes most of it is never used again.
         "arena_extend_strategy": "kSameAsRequested",
         # It would round float32 products to 10 bits. Precision is the bundle's choice, and was measured.

@@ -34,7 +34,6 @@ def provider_options(names: Sequence[str], *, longest: int, precision: str, cach
     buckets = length_buckets(longest)
     usual = (_USUAL[0], bucket_of(min(_USUAL[1], longest), buckets))
     options = {
-        "device_id": "0",
         "trt_profile_min_shapes": profile(names, (1, buckets[0])),
         "trt_profile_opt_shapes": profile(names, usual),
         "trt_profile_max_shapes": profile(names, (MOST_ROWS, longest)),

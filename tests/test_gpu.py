@@ -180,6 +180,11 @@ CALL = "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:122 std::c
         (f"{CALL}CUDA failure 3: initialization error ; GPU=0", "forked"),
         (f"{CALL}CUDA failure 2: out of memory ; GPU=0", "too little free memory.*batch_tokens"),
         ("Failed to allocate memory for requested buffer of size 4096", "too little free memory"),
+        (
+            "bfc_arena.cc:360 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, Stream*) "
+            "Available memory of 5541120 is smaller than requested bytes of 10240000",
+            "too little free memory",
+        ),
         (f"{CALL}CUDA failure 209: no kernel image is available for execution", "not built for this GPU"),
         ("CUDNN failure 1: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0", "cuDNN is missing or of another version"),
     ],

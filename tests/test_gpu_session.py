@@ -205,7 +205,6 @@ def test_cuda_gets_its_options_and_no_fallback(graph: Path, runtime: Notes) -> N
     [(name, options)] = opened["providers"]
     assert name == "CUDAExecutionProvider"
     assert options == {
-        "device_id": "0",
         "arena_extend_strategy": "kSameAsRequested",
         "use_tf32": "0",
         "gpu_mem_limit": str(2048 * 1024 * 1024),
