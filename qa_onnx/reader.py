@@ -107,9 +107,9 @@ class Reader:
                 which runs graphs in standard operators on CUDA and compiles them at first use, for minutes. None:
                 "onnxruntime".
             threads: of one run on the CPU; None: cores that this process may use.
-            options: None: the defaults, with the bundle's max_length. To change one of a loaded reader's, use
-                `dataclasses.replace(reader.options, n_best=3)`: `Options(n_best=3)` has windows of 384 tokens,
-                whatever the bundle's.
+            options: None: the defaults, with the bundle's max_length and, on a GPU, larger batches. To change one
+                of a loaded reader's, use `dataclasses.replace(reader.options, n_best=3)`: `Options(n_best=3)` has
+                windows of 384 tokens, whatever the bundle's.
             min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
             allow_fallback: where the GPU cannot be used (driver, libraries, wheel), warn and run the bundle's best
                 precision for the CPU there; `place` and `precision` tell what is used.
@@ -139,8 +139,8 @@ class Reader:
         opened = open_graph(bundle, wish, allow_fallback=allow_fallback)
         if options is None:
             options = Options.for_windows_of(manifest.max_length)
-            if wish.batch_tokens is not None:
-                options = dataclasses.replace(options, batch_tokens=wish.batch_tokens)
+            if opened.batch_tokens is not None:
+                options = dataclasses.replace(options, batch_tokens=opened.batch_tokens)
         reader = cls(
             session=opened.session,
             windower=Windower(bundle.text(manifest.tokenizer), cls_id=manifest.cls_id),

@@ -27,7 +27,8 @@ Device: TypeAlias = Literal["cpu", "cuda"]
 DEVICES = ("cpu", "cuda")
 OUTPUTS = ["start_logits", "end_logits"]
 # See `Session.run_overhead`. With MiniLM on two cores with AVX2, ONNX Runtime's is 4 tokens (int8) to 16 (fp32);
-# apart from it a run takes as long as its tokens, in however many rows they come. A GPU's is a guess.
+# apart from it a run takes as long as its tokens, in however many rows they come. On an H200 it is 700 tokens in
+# fp32 and 3,000 or more in fp16, as far as speeds in batches of 1,024, 4,096 and 16,384 tokens tell.
 RUN_OVERHEAD: dict[str, int] = {"cpu": 16, "cuda": 1024}
 _MOST_THREADS = 1024
 _EXACT = "session.x64quantprecision"

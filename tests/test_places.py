@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from qa_onnx import Bundle, BundleError, DeviceError, EngineError, MissingExtraError, Reader, engines, places
+from qa_onnx import (
+    Bundle,
+    BundleError,
+    DeviceError,
+    EngineError,
+    MissingExtraError,
+    Options,
+    Reader,
+    engines,
+    places,
+)
 from qa_onnx.cli import main
 from qa_onnx.engines import PREFERRED, check_place
 
@@ -125,6 +135,21 @@ def test_where_the_gpu_works_nothing_falls_back(
     reader = Reader.load(TINY, device="cuda", allow_fallback=True)
     assert (reader.place, reader.precision) == ("onnxruntime/cuda", "fp32")
     assert [call["device"] for call in calls] == ["cuda"]
+
+
+def test_batches_are_large_on_a_gpu_alone(calls: list[dict[str, Any]]) -> None:
+    assert Reader.load(TINY, precision="fp32", device="cuda").options.batch_tokens == 16_384
+    assert Reader.load(TINY, precision="fp32", device="cpu").options.batch_tokens == 1024
+    own = Options(max_length=64, doc_stride=16, max_question_length=16, batch_tokens=77)
+    assert Reader.load(TINY, precision="fp32", device="cuda", options=own).options.batch_tokens == 77
+    assert [one["device"] for one in calls] == ["cuda", "cpu", "cuda"]
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_the_cpu_that_takes_over_has_its_own_batches() -> None:
+    with pytest.warns(RuntimeWarning, match="takes over"):
+        reader = Reader.load(TINY, device="cuda", allow_fallback=True)
+    assert reader.options.batch_tokens == 1024
 
 
 def test_on_the_cpu_there_is_nothing_to_fall_back_from(monkeypatch: pytest.MonkeyPatch) -> None:
