@@ -222,3 +222,25 @@ def test_what_goes_wrong_is_one_line(data: Path, tmp_path: Path) -> None:
     result = invoke("bert", data, "--to", tmp_path / "m", "--negatives", "2")
     assert result.exit_code == 2
     assert "negatives is 2.0; it must be a number from 0.0 to 1" in result.stderr
+
+
+def test_a_teacher_and_its_share_reach_the_run(data: Path, tmp_path: Path) -> None:
+    losses = {}
+    for name, share in (("most", ()), ("none", ("--teacher-share", "0")), ("all", ("--teacher-share", "1"))):
+        record = train(tmp_path / name, data, *QUICK, "--teacher", checkpoint("mpnet"), *share)
+        losses[name] = record["losses"]
+        assert record["teacher"]["name"] == checkpoint("mpnet").name
+    assert record["settings"]["teacher_share"] == 1.0
+    assert json.loads((tmp_path / "most" / "training.json").read_bytes())["settings"]["teacher_share"] == 0.9
+    assert losses["none"] == train(tmp_path / "alone", data, *QUICK)["losses"]
+    assert len({tuple(found) for found in losses.values()}) == 3
+
+
+def test_a_share_without_a_teacher_and_a_teacher_of_another_tongue_are_a_line(data: Path, tmp_path: Path) -> None:
+    result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK, "--teacher-share", "0.5")
+    assert result.exit_code == 2
+    assert "--teacher-share is that of a --teacher, and none is named" in result.stderr
+    result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK, "--teacher", checkpoint("roberta"))
+    assert result.exit_code == 1
+    assert "has another vocabulary" in result.stderr
+    assert not (tmp_path / "m").exists()

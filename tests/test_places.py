@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,6 +151,20 @@ def test_the_cpu_that_takes_over_has_its_own_batches() -> None:
     with pytest.warns(RuntimeWarning, match="takes over"):
         reader = Reader.load(TINY, device="cuda", allow_fallback=True)
     assert reader.options.batch_tokens == 1024
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_server_on_the_cpu_that_takes_over_has_its_batches_too() -> None:
+    from qa_onnx.cli.options import ReaderSettings
+    from qa_onnx.cli.serve import model
+
+    nothing: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(ReaderSettings))
+    given = ReaderSettings(**{**nothing, "bundle": TINY, "device": "cuda", "threads": 1, "allow_fallback": True})
+    wished = model(given, workers=1)
+    assert wished.options.batch_tokens == 16_384
+    with pytest.warns(RuntimeWarning, match="takes over"):
+        served = wished.as_loaded(wished.load())
+    assert (served.device, served.precision, served.options.batch_tokens) == ("cpu", "int8", 1024)
 
 
 def test_on_the_cpu_there_is_nothing_to_fall_back_from(monkeypatch: pytest.MonkeyPatch) -> None:

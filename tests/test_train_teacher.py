@@ -13,7 +13,7 @@ from qa_onnx.train import TrainSettings, train
 from qa_onnx.train.loss import TEMPERATURE, span_loss
 
 from . import lessons
-from .exports import checkpoint, copy
+from .exports import checkpoint, copy, edit_json
 from .test_train_base import strip_head
 from .trained import SMALL, job, run, weights_of
 
@@ -96,7 +96,7 @@ def test_what_was_said_before_a_stop_is_not_asked_again(
     made = job(data)
     teacher = teacher_of(made)
     whole = module.teach(teacher, made.features, tmp_path).logits
-    [path] = tmp_path.iterdir()
+    path = tmp_path / module.TAUGHT
     size = path.stat().st_size
     assert size == 4 * len(made.features.ids)
     with path.open("r+b") as file:
@@ -118,13 +118,20 @@ def test_what_was_said_before_a_stop_is_not_asked_again(
     assert asked == len(made.features) - (done if left is None else done // 16 * 16)
 
 
-def test_another_teacher_and_other_windows_have_a_file_of_their_own(data: Path, tmp_path: Path) -> None:
-    from qa_onnx.train.teacher import teach
+def test_the_hash_is_that_of_weights_config_and_place(data: Path, tmp_path: Path) -> None:
+    from qa_onnx.train.teacher import load_teacher
 
-    made, other = job(data), job(data, seed=1)
-    for one, kind in ((made, "mpnet"), (made, "bert"), (other, "bert")):
-        teach(teacher_of(one, kind), one.features, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
+    made = job(data)
+    changed = copy(checkpoint("bert"), tmp_path / "changed")
+    edit_json(changed / "config.json", lambda content: content.update(hidden_act="relu"))
+    one, same, other = (
+        load_teacher(str(folder), made.base, made.features, made.settings, made.place)
+        for folder in (checkpoint("bert"), checkpoint("bert"), changed)
+    )
+    assert one.base.sha256 == other.base.sha256
+    elsewhere = dataclasses.replace(one, place=dataclasses.replace(one.place, batch_tokens=77))
+    assert len({teacher.sha256() for teacher in (one, other, elsewhere, teacher_of(made))}) == 4
+    assert one.sha256() == same.sha256()
 
 
 def test_the_loss_is_that_of_the_targets_and_that_of_the_teachers_probabilities() -> None:
@@ -232,6 +239,43 @@ def test_a_run_goes_on_with_the_same_teacher_alone(data: Path, tmp_path: Path) -
         train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, resume=True)
 
 
+def test_a_run_that_was_stopped_while_the_teacher_was_asked_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even in place of a finished model, and not without the teacher, nor with another."""
+    from qa_onnx.train import teacher as module
+
+    monkeypatch.setattr(module, "_TOGETHER", 16)
+    settings = TrainSettings(**SMALL)
+    to = tmp_path / "m"
+    plain = module.Teacher.logits
+    asked = stop_after = 0
+
+    def counted(self: Teacher, ids: Sequence[NDArray[np.int32]], spans: NDArray[np.int32]) -> Any:
+        nonlocal asked
+        asked += len(ids)
+        if asked > stop_after:
+            raise KeyboardInterrupt
+        return plain(self, ids, spans)
+
+    def go(**more: Any) -> dict[str, Any]:
+        return train(checkpoint("bert"), [data], to, settings=settings, **more)
+
+    go()
+    monkeypatch.setattr(module.Teacher, "logits", counted)
+    stop_after = 40
+    with pytest.raises(KeyboardInterrupt):
+        go(teacher=checkpoint("mpnet"), replace=True)
+    assert (to.with_name("m.partial") / module.TAUGHT).stat().st_size > 0
+    for other in (None, checkpoint("bert")):
+        with pytest.raises(TrainError, match=r"state of a run with another teacher"):
+            go(teacher=other, resume=True)
+    asked, stop_after = 0, 1_000_000
+    record = go(teacher=checkpoint("mpnet"), resume=True)
+    assert record["teacher"]["model_type"] == "mpnet"
+    assert asked == record["run"]["features"] - 32
+
+
 def test_who_cannot_teach_is_refused(data: Path, tmp_path: Path) -> None:
     encoder = strip_head(copy(checkpoint("bert"), tmp_path / "encoder"))
 
@@ -252,17 +296,18 @@ def test_who_cannot_teach_is_refused(data: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_teacher_with_broken_weights_is_refused(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_a_teacher_with_broken_weights_is_refused(value: float, data: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     from qa_onnx.train.teacher import load_teacher, teach
 
     broken = copy(checkpoint("bert"), tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
-    weights["qa_outputs.bias"][0] = float("nan")
+    weights["qa_outputs.bias"][0] = value
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
     made = job(data)
-    with pytest.raises(TrainError, match="logits are not numbers"):
+    with pytest.raises(TrainError, match=r"logits are no numbers of float16: its weights are broken"):
         teach(
             load_teacher(str(broken), made.base, made.features, made.settings, made.place), made.features, tmp_path
         )
@@ -272,6 +317,7 @@ def test_without_a_teacher_the_share_changes_nothing(data: Path, tmp_path: Path)
     import torch
 
     one, two = job(data), job(data, teacher_share=0.1)
+    assert one.fingerprint() == two.fingerprint()
     run(one, tmp_path / "one")
     run(two, tmp_path / "two")
     ours, theirs = weights_of(one), weights_of(two)

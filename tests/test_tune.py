@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from qa_onnx import Bundle, EngineError, Example, InputError, Reader, machine
 from qa_onnx.bench import tune as work
-from qa_onnx.bench.settings import DEFAULT_TOKENS, Setting, accuracy_note, default_setting, settings
+from qa_onnx.bench.settings import Setting, accuracy_note, default_setting, settings
 from qa_onnx.bench.tune import Plan, Row, tune
 from qa_onnx.cli import main
+from qa_onnx.options import BATCH_TOKENS
 from qa_onnx.profile import find_profile
 from qa_onnx.receipt import Accuracy, Receipt
 
@@ -64,7 +65,7 @@ def with_receipt(bundle: Bundle, precision: str, percent: float) -> Bundle:
 
 def test_settings_are_all_that_the_bundle_can_run_the_default_first(tiny_bundle: Bundle) -> None:
     found = settings(tiny_bundle)
-    default = Setting("int8", "onnxruntime", "cpu", 2, DEFAULT_TOKENS)
+    default = Setting("int8", "onnxruntime", "cpu", 2, BATCH_TOKENS["cpu"])
     assert found[0] == default == default_setting(tiny_bundle)
     on_cpu = {(s.precision, s.threads) for s in found if (s.engine, s.device) == ("onnxruntime", "cpu")}
     assert on_cpu == {("int8", 2), ("int8", 1), ("fp32", 2), ("fp32", 1)}
@@ -107,7 +108,7 @@ def test_the_fastest_setting_is_found_and_shown(tiny_bundle: Bundle) -> None:
     assert default.gain == 1
     assert default.note.startswith("default")
     assert all(row.gain is None or row.gain <= profile.gain or profile.gain == 1 for row in rows)
-    assert {row.setting.batch_tokens for row in rows} >= {1, DEFAULT_TOKENS}
+    assert {row.setting.batch_tokens for row in rows} >= {1, BATCH_TOKENS["cpu"]}
     assert any("round 1 of" in row.note for seen in shown for row in seen)
 
 

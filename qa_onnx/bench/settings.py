@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from qa_onnx import machine
 from qa_onnx.engines import PREFERRED, check_usable
 from qa_onnx.errors import EngineError, MissingExtraError
-from qa_onnx.options import Options
+from qa_onnx.options import BATCH_TOKENS
 
 if TYPE_CHECKING:
     from qa_onnx.bundle import Bundle
 
-DEFAULT_TOKENS = Options().batch_tokens
-BATCH_TOKENS = {  # of a device, the default first; 1: each window alone
-    "cpu": (DEFAULT_TOKENS, 1, 384, 2048),
-    "cuda": (DEFAULT_TOKENS, 384, 4096, 16_384),
+TRIED_TOKENS = {  # of a device, the default first; 1: each window alone
+    "cpu": (BATCH_TOKENS["cpu"], 1, 384, 2048),
+    "cuda": (BATCH_TOKENS["cuda"], 384, 1024, 4096),
 }
 _HELD_TO_PARITY = ("fp32", "fp16")  # at export, so they need no receipt
 
@@ -56,7 +55,7 @@ def settings(bundle: Bundle) -> list[Setting]:
         for precision in precisions:
             graph = bundle.manifest.graphs.get(precision)
             if graph is not None and place in graph.engines:
-                found += [Setting(precision, engine, device, threads, DEFAULT_TOKENS) for threads in counts]
+                found += [Setting(precision, engine, device, threads, BATCH_TOKENS[device]) for threads in counts]
     return sorted(found, key=lambda setting: setting != default_setting(bundle))
 
 
@@ -67,4 +66,4 @@ def default_setting(bundle: Bundle) -> Setting:
         EngineError: the bundle holds nothing for ONNX Runtime on the CPU.
     """
     precision = bundle.best_precision("onnxruntime", "cpu")
-    return Setting(precision, "onnxruntime", "cpu", machine.default_threads(), DEFAULT_TOKENS)
+    return Setting(precision, "onnxruntime", "cpu", machine.default_threads(), BATCH_TOKENS["cpu"])

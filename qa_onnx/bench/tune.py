@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qa_onnx.bench.contender import Contender
-from qa_onnx.bench.settings import BATCH_TOKENS, DEFAULT_TOKENS, Setting, accuracy_note, default_setting, settings
+from qa_onnx.bench.settings import TRIED_TOKENS, Setting, accuracy_note, default_setting, settings
 from qa_onnx.errors import EngineError, InputError
 from qa_onnx.profile import Profile
 
@@ -143,7 +143,7 @@ class _Table:
     def _screen(self, row: Row, count: int) -> None:
         with self._start(row.setting) as contender:
             if not self.pairs:
-                budgets = len(BATCH_TOKENS[row.setting.device])
+                budgets = len(TRIED_TOKENS[row.setting.device])
                 turns = 3 * count * budgets + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
                 self.pairs = self._sample(contender, self.plan.seconds / turns)
             row.rate, row.note = self._rate(contender, row.setting), ""
@@ -151,7 +151,7 @@ class _Table:
             if row.rate < _HOPELESS * max(other.rate for other in self.rows):
                 return
             at = self.rows.index(row)
-            for batch_tokens in BATCH_TOKENS[row.setting.device][1:]:
+            for batch_tokens in TRIED_TOKENS[row.setting.device][1:]:
                 other = Row(row.setting._replace(batch_tokens=batch_tokens))
                 other.rate = self._rate(contender, other.setting)
                 at += 1
@@ -167,7 +167,7 @@ class _Table:
         """As many pairs as take so many seconds; all of them again and again where they are few."""
         given = [(example.question, example.context) for example in self.plan.examples]
         few = [given[number % len(given)] for number in range(_FEWEST_PAIRS)]
-        request = {"pairs": few, "options": {"batch_tokens": DEFAULT_TOKENS}}
+        request = {"pairs": few}
         contender.ask(request)  # warm
         took = sum(contender.ask(request)["seconds"])
         wanted = max(_FEWEST_PAIRS, int(len(few) * seconds / took))

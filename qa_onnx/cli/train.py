@@ -80,10 +80,8 @@ _LINE_EVERY_S = 60.0  # where there is no terminal to draw on
 @click.option(
     "--teacher-share",
     type=float,
-    default=0.9,
-    show_default=True,
     metavar="SHARE",
-    help="Of the loss, that is the teacher's.",
+    help="Of the loss, that is the teacher's.  [default: 0.9]",
 )
 @click.option(
     "--negatives",
@@ -141,6 +139,10 @@ def train(
     """
     if epochs is not None and minutes is not None:
         raise click.UsageError("--epochs and --minutes exclude each other")
+    if teacher is None and knobs["teacher_share"] is not None:
+        raise click.UsageError("--teacher-share is that of a --teacher, and none is named")
+    if knobs["teacher_share"] is None:
+        del knobs["teacher_share"]
     from qa_onnx.train.extras import require_train
 
     require_train()

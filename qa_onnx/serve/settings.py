@@ -86,7 +86,10 @@ class Model:
         if reader.place is None or reader.precision is None:
             return self
         engine, device = reader.place.split("/")
-        return dataclasses.replace(self, precision=reader.precision, engine=engine, device=device)
+        options = self.options
+        if device != self.device:  # batches for a GPU are none for a CPU
+            options = dataclasses.replace(options, batch_tokens=reader.options.batch_tokens)
+        return dataclasses.replace(self, precision=reader.precision, engine=engine, device=device, options=options)
 
     @property
     def max_length(self) -> int:

@@ -49,12 +49,14 @@ class Job:
         """What must be the same for a run to go on as if it had not been interrupted."""
         chosen = dataclasses.asdict(self.settings)
         del chosen["save_every_s"]
+        if self.teacher is None:
+            del chosen["teacher_share"]
         held_out = self.questions.held_out
         return {
             **chosen,
             **dataclasses.asdict(self.place),
             "base": self.base.sha256,
-            "teacher": self.teacher.base.sha256 if self.teacher else None,
+            "teacher": self.teacher.sha256() if self.teacher else None,
             "data": self.features.sha256(),
             "evaluation data": held_out.sha256 if held_out else "",
         }

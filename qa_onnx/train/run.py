@@ -142,10 +142,14 @@ def _run(
     """Train to the end; afterwards the model has its best weights."""
     from qa_onnx.train.loop import Loop
     from qa_onnx.train.optimizer import peak_rate
-    from qa_onnx.train.state import load_weights
+    from qa_onnx.train.state import load_weights, save_start
     from qa_onnx.train.teacher import teach
 
-    taught = None if job.teacher is None else teach(job.teacher, job.features, workspace.work)
+    taught = None
+    if job.teacher is not None:
+        if not state.steps:
+            save_start(workspace.work, state)
+        taught = teach(job.teacher, job.features, workspace.work)
     Loop(job, folder=workspace.work, state=state, taught=taught, tell=tell).run()
     if state.best:
         load_weights(workspace.work / state.best, job.base.model)

@@ -86,11 +86,26 @@ def save_state(folder: Path, state: State, model: Any, optimizer: Any) -> None:
     tensors["random.cpu"] = torch.random.get_rng_state()
     if torch.cuda.is_initialized():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    facts = {name: getattr(state, name) for name in State.__dataclass_fields__ if name != "losses"}
-    _write(folder / STATE, tensors, {"format": str(_FORMAT), "state": json.dumps(facts)})
+    _write(folder / STATE, tensors, _header(state))
     for path in folder.glob("best-*.safetensors"):
         if path.name != state.best:
             path.unlink()
+
+
+def _header(state: State) -> dict[str, str]:
+    facts = {name: getattr(state, name) for name in State.__dataclass_fields__ if name != "losses"}
+    return {"format": str(_FORMAT), "state": json.dumps(facts)}
+
+
+def save_start(folder: Path, state: State) -> None:
+    """Write the state of a run that has taken no step, so that it is held to its arguments from now on.
+
+    Raises:
+        TrainError: it cannot be written.
+    """
+    import torch
+
+    _write(folder / STATE, {"losses": torch.zeros(0, dtype=torch.float64)}, _header(state))
 
 
 def read_state(folder: Path) -> State | None:

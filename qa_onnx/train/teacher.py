@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+TAUGHT = "taught.float16"
 _TOGETHER = 1024  # windows that are sorted by length, and written, together
 _SAID_EVERY_S = 60.0
 _SHOWN = 5  # tokens that an error names
@@ -58,9 +60,11 @@ class Teacher:
     student: Template
     table: NDArray[np.int64]
 
-    def sha256(self, features: Features) -> str:
-        """Of all that its logits follow from, in hexadecimal."""
-        return hashlib.sha256(f"{self.base.sha256} {self.place} {features.sha256()}".encode()).hexdigest()
+    def sha256(self) -> str:
+        """Of all that its logits of a window follow from, in hexadecimal."""
+        base = self.base
+        facts = (base.sha256, base.model.config.to_json_string(), base.windower.template, self.student, self.place)
+        return hashlib.sha256(repr(facts).encode() + self.table.tobytes()).hexdigest()
 
     def logits(
         self, ids: Sequence[NDArray[np.int32]], spans: NDArray[np.int32]
@@ -72,14 +76,14 @@ class Teacher:
             spans: (B, 5), as in `Features`.
 
         Returns:
-            Its logits for start and end, (B, T, 2), and for each token of the student's windows, (B, U), the place
-            among the T where its logits are: of the context's tokens and of [CLS], any place for the others.
+            Its logits for start and end, (B, T, 2), and for each token of the student's windows, (B, U), the
+            position among the T where its logits are: of the context's tokens and of [CLS], any for the others.
         """
         import torch
 
         template = self.base.windower.template
         rows, types = [], []
-        places = np.zeros((len(ids), len(ids[0])), np.int64)
+        positions = np.zeros((len(ids), len(ids[0])), np.int64)
         for row, (window, (_, _, first, last, cls)) in enumerate(zip(ids, spans.tolist(), strict=True)):
             question = self.table[window[len(self.student.before) : first - len(self.student.between)]]
             context = self.table[window[first : last + 1]]
@@ -87,13 +91,13 @@ class Teacher:
             rows.append(made)
             types.append(segments)
             start = template.first(len(question))
-            places[row, first : last + 1] = np.arange(start, start + len(context))
-            places[row, cls] = template.cls
+            positions[row, first : last + 1] = np.arange(start, start + len(context))
+            positions[row, cls] = template.cls
         arrays = batches.pad(rows, types, input_names=self.base.inputs, pad_id=self.base.pad_id)
         with torch.inference_mode(), self.place.autocast():
             out = self.base.model(**self.place.tensors(arrays))
         found: NDArray[np.float32] = torch.stack((out.start_logits, out.end_logits), -1).float().cpu().numpy()
-        return found, places
+        return found, positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +183,12 @@ def teach(teacher: Teacher, features: Features, folder: Path) -> Taught:
     Args:
         teacher: is left in evaluation mode.
         features: of the student.
-        folder: of the run; the file there is named by what it follows from.
+        folder: of the run; what is there was said by this teacher of these features.
 
     Raises:
         TrainError: it cannot be written, or the teacher's logits are no numbers.
     """
-    path = folder / f"taught-{teacher.sha256(features)[:16]}"
+    path = folder / TAUGHT
     edges = [*range(0, len(features), _TOGETHER), len(features)]
     try:
         with path.open("ab") as file:
@@ -193,6 +197,7 @@ def teach(teacher: Teacher, features: Features, folder: Path) -> Taught:
             for logits in _ask(teacher, features, edges[whole:]):
                 file.write(logits.tobytes())
                 file.flush()
+                os.fsync(file.fileno())
         logits = np.fromfile(path, np.float16).reshape(-1, 2)
     except OSError as error:
         raise TrainError(f"cannot write {path}: {error.strerror}; go on with --resume") from error
@@ -203,18 +208,22 @@ def _ask(teacher: Teacher, features: Features, edges: Sequence[int]) -> Iterable
     """The logits of the windows between each two edges: float16 (N, 2), of their tokens in order."""
     lengths = np.diff(features.bounds).tolist()
     teacher.base.model.to(teacher.place.device).eval()
+    if len(edges) > 1:
+        _LOG.info("asking the teacher about %s of %s windows", f"{edges[-1] - edges[0]:,}", f"{edges[-1]:,}")
     started = said = time.monotonic()
     for low, high in pairwise(edges):
         begin = features.bounds[low]
         found = np.zeros((features.bounds[high] - begin, 2), np.float16)
         for group in batches.by_length(lengths[low:high], batch_tokens=teacher.place.batch_tokens):
             rows = [low + row for row in group]
-            logits, places = teacher.logits(features.rows(rows)[0], features.spans[rows])
+            logits, positions = teacher.logits(features.rows(rows)[0], features.spans[rows])
+            with np.errstate(over="ignore"):
+                logits = logits.astype(np.float16)
             if not np.isfinite(logits).all():
-                raise TrainError("the teacher's logits are not numbers: its weights are broken")
+                raise TrainError("the teacher's logits are no numbers of float16: its weights are broken")
             for row, index in enumerate(rows):
                 at = features.bounds[index] - begin
-                found[at : at + lengths[index]] = logits[row, places[row, : lengths[index]]]
+                found[at : at + lengths[index]] = logits[row, positions[row, : lengths[index]]]
         yield found
         if time.monotonic() - said >= _SAID_EVERY_S:
             said = time.monotonic()

@@ -1,6 +1,6 @@
 """Where a run keeps its state, and how its result takes its place.
 
-    DIR.partial/      the run at work: state.safetensors, best-<step>.safetensors, taught-<hash>
+    DIR.partial/      the run at work: state.safetensors, best-<step>.safetensors, taught.float16
     DIR.partial/model the result, while it is written
     DIR.partial/old   what was in DIR, for the moment between two renames
     DIR               the result, renamed when it is whole
