@@ -129,7 +129,7 @@ def test_progress_counts_to_the_end(tiny_reader: Reader, data: Path) -> None:
 def test_dev_a_scores_as_the_oracle_does(shared: Path, default_reader: Reader) -> None:
     report = evaluate(default_reader, squad.load(shared / "data" / "squad-dev-a.json.gz", limit=100))
     check_against_oracle(report)
-    assert report.f1 > 76  # it is 80.3 over all 5,665
+    assert report.f1 > 72  # it is 83.3 over all 5,665, and 76.2 of these
 
 
 def run(*arguments: object) -> Result:
@@ -138,7 +138,7 @@ def run(*arguments: object) -> Result:
 
 def test_eval_prints_scores_and_writes_errors(data: Path, tmp_path: Path) -> None:
     errors = tmp_path / "errors.jsonl"
-    result = run("eval", data, "--by-length", "--errors", errors)
+    result = run("eval", data, "--by-length", "--errors", errors, "--null-threshold", "off")
     assert result.exit_code == 0, result.output
     assert re.match(r"data\.jsonl: EM \d+\.\d\d \(.* to .*\), F1 \d+\.\d\d .* over 6 questions", result.stdout)
     for said in ("with an answer", "without", "context of 1-50 words", "best null threshold"):

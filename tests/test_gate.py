@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 from dataclasses import replace
@@ -271,6 +272,25 @@ def test_calibration_makes_probabilities_honest(answers: tuple[Reader, DataSet, 
     assert mean == pytest.approx(weighted, abs=1e-6)
 
 
+def test_a_temperature_that_makes_it_worse_elsewhere_is_not_kept(
+    answers: tuple[Reader, DataSet, DataSet], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fitted where no answer is right, checked where all are."""
+    reader, fitting, checking = answers
+    wrong = replace(fitting, golds=tuple(replace(gold, answers=("something else",)) for gold in fitting.golds))
+    predictions = reader.predict(Example(gold.question, gold.context) for gold in checking.golds)
+    texts = [prediction.choose(None).text for prediction in predictions]
+    right = replace(
+        checking,
+        golds=tuple(replace(gold, answers=(text,)) for gold, text in zip(checking.golds, texts, strict=True)),
+    )
+    with caplog.at_level(logging.INFO, "qa_onnx"):
+        found = confidence.fit(reader, wrong, right)
+    assert found.temperature == 1.0
+    assert found.confidence.after == found.confidence.before
+    assert "1 is kept" in caplog.text
+
+
 def test_the_fitted_temperature_has_the_least_loss() -> None:
     """Two spans, logit gap 4, right in 75 %: the temperature at which the better one has probability 0.75."""
     piece = Piece(0, np.array([4.0, 0.0]), np.array([0.0, 0.0]))
@@ -326,6 +346,7 @@ def test_the_page_shows_every_figure(easy: Path, halves: tuple[Path, Path], tmp_
         assert graph.receipt
         assert f"{graph.receipt.accuracy.f1:.2f}" in text
     assert bundle.manifest.confidence
+    assert bundle.manifest.confidence.fitted_n > 20  # those are for the ranges alone
     assert f"{bundle.manifest.confidence.ece_after:.2f} % after" in text
 
 

@@ -152,11 +152,14 @@ def test_a_pointer_shows_a_candidate_for_as_long_as_it_is_on_it(here: Visit, ser
 
 def test_no_answer_is_shown_as_such(here: Visit, served: Served) -> None:
     question = "What is the capital of Peru?"
-    found = from_api(served, question, TEXT, null_threshold=0)
-    assert found["answer"] is None
+    found = from_api(served, question, TEXT)
+    assert found["answer"] is None  # this bundle knows when, unless told otherwise
     here.read(TEXT)
     here.ask(question)
-    assert here.marked() == place(TEXT, found["answers"][0])  # this bundle always answers unless told otherwise
+    expect(here.page.locator("#said")).to_have_text("No answer")
+    here.page.get_by_label("No answer", exact=True).select_option("never")
+    expect(here.page.locator("#said")).to_have_text(found["answers"][0]["text"])
+    assert here.marked() == place(TEXT, found["answers"][0])
     here.page.get_by_label("No answer", exact=True).select_option("if it scores best")
     expect(here.page.get_by_role("status")).to_contain_text("Nothing found in the text")
     expect(here.page.locator("#said")).to_have_text("No answer")

@@ -34,7 +34,7 @@ OF_EVERY_COMMAND = {"--precision", "--device", "--engine", "--threads", "--n-bes
 def test_every_flag_is_in_the_table_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `(--[a-z-]+)` \| ([^|]+) \|", DOCS, re.MULTILINE))
     assert set(rows) == set(OPTIONS) - OF_EVERY_COMMAND
-    unset = {"--max-batch-tokens": "1024", "--api-key-file": "none"}
+    unset = {"--max-batch-tokens": "1024, on a GPU 16384", "--api-key-file": "none"}
     for flag, default in rows.items():
         real = OPTIONS[flag].default
         shown = f"{real:g}" if isinstance(real, float) else str(real)

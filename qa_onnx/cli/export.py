@@ -56,10 +56,16 @@ from qa_onnx.manifest import PRECISIONS
     help="Held out of training. Ranges of int8-static come from it, and what --calibrate fits.",
 )
 @click.option(
-    "--calibration-examples", type=click.IntRange(1), default=256, show_default=True, help="How many of it."
+    "--calibration-examples",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="How many of it give the ranges.",
 )
 @click.option(
-    "--calibrate", is_flag=True, help="Fit a temperature, and a null threshold if some questions have no answer."
+    "--calibrate",
+    is_flag=True,
+    help="Fit a temperature, and a null threshold if some questions have no answer, to 2,000 of it at most.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of samples and intervals.")
 def export(

@@ -8,6 +8,7 @@ right.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from qa_onnx.evaluate import Outcome
     from qa_onnx.reader import Reader
     from qa_onnx.squad import DataSet
+
+_LOG = logging.getLogger(__name__)
 
 _BINS = 10
 _LOWEST, _HIGHEST = 0.25, 8.0
@@ -62,6 +65,9 @@ class Fit:
 def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
     """Fit temperature and, where the data has unanswerable questions, null threshold.
 
+    A temperature that makes probabilities worse on the other questions is not kept, and 1 stays: where questions
+    have one gold answer each, as in SQuAD's training data, fewer answers match than are right.
+
     Args:
         reader: with temperature 1.
         calibration: questions to fit on, not of the training data.
@@ -75,6 +81,12 @@ def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
     checked = _score(reader, evaluate(reader, check, options=options).outcomes, threshold)
     right = np.array([item.right for item in checked])
     before, after = (_bins(_probabilities(checked, value, width), right) for value in (1.0, temperature))
+    if expected_calibration_error(after) > expected_calibration_error(before):
+        _LOG.info(
+            "a temperature of %.3f, fitted to %s, makes the expected calibration error on %s %.2f %%: 1 is kept",
+            *(temperature, calibration.name, check.name, expected_calibration_error(after)),
+        )
+        temperature, after = 1.0, before
     return Fit(
         temperature,
         threshold,

@@ -44,6 +44,7 @@ _LOG = logging.getLogger(__name__)
 
 # Of a batch for calibration and sensitivity: all activations of one are held at once.
 _BATCH_TOKENS = 1536
+_FITTED = 2000  # questions, of which a tenth without an answer are enough for a null threshold that is no accident
 _PACKAGES = ("onnx", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch", "transformers", "optimum")
 
 
@@ -57,8 +58,9 @@ class Proof:
         gate: per cent of fp32's F1 to reach. MLPerf's lines are 99 and 99.9.
         calibration_data: a data file, held out of training: ranges, temperature and thresholds come from it. A
             question that is in the evaluation as well is left out.
-        calibration_examples: a random sample of so many of its questions.
-        calibrate: fit a temperature, and a null threshold where there are unanswerable questions.
+        calibration_examples: a random sample of so many of its questions gives the ranges.
+        calibrate: fit a temperature, and a null threshold where there are unanswerable questions, to a random
+            sample of 2,000, or to all where there are fewer.
         seed: of the samples and the bootstrap.
 
     Raises:
@@ -155,7 +157,7 @@ def export(
             _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, judged.f1, fp32.f1, evaluation.name)
             judge = Judge(evaluation, proof.gate, proof.seed, reader, name, judged, fp32, _versions())
         manifest = _manifest(model, old, max_length, writer)
-        batches = _batches(model, options, calibration)
+        batches = _batches(model, options, calibration, proof)
         maker = PrecisionMaker(model.path, floating, expected, batches, judge, reader, writer)
         missed = []
         for precision in precisions:
@@ -165,7 +167,8 @@ def export(
             except GateError as error:
                 missed.append(f"{error}{merge.what_stays(folder, manifest, precision)}")
         if proof.calibrate and evaluation and calibration and len(missed) < len(precisions):
-            manifest = _calibrated(manifest, reader(OnnxSession(floating.path)), calibration, evaluation)
+            fitted = dataclasses.replace(calibration, golds=squad.sample(calibration.golds, _FITTED, proof.seed))
+            manifest = _calibrated(manifest, reader(OnnxSession(floating.path)), fitted, evaluation)
         if len(missed) < len(precisions):
             writer.commit(manifest)
             _LOG.info("wrote %s", folder)
@@ -197,7 +200,6 @@ def _data(proof: Proof) -> tuple[DataSet | None, DataSet | None]:
         golds = tuple(gold for gold in calibration.golds if (gold.question, gold.context) not in asked)
         if not golds:
             raise InputError(f"all questions of {calibration.name} are in the evaluation as well: name other data")
-        golds = squad.sample(golds, proof.calibration_examples, proof.seed)
         calibration = dataclasses.replace(calibration, golds=golds)
     return evaluation, calibration
 
@@ -222,11 +224,12 @@ def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer:
     )
 
 
-def _batches(model: SourceModel, options: Options, calibration: DataSet | None) -> list[Batch]:
+def _batches(model: SourceModel, options: Options, calibration: DataSet | None, proof: Proof) -> list[Batch]:
     """Windows of the calibration data, or of our own texts, in batches."""
     examples = list(PARITY_EXAMPLES)
     if calibration:
-        examples = [Example(gold.question, gold.context) for gold in calibration.golds]
+        golds = squad.sample(calibration.golds, proof.calibration_examples, proof.seed)
+        examples = [Example(gold.question, gold.context) for gold in golds]
     windower = Windower(model.tokenizer_json, cls_id=model.cls_id)
     windows = [window for example in windower.cut(examples, options) for window in example.windows]
     return list(pack(windows, batch_tokens=_BATCH_TOKENS, input_names=model.inputs, pad_id=model.pad_id))
