@@ -98,11 +98,11 @@ def train_one(chosen: argparse.Namespace) -> dict[str, float]:
         ours(made)
     else:
         trainer(made, chosen.base, chosen.examples, full=chosen.one == "guide")
-    made.base.model.to(made.place.device)
     seconds, used = time.perf_counter() - started, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
     found = {"rate": chosen.examples / seconds, "cpu": used / chosen.examples, "peak": peak}
     if chosen.eval_data:
+        made.base.model.to(made.place.device)
         data = squad.load(chosen.eval_data, limit=chosen.eval_limit)
         found["f1"] = score(made.base, made.place, data, made.settings.options()).f1
     return found
