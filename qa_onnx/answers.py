@@ -121,9 +121,10 @@ def search(
     Raises:
         EngineError: a logit is not a number.
     """
-    lengths = np.array([len(window.input_ids) for window in windows])
-    real = np.arange(start_logits.shape[1]) < lengths[:, None]
-    require_finite(start_logits[real], end_logits[real])
+    if not (np.isfinite(start_logits).all() and np.isfinite(end_logits).all()):  # padding may be anything
+        lengths = np.array([len(window.input_ids) for window in windows])
+        real = np.arange(start_logits.shape[1]) < lengths[:, None]
+        require_finite(start_logits[real], end_logits[real])
     first = np.array([window.first for window in windows])
     last = np.array([window.last for window in windows])
     width = options.max_answer_length

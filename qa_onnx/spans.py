@@ -111,11 +111,12 @@ def _in_context(
 ) -> tuple[_Values, _Values]:
     """Both with -inf outside the context, and `width` - 1 more after the ends: every start has `width` ends."""
     rows, length = start_logits.shape
-    position = np.arange(length)
-    outside = (position < first[:, None]) | (position > last[:, None])
+    start = np.full((rows, length), -np.inf, start_logits.dtype)
     end = np.full((rows, length + width - 1), -np.inf, end_logits.dtype)
-    np.copyto(end[:, :length], end_logits, where=~outside)
-    return np.where(outside, -np.inf, start_logits), end
+    for row, (here, after) in enumerate(zip(first.tolist(), (last + 1).tolist(), strict=True)):
+        start[row, here:after] = start_logits[row, here:after]
+        end[row, here:after] = end_logits[row, here:after]
+    return start, end
 
 
 def _largest(values: Scores, count: int) -> Positions:
