@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qa_onnx.windows import Ids
+    from qa_onnx.template import Ids
 
 
 class Encoding(Protocol):

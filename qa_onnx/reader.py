@@ -277,7 +277,7 @@ class Reader:
         return options
 
     def _check(self, options: Options) -> None:
-        options.room(self._windower.special_tokens)
+        options.room(len(self._windower.template))
         if options.max_length > self.max_positions:
             raise InputError(
                 f"max_length is {options.max_length}; this model reads at most {self.max_positions} tokens"

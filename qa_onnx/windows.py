@@ -10,21 +10,21 @@ result. That gives the ids of the tokenizer's own overflow logic (tests compare 
 tokenizer untouched, so that any number of threads can use it, and keeps the context's character offsets as
 the tokenizer first made them: byte-level tokenizers shorten offsets again on every later processing.
 
-Left out: padding and batches (batches.py).
+Left out: what stands around question and context (template.py), padding and batches (batches.py).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from qa_onnx.contexts import ContextCache, EncodedContext
 from qa_onnx.errors import BundleError, InputError
+from qa_onnx.template import Ids, template_of
 from qa_onnx.wordpiece import WordPiece
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from qa_onnx.contexts import Encoding
     from qa_onnx.options import Options
-
-Ids: TypeAlias = NDArray[np.int64]
 
 _CACHED_CHARACTERS = 250_000
 
@@ -96,38 +94,6 @@ class CutExample:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """What a tokenizer puts around question and context.
-
-    Attributes:
-        before: int64, the special tokens before the question.
-        between: those between question and context.
-        after: those after the context.
-        types: int64 (5,), the segment ids of before, question, between, context and after.
-        cls: position in `before` of the [CLS] token.
-    """
-
-    before: Ids
-    between: Ids
-    after: Ids
-    types: Ids
-    cls: int
-
-    def __len__(self) -> int:
-        """Special tokens of a window."""
-        return len(self.before) + len(self.between) + len(self.after)
-
-    def window(self, question: Ids, context: Ids) -> tuple[Ids, Ids]:
-        """Token ids and segment ids, (T,) each, of a window of these tokens."""
-        parts = (self.before, question, self.between, context, self.after)
-        return np.concatenate(parts), self.types.repeat([len(part) for part in parts])
-
-    def first(self, question: int) -> int:
-        """Position of the first context token after a question of so many tokens."""
-        return len(self.before) + question + len(self.between)
-
-
 class Windower:
     """Cuts examples into windows with one tokenizer, which it never changes after `__init__`.
 
@@ -151,62 +117,13 @@ class Windower:
         self._tokenizer.no_truncation()
         # "[SEP]" in a text is text: otherwise whoever writes a context could forge the borders of a window.
         self._tokenizer.encode_special_tokens = True
-        self.template = self._probe_template(cls_id)
+        self.template = template_of(self._tokenizer, cls_id)
         self._wordpiece = wordpiece_of(self._tokenizer)
         self._contexts = ContextCache(characters=_CACHED_CHARACTERS)
-
-    @property
-    def special_tokens(self) -> int:
-        """Tokens of a window that are neither of the question nor of the context."""
-        return len(self.template)
 
     def vocabulary(self) -> dict[str, int]:
         """The id of each token, special ones among them."""
         return self._tokenizer.get_vocab(with_added_tokens=True)
-
-    def _probe_template(self, cls_id: int | None) -> Template:
-        """Learn which special tokens stand before, between and after the two texts of a pair."""
-        layouts = {self._layout(question, context) for question, context in (("a", "b"), ("a b", "b a a"))}
-        if len(layouts) != 1:
-            raise BundleError("the tokenizer's pair template depends on the text; it must be constant")
-        before, between, after, types = layouts.pop()
-        if not before:
-            raise BundleError("the tokenizer puts no special token before the question, such as [CLS]")
-        return Template(
-            before=np.array(before, np.int64),
-            between=np.array(between, np.int64),
-            after=np.array(after, np.int64),
-            types=np.array(types, np.int64),
-            cls=before.index(cls_id) if cls_id in before else 0,
-        )
-
-    def _layout(
-        self, question: str, context: str
-    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        try:
-            pair = self._tokenizer.encode(question, context)
-        except Exception as error:
-            raise BundleError(f"the tokenizer cannot encode text: {error}") from error
-        ids, sequence_ids = pair.ids, pair.sequence_ids
-        if 0 not in sequence_ids or 1 not in sequence_ids:
-            raise BundleError("the tokenizer does not encode pairs of question and context")
-        question_at = sequence_ids.index(0)
-        question_end = question_at + sequence_ids.count(0)
-        context_at = sequence_ids.index(1)
-        context_end = context_at + sequence_ids.count(1)
-        if context_at < question_end:
-            raise BundleError("the tokenizer puts the context before the question")
-        types = pair.type_ids
-        segments = (types[0], types[question_at], types[question_end], types[context_at], types[-1])
-        ends = (0, question_at, question_end, context_at, context_end, len(ids))
-        if types != np.repeat(segments, np.diff(ends)).tolist():
-            raise BundleError("the tokenizer's segment ids change inside a part of the pair")
-        return (
-            tuple(ids[:question_at]),
-            tuple(ids[question_end:context_at]),
-            tuple(ids[context_end:]),
-            segments,
-        )
 
     def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:
         """Cut examples into windows; equal texts are tokenized once, and the contexts used last are remembered.
@@ -223,7 +140,7 @@ class Windower:
             InputError: the options, or a question that they do not cut, leave the context no room.
             BundleError: the tokenizer fails on a text: its vocabulary has no token for the unknown.
         """
-        options.room(self.special_tokens)
+        options.room(len(self.template))
         asked = list({example.question for example in examples})
         questions = dict(zip(asked, self._encode(asked), strict=True))
         contexts = self._contexts.get((example.context for example in examples), self._encode_contexts)

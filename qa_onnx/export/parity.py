@@ -143,7 +143,7 @@ def _windows(windower: Windower, max_length: int) -> list[Window]:
     """Windows of the full length and of a third of it, which makes many short ones of one text."""
     found: list[Window] = []
     for length in (max_length, max(max_length // 3, min(max_length, 24))):
-        part = (length - windower.special_tokens) // 3
+        part = (length - len(windower.template)) // 3
         options = Options(max_length=length, max_question_length=max(1, part), doc_stride=max(0, part - 1))
         for example in windower.cut(PARITY_EXAMPLES, options):
             found.extend(example.windows)

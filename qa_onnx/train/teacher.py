@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qa_onnx.template import Template
     from qa_onnx.train.base import Base
     from qa_onnx.train.device import Place
     from qa_onnx.train.features import Features
     from qa_onnx.train.settings import TrainSettings
-    from qa_onnx.windows import Template
 
 _LOG = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def load_teacher(name: str, student: Base, features: Features, settings: TrainSe
             f"the teacher {name} lacks the weights {', '.join(base.fresh)}: it is not fine-tuned for question "
             "answering; train it first"
         )
-    longest = settings.max_length - student.windower.special_tokens + base.windower.special_tokens
+    longest = settings.max_length - len(student.windower.template) + len(base.windower.template)
     if longest > base.positions:
         raise InputError(
             f"windows of max_length {settings.max_length} take {longest} tokens of the teacher's; {name} reads at "
