@@ -63,6 +63,7 @@ def test_the_folder_is_a_checkpoint_with_its_papers(model: tuple[Path, dict[str,
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
         *("README.md", "training.json", "training.svg", "held-out.jsonl"),
     }
+    assert len({path.stat().st_mode for path in to.iterdir()}) == 1  # who may read one may read all
     assert not to.with_name("model.partial").exists()
     assert json.loads((to / "training.json").read_bytes()) == record
     assert record["data"] == [{"name": "data.json", "sha256": squad.load(data).sha256, "questions": 204}]

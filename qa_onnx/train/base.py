@@ -7,6 +7,7 @@ Loaded as the exporter loads it: safetensors alone, no code of the checkpoint. A
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,8 @@ class Base:
         with checkpoint.quiet():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
+        for weights in folder.glob("*.safetensors"):  # written for their owner alone by some releases
+            shutil.copymode(folder / "config.json", weights)
 
 
 def load_base(base: str, settings: TrainSettings) -> Base:
