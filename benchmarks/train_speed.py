@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--examples", type=int, default=640)
     parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--batch-size", type=int, help="of qa-onnx train [default: its own]")
+    parser.add_argument("--learning-rate", type=float, help="of qa-onnx train [default: its own]")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--eval-data", type=Path)
@@ -117,7 +119,8 @@ def job(chosen: argparse.Namespace) -> Job:
 
     golds = squad.load(chosen.data, limit=max(QUESTIONS, chosen.examples)).golds
     tally = Tally()
-    settings = TrainSettings(save_every_s=1e6, device=chosen.device)
+    own = {name: getattr(chosen, name) for name in ("batch_size", "learning_rate") if getattr(chosen, name)}
+    settings = TrainSettings(save_every_s=1e6, device=chosen.device, **own)
     base = load_base(chosen.base, settings)
     features = build(golds, base.windower, settings.options(), tally=tally, seed=0)
     settings = dataclasses.replace(settings, epochs=chosen.examples / len(features))
