@@ -7,15 +7,12 @@ tokenizer makes of two short pairs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qa_onnx.errors import BundleError
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 Ids: TypeAlias = NDArray[np.int64]
 _Tokens: TypeAlias = tuple[int, ...]
@@ -53,11 +50,11 @@ class Template:
         return len(self.before) + question + len(self.between)
 
 
-def template_of(tokenizer: Tokenizer, cls_id: int | None) -> Template:
+def template_of(tokenizer: Any, cls_id: int | None) -> Template:
     """Learn which special tokens stand before, between and after the two texts of a pair.
 
     Args:
-        tokenizer: without padding and truncation.
+        tokenizer: a `tokenizers.Tokenizer` without padding and truncation.
         cls_id: id of the token whose logits score "no answer"; None, or not there: the first of `before`.
 
     Raises:
@@ -78,7 +75,7 @@ def template_of(tokenizer: Tokenizer, cls_id: int | None) -> Template:
     )
 
 
-def _layout(tokenizer: Tokenizer, question: str, context: str) -> tuple[_Tokens, _Tokens, _Tokens, _Tokens]:
+def _layout(tokenizer: Any, question: str, context: str) -> tuple[_Tokens, _Tokens, _Tokens, _Tokens]:
     """The special tokens before, between and after two texts, and the segment ids as in `Template.types`."""
     try:
         pair = tokenizer.encode(question, context)
