@@ -119,8 +119,9 @@ def job(chosen: argparse.Namespace) -> Job:
 
     golds = squad.load(chosen.data, limit=max(QUESTIONS, chosen.examples)).golds
     tally = Tally()
-    own = {name: getattr(chosen, name) for name in ("batch_size", "learning_rate") if getattr(chosen, name)}
-    settings = TrainSettings(save_every_s=1e6, device=chosen.device, **own)
+    settings = TrainSettings(save_every_s=1e6, device=chosen.device, learning_rate=chosen.learning_rate)
+    if chosen.batch_size is not None:
+        settings = dataclasses.replace(settings, batch_size=chosen.batch_size)
     base = load_base(chosen.base, settings)
     features = build(golds, base.windower, settings.options(), tally=tally, seed=0)
     settings = dataclasses.replace(settings, epochs=chosen.examples / len(features))
