@@ -104,9 +104,8 @@ def stages(examples: list[Example], fresh: Callable[[], Reader], repeats: int) -
         windows = [window for example in cut for window in example.windows]
         batches = list(reader.run(windows, batch_tokens=OPTIONS.batch_tokens))
         lap("pack")
-        parts = [
-            part for batch, start, end in batches for part in reader.search(batch.windows, start, end, OPTIONS)
-        ]
+        rows = [row for batch, start, end in batches for row in zip(batch.windows, start, end, strict=True)]
+        parts = list(reader.search(rows, OPTIONS))
         lap("span search, the best")
         for part in parts:
             reader.merge(cut[part.window.example], [part], OPTIONS)

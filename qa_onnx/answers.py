@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 # Spans of one example that are looked at in search of distinct answers. All of some twenty windows, so it is
 # only felt on long texts of little but blanks; it bounds the memory that such a text can take.
 _SEARCH_LIMIT = 1 << 18
+# Windows whose spans are searched at once: enough that NumPy's calls cost little beside their work, few enough
+# that it stays in the cache.
+_TOGETHER = 32
+
+Row: TypeAlias = "tuple[Window, Logits, Logits]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +106,28 @@ class ScoredWindow:
     log_sum: float = -math.inf
 
 
-def search(
-    windows: Sequence[Window],
-    start_logits: Logits,
-    end_logits: Logits,
-    options: Options,
-    *,
-    temperature: float = 1.0,
-) -> Iterator[ScoredWindow]:
-    """Check the logits of B windows and find the best spans of all of them at once.
+def search(rows: Sequence[Row], options: Options, *, temperature: float = 1.0) -> Iterator[ScoredWindow]:
+    """Find the best spans of windows, `_TOGETHER` at a time.
 
     Args:
-        windows: B of them.
-        start_logits: float32 (B, T), a row for each window.
-        end_logits: float32 (B, T).
+        rows: each window with its start_logits and end_logits, float32 (T,), padded or not.
         options: `max_answer_length` and `n_best` are read.
         temperature: see `merge`.
+
+    Yields:
+        What was found, in the order of the rows.
 
     Raises:
         EngineError: a logit is not a number.
     """
-    if not (np.isfinite(start_logits).all() and np.isfinite(end_logits).all()):  # padding may be anything
-        lengths = np.array([len(window.input_ids) for window in windows])
-        real = np.arange(start_logits.shape[1]) < lengths[:, None]
-        require_finite(start_logits[real], end_logits[real])
+    for at in range(0, len(rows), _TOGETHER):
+        yield from _search(rows[at : at + _TOGETHER], options, temperature)
+
+
+def _search(rows: Sequence[Row], options: Options, temperature: float) -> Iterator[ScoredWindow]:
+    windows = [window for window, _, _ in rows]
+    start_logits, end_logits = [start for _, start, _ in rows], [end for _, _, end in rows]
+    require_finite(*(logits[: len(window.input_ids)] for window, *both in rows for logits in both))
     first = np.array([window.first for window in windows])
     last = np.array([window.last for window in windows])
     width = options.max_answer_length

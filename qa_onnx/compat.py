@@ -28,6 +28,7 @@ from qa_onnx.spans import best_spans, require_finite
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from qa_onnx.answers import Row
     from qa_onnx.pipeline_inputs import Arguments
     from qa_onnx.reader import Reader
     from qa_onnx.spans import Logits
@@ -77,7 +78,7 @@ def _options(reader: Reader, arguments: Arguments) -> Options:
     )
 
 
-def _merge(windows: Iterable[tuple[Window, Logits, Logits]], arguments: Arguments) -> list[Result]:
+def _merge(windows: Iterable[Row], arguments: Arguments) -> list[Result]:
     count = 2 * arguments.top_k + 10 if arguments.align_to_words else arguments.top_k
     results: dict[str, Result] = {}
     null_score = 1e6
@@ -111,9 +112,7 @@ def _softmax(window: Window, logits: Logits) -> Probabilities:
     return np.asarray(out / out.sum())
 
 
-def _spans(
-    row: tuple[Window, Logits, Logits], start: Probabilities, end: Probabilities, count: int, max_answer_len: int
-) -> Iterable[Span]:
+def _spans(row: Row, start: Probabilities, end: Probabilities, count: int, max_answer_len: int) -> Iterable[Span]:
     """The `count` spans with the highest products, best first."""
     window, start_logits, end_logits = row
     first = window.first

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import batches
-from qa_onnx.answers import Answer, Prediction, ScoredWindow, merge, search
+from qa_onnx.answers import Answer, Prediction, Row, ScoredWindow, merge, search
 from qa_onnx.bundle import Bundle
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options
@@ -229,15 +229,12 @@ class Reader:
             cut = self.cut(pool, options)
             scored: list[list[ScoredWindow]] = [[] for _ in cut]
             windows = [window for example in cut for window in example.windows]
-            for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens):
-                for part in self.search(batch.windows, start_logits, end_logits, options):
-                    scored[part.window.example].append(part)
+            for part in self.search(self._rows(windows, options), options):
+                scored[part.window.example].append(part)
             for example, parts in zip(cut, scored, strict=True):
                 yield self.merge(example, parts, options)
 
-    def logits(
-        self, examples: Iterable[Example], *, options: Options | None = None
-    ) -> Iterator[tuple[Window, Logits, Logits]]:
+    def logits(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[Row]:
         """The model's raw output, for evaluation and explanation.
 
         Yields:
@@ -253,11 +250,7 @@ class Reader:
         done = 0
         for pool in _pools(examples):
             windows = [window for example in self.cut(pool, options) for window in example.windows]
-            rows = [
-                (window, start_logits[row], end_logits[row])
-                for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens)
-                for row, window in enumerate(batch.windows)
-            ]
+            rows = self._rows(windows, options)
             for window, start, end in sorted(rows, key=lambda row: (row[0].example, row[0].token_offset)):
                 length = len(window.input_ids)
                 yield dataclasses.replace(window, example=done + window.example), start[:length], end[:length]
@@ -312,11 +305,17 @@ class Reader:
             start_logits, end_logits = self._session.run(batch.inputs)
             yield batch, start_logits, end_logits
 
-    def search(
-        self, windows: Sequence[Window], start_logits: Logits, end_logits: Logits, options: Options
-    ) -> Iterator[ScoredWindow]:
-        """The best spans of windows that ran together; see `answers.search`."""
-        return search(windows, start_logits, end_logits, options, temperature=self._temperature)
+    def _rows(self, windows: Sequence[Window], options: Options) -> list[Row]:
+        """Each window with its logits, padded; in order of length."""
+        return [
+            row
+            for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens)
+            for row in zip(batch.windows, start_logits, end_logits, strict=True)
+        ]
+
+    def search(self, rows: Sequence[Row], options: Options) -> Iterator[ScoredWindow]:
+        """The best spans of windows that have run; see `answers.search`."""
+        return search(rows, options, temperature=self._temperature)
 
     def merge(self, example: CutExample, scored: Iterable[ScoredWindow], options: Options) -> Prediction:
         """The prediction of an example from all of its windows, in any order."""

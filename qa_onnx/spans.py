@@ -58,13 +58,16 @@ class SpanTable(NamedTuple):
         ]
 
 
-def require_finite(start_logits: Logits, end_logits: Logits) -> None:
+def require_finite(*logits: Logits) -> None:
     """Refuse logits that no span can be found in.
+
+    Args:
+        logits: float32 (T,) each, without those of padding, which may be anything.
 
     Raises:
         EngineError: one is infinite or not a number.
     """
-    if not np.isfinite(start_logits).all() or not np.isfinite(end_logits).all():
+    if not np.isfinite(np.concatenate(logits)).all():
         raise EngineError(
             "the graph returned logits that are infinite or not a number: its precision overflows on this "
             "text; use a bundle of another precision, such as fp32"
@@ -72,27 +75,27 @@ def require_finite(start_logits: Logits, end_logits: Logits) -> None:
 
 
 def best_spans(
-    start_logits: Logits,
-    end_logits: Logits,
+    start_logits: Sequence[Logits] | Logits,
+    end_logits: Sequence[Logits] | Logits,
     first: Positions,
     last: Positions,
     *,
     max_answer_length: int,
     n_best: int,
 ) -> SpanTable:
-    """Find the n best spans of every window of a batch.
+    """Find the n best spans of each of B windows.
 
     Args:
-        start_logits: float32 (B, T), finite in the context.
-        end_logits: float32 (B, T), likewise.
+        start_logits: float32 (T,) of each window, finite in the context; T may differ.
+        end_logits: likewise.
         first: int64 (B,), position of each window's first context token.
         last: int64 (B,), position of the last one, inclusive; `first - 1` for an empty context.
         max_answer_length: most tokens a span may have, D.
         n_best: n.
     """
-    rows, length = start_logits.shape
+    rows, length = len(first), _longest(first, last)
     width = min(max_answer_length, length)
-    start, end = _in_context(start_logits, end_logits, first, last, width)
+    start, end = _in_context(start_logits, end_logits, first, last, length=length, width=width)
 
     best_of_start = np.add(start, _sliding_max(end, width), dtype=np.float64)
     # Ascending, so that the flat order of the candidates below is by start, then by end.
@@ -103,19 +106,34 @@ def best_spans(
 
     flat = scores.reshape(rows, -1)
     chosen = _largest(flat, n_best)
-    return SpanTable(flat[row, chosen], starts[row, chosen // width], ends.reshape(rows, -1)[row, chosen])
+    in_window = first[:, None]
+    return SpanTable(
+        flat[row, chosen],
+        starts[row, chosen // width] + in_window,
+        ends.reshape(rows, -1)[row, chosen] + in_window,
+    )
+
+
+def _longest(first: Positions, last: Positions) -> int:
+    """Tokens of the longest context, L; 1 where all are empty."""
+    return int((last - first).max()) + 1 or 1
 
 
 def _in_context(
-    start_logits: _Values, end_logits: _Values, first: Positions, last: Positions, width: int
+    start_logits: Sequence[_Values] | _Values,
+    end_logits: Sequence[_Values] | _Values,
+    first: Positions,
+    last: Positions,
+    *,
+    length: int,
+    width: int,
 ) -> tuple[_Values, _Values]:
-    """Both with -inf outside the context, and `width` - 1 more after the ends: every start has `width` ends."""
-    rows, length = start_logits.shape
-    start = np.full((rows, length), -np.inf, start_logits.dtype)
-    end = np.full((rows, length + width - 1), -np.inf, end_logits.dtype)
+    """The contexts alone, (B, L) and (B, L + width - 1), with -inf beyond: every start has `width` ends."""
+    start = np.full((len(first), length), -np.inf, start_logits[0].dtype)
+    end = np.full((len(first), length + width - 1), -np.inf, end_logits[0].dtype)
     for row, (here, after) in enumerate(zip(first.tolist(), (last + 1).tolist(), strict=True)):
-        start[row, here:after] = start_logits[row, here:after]
-        end[row, here:after] = end_logits[row, here:after]
+        start[row, : after - here] = start_logits[row][here:after]
+        end[row, : after - here] = end_logits[row][here:after]
     return start, end
 
 
@@ -137,15 +155,15 @@ def _sliding_max(values: Logits, width: int) -> Logits:
 
 
 def log_sum_exp_windows(
-    start_logits: _Values,
-    end_logits: _Values,
+    start_logits: Sequence[_Values] | _Values,
+    end_logits: Sequence[_Values] | _Values,
     first: Positions,
     last: Positions,
     *,
     max_answer_length: int,
     temperature: float = 1.0,
 ) -> Scores:
-    """Log of the sum of exp(score / temperature) over all spans of every window of a batch, each by itself.
+    """Log of the sum of exp(score / temperature) over all spans of each of B windows, by itself.
 
     The sum over i of exp(S_i) x (the sum of exp(E_j) in i's reach), without the T x D matrix of all scores.
 
@@ -161,8 +179,9 @@ def log_sum_exp_windows(
         float64 (B,); -inf where there is no span, and where best start and best end lie so far apart that all
         spans are as nothing beside their sum: `log_sum_exp_spans` scales by the best span instead.
     """
-    width = min(max_answer_length, max(start_logits.shape[1], _REACH))
-    start, end = _in_context(start_logits, end_logits, first, last, width)
+    length = _longest(first, last)
+    width = min(max_answer_length, max(length, _REACH))
+    start, end = _in_context(start_logits, end_logits, first, last, length=length, width=width)
     lowest = np.finfo(np.float32).min  # not -inf, where there is no span
     highest_start = start.max(axis=1, initial=lowest).astype(np.float64)
     highest_end = end.max(axis=1, initial=lowest).astype(np.float64)

@@ -145,11 +145,11 @@ def _score(
     for batch, start, end in reader.run([window for _, window in work], batch_tokens=batch_tokens):
         ran = perf_counter()
         watch.ran(len(batch.windows), batch.inputs["input_ids"].size, ran - began)
-        rows = enumerate(islice(owners, len(batch.windows)))
-        for options, alike in groups(rows, lambda row: row[1].options).items():
-            at = [row for row, _ in alike]
-            parts = reader.search([batch.windows[row] for row in at], start[at], end[at], options)
-            outcomes += [(request, part) for (_, request), part in zip(alike, parts, strict=True)]
+        rows = zip(batch.windows, start, end, strict=True)
+        owned = list(zip(islice(owners, len(batch.windows)), rows, strict=True))
+        for options, alike in groups(owned, lambda item: item[0].options).items():
+            parts = reader.search([row for _, row in alike], options)
+            outcomes += [(request, part) for (request, _), part in zip(alike, parts, strict=True)]
         began = perf_counter()
         watch.stage("search", began - ran)
     return outcomes

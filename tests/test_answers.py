@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_onnx import Answer, Example, Options, Prediction, Window, Windower, answers
-from qa_onnx.answers import ScoredWindow, merge, search
+from qa_onnx import Answer, Example, Options, Prediction, Windower, answers
+from qa_onnx.answers import Row, ScoredWindow, merge, search
 from qa_onnx.spans import best_spans
 
 from . import tiny
@@ -20,11 +20,8 @@ from . import tiny
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
-
     from qa_onnx.windows import CutExample
 
-Row: TypeAlias = "tuple[Window, NDArray[np.float32], NDArray[np.float32]]"
 Characters: TypeAlias = "tuple[int, int]"
 
 KINDS = {kind: Windower(tiny._tokenizer(kind)[0].to_str()) for kind in ("bert", "roberta", "xlm-roberta")}
@@ -228,10 +225,7 @@ def test_the_sums_of_the_search_are_what_merge_would_find(words: int, temperatur
     options = Options(max_length=40, doc_stride=8, max_question_length=8, max_answer_length=7)
     example = cut(KINDS["bert"], "mast " * words, options)
     rows = random_rows(example, words)
-    searched = [
-        next(search([window], start[None], end[None], options, temperature=temperature))
-        for window, start, end in rows
-    ]
+    searched = list(search(rows, options, temperature=temperature))
     assert math.isfinite(searched[0].log_sum) == (0 < words < 30), "the sum of a window of many is no use"
     found, expected = (
         merge(example, parts, options, temperature=temperature) for parts in (searched, scored(rows, options))

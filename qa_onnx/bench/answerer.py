@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qa_onnx.answers import Row
     from qa_onnx.session import Session
     from qa_onnx.spans import Logits
 
@@ -94,20 +95,20 @@ def stages(reader: Reader, examples: list[Example], options: Options) -> dict[st
         cut = reader.cut(examples, options)
         windows = [window for example in cut for window in example.windows]
         seconds["tokenize"] = time.perf_counter() - began
-        scored: dict[int, list[Any]] = {number: [] for number in range(len(cut))}
+        rows: list[Row] = []
         tokens = 0
         began = time.perf_counter()
         for batch, start, end in reader.run(windows, batch_tokens=options.batch_tokens):
-            ran = time.perf_counter()
-            seconds["pack"] += ran - began
             tokens += batch.inputs["input_ids"].size
-            for part in reader.search(batch.windows, start, end, options):
-                scored[part.window.example].append(part)
-            began = time.perf_counter()
-            seconds["search"] += began - ran
+            rows += zip(batch.windows, start, end, strict=True)
+        ran = time.perf_counter()
         seconds["model"] = clocked.seconds
-        seconds["pack"] -= clocked.seconds
+        seconds["pack"] = ran - began - clocked.seconds
+        scored: dict[int, list[Any]] = {number: [] for number in range(len(cut))}
+        for part in reader.search(rows, options):
+            scored[part.window.example].append(part)
         began = time.perf_counter()
+        seconds["search"] = began - ran
         for number, example in enumerate(cut):
             reader.merge(example, scored[number], options).choose(None)
         seconds["map"] = time.perf_counter() - began

@@ -15,9 +15,9 @@ from qa_onnx.serve.offsets import OffsetUnit, convert
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx import Answer, Example, Prediction, Window
+    from qa_onnx import Answer, Example, Prediction
+    from qa_onnx.answers import Row
     from qa_onnx.serve.settings import Model
-    from qa_onnx.spans import Logits
 
 
 def result(
@@ -48,7 +48,7 @@ def result(
     }
 
 
-def scores(rows: Sequence[tuple[Window, Logits, Logits]], unit: OffsetUnit) -> dict[str, Any]:
+def scores(rows: Sequence[Row], unit: OffsetUnit) -> dict[str, Any]:
     """The logits of a context's tokens.
 
     A token that several windows show has those of the window where it has the most context: the one in which the

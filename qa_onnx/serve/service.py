@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from qa_onnx import Example, Options, Prediction, Reader
+    from qa_onnx.answers import Row
     from qa_onnx.serve.metrics import Metrics
     from qa_onnx.serve.settings import Model, Settings
-    from qa_onnx.windows import Window
 
 _MOST_SCORES = 8  # requests for token scores that may wait
 _CLOSING_S = 5.0  # for a run that nobody waits for
@@ -163,7 +163,7 @@ class Service:
                     raise
             await asyncio.sleep(_PAUSE_S)
 
-    async def logits(self, example: Example, deadline: float) -> list[tuple[Window, Any, Any]]:
+    async def logits(self, example: Example, deadline: float) -> list[Row]:
         """The windows of an example, in the order of the text, with their logits; one example at a time.
 
         Raises:
@@ -184,11 +184,11 @@ class Service:
             self._waiting_scores -= 1
             stop.set()
 
-    def _run(self, example: Example, stop: threading.Event) -> list[tuple[Window, Any, Any]]:
+    def _run(self, example: Example, stop: threading.Event) -> list[Row]:
         assert self._reader is not None
         options = self.model.options
         (cut,) = self._reader.cut([example], options)
-        rows: list[tuple[Window, Any, Any]] = []
+        rows: list[Row] = []
         for batch, start_logits, end_logits in self._reader.run(cut.windows, batch_tokens=options.batch_tokens):
             if stop.is_set():
                 break
