@@ -5,6 +5,9 @@
 The session is replaced by one that returns logits made beforehand, so only the host's work is left. Processor time
 is counted, not wall time, so other programs disturb little; medians over the repeats. Every figure is for a window
 of 384 tokens.
+
+The last rows are wall time, with a session that waits as long as a GPU might compute: one step after the other,
+and with the host's work beside the runs.
 """
 
 from __future__ import annotations
@@ -12,8 +15,11 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if hasattr(os, "sched_setaffinity"):  # before anything starts threads
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -32,23 +38,33 @@ if TYPE_CHECKING:
 ARTICLE = Path(__file__).parents[1] / "examples" / "lighthouse.txt"
 QUESTION = "Who designed the tower, and when was the lamp lit for the first time?"
 REPEATS = 15
+STAGES = ("tokenize and cut", "pack", "span search, the best", "merge, map")
+WAITS = (100, 400)  # us a window: a small and a large model on a fast GPU, at a guess
 OPTIONS = Options(n_best=1)
 
 
 class PreparedLogits:
-    """A session that costs a slice: its logits exist already."""
+    """A session that costs a slice: its logits exist already.
+
+    Args:
+        wait_s: seconds that it waits for each window, as for a device that does the work.
+        frees_host: see `Session.frees_host`.
+    """
 
     input_names = ("input_ids", "attention_mask", "token_type_ids")
     run_overhead = RUN_OVERHEAD["cpu"]
 
-    def __init__(self) -> None:
+    def __init__(self, *, wait_s: float = 0.0, frees_host: bool = False) -> None:
         random = np.random.default_rng(0)
-        self.start, self.end = random.normal(size=(2, 16, 512)).astype(np.float32)
+        self.start, self.end = random.normal(size=(2, 64, 512)).astype(np.float32)
+        self.wait_s, self.frees_host = wait_s, frees_host
 
     def run(  # noqa: D102
         self, inputs: Mapping[str, NDArray[np.int64]]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         rows, tokens = inputs["input_ids"].shape
+        if self.wait_s:
+            time.sleep(rows * self.wait_s)
         return self.start[:rows, :tokens], self.end[:rows, :tokens]
 
 
@@ -61,8 +77,9 @@ def measure(*, quick: bool) -> Page:
     singles = [f"{number}. {' '.join(paragraphs[number % 3 :] + paragraphs)}"[:1450] for number in range(64)]
     document = "\n\n".join(f"{number}. {paragraph}" for number in range(60) for paragraph in paragraphs)
 
-    def fresh() -> Reader:
-        return Reader(session=PreparedLogits(), windower=Windower(tokenizer, cls_id=cls_id), max_positions=512)
+    def fresh(**waits: Any) -> Reader:
+        session = PreparedLogits(**waits)
+        return Reader(session=session, windower=Windower(tokenizer, cls_id=cls_id), max_positions=512)
 
     kinds = {
         "64 texts of one window": [Example(QUESTION, text) for text in singles],
@@ -78,39 +95,55 @@ def measure(*, quick: bool) -> Page:
     first, examples = next(iter(kinds.items()))
     split = stages(examples, fresh, repeats)  # one window each
     rows += [(f"of {first}: {name}", f"{len(examples):,}", f"{1e6 * value:,.1f}") for name, value in split.items()]
+    many = [Example(QUESTION, f"{round_} {text}") for round_ in range(15) for text in singles]
+    for micros in WAITS:
+        for name, seconds in beside_device(many, partial(fresh, wait_s=micros / 1e6), min(repeats, 5)).items():
+            row = f"beside a device that takes {micros} us: {name}", f"{len(many):,}", f"{1e6 * seconds:,.1f}"
+            rows.append(row)
     return Page(
         title="Host overhead: everything but the model",
         head=("work", "windows", "us a window"),
         rows=tuple(rows),
-        notes=(f"processor time on one core, medians of {repeats} repeats; windows of 384 tokens",),
+        notes=(
+            f"processor time on one core, medians of {repeats} repeats; windows of 384 tokens",
+            "beside a device: wall time of all, batches of 16,384 tokens",
+        ),
     )
 
 
 def stages(examples: list[Example], fresh: Callable[[], Reader], repeats: int) -> dict[str, float]:
     """Seconds of the parts of a call, by example: medians of what each took in the same calls."""
-    times: dict[str, list[float]] = {}
+    calls = [laps(examples, fresh()) for _ in range(repeats)]
+    return {name: statistics.median(call[name] for call in calls) / len(examples) for name in calls[0]}
+
+
+def laps(examples: list[Example], reader: Reader) -> dict[str, float]:
+    """Seconds of the parts of one call. All that it makes is gone when it returns, and burdens no later one."""
+    clock = [time.process_time()]
+    cut = reader.cut(examples, OPTIONS)
+    clock.append(time.process_time())
+    windows = [window for example in cut for window in example.windows]
+    batches = list(reader.run(windows, batch_tokens=OPTIONS.batch_tokens))
+    clock.append(time.process_time())
+    rows = [row for batch, start, end in batches for row in zip(batch.windows, start, end, strict=True)]
+    parts = list(reader.search(rows, OPTIONS))
+    clock.append(time.process_time())
+    for part in parts:
+        reader.merge(cut[part.window.example], [part], OPTIONS)
+    clock.append(time.process_time())
+    return dict(zip(STAGES, (after - before for before, after in pairwise(clock)), strict=True))
+
+
+def beside_device(examples: list[Example], fresh: Callable[..., Reader], repeats: int) -> dict[str, float]:
+    """Median wall seconds of an example with a device at work, both ways taking turns."""
+    times: dict[str, list[float]] = {"in turns": [], "overlapped": []}
     for _ in range(repeats):
-        reader = fresh()
-        last = time.process_time()
-
-        def lap(name: str) -> None:
-            nonlocal last
-            now = time.process_time()
-            times.setdefault(name, []).append((now - last) / len(examples))
-            last = now
-
-        cut = reader.cut(examples, OPTIONS)
-        lap("tokenize and cut")
-        windows = [window for example in cut for window in example.windows]
-        batches = list(reader.run(windows, batch_tokens=OPTIONS.batch_tokens))
-        lap("pack")
-        rows = [row for batch, start, end in batches for row in zip(batch.windows, start, end, strict=True)]
-        parts = list(reader.search(rows, OPTIONS))
-        lap("span search, the best")
-        for part in parts:
-            reader.merge(cut[part.window.example], [part], OPTIONS)
-        lap("merge, map")
-    return {name: statistics.median(values) for name, values in times.items()}
+        for name, seconds in times.items():
+            reader = fresh(frees_host=name == "overlapped")
+            started = time.perf_counter()
+            reader.predict(examples, options=replace(OPTIONS, batch_tokens=16_384))
+            seconds.append((time.perf_counter() - started) / len(examples))
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
 def answering(examples: list[Example]) -> Callable[[Reader], object]:

@@ -84,6 +84,7 @@ class GpuSession:
     """
 
     run_overhead = RUN_OVERHEAD["cuda"]
+    frees_host = True
 
     def __init__(self, path: Path, plan: GpuPlan) -> None:
         self._path, self._plan = path, plan

@@ -53,6 +53,7 @@ class OpenVinoSession:
     """
 
     run_overhead = RUN_OVERHEAD["cpu"] + STEP  # apart, rows are padded too
+    frees_host = False
 
     def __init__(
         self, path: Path, *, threads: int | None = None, longest: int | None = None, pad_id: int = 0

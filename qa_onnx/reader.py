@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import batches
+from qa_onnx.ahead import overlapped
 from qa_onnx.answers import Answer, Prediction, Row, ScoredWindow, merge, search
 from qa_onnx.bundle import Bundle
 from qa_onnx.errors import InputError
@@ -215,7 +216,8 @@ class Reader:
     def predict_iter(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[Prediction]:
         """Predict a stream of examples in bounded memory.
 
-        Examples are taken in groups, so the first prediction comes when its group is done.
+        Examples are taken in groups, so the first prediction comes when its group is done; on a GPU, when the next
+        one has been taken in, too: it is cut while the GPU runs.
 
         Yields:
             A prediction for each example, in their order.
@@ -225,11 +227,9 @@ class Reader:
             EngineError: see `ask`.
         """
         options = self.resolve(options)
-        for pool in _pools(examples):
-            cut = self.cut(pool, options)
+        for cut, rows in self._groups(examples, options):
             scored: list[list[ScoredWindow]] = [[] for _ in cut]
-            windows = [window for example in cut for window in example.windows]
-            for part in self.search(self._rows(windows, options), options):
+            for part in self.search(rows, options):
                 scored[part.window.example].append(part)
             for example, parts in zip(cut, scored, strict=True):
                 yield self.merge(example, parts, options)
@@ -248,13 +248,32 @@ class Reader:
         """
         options = self.resolve(options)
         done = 0
-        for pool in _pools(examples):
-            windows = [window for example in self.cut(pool, options) for window in example.windows]
-            rows = self._rows(windows, options)
+        for cut, rows in self._groups(examples, options):
             for window, start, end in sorted(rows, key=lambda row: (row[0].example, row[0].token_offset)):
                 length = len(window.input_ids)
                 yield dataclasses.replace(window, example=done + window.example), start[:length], end[:length]
-            done += len(pool)
+            done += len(cut)
+
+    def _groups(
+        self, examples: Iterable[Example], options: Options
+    ) -> Iterator[tuple[list[CutExample], list[Row]]]:
+        """Examples in groups, with the rows of all windows of a group in order of length."""
+
+        def cut(pool: list[Example]) -> list[CutExample]:
+            return self.cut(pool, options)
+
+        def run(cut: list[CutExample]) -> list[Row]:
+            windows = [window for example in cut for window in example.windows]
+            return [
+                row
+                for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens)
+                for row in zip(batch.windows, start_logits, end_logits, strict=True)
+            ]
+
+        pools = _pools(examples)
+        if self._session.frees_host:
+            return overlapped(pools, cut, run)
+        return ((group, run(group)) for group in map(cut, pools))
 
     def resolve(self, options: Options | None) -> Options:
         """The options of a call: the reader's own where it brings none.
@@ -304,14 +323,6 @@ class Reader:
         ):
             start_logits, end_logits = self._session.run(batch.inputs)
             yield batch, start_logits, end_logits
-
-    def _rows(self, windows: Sequence[Window], options: Options) -> list[Row]:
-        """Each window with its logits, padded; in order of length."""
-        return [
-            row
-            for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens)
-            for row in zip(batch.windows, start_logits, end_logits, strict=True)
-        ]
 
     def search(self, rows: Sequence[Row], options: Options) -> Iterator[ScoredWindow]:
         """The best spans of windows that have run; see `answers.search`."""

@@ -49,6 +49,11 @@ class Session(Protocol):
         """What a run costs beside its tokens, in tokens: as much padding is cheaper than one more run."""
         ...
 
+    @property
+    def frees_host(self) -> bool:
+        """Whether a run leaves the host's cores idle, so that they can do something else meanwhile."""
+        ...
+
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Compute a batch.
 
@@ -74,6 +79,7 @@ class OnnxSession:
     """
 
     run_overhead = RUN_OVERHEAD["cpu"]
+    frees_host = False
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         check_threads(threads)

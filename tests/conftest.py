@@ -36,6 +36,7 @@ class FakeSession:
 
     input_names = ("input_ids", "attention_mask", "token_type_ids")
     run_overhead = 1 << 30
+    frees_host = False
 
     def __init__(self) -> None:
         self.batches: list[dict[str, NDArray[np.int64]]] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from qa_onnx import Bundle, OnnxSession, QaOnnxError, Reader
+from qa_onnx import Bundle, Example, OnnxSession, QaOnnxError, Reader
 from qa_onnx.gpu_session import GpuPlan, GpuSession
 
 from .conftest import TINY
@@ -74,6 +74,9 @@ def test_a_reader_on_cuda_answers_as_on_the_cpu() -> None:
         mine, other = (reader.ask(question, TEXT) for reader in (ours, theirs))
         assert (mine.start, mine.end) == (other.start, other.end)
     assert pickle.loads(pickle.dumps(ours)).ask("Where?", TEXT).start == ours.ask("Where?", TEXT).start
+    many = [Example(f"Where in {number}?", TEXT) for number in range(1200)]  # three groups, which overlap
+    found, expected = ([one.answers[0].score for one in reader.predict(many)] for reader in (ours, theirs))
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.usefixtures("cuda")

@@ -6,7 +6,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count, islice
-from threading import Barrier
+from threading import Barrier, current_thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,6 +104,39 @@ def test_batch_mates_and_their_order_change_nothing(any_reader: Reader, monkeypa
     monkeypatch.setattr(type(any_reader._session), "run_overhead", 1 << 30)  # short ones beside long ones
     mixed = any_reader.predict([*mates, *reversed(EXAMPLES), *mates], options=replace(SMALL, batch_tokens=100_000))
     assert_alike(mixed[3:-3], expected[::-1])
+
+
+class Freeing(FakeSession):
+    """As if on a GPU; it knows the threads that it ran in."""
+
+    frees_host = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: set[str] = set()
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self.threads.add(current_thread().name)
+        return super().run(inputs)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 100])
+def test_runs_beside_the_hosts_work_change_nothing(
+    fake_reader: Reader, windower: Windower, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(reader, "_POOL_EXAMPLES", size)
+    session = Freeing()
+    freeing = Reader(session=session, windower=windower, options=SMALL)
+    assert freeing.predict(EXAMPLES) == fake_reader.predict(EXAMPLES)
+    expected = list(fake_reader.logits(EXAMPLES))
+    for found, other in zip(freeing.logits(EXAMPLES), expected, strict=True):
+        assert found[0].example == other[0].example
+        np.testing.assert_array_equal(np.stack(found[1:]), np.stack(other[1:]))
+    here = {current_thread().name}
+    assert (session.threads == here) == (size == 100)
+    session.threads.clear()
+    freeing.ask("a", TEXT)
+    assert session.threads == here, "a single question has no thread to wait for"
 
 
 def test_nothing_in_gives_nothing_out(any_reader: Reader) -> None:

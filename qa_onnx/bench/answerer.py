@@ -70,6 +70,7 @@ class Clocked:
         self.session = session
         self.input_names = session.input_names
         self.run_overhead = session.run_overhead
+        self.frees_host = session.frees_host
         self.seconds = 0.0
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:

@@ -83,6 +83,7 @@ class RunnerSession:
     input_names: tuple[str, ...]
     run: Runner
     run_overhead: int = RUN_OVERHEAD["cpu"]
+    frees_host: bool = False
 
 
 def torch_runner(model: Any) -> Runner:
