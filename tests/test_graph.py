@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,7 +115,6 @@ def test_fusion_counts_its_nodes(plain: SourceModel, tmp_path: Path) -> None:
         "Attention": 2,
         "BiasGelu": 2,
         "EmbedLayerNormalization": 1,
-        "SkipLayerNormalization": 4,
     }
     fused = onnx.load(tmp_path / "fused.onnx")
     assert graph.fused_nodes(fused) == fusion.nodes
@@ -123,9 +123,32 @@ def test_fusion_counts_its_nodes(plain: SourceModel, tmp_path: Path) -> None:
     assert graph.fused_nodes(onnx.load(plain.path)) == {}
 
 
+def test_norms_stay_apart_from_sums_until_they_are_asked_to_fuse(plain: SourceModel, tmp_path: Path) -> None:
+    import onnx
+
+    graph.fuse(plain, tmp_path / "fused.onnx")
+    graph.fuse_norms(tmp_path / "fused.onnx", tmp_path / "norms.onnx")
+    for name, apart, fused in (("fused", 4, 0), ("norms", 0, 4)):
+        found = Counter(node.op_type for node in onnx.load(tmp_path / f"{name}.onnx").graph.node)
+        assert (found["LayerNormalization"], found["SkipLayerNormalization"]) == (apart, fused)
+        assert found["Attention"] == 2
+    batch = ragged_batch(checkpoint("bert"))
+    difference = np.abs(run_onnx(tmp_path / "norms.onnx", batch) - run_onnx(plain.path, batch))
+    assert difference[:, batch["attention_mask"] == 1].max() < 1e-5
+
+
+def test_an_opset_without_the_norm_has_it_fused(loaded: tuple[Any, SourceModel], tmp_path: Path) -> None:
+    import onnx
+
+    model, facts = loaded
+    facts = graph.to_onnx(model, dataclasses.replace(facts, path=tmp_path / "model.onnx"), opset=14)
+    assert graph.fuse(facts, tmp_path / "fused.onnx").nodes["SkipLayerNormalization"] == 4
+    assert not [n for n in onnx.load(tmp_path / "fused.onnx").graph.node if n.op_type == "LayerNormalization"]
+
+
 def test_with_heads_and_width_unknown_attention_may_stay_as_it_is(plain: SourceModel, tmp_path: Path) -> None:
     unknown = dataclasses.replace(plain, heads=0, hidden_size=0)
-    assert graph.fuse(unknown, tmp_path / "fused.onnx").nodes["SkipLayerNormalization"] == 4
+    assert graph.fuse(unknown, tmp_path / "fused.onnx").nodes["BiasGelu"] == 2
     batch = ragged_batch(checkpoint("bert"))
     difference = np.abs(run_onnx(tmp_path / "fused.onnx", batch) - run_onnx(plain.path, batch))
     assert difference[:, batch["attention_mask"] == 1].max() < 1e-5
@@ -134,7 +157,7 @@ def test_with_heads_and_width_unknown_attention_may_stay_as_it_is(plain: SourceM
 def test_what_is_missing_is_told_with_its_count(plain: SourceModel, tmp_path: Path) -> None:
     more = dataclasses.replace(plain, layers=3)
     missing = graph.fuse(more, tmp_path / "fused.onnx").missing
-    assert missing == ("2 of 3 Attention", "4 of 6 SkipLayerNormalization")
+    assert missing == ("2 of 3 Attention",)
     unknown = dataclasses.replace(more, model_type="unknown", layers=0)
     assert graph.fuse(unknown, tmp_path / "fused.onnx").missing == ()
 
@@ -149,8 +172,9 @@ def test_an_input_that_nothing_reads_is_still_declared(plain: SourceModel, tmp_p
             node.input[place] = "input_ids" if name == "token_type_ids" else name
     onnx.save(model, plain.path)
     graph.fuse(plain, tmp_path / "fused.onnx")
-    fused = onnx.load(tmp_path / "fused.onnx")
-    assert {value.name for value in fused.graph.input} == set(plain.inputs)
+    graph.fuse_norms(tmp_path / "fused.onnx", tmp_path / "norms.onnx")
+    for name in ("fused.onnx", "norms.onnx"):
+        assert {value.name for value in onnx.load(tmp_path / name).graph.input} == set(plain.inputs)
 
 
 def test_an_optimizer_that_fails_is_an_export_error(plain: SourceModel, tmp_path: Path) -> None:

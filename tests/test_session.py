@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from qa_onnx import Bundle, EngineError, OnnxSession
+from qa_onnx.session import cpu_options
 
 from .conftest import TINY
 
@@ -70,6 +71,26 @@ def test_rows_of_a_padded_batch_have_the_logits_that_they_have_alone(
         length = len(window["input_ids"])
         assert start[row, :length].tolist() == pytest.approx(window["start_logits"], abs=1e-4)
         assert end[row, :length].tolist() == pytest.approx(window["end_logits"], abs=1e-4)
+
+
+@pytest.mark.export
+def test_a_sum_and_its_norm_are_fused_where_that_is_faster(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    x, y, z = (helper.make_tensor_value_info(name, kind, ["batch", "sequence", 8]) for name in "xyz")
+    scale, bias = (helper.make_tensor(name, kind, [8], [1.0] * 8) for name in ("scale", "bias"))
+    add = helper.make_node("Add", ["x", "y"], ["sum"])
+    norm = helper.make_node("LayerNormalization", ["sum", "scale", "bias"], ["z"], axis=-1)
+    graph = helper.make_graph([add, norm], "sum and norm", [x, y], [z], [scale, bias])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = cpu_options(onnxruntime, 1)
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    release = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    assert found == (["Add", "LayerNormalization"] if release >= (1, 30) else ["SkipLayerNormalization"])
 
 
 def test_input_names_are_those_of_the_graph(session: OnnxSession) -> None:

@@ -3,6 +3,10 @@
 Fusion replaces the many small nodes of an attention layer by one node of ONNX Runtime's own (com.microsoft),
 for its CPU and CUDA providers. It recognises the form that eager attention and torch's TorchScript-based
 exporter give; other forms stay as they are, silently, which is why the fused nodes are counted here.
+
+The sum of a layer's input and output and the norm of it stay two nodes: which way is faster depends on the release
+of ONNX Runtime, and it fuses them itself when it loads a graph (`SkipLayerNormalization`), unless told not to
+(session.py).
 """
 
 from __future__ import annotations
@@ -30,8 +34,7 @@ IR_VERSION = 10
 _LARGEST = 2_100_000_000  # bytes
 
 _FUSED_DOMAIN = "com.microsoft"
-# Kinds whose every layer ONNX Runtime's BERT optimizer is known to fuse whole.
-_FULLY_FUSED = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
+_NORM_OPSET = 17  # the first one that has LayerNormalization
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,40 +141,62 @@ def fuse(facts: SourceModel, target: Path) -> Fusion:
         ExportError: the optimizer cannot read the graph.
     """
     import onnx
-    from onnxruntime.transformers import optimizer
 
+    optimized = _optimized(facts.path, name=facts.source.name, heads=facts.heads, hidden_size=facts.hidden_size)
+    nodes = fused_nodes(optimized)
+    if nodes and all(entry.domain != _FUSED_DOMAIN for entry in optimized.opset_import):
+        optimized.opset_import.append(onnx.helper.make_opsetid(_FUSED_DOMAIN, 1))
+    save(optimized, target)
+    wanted, found = max(1, facts.layers), nodes.get("Attention", 0)
+    return Fusion(nodes, (f"{found} of {wanted} Attention",) if found < wanted else ())
+
+
+def fuse_norms(source: Path, target: Path) -> None:
+    """Fuse each norm with the sum before it, for precisions that ONNX Runtime would not recognise it in.
+
+    Args:
+        source: a graph that `fuse` wrote.
+        target: the file to write.
+
+    Raises:
+        ExportError: the optimizer cannot read the graph.
+    """
+    save(_optimized(source, name=source.name, with_norms=True), target)
+
+
+def _optimized(path: Path, *, name: str, heads: int = 0, hidden_size: int = 0, with_norms: bool = False) -> Any:
+    """The ONNX model that the optimizer makes of one, whose heads and width it looks for where they are 0."""
+    import onnx
+    from onnxruntime.transformers import optimizer
+    from onnxruntime.transformers.fusion_options import FusionOptions
+
+    options = FusionOptions("bert")
     failure = ""
     with quiet():
         try:
+            given = onnx.load(path, load_external_data=False)
+            inputs = list(given.graph.input)
+            opset = max(entry.version for entry in given.opset_import if entry.domain in {"", "ai.onnx"})
+            del given  # weights and all
+            options.enable_skip_layer_norm = with_norms or opset < _NORM_OPSET
+            options.enable_bias_skip_layer_norm = options.enable_skip_layer_norm
             optimized = optimizer.optimize_model(
-                str(facts.path),
+                str(path),
                 model_type="bert",
-                num_heads=facts.heads,  # 0: the optimizer looks for it in the graph
-                hidden_size=facts.hidden_size,
+                num_heads=heads,
+                hidden_size=hidden_size,
+                optimization_options=options,
                 opt_level=0,
             )
             optimized.topological_sort()
         except Exception as error:  # noqa: BLE001  # it asserts and indexes where a graph surprises it
             failure = repr(error)  # without its frames, which hold a temporary folder that warns when it goes
     if failure:
-        raise ExportError(f"ONNX Runtime's optimizer failed on {facts.source.name}: {failure}")
-    declared = {value.name for value in optimized.model.graph.input}
-    optimized.model.graph.input.extend(  # it drops an input that no node reads; a bundle's graphs declare the same
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"])
-        for name in facts.inputs
-        if name not in declared
-    )
-    nodes = fused_nodes(optimized.model)
-    if nodes and all(entry.domain != _FUSED_DOMAIN for entry in optimized.model.opset_import):
-        optimized.model.opset_import.append(onnx.helper.make_opsetid(_FUSED_DOMAIN, 1))
-    save(optimized.model, target)
-    expected = {"Attention": max(1, facts.layers)}
-    if facts.model_type in _FULLY_FUSED:
-        expected["SkipLayerNormalization"] = 2 * facts.layers
-    missing = tuple(
-        f"{nodes.get(name, 0)} of {count} {name}" for name, count in expected.items() if nodes.get(name, 0) < count
-    )
-    return Fusion(nodes, missing)
+        raise ExportError(f"ONNX Runtime's optimizer failed on {name}: {failure}")
+    # It drops an input that no node reads; the graphs of a bundle declare the same.
+    kept = {value.name for value in optimized.model.graph.input}
+    optimized.model.graph.input.extend(value for value in inputs if value.name not in kept)
+    return optimized.model
 
 
 def fused_nodes(model: Any) -> dict[str, int]:

@@ -65,7 +65,7 @@ def to_fp16(source: Path, target: Path, batches: Batches) -> HalfResult:
     """Convert a graph to fp16; its inputs stay int64, its logits float32.
 
     Args:
-        source: a float32 graph, plain or fused.
+        source: a float32 graph, plain or fused; norms as `graph.fuse_norms` leaves them.
         target: the file to write.
         batches: see `probe`; windows of real text.
 

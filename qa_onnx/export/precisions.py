@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx import golden
 from qa_onnx.errors import GateError
-from qa_onnx.export import half, parity, quantize, sensitivity, static
+from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
 from qa_onnx.export.gate import Made, pass_gate
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
 from qa_onnx.manifest import Graph
@@ -123,7 +123,11 @@ class PrecisionMaker:
             shutil.copyfile(self.floating.path, path)
             return Made(path, self.floating.fused_nodes)
         if precision == "fp16":
-            result = half.to_fp16(self.floating.path, path, [batch.inputs for batch in self.batches])
+            source = self.floating.path
+            if self.floating.fused_nodes:
+                source = self.writer.stage / "fused-norms.onnx"  # ONNX Runtime could not, between the casts
+                graph.fuse_norms(self.floating.path, source)
+            result = half.to_fp16(source, path, [batch.inputs for batch in self.batches])
             return Made(path, result.fused_nodes, result.kept, {"peak": result.peak})
         if precision == "int8":
             return Made(path, quantize.to_int8(self.floating.path, path, keep=keep), tuple(keep))
