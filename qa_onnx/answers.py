@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from qa_onnx.spans import Logits
     from qa_onnx.windows import CutExample, Window
 
-# Spans of one example that are looked at in search of distinct answers. All of some twenty windows, so it is
-# only felt on long texts of little but blanks; it bounds the memory that such a text can take.
+# Spans that are looked at at once, and in search of an example's distinct answers. All of some twenty windows, so
+# the latter is only felt on long texts of little but blanks; it bounds the memory that such a text can take.
 _SEARCH_LIMIT = 1 << 18
-# Windows whose spans are searched at once: enough that NumPy's calls cost little beside their work, few enough
-# that it stays in the cache.
+# Windows whose spans are searched at once: enough that NumPy's calls cost little beside their work, and few enough
+# that it stays in the cache where n_best is not large.
 _TOGETHER = 32
 
 Row: TypeAlias = "tuple[Window, Logits, Logits]"
@@ -107,7 +107,7 @@ class ScoredWindow:
 
 
 def search(rows: Sequence[Row], options: Options, *, temperature: float = 1.0) -> Iterator[ScoredWindow]:
-    """Find the best spans of windows, `_TOGETHER` at a time.
+    """Find the best spans of windows, `_TOGETHER` at a time or as many as memory allows.
 
     Args:
         rows: each window with its start_logits and end_logits, float32 (T,), padded or not.
@@ -120,8 +120,11 @@ def search(rows: Sequence[Row], options: Options, *, temperature: float = 1.0) -
     Raises:
         EngineError: a logit is not a number.
     """
-    for at in range(0, len(rows), _TOGETHER):
-        yield from _search(rows[at : at + _TOGETHER], options, temperature)
+    longest = max((len(window.input_ids) for window, _, _ in rows), default=1)
+    spans = min(options.n_best, longest) * min(options.max_answer_length, longest)  # looked at for a window
+    together = max(1, min(_TOGETHER, _SEARCH_LIMIT // spans))
+    for at in range(0, len(rows), together):
+        yield from _search(rows[at : at + together], options, temperature)
 
 
 def _search(rows: Sequence[Row], options: Options, temperature: float) -> Iterator[ScoredWindow]:

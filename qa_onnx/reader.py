@@ -216,8 +216,8 @@ class Reader:
     def predict_iter(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[Prediction]:
         """Predict a stream of examples in bounded memory.
 
-        Examples are taken in groups, so the first prediction comes when its group is done; on a GPU, when the next
-        one has been taken in, too: it is cut while the GPU runs.
+        Examples are taken in groups, so the first prediction comes when its group is done. On a GPU the next group is
+        taken in and cut while the GPU runs, before that.
 
         Yields:
             A prediction for each example, in their order.
@@ -235,7 +235,7 @@ class Reader:
                 yield self.merge(example, parts, options)
 
     def logits(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[Row]:
-        """The model's raw output, for evaluation and explanation.
+        """The model's raw output, for evaluation and explanation; examples are taken in groups as `predict_iter` does.
 
         Yields:
             Each window with its start_logits and end_logits, float32 (T,), T = len(window.input_ids);
@@ -259,21 +259,15 @@ class Reader:
     ) -> Iterator[tuple[list[CutExample], list[Row]]]:
         """Examples in groups, with the rows of all windows of a group in order of length."""
 
-        def cut(pool: list[Example]) -> list[CutExample]:
-            return self.cut(pool, options)
-
-        def run(cut: list[CutExample]) -> list[Row]:
+        def run(cut: list[CutExample]) -> Iterator[Row]:
             windows = [window for example in cut for window in example.windows]
-            return [
-                row
-                for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens)
-                for row in zip(batch.windows, start_logits, end_logits, strict=True)
-            ]
+            for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens):
+                yield from zip(batch.windows, start_logits, end_logits, strict=True)
 
-        pools = _pools(examples)
+        groups = ((self.cut(pool, options), more) for pool, more in _pools(examples))
         if self._session.frees_host:
-            return overlapped(pools, cut, run)
-        return ((group, run(group)) for group in map(cut, pools))
+            return overlapped(groups, run)
+        return ((cut, list(run(cut))) for cut, _ in groups)
 
     def resolve(self, options: Options | None) -> Options:
         """The options of a call: the reader's own where it brings none.
@@ -364,17 +358,21 @@ def check_example(example: Example) -> None:
         raise InputError(f"examples must be of type Example, got {type(example).__name__} {example!r:.80}")
 
 
-def _pools(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Examples in groups of at most `_POOL_CHARACTERS` and `_POOL_EXAMPLES`, at least one a group."""
+def _pools(examples: Iterable[Example]) -> Iterator[tuple[list[Example], bool]]:
+    """Examples in groups of at most `_POOL_CHARACTERS` and `_POOL_EXAMPLES`, at least one a group.
+
+    Yields:
+        Each group, and whether another one follows.
+    """
     waiting: list[Example] = []
     characters = 0
     for example in examples:
         check_example(example)
         size = len(example.question) + len(example.context)
         if waiting and (characters + size > _POOL_CHARACTERS or len(waiting) == _POOL_EXAMPLES):
-            yield waiting
+            yield waiting, True
             waiting, characters = [], 0
         waiting.append(example)
         characters += size
     if waiting:
-        yield waiting
+        yield waiting, False

@@ -31,8 +31,8 @@ Positions: TypeAlias = NDArray[np.int64]
 _Values = TypeVar("_Values", Logits, Scores)
 
 _UNDERFLOW = 1e-250  # sums below it have lost terms
-# Terms are added in an order that does not depend on the length of a batch, so that not even the last bit of a sum
-# depends on what else was asked. Hence so many ends are in reach at least, those beyond T weightless; only where T
+# Terms are added in an order that does not depend on the longest context, so that not even the last bit of a sum
+# depends on what else was asked. Hence so many ends are in reach at least, those beyond L weightless; only where L
 # and answers are longer may the last bit change.
 _REACH = 512
 

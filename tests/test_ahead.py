@@ -1,42 +1,51 @@
-"""overlapped: what runs while what is made, in which order, and what fails when."""
+"""overlapped: what runs while what is made, in which order, what fails when, and how it ends."""
 
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
+import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 
-from qa_onnx.ahead import overlapped
+from qa_onnx.ahead import NAME, overlapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 SOON = 20.0  # seconds; only a failure takes so long
 
 
-def double(item: int) -> int:
-    return 2 * item
+class Panic(BaseException):
+    """As tokenizers raises it."""
 
 
-def negative(made: int) -> int:
-    return -made
-
-
-def names() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("qa-onnx-run")]
-
-
-def up_to(count: int, *, then: Exception | None = None) -> Iterator[int]:
-    yield from range(count)
+def groups(
+    count: int, make: Callable[[int], int] = int, *, then: BaseException | None = None
+) -> Iterator[tuple[int, bool]]:
+    """The numbers up to `count`, each with whether another one follows."""
+    for item in range(count):
+        yield make(item), item < count - 1 or then is not None
     if then is not None:
         raise then
 
 
+def parts(group: int) -> list[int]:
+    return [group, -group]
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == NAME]
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
-def test_each_comes_with_its_result_in_order(count: int) -> None:
-    assert list(overlapped(range(count), double, negative)) == [(2 * i, -2 * i) for i in range(count)]
-    assert not names()
+def test_each_comes_with_its_parts_in_order(count: int) -> None:
+    assert list(overlapped(groups(count), parts)) == [(item, [item, -item]) for item in range(count)]
+    assert not threads()
 
 
 def test_the_next_is_made_and_the_one_before_is_used_while_one_runs() -> None:
@@ -47,71 +56,198 @@ def test_the_next_is_made_and_the_one_before_is_used_while_one_runs() -> None:
         made[item].set()
         return item
 
-    def run(item: int) -> bool:
+    def run(item: int) -> Iterator[bool]:
         """Whether the caller went on meanwhile."""
         later = item == 3 or made[item + 1].wait(SOON)
-        return later and (item == 0 or used[item - 1].wait(SOON))
+        yield later and (item == 0 or used[item - 1].wait(SOON))
 
-    for item, met in overlapped(range(4), make, run):
-        assert met
+    for item, met in overlapped(groups(4, make), run):
+        assert met == [True]
         used[item].set()
 
 
-def test_all_but_the_run_happens_in_the_callers_thread() -> None:
-    here = threading.current_thread()
-    read, made = [], []
+def test_the_first_runs_before_the_second_is_made() -> None:
+    ran = threading.Event()
 
-    def items(count: int) -> Iterator[int]:
-        for item in range(count):
-            read.append(threading.current_thread())
-            yield item
+    def make(item: int) -> int:
+        assert item == 0 or ran.wait(SOON)
+        return item
+
+    def run(item: int) -> list[int]:
+        ran.set()
+        return [item]
+
+    assert list(overlapped(groups(2, make), run)) == [(0, [0]), (1, [1])]
+
+
+def test_all_but_the_runs_happens_in_the_callers_thread() -> None:
+    here = threading.current_thread()
+    made = []
 
     def make(item: int) -> int:
         made.append(threading.current_thread())
         return item
 
-    ran = [thread for _, thread in overlapped(items(3), make, lambda _: threading.current_thread())]
-    assert {*read, *made} == {here}
-    assert len({*ran}) == 1
-    assert here not in ran
-    assert next(overlapped(items(1), make, lambda _: threading.current_thread()))[1] is here, "an only one"
+    def run(_: int) -> list[threading.Thread]:
+        return [threading.current_thread()]
+
+    ran = [thread for _, found in overlapped(groups(3, make), run) for thread in found]
+    assert set(made) == {here}
+    assert [thread.name for thread in ran] == [NAME] * 3
+    assert len(set(ran)) == 1
+    assert list(overlapped(groups(1), run)) == [(0, [here])], "an only one"
 
 
+@pytest.mark.parametrize("failure", [ValueError("no more"), Panic("no more")])
 @pytest.mark.parametrize("before", [0, 1, 2, 5])
-@pytest.mark.parametrize("where", ["items", "make", "run"])
-def test_a_failure_comes_after_what_was_before_it(where: str, before: int) -> None:
-    failure = ValueError("no more")
-
+@pytest.mark.parametrize("where", ["groups", "make", "run"])
+def test_a_failure_comes_after_what_was_before_it(where: str, before: int, failure: BaseException) -> None:
     def fail_at(here: str, item: int) -> int:
         if where == here and item == before:
             raise failure
         return item
 
-    items = up_to(before, then=failure) if where == "items" else up_to(before + 3)
+    given = groups(
+        before if where == "groups" else before + 3,
+        lambda item: fail_at("make", item),
+        then=failure if where == "groups" else None,
+    )
     found: list[int] = []
-    pairs = overlapped(items, lambda item: fail_at("make", item), lambda item: fail_at("run", item))
-    with pytest.raises(ValueError, match="no more") as caught:
-        found.extend(item for item, _ in pairs)
+    with pytest.raises(type(failure), match="no more") as caught:
+        found.extend(item for item, _ in overlapped(given, lambda item: [fail_at("run", item)]))
     assert caught.value is failure
     assert found == list(range(before))
-    assert not names()
+    assert not threads()
 
 
-def test_after_a_failed_run_no_other_one_begins() -> None:
-    ran = []
-
-    def run(item: int) -> None:
-        ran.append(item)
-        raise ValueError
-
-    with pytest.raises(ValueError, match=r"^$"):
-        list(overlapped(range(9), double, run))
-    assert ran in ([0], [0, 2])  # the second one may have begun before the first one's failure was seen
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_waits_for_nothing(interrupt: type[BaseException]) -> None:
+    with pytest.raises(interrupt):
+        next(overlapped(groups(1, then=interrupt()), parts))
+    assert not threads()
 
 
-def test_who_stops_early_leaves_no_thread() -> None:
-    found = overlapped(iter(int, 1), double, negative)  # without end
-    assert next(found) == (0, 0)
-    assert names()
+def test_who_stops_early_ends_the_run_at_its_next_part_and_begins_no_other() -> None:
+    began: list[int] = []
+    goes_on, stopped = threading.Event(), threading.Event()
+
+    def run(item: int) -> Iterator[int]:
+        began.append(item)
+        yield item
+        if item == 1:
+            goes_on.set()
+            stopped.wait(0.3)  # the caller closes meanwhile
+            yield item
+            began.append(-1)
+
+    found = overlapped(groups(9), run)
+    assert next(found) == (0, [0])
+    assert goes_on.wait(SOON)
     found.close()
-    assert not names()
+    assert began == [0, 1]
+    assert not threads()
+
+
+def test_what_was_handed_on_is_not_kept() -> None:
+    class Group:
+        pass
+
+    alive: list[weakref.ref[Group]] = []
+
+    def make() -> Iterator[tuple[Group, bool]]:
+        for item in range(6):
+            gone = [reference() is None for reference in alive[:-2]]
+            assert all(gone), "but for the one that runs and the one that waits"
+            group = Group()
+            alive.append(weakref.ref(group))
+            yield group, item < 5
+            del group
+
+    gc.collect()
+    for pair in overlapped(make(), lambda _: [0]):
+        del pair
+    assert len(alive) == 6
+
+
+def test_the_collector_may_close_it_in_its_own_thread() -> None:
+    """Of an iterator that was left in a cycle."""
+    cycle: list[object] = []
+
+    def run(item: int) -> Iterable[int]:
+        if item == 1:
+            left.set()
+            assert dropped.wait(SOON)
+            gc.collect()
+        return [item]
+
+    left, dropped = threading.Event(), threading.Event()
+    found = overlapped(groups(9), run)
+    assert next(found) == (0, [0])
+    assert left.wait(SOON)
+    gc.disable()
+    try:
+        cycle.extend((cycle, found))
+        (worker,) = threads()
+        del cycle, found
+        dropped.set()
+        worker.join(SOON)
+        assert not worker.is_alive()
+    finally:
+        gc.enable()
+
+
+LATE = """
+import threading, time
+from qa_onnx.ahead import overlapped
+
+def work():
+    threading.main_thread().join()
+    found = [item for item, _ in overlapped(((item, item < 3) for item in range(4)), lambda item: [item])]
+    print(found, flush=True)
+
+threading.Thread(target=work).start()
+"""
+AT_EXIT = """
+import atexit
+from qa_onnx.ahead import overlapped
+run = lambda item: [item]
+atexit.register(lambda: print([i for i, _ in overlapped(((i, i < 3) for i in range(4)), run)], flush=True))
+"""
+LEFT = """
+import time
+from qa_onnx.ahead import overlapped
+
+def run(item):
+    for part in range(1000):
+        time.sleep(0.02)
+        yield part
+    print("ran to its end", flush=True)
+
+found = overlapped(((item, True) for item in range(9)), lambda item: run(item) if item else [0])
+next(found)
+print([0, 1, 2, 3], flush=True)
+"""
+
+
+@pytest.mark.parametrize("code", [LATE, AT_EXIT, LEFT], ids=["late thread", "at exit", "left"])
+def test_an_interpreter_that_ends(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[0, 1, 2, 3]\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_child_that_goes_on_runs_by_itself() -> None:
+    code = """
+import os, warnings
+from qa_onnx.ahead import overlapped
+warnings.simplefilter("ignore")  # of threads and forks
+found = overlapped(((item, item < 4) for item in range(5)), lambda item: [item])
+first = next(found)
+child = os.fork()
+rest = [item for item, _ in found]
+if child == 0:
+    os._exit(7 if rest == [1, 2, 3, 4] else 8)
+print(rest, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[1, 2, 3, 4] 7\n"

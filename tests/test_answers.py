@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -234,6 +235,21 @@ def test_the_sums_of_the_search_are_what_merge_would_find(words: int, temperatur
     assert [(answer.start, answer.end, answer.score) for answer in found.answers] == [
         (answer.start, answer.end, answer.score) for answer in expected.answers
     ]
+
+
+def test_the_memory_of_a_search_does_not_grow_with_the_windows(windower: Windower) -> None:
+    options = Options(max_length=384, doc_stride=8, n_best=200, max_answer_length=200)
+    example = windower.cut([Example("a", "mast " * 9000)], options)[0]
+    rows = random_rows(example, 0)
+    assert len(rows) > 20
+    peaks = []
+    for some in (rows[:8], rows):
+        tracemalloc.start()
+        for _ in search(some, options):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
 
 
 def prediction(*scores: float, null_score: float = 1.0) -> Prediction:

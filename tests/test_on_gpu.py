@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from qa_onnx import Bundle, Example, OnnxSession, QaOnnxError, Reader
+from qa_onnx import Bundle, Example, OnnxSession, QaOnnxError, Reader, ahead
 from qa_onnx.gpu_session import GpuPlan, GpuSession
 
 from .conftest import TINY
@@ -66,7 +67,7 @@ def test_threads_share_a_session_on_cuda(graph: Path) -> None:
 
 
 @pytest.mark.usefixtures("cuda")
-def test_a_reader_on_cuda_answers_as_on_the_cpu() -> None:
+def test_a_reader_on_cuda_answers_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = Reader.load(TINY, precision="fp32", device="cuda")
     theirs = Reader.load(TINY, precision="fp32", threads=1)
     assert ours.place == "onnxruntime/cuda"
@@ -75,8 +76,17 @@ def test_a_reader_on_cuda_answers_as_on_the_cpu() -> None:
         assert (mine.start, mine.end) == (other.start, other.end)
     assert pickle.loads(pickle.dumps(ours)).ask("Where?", TEXT).start == ours.ask("Where?", TEXT).start
     many = [Example(f"Where in {number}?", TEXT) for number in range(1200)]  # three groups, which overlap
+    names: set[str] = set()
+    run = GpuSession.run
+
+    def recorded(session: GpuSession, inputs: Any) -> Any:
+        names.add(threading.current_thread().name)
+        return run(session, inputs)
+
+    monkeypatch.setattr(GpuSession, "run", recorded)
     found, expected = ([one.answers[0].score for one in reader.predict(many)] for reader in (ours, theirs))
     assert found == pytest.approx(expected, abs=1e-3)
+    assert names == {ahead.NAME}
 
 
 @pytest.mark.usefixtures("cuda")

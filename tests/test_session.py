@@ -97,6 +97,10 @@ def test_input_names_are_those_of_the_graph(session: OnnxSession) -> None:
     assert session.input_names == ("input_ids", "attention_mask", "token_type_ids")
 
 
+def test_a_run_on_the_cpu_leaves_no_cores_to_the_host(session: OnnxSession) -> None:
+    assert not session.frees_host
+
+
 @pytest.mark.parametrize("threads", [0, -1])
 def test_threads_below_1_are_refused(graph: Path, threads: int) -> None:
     with pytest.raises(EngineError, match=f"threads is {threads}; it must be an integer from 1 to 1024"):

@@ -82,7 +82,7 @@ class Clocked:
 
 
 def stages(reader: Reader, examples: list[Example], options: Options) -> dict[str, Any]:
-    """Where the time of `Reader.predict` goes.
+    """Where the time of `Reader.predict` goes for one group of examples, whose steps come one after the other.
 
     Returns:
         `stages`: seconds of each of `STAGES` over all examples; `windows`: how many there were; `tokens`: what the

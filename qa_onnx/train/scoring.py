@@ -50,7 +50,7 @@ class _TorchSession:
     def __init__(self, base: Base, place: Place) -> None:
         self.input_names = base.inputs
         self.run_overhead = RUN_OVERHEAD[place.device]
-        self.frees_host = False
+        self.frees_host = place.device != "cpu"
         self._model = base.model
         self._place = place
 

@@ -1,0 +1,59 @@
+"""EM and F1 of a bundle, beside graphs that others made of the same checkpoint, in the same windows.
+
+    python benchmarks/accuracy.py dev.json --graph optimum-int8=build/rivals/optimum-onnx/.../model_quantized.onnx
+
+Differences are those of the same questions; their 95 % interval is of the normal distribution.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from qa_onnx import Bundle, Example, OnnxSession, Reader, Windower, metrics, squad
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="SQuAD JSON or JSON lines")
+    parser.add_argument("-b", "--bundle", type=Path, help="[default: the one that comes with qa-onnx]")
+    parser.add_argument("--precision", help="of the bundle")
+    parser.add_argument("--graph", action="append", default=[], metavar="NAME=FILE", help="beside it; repeats")
+    parser.add_argument("--limit", type=int, help="a sample of so many questions  [default: all]")
+    parser.add_argument("--threads", type=int)
+    chosen = parser.parse_args()
+    bundle = Bundle.load(chosen.bundle)
+    manifest = bundle.manifest
+    ours = Reader.load(bundle, precision=chosen.precision, threads=chosen.threads)
+    readers = {f"qa-onnx {ours.precision}": ours}
+    for entry in chosen.graph:
+        name, _, path = entry.partition("=")
+        readers[name] = Reader(
+            session=OnnxSession(Path(path), threads=chosen.threads),
+            windower=Windower(bundle.text(manifest.tokenizer), cls_id=manifest.cls_id),
+            pad_id=manifest.pad_id,
+            options=ours.options,
+            max_positions=manifest.max_positions,
+        )
+    golds = [gold for gold in squad.load(chosen.data, limit=chosen.limit).golds if gold.answers]
+    examples = [Example(gold.question, gold.context) for gold in golds]
+    base: np.ndarray | None = None
+    for name, reader in readers.items():
+        texts = [prediction.choose(None).text for prediction in reader.predict(examples)]
+        em, f1 = (
+            100 * np.array([score(text, gold.answers) for text, gold in zip(texts, golds, strict=True)])
+            for score in (metrics.exact_match, metrics.f1)
+        )
+        base = f1 if base is None else base
+        less, around = (f1 - base).mean(), 1.96 * (f1 - base).std() / np.sqrt(len(f1))
+        print(
+            f"{name:24} EM {em.mean():.2f}  F1 {f1.mean():.2f}  "
+            f"F1 of the same questions {less:+.2f} ({less - around:+.2f} to {less + around:+.2f})  n {len(f1):,}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
