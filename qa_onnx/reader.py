@@ -216,8 +216,8 @@ class Reader:
     def predict_iter(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[Prediction]:
         """Predict a stream of examples in bounded memory.
 
-        Examples are taken in groups, so the first prediction comes when its group is done. On a GPU the next group is
-        taken in and cut while the GPU runs, before that.
+        Examples are taken in groups, so the first prediction comes when its group is done. On a GPU the next group
+        is taken in and cut while the GPU runs, before that.
 
         Yields:
             A prediction for each example, in their order.
@@ -235,7 +235,7 @@ class Reader:
                 yield self.merge(example, parts, options)
 
     def logits(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[Row]:
-        """The model's raw output, for evaluation and explanation; examples are taken in groups as `predict_iter` does.
+        """The model's raw output, for evaluation and explanation; examples are taken as by `predict_iter`.
 
         Yields:
             Each window with its start_logits and end_logits, float32 (T,), T = len(window.input_ids);
