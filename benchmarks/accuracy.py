@@ -30,6 +30,8 @@ def main() -> None:
     readers = {f"qa-onnx {ours.precision}": ours}
     for entry in chosen.graph:
         name, _, path = entry.partition("=")
+        if not path or name in readers:
+            parser.error(f"--graph is {entry!r}; it must be NAME=FILE, each name once")
         readers[name] = Reader(
             session=OnnxSession(Path(path), threads=chosen.threads),
             windower=Windower(bundle.text(manifest.tokenizer), cls_id=manifest.cls_id),

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -79,50 +79,73 @@ class _Worker(Generic[_Group, _Part]):
     def __init__(self, run: Callable[[_Group], Iterable[_Part]]) -> None:
         self._run = run
         self._given: SimpleQueue[_Group | None] = SimpleQueue()
-        self._done: SimpleQueue[list[_Part] | BaseException] = SimpleQueue()
-        self._stopped = threading.Event()
+        self._done: SimpleQueue[list[_Part] | BaseException | None] = SimpleQueue()
+        self._stopped, self._ended = threading.Event(), threading.Event()
         self._process = os.getpid()
         self._thread: threading.Thread | None = threading.Thread(target=self._work, name=NAME, daemon=True)
         try:
             self._thread.start()
-        except RuntimeError:  # the interpreter is going
+        except RuntimeError:  # too many threads, or the interpreter is going
             self._thread = None
-        atexit.register(self.stop)  # a thread that is amid a run when it goes could crash it
+        _living.add(self)
 
     def submit(self, group: _Group) -> None:
-        self._given.put(group)
+        if not self._gone():
+            self._given.put(group)
 
     def finished(self, group: _Group) -> tuple[_Group, list[_Part]]:
         """The group that was submitted first of those not asked for yet, with its parts."""
-        if self._thread is None or os.getpid() != self._process:  # a fork takes no thread along
+        outcome = None if self._gone() else self._done.get()
+        if outcome is None:
             return group, list(self._run(group))
-        outcome = self._done.get()
         if isinstance(outcome, BaseException):
             try:
                 raise outcome
             finally:
-                del outcome
+                del outcome  # which knows this frame
         return group, outcome
+
+    def _gone(self) -> bool:
+        """Whether no thread could start, a fork took none along, or the interpreter's end has stopped it."""
+        stopped = self._stopped.is_set() and self._done.empty()
+        return self._thread is None or os.getpid() != self._process or stopped
 
     def stop(self) -> None:
         """Begin no further part, and wait for the one that runs."""
-        atexit.unregister(self.stop)
         self._stopped.set()
         self._given.put(None)
         # The collector may close an abandoned generator in any thread.
         if self._thread not in {None, threading.current_thread()} and os.getpid() == self._process:
+            self._ended.wait()  # a ^C amid a join would let Python 3.11 and 3.12 take the thread for ended
             self._thread.join()
+        _living.discard(self)
 
     def _work(self) -> None:
-        while (group := self._given.get()) is not None and not self._stopped.is_set():
-            parts: list[_Part] = []
-            try:
-                for part in self._run(group):
-                    if self._stopped.is_set():
-                        return
-                    parts.append(part)
-            except BaseException as error:  # noqa: BLE001  # it is the outcome
-                self._done.put(error)
-            else:
-                self._done.put(parts)
-            del group, parts
+        try:
+            while (group := self._given.get()) is not None and not self._stopped.is_set():
+                self._done.put(self._outcome(group))
+                del group
+        finally:
+            self._done.put(None)  # nothing more comes
+            self._ended.set()
+
+    def _outcome(self, group: _Group) -> list[_Part] | BaseException | None:
+        parts: list[_Part] = []
+        try:
+            for part in self._run(group):
+                if self._stopped.is_set():
+                    return None
+                parts.append(part)
+        except BaseException as error:  # noqa: BLE001  # it is the outcome
+            return error
+        return parts
+
+
+_living: set[_Worker[Any, Any]] = set()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """A thread that is amid a run when the interpreter goes could crash it."""
+    for worker in [*_living]:
+        worker.stop()

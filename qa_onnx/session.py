@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
@@ -235,8 +236,8 @@ def _load(runtime: Any, path: Path, options: Any) -> Any:
 def cpu_options(runtime: Any, threads: int | None) -> Any:
     """`session_options` for a run on the CPU."""
     options = session_options(runtime, threads)
-    major, minor, *_ = runtime.__version__.split(".")
-    if (int(major), int(minor)) >= _NORMS_APART:
+    release = re.match(r"(\d+)\.(\d+)", runtime.__version__)
+    if release and tuple(map(int, release.groups())) >= _NORMS_APART:
         options.add_session_config_entry(_NOT_APPLIED, "SkipLayerNormFusion")
     return options
 

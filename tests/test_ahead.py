@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qa_onnx import ahead
 from qa_onnx.ahead import NAME, overlapped
 
 if TYPE_CHECKING:
@@ -214,25 +215,64 @@ run = lambda item: [item]
 atexit.register(lambda: print([i for i, _ in overlapped(((i, i < 3) for i in range(4)), run)], flush=True))
 """
 LEFT = """
-import time
+import sys, time
 from qa_onnx.ahead import overlapped
 
 def run(item):
-    for part in range(1000):
-        time.sleep(0.02)
-        yield part
-    print("ran to its end", flush=True)
+    try:
+        for part in range(1000):
+            time.sleep(0.02)
+            yield part
+        print("ran to its end", flush=True)
+    finally:
+        print("ended in time", flush=True)  # as no thread does that dies with the interpreter
 
 found = overlapped(((item, True) for item in range(9)), lambda item: run(item) if item else [0])
 next(found)
-print([0, 1, 2, 3], flush=True)
+time.sleep(0.1)
+"""
+GOES_ON = """
+import atexit
+from qa_onnx.ahead import overlapped
+found = overlapped(((item, item < 3) for item in range(4)), lambda item: [item])
+atexit.register(lambda: print([0, *(item for item, _ in found)], flush=True))
+next(found)
 """
 
 
-@pytest.mark.parametrize("code", [LATE, AT_EXIT, LEFT], ids=["late thread", "at exit", "left"])
-def test_an_interpreter_that_ends(code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(LATE, "[0, 1, 2, 3]"), (AT_EXIT, "[0, 1, 2, 3]"), (GOES_ON, "[0, 1, 2, 3]"), (LEFT, "ended in time")],
+    ids=["late thread", "at exit", "goes on at exit", "left"],
+)
+def test_an_interpreter_that_ends(code: str, said: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("[0, 1, 2, 3]\n", "")
+    assert (done.stdout, done.stderr) == (f"{said}\n", "")
+
+
+def test_where_no_thread_can_start_the_caller_runs_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    here = threading.current_thread()
+    found = list(overlapped(groups(5), lambda item: [(item, threading.current_thread())]))
+    assert found == [(item, [(item, here)]) for item in range(5)]
+    assert not ahead._living
+
+
+def test_nothing_is_left_of_a_worker() -> None:
+    class Run:
+        def __call__(self, group: int) -> list[int]:
+            return [group]
+
+    run = Run()
+    left = weakref.ref(run)
+    assert len(list(overlapped(groups(5), run))) == 5
+    del run
+    gc.collect()
+    assert left() is None
+    assert not ahead._living
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

@@ -201,7 +201,7 @@ def test_known_kinds_fuse_whole(kind: str) -> None:
 
 
 def test_norms_are_fused_in_fp16_alone(tmp_path: Path) -> None:
-    """ONNX Runtime fuses those of fp32 and int8 itself, where that makes them faster."""
+    """See graph.py."""
     bundle = export(checkpoint("bert"), tmp_path / "bundle", precisions=("fp32", "fp16", "int8"))
     nodes = {precision: entry.fused_nodes for precision, entry in bundle.manifest.graphs.items()}
     assert [nodes[name].get("SkipLayerNormalization") for name in ("fp32", "fp16", "int8")] == [None, 4, None]

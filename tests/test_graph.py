@@ -15,7 +15,7 @@ from qa_onnx import ExportError
 from qa_onnx.export import graph
 from qa_onnx.export.checkpoint import load_checkpoint
 
-from .exports import checkpoint, ragged_batch, run_onnx, run_torch
+from .exports import checkpoint, exported, graph_path, ragged_batch, run_onnx, run_torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +135,20 @@ def test_norms_stay_apart_from_sums_until_they_are_asked_to_fuse(plain: SourceMo
     batch = ragged_batch(checkpoint("bert"))
     difference = np.abs(run_onnx(tmp_path / "norms.onnx", batch) - run_onnx(plain.path, batch))
     assert difference[:, batch["attention_mask"] == 1].max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "electra"])
+def test_onnx_runtime_can_fuse_the_norms_of_float32_itself(kind: str, tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # that what it writes is for this machine alone
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    path = graph_path(exported(kind).bundle, "fp32")
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    found = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    assert found["SkipLayerNormalization"] == 4
 
 
 def test_an_opset_without_the_norm_has_it_fused(loaded: tuple[Any, SourceModel], tmp_path: Path) -> None:

@@ -73,6 +73,19 @@ def test_rows_of_a_padded_batch_have_the_logits_that_they_have_alone(
         assert end[row, :length].tolist() == pytest.approx(window["end_logits"], abs=1e-4)
 
 
+@pytest.mark.parametrize("version", ["1.31.0rc1", "1.30.0.dev20260101", "2.0", "1.29.9", "1.4", "unknown"])
+def test_what_is_not_fused_depends_on_the_release(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    options = cpu_options(onnxruntime, 1)
+    try:
+        found = options.get_session_config_entry("optimization.disable_specified_optimizers")
+    except RuntimeError:  # there is none
+        found = ""
+    assert found == ("SkipLayerNormFusion" if version in {"1.31.0rc1", "1.30.0.dev20260101", "2.0"} else "")
+
+
 @pytest.mark.export
 def test_a_sum_and_its_norm_are_fused_where_that_is_faster(tmp_path: Path) -> None:
     import onnx

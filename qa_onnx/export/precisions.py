@@ -128,6 +128,8 @@ class PrecisionMaker:
                 source = self.writer.stage / "fused-norms.onnx"  # ONNX Runtime could not, between the casts
                 graph.fuse_norms(self.floating.path, source)
             result = half.to_fp16(source, path, [batch.inputs for batch in self.batches])
+            if source != self.floating.path:
+                source.unlink()
             return Made(path, result.fused_nodes, result.kept, {"peak": result.peak})
         if precision == "int8":
             return Made(path, quantize.to_int8(self.floating.path, path, keep=keep), tuple(keep))
