@@ -8,11 +8,13 @@ Differences are those of the same questions; their 95 % interval is of the norma
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from qa_onnx import Bundle, Example, OnnxSession, Reader, Windower, metrics, squad
+from qa_onnx import Bundle, OnnxSession, Reader, Windower, squad
+from qa_onnx.evaluate import evaluate
 
 
 def main() -> None:
@@ -39,20 +41,18 @@ def main() -> None:
             options=ours.options,
             max_positions=manifest.max_positions,
         )
-    golds = [gold for gold in squad.load(chosen.data, limit=chosen.limit).golds if gold.answers]
-    examples = [Example(gold.question, gold.context) for gold in golds]
+    data = squad.load(chosen.data, limit=chosen.limit)
+    data = dataclasses.replace(data, golds=tuple(gold for gold in data.golds if gold.answers))
+    always = dataclasses.replace(ours.options, null_threshold=None)
     base: np.ndarray | None = None
     for name, reader in readers.items():
-        texts = [prediction.choose(None).text for prediction in reader.predict(examples)]
-        em, f1 = (
-            100 * np.array([score(text, gold.answers) for text, gold in zip(texts, golds, strict=True)])
-            for score in (metrics.exact_match, metrics.f1)
-        )
+        report = evaluate(reader, data, options=always)
+        f1 = 100 * np.array([outcome.f1 for outcome in report.outcomes])
         base = f1 if base is None else base
         less, around = (f1 - base).mean(), 1.96 * (f1 - base).std() / np.sqrt(len(f1))
         print(
-            f"{name:24} EM {em.mean():.2f}  F1 {f1.mean():.2f}  "
-            f"F1 of the same questions {less:+.2f} ({less - around:+.2f} to {less + around:+.2f})  n {len(f1):,}",
+            f"{name:24} EM {report.em:.2f}  F1 {report.f1:.2f}  F1 of the same questions "
+            f"{less:+.2f} ({less - around:+.2f} to {less + around:+.2f})  n {report.n:,}",
             flush=True,
         )
 

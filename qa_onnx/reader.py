@@ -261,8 +261,7 @@ class Reader:
 
         def run(cut: list[CutExample]) -> Iterator[Row]:
             windows = [window for example in cut for window in example.windows]
-            for batch, start_logits, end_logits in self.run(windows, batch_tokens=options.batch_tokens):
-                yield from zip(batch.windows, start_logits, end_logits, strict=True)
+            return self.rows(windows, batch_tokens=options.batch_tokens)
 
         groups = ((self.cut(pool, options), more) for pool, more in _pools(examples))
         if self._session.frees_host:
@@ -317,6 +316,11 @@ class Reader:
         ):
             start_logits, end_logits = self._session.run(batch.inputs)
             yield batch, start_logits, end_logits
+
+    def rows(self, windows: Sequence[Window], *, batch_tokens: int) -> Iterator[Row]:
+        """What `run` gives, window by window: each with its start_logits and end_logits, float32 (T,), padded."""
+        for batch, start_logits, end_logits in self.run(windows, batch_tokens=batch_tokens):
+            yield from zip(batch.windows, start_logits, end_logits, strict=True)
 
     def search(self, rows: Sequence[Row], options: Options) -> Iterator[ScoredWindow]:
         """The best spans of windows that have run; see `answers.search`."""

@@ -189,10 +189,10 @@ class Service:
         options = self.model.options
         (cut,) = self._reader.cut([example], options)
         rows: list[Row] = []
-        for batch, start_logits, end_logits in self._reader.run(cut.windows, batch_tokens=options.batch_tokens):
+        for row in self._reader.rows(cut.windows, batch_tokens=options.batch_tokens):
             if stop.is_set():
                 break
-            rows += zip(batch.windows, start_logits, end_logits, strict=True)
+            rows.append(row)
         return sorted(rows, key=lambda row: row[0].token_offset)
 
     def choose(self, prediction: Prediction, options: Options) -> Any:
