@@ -24,6 +24,14 @@ ROOT = Path(__file__).parents[1]
 BUNDLES = ROOT / "build" / "bundles"
 
 
+def folder_for(checkpoint: Path, options: Sequence[str], *, read: Sequence[Path] = (), to: Path = BUNDLES) -> Path:
+    """Where the bundle of this checkpoint, these options and this exporter lies, or will; see `exported`."""
+    sources = [*sorted((ROOT / "qa_onnx" / "export").glob("*.py"))]
+    sources += [path for path in sorted(checkpoint.iterdir()) if path.is_file()]
+    made_of = hashlib.sha256(" ".join([files_sha256([*sources, *read]), *options]).encode()).hexdigest()
+    return to / f"{checkpoint.name}-{made_of[:12]}"
+
+
 def exported(checkpoint: Path, options: Sequence[str], *, read: Sequence[Path] = (), to: Path = BUNDLES) -> Path:
     """The bundle of a checkpoint.
 
@@ -36,10 +44,7 @@ def exported(checkpoint: Path, options: Sequence[str], *, read: Sequence[Path] =
     Raises:
         ExportError: it cannot be exported.
     """
-    sources = [*sorted((ROOT / "qa_onnx" / "export").glob("*.py"))]
-    sources += [path for path in sorted(checkpoint.iterdir()) if path.is_file()]
-    made_of = hashlib.sha256(" ".join([files_sha256([*sources, *read]), *options]).encode()).hexdigest()
-    folder = to / f"{checkpoint.name}-{made_of[:12]}"
+    folder = folder_for(checkpoint, options, read=read, to=to)
     if not (folder / "bundle.json").exists():
         command = [sys.executable, "-m", "qa_onnx.cli", "export", str(checkpoint), "--to", str(folder), *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

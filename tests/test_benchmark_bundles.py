@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from bundles import exported
+from bundles import exported, folder_for
 
 from qa_onnx import Bundle
 from qa_onnx.errors import ExportError
@@ -21,28 +21,30 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "bundles.py"
 FP32 = ("--precision", "fp32")
 
 
-def test_a_bundle_is_made_once_and_anew_of_another_checkpoint(tmp_path: Path) -> None:
+def test_a_bundle_is_made_once(tmp_path: Path) -> None:
     source, to = copy(checkpoint("bert"), tmp_path / "tiny"), tmp_path / "bundles"
-    first = exported(source, FP32, to=to)
-    assert list(Bundle.load(first).manifest.graphs) == ["fp32"]
-    made = (first / "bundle.json").stat().st_mtime_ns
-    assert exported(source, FP32, to=to) == first
-    assert (first / "bundle.json").stat().st_mtime_ns == made
-    edit_json(source / "config.json", lambda config: config.update(note="another"))
-    second = exported(source, FP32, to=to)
-    assert second != first
-    assert Bundle.load(second)
+    folder = exported(source, FP32, to=to)
+    assert folder == folder_for(source, FP32, to=to)
+    assert list(Bundle.load(folder).manifest.graphs) == ["fp32"]
+    made = (folder / "bundle.json").stat().st_mtime_ns
+    assert exported(source, FP32, to=to) == folder
+    assert (folder / "bundle.json").stat().st_mtime_ns == made
 
 
-def test_options_and_what_they_read_count(tmp_path: Path) -> None:
+def test_checkpoint_options_and_what_they_read_count(tmp_path: Path) -> None:
     made_of = tmp_path / "calibration.jsonl"
     made_of.write_text("one")
-    source, to = copy(checkpoint("bert"), tmp_path / "tiny"), tmp_path / "bundles"
-    plain = exported(source, [*FP32, "--no-fusion"], to=to)
-    assert exported(source, [*FP32, "--no-fusion"], read=[made_of], to=to) not in {
-        plain,
-        exported(source, FP32, to=to),
-    }
+    source = copy(checkpoint("bert"), tmp_path / "tiny")
+    folders = [
+        folder_for(source, FP32),
+        folder_for(source, [*FP32, "--no-fusion"]),
+        folder_for(source, [*FP32, "--no-fusion"], read=[made_of]),
+    ]
+    made_of.write_text("another")
+    folders.append(folder_for(source, [*FP32, "--no-fusion"], read=[made_of]))
+    edit_json(source / "config.json", lambda config: config.update(note="another"))
+    folders.append(folder_for(source, FP32))
+    assert len({*folders}) == 5
 
 
 def test_what_cannot_be_exported_is_said_in_a_line(tmp_path: Path) -> None:
