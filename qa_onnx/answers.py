@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from qa_onnx.spans import Piece, best_spans, log_sum_exp_spans, log_sum_exp_windows, require_finite
+from qa_onnx.log_sum_exp import Piece, log_sum_exp_spans, log_sum_exp_windows
+from qa_onnx.spans import best_spans, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,8 +18,8 @@ from qa_onnx.cli import main
 from qa_onnx.evaluate import evaluate
 from qa_onnx.export import Proof, confidence, export, gate
 from qa_onnx.export.texts import PARITY_EXAMPLES
+from qa_onnx.log_sum_exp import Piece
 from qa_onnx.receipt import ReliabilityBin
-from qa_onnx.spans import Piece
 from qa_onnx.squad import DataSet, Gold
 
 from . import tiny

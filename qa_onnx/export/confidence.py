@@ -16,8 +16,8 @@ import numpy as np
 
 from qa_onnx import metrics
 from qa_onnx.evaluate import evaluate
+from qa_onnx.log_sum_exp import Piece, log_sum_exp_spans
 from qa_onnx.receipt import Confidence, ReliabilityBin
-from qa_onnx.spans import Piece, log_sum_exp_spans
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
