@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
+    from playwright.sync_api import Browser
+
+    from .browser import Visit
+    from .served import Served
 
 TINY = Path(__file__).parent / "data" / "tiny-bert"
 TINY_TOKENIZER = next(TINY.glob("tokenizer-*.json"))
@@ -116,6 +120,24 @@ def cuda() -> None:
 def tensorrt() -> None:
     """Skips, with the reason, where TensorRT cannot be used."""
     _skip_without("tensorrt/cuda")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser, once for each file: while it runs, its thread has an event loop."""
+    from .browser import chromium
+
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def here(browser: Browser, served: Served) -> Iterator[Visit]:
+    """Somebody at the page of the file's own server."""
+    from .browser import visit
+
+    with visit(browser, served) as seen:
+        yield seen
 
 
 def _skip_without(place: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .browser import DEFAULT_BUNDLE, N_BEST, chromium, expect, visit
+from .browser import DEFAULT_BUNDLE, N_BEST, expect, visit
 from .served import ROOT, serve
 
 if TYPE_CHECKING:
@@ -32,18 +32,6 @@ QUESTIONS = ("Who renews the paint?", "When did the tower open?", "How many litr
 def served() -> Iterator[Served]:
     with serve("--precision", "int8", bundle=DEFAULT_BUNDLE) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def here(browser: Browser, served: Served) -> Iterator[Visit]:
-    with visit(browser, served) as seen:
-        yield seen
 
 
 def from_api(served: Served, question: str, text: str, **fields: Any) -> dict[str, Any]:

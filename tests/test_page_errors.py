@@ -9,7 +9,7 @@ import pytest
 
 from qa_onnx.serve.settings import MAX_SCORE_CHARACTERS
 
-from .browser import chromium, expect, visit
+from .browser import expect, visit
 from .served import serve
 
 if TYPE_CHECKING:
@@ -36,12 +36,6 @@ _RECORD_STATUS = """() => {
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     with serve("--max-request-bytes", 300_000) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
         yield running
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .browser import chromium, expect, visit
+from .browser import expect, visit
 from .served import serve
 
 if TYPE_CHECKING:
@@ -60,12 +60,6 @@ CONTRASTS = """() => {
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     with serve() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
         yield running
 
 

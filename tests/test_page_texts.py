@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .browser import chromium, expect, visit
+from .browser import expect
 from .served import eventually, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Route
+    from playwright.sync_api import Route
 
     from .browser import Visit
     from .served import Served
@@ -27,18 +27,6 @@ NO_BLANKS = "𠮷野家の船は青い。" * 100_000
 def served() -> Iterator[Served]:
     with serve() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def here(browser: Browser, served: Served) -> Iterator[Visit]:
-    with visit(browser, served) as seen:
-        yield seen
 
 
 def sent(here: Visit) -> str:
