@@ -21,14 +21,20 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "bundles.py"
 FP32 = ("--precision", "fp32")
 
 
-def test_a_bundle_is_made_once(tmp_path: Path) -> None:
+def test_a_bundle_is_made_once_and_anew_of_another_checkpoint(tmp_path: Path) -> None:
+    made_of = tmp_path / "calibration.jsonl"
+    made_of.write_text("one")
     source, to = copy(checkpoint("bert"), tmp_path / "tiny"), tmp_path / "bundles"
-    folder = exported(source, FP32, to=to)
-    assert folder == folder_for(source, FP32, to=to)
-    assert list(Bundle.load(folder).manifest.graphs) == ["fp32"]
-    made = (folder / "bundle.json").stat().st_mtime_ns
-    assert exported(source, FP32, to=to) == folder
-    assert (folder / "bundle.json").stat().st_mtime_ns == made
+    first = exported(source, FP32, read=[made_of], to=to)
+    assert first == folder_for(source, FP32, read=[made_of], to=to)
+    assert list(Bundle.load(first).manifest.graphs) == ["fp32"]
+    made = (first / "bundle.json").stat().st_mtime_ns
+    assert exported(source, FP32, read=[made_of], to=to) == first
+    assert (first / "bundle.json").stat().st_mtime_ns == made
+    edit_json(source / "config.json", lambda config: config.update(note="another"))
+    second = exported(source, FP32, read=[made_of], to=to)
+    assert second != first
+    assert Bundle.load(second)
 
 
 def test_checkpoint_options_and_what_they_read_count(tmp_path: Path) -> None:
