@@ -46,7 +46,7 @@ def exported(checkpoint: Path, options: Sequence[str], *, read: Sequence[Path] =
     """
     folder = folder_for(checkpoint, options, read=read, to=to)
     if not (folder / "bundle.json").exists():
-        command = [sys.executable, "-m", "qa_onnx.cli", "export", str(checkpoint), "--to", str(folder), *options]
+        command = [sys.executable, "-m", "qa_onnx", "export", str(checkpoint), "--to", str(folder), *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ExportError(f"qa-onnx export failed: {(done.stderr.strip() or '?').splitlines()[-1]}")

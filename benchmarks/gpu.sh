@@ -57,7 +57,7 @@ if [ -z "$checkpoint" ]; then
     checkpoint="build/rivals/shapes/bert-large"
 fi
 bundle=$("$python" benchmarks/bundles.py "$checkpoint" --precision fp32 --precision fp16)
-"$python" -m qa_onnx.cli bench --bundle "$bundle" --against "$checkpoint" --device cuda --out "$out" "${quick[@]}"
+"$python" -m qa_onnx bench --bundle "$bundle" --against "$checkpoint" --device cuda --out "$out" "${quick[@]}"
 "$python" benchmarks/mlperf.py "$bundle" --json "$out/mlperf.json" "${quick[@]}"
 "$python" benchmarks/gpu_check.py
 echo "wrote $out/results.json, $out/report.html and $out/mlperf.json"

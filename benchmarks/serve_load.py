@@ -273,7 +273,7 @@ def run_offline(arguments: argparse.Namespace, pairs: list[Any]) -> tuple[float,
 @contextmanager
 def serving(arguments: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """A ready server on its core: its address and process."""
-    command = ["taskset", "-c", str(arguments.server_core), sys.executable, "-m", "qa_onnx.cli", "serve"]
+    command = ["taskset", "-c", str(arguments.server_core), sys.executable, "-m", "qa_onnx", "serve"]
     command += ["--port", "0", "--threads", "1"]
     command += ["-b", arguments.bundle] if arguments.bundle else []
     command += ["--precision", arguments.precision] if arguments.precision else []

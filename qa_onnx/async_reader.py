@@ -19,6 +19,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from qa_onnx.bounds import check_bounds
 from qa_onnx.errors import DeadlineError, InputError, QueueFullError
 from qa_onnx.reader import check_example
 from qa_onnx.steps import too_late
@@ -73,11 +74,10 @@ class AsyncReader:
         observer: Observer | None = None,
     ) -> None:
         batch_tokens = reader.options.batch_tokens if max_batch_tokens is None else max_batch_tokens
-        _check_integer("max_batch_tokens", batch_tokens, 1 << 30)
-        _check_integer("max_queue", max_queue, 1 << 20)
-        _check_integer("workers", workers, 256)
-        if not _is_number(max_wait_ms) or not 0 <= max_wait_ms <= 60_000:
-            raise InputError(f"max_wait_ms is {max_wait_ms!r}; it must be a number from 0 to 60000")
+        check_bounds("max_batch_tokens", batch_tokens)
+        check_bounds("max_queue", max_queue)
+        check_bounds("workers", workers)
+        check_bounds("max_wait_ms", max_wait_ms)
         self.reader = reader
         self._closed = False
         self._make_workers = partial(
@@ -180,7 +180,7 @@ class AsyncReader:
         Raises:
             InputError: see `predict`, as for all others but QueueFullError. The first error ends the stream.
         """
-        _check_integer("in_flight", in_flight, 1 << 20)
+        check_bounds("in_flight", in_flight)
         waiting: deque[asyncio.Task[Prediction]] = deque()
         stream = _stream(examples)
         coming: asyncio.Task[Example | _End] | None = asyncio.create_task(_next(stream))
@@ -271,8 +271,3 @@ def _seconds(timeout_s: float | None) -> float:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _check_integer(name: str, value: object, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= high:
-        raise InputError(f"{name} is {value!r}; it must be an integer from 1 to {high}")

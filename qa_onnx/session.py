@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 from qa_onnx import machine
+from qa_onnx.bounds import check_bounds
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.native import Native
 
@@ -31,7 +32,6 @@ OUTPUTS = ["start_logits", "end_logits"]
 # apart from it a run takes as long as its tokens, in however many rows they come. On an H200 it is 700 tokens in
 # fp32 and 3,000 or more in fp16, as far as speeds in batches of 1,024, 4,096 and 16,384 tokens tell.
 RUN_OVERHEAD: dict[str, int] = {"cpu": 16, "cuda": 1024}
-_MOST_THREADS = 1024
 # From this release on ONNX Runtime's SkipLayerNormalization takes three times as long on a CPU as the sum and the
 # norm that it is made of (0.92 and 0.28 ms for 704 x 384 values, two cores with AVX2). In releases before it took
 # 0.23 ms, and they 0.36 to 1.06.
@@ -139,8 +139,8 @@ def check_threads(threads: int | None) -> None:
     Raises:
         EngineError: it is out of range.
     """
-    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MOST_THREADS):
-        raise EngineError(f"threads is {threads!r}; it must be an integer from 1 to {_MOST_THREADS}")
+    if threads is not None:
+        check_bounds("threads", threads, EngineError)
 
 
 def check_outputs(path: Path, names: set[str]) -> None:

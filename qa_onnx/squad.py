@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 from qa_onnx.errors import InputError
+from qa_onnx.file_kinds import refuse_other_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_UNPACKED_BYTES = 1 << 30
+_BEGINNING = 1 << 16  # bytes that tell what kind a file is
 _FORMATS = 'it must be SQuAD JSON, {"data": ...}, or JSON Lines, {"question", "context", "answers"} a line'
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -102,7 +104,7 @@ def load(
     try:
         data = path.read_bytes()
         refuse = _fail if skip is None else _told(skip)
-        golds = tuple(_unique(_golds(_text(data), refuse), refuse))
+        golds = tuple(_unique(_golds(_text(data, path), refuse), refuse))
         if not golds and skip is None:
             raise InputError(f"the file holds no questions; {_FORMATS}")
     except OSError as error:
@@ -133,9 +135,10 @@ def sample(golds: tuple[Gold, ...], limit: int, seed: int) -> tuple[Gold, ...]:
     return tuple(golds[index] for index in sorted(chosen))
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes, path: Path) -> str:
     """Bytes on disk -> text, unpacked where they are gzip."""
     plain = _unpacked(data) if data.startswith(b"\x1f\x8b") else data
+    refuse_other_kinds(bytes(plain[:_BEGINNING]), "the file", file=str(path))
     try:
         return plain.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:

@@ -94,7 +94,7 @@ def eventually(true: Any, what: str) -> None:
 @contextmanager
 def serve(*arguments: object, bundle: Path = TINY, wait: bool = True, threads: int = 1) -> Iterator[Served]:
     """Run `qa-onnx serve` on the tiny bundle until the block is left; kill it then if it still runs."""
-    command = [sys.executable, "-m", "qa_onnx.cli", "serve", "-b", str(bundle), "--port", "0"]
+    command = [sys.executable, "-m", "qa_onnx", "serve", "-b", str(bundle), "--port", "0"]
     command += ["--precision", "fp32", "--threads", str(threads), *map(str, arguments)]
     with NamedTemporaryFile("ab") as file:
         log = Path(file.name)

@@ -289,7 +289,7 @@ def test_a_file_is_no_checkpoint(bert: Path, tmp_path: Path) -> None:
 def test_a_hub_id_without_network_fails_in_one_line(tmp_path: Path) -> None:
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "qa_onnx.cli", "export", "nobody/no-such-model"],
+        [sys.executable, "-m", "qa_onnx", "export", "nobody/no-such-model"],
         cwd=tmp_path,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")},
         capture_output=True,

@@ -126,7 +126,13 @@ def test_a_missing_answer_is_null_in_json_and_said_on_stderr(article: Path) -> N
     plain = ask_tiny(*arguments)
     assert plain.exit_code == 0
     assert plain.stdout == "\n"
-    assert "no answer to 'Who?'" in plain.stderr
+    short = record["null_score"] - record["answers"][0]["score"] + 1000
+    best = record["answers"][0]["text"]
+    assert (
+        f"no answer to 'Who?' in the text: the score of the best span, {best!r}, is {short:.2f} below the "
+        "threshold for an answer; --null-threshold off gives it"
+    ) in plain.stderr
+    assert "probability" not in plain.stderr
     assert ask_tiny("-q", "Who?", "-c", article, "--null-threshold", "off").stdout.strip()
 
 
@@ -137,6 +143,7 @@ def test_an_empty_file_has_no_answer(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout == "\n"
     assert "the context is empty" in result.stderr
+    assert "no answer to 'Who?': the text is blank" in result.stderr
 
 
 def test_interactive_asks_until_the_input_ends(article: Path) -> None:
@@ -212,7 +219,7 @@ def test_on_a_terminal_the_sentence_is_shown_with_the_answer_highlighted(article
     command = [
         sys.executable,
         "-m",
-        "qa_onnx.cli",
+        "qa_onnx",
         "ask",
         "-q",
         "Who designed the lighthouse?",
@@ -233,7 +240,7 @@ def test_on_a_terminal_the_sentence_is_shown_with_the_answer_highlighted(article
 
 @pytest.mark.parametrize("arguments", [["-q", "x", "-c", "-"], ["--input", "-"]])
 def test_a_closed_standard_input_is_said(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", "qa_onnx.cli", "ask", "-b", str(TINY), *arguments]
+    command = [sys.executable, "-m", "qa_onnx", "ask", "-b", str(TINY), *arguments]
     done = subprocess.run(
         ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, check=False
     )

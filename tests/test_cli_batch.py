@@ -110,7 +110,7 @@ def test_interrupted_in_the_middle_leaves_no_output_that_looks_finished(tmp_path
     source.write_bytes(lines(*[long] * 2000))
     target.write_text("older answers\n")
     # A shell's background job ignores interrupts, and so would all that it starts.
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import qa_onnx.cli.__main__"
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import qa_onnx.__main__"
     command = [sys.executable, "-c", heard, "ask", "-b", str(TINY), "--input", str(source)]
     process = subprocess.Popen(
         [*command, "--output", str(target)],

@@ -87,7 +87,7 @@ def test_errors_of_other_packages_warnings_stay_errors() -> None:
 
 
 def test_a_fresh_process_prints_no_line_of_source() -> None:
-    done = subprocess.run([sys.executable, "-m", "qa_onnx.cli", *ASK], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "qa_onnx", *ASK], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr.startswith("warning: onnxruntime/cuda cannot be used, int8 on the CPU takes over: ")
     assert done.stderr.count("\n") == 1

@@ -224,7 +224,7 @@ def test_onnx_runtime_alone_does_not_load_openvino() -> None:
 def test_the_command_line_reaches_the_engine(here: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text(TEXT, encoding="utf-8")
-    command = [sys.executable, "-m", "qa_onnx.cli", "ask", "-b", str(here), "--engine", "openvino", "-q", "Where?"]
+    command = [sys.executable, "-m", "qa_onnx", "ask", "-b", str(here), "--engine", "openvino", "-q", "Where?"]
     done = subprocess.run(
         [*command, "-c", str(text), "--threads", "1"], capture_output=True, text=True, check=False
     )

@@ -30,7 +30,7 @@ from .test_serve_limits import GOOD, LONG, ROOM, raw
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a command that is expected to end by itself."""
-    line = [sys.executable, "-m", "qa_onnx.cli", "serve", *map(str, arguments)]
+    line = [sys.executable, "-m", "qa_onnx", "serve", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment)
 

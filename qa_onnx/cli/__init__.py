@@ -6,6 +6,7 @@ Exit codes: 0 it ran, 1 something failed (said in one line on stderr), 2 wrong u
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import logging
 import warnings
@@ -50,6 +51,17 @@ class _Commands(click.Group):
         module, name = _COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(importlib.import_module(f"qa_onnx.cli.{module}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            ctx.fail(
+                f"there is no command {args[0]!r}: "
+                + (f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(_COMMANDS)}")
+            )
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

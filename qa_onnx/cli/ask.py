@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from qa_onnx.cli import batch, screen
 from qa_onnx.cli.options import ReaderSettings, reader_options
+from qa_onnx.file_kinds import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,6 +39,7 @@ class Result:
         answers: the n best over all texts, each with its text.
         prediction: as for one text; with several, null score and probability are their minimum.
         milliseconds: that it took.
+        null_threshold: that the answer had to pass; None: the best span is always the answer.
     """
 
     question: str
@@ -44,9 +47,11 @@ class Result:
     answers: tuple[tuple[Answer, Text], ...]
     prediction: Prediction
     milliseconds: float
+    null_threshold: float | None
 
 
-@click.command(short_help="Answer questions from texts.")
+# Further words are taken as well, to tell who types them what to type.
+@click.command(short_help="Answer questions from texts.", context_settings={"allow_extra_args": True})
 @click.option("-q", "--question", "questions", multiple=True, help="A question; give as many as you like.")
 @click.option(
     "-c",
@@ -67,7 +72,9 @@ class Result:
 @click.option("--output", "output_path", type=click.Path(dir_okay=False), help="Where answers to --input go.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each question.")
 @reader_options
+@click.pass_context
 def ask(
+    ctx: click.Context,
     *,
     settings: ReaderSettings,
     questions: tuple[str, ...],
@@ -78,7 +85,7 @@ def ask(
     output_path: str | None,
     as_json: bool,
 ) -> None:
-    r"""Answer questions from texts.
+    """Answer questions from texts.
 
     \b
     qa-onnx ask -q "Who designed the tower?" -c article.txt
@@ -87,6 +94,7 @@ def ask(
 
     The answer goes to stdout, everything else to stderr.
     """
+    _check_usage(ctx.args, texts)
     if input_path is not None:
         if questions or files or texts or interactive:
             raise click.UsageError(
@@ -117,15 +125,44 @@ def ask(
             screen.show(result, several=several, table=table, name_question=len(questions) > 1)
 
 
+def _check_usage(words: Sequence[str], texts: Sequence[str]) -> None:
+    """Refuse words without an option, and names of files given as texts, with what to type instead."""
+    if words:
+        raise click.UsageError(_with_options(words))
+    for text in texts:
+        if _is_file(text):
+            raise click.UsageError(
+                f"--context takes a text itself, and {text} is the name of a file: -c {shlex.quote(text)} reads it"
+            )
+
+
+def _with_options(words: Sequence[str]) -> str:
+    """What to type instead of words without an option."""
+    files = [word for word in words if _is_file(word)]
+    questions = [word for word in words if word not in files]
+    form = [part for word in questions or ["QUESTION"] for part in ("-q", word)]
+    form += [part for word in files or ["FILE"] for part in ("-c", word)]
+    return f"a question comes after -q and a file after -c: {shlex.join(['qa-onnx', 'ask', *form])}"
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a character that no name has
+        return False
+
+
 def _read(name: str) -> Text:
     data = batch.stdin().read() if name == "-" else Path(name).read_bytes()
-    try:
-        return Text("stdin" if name == "-" else name, data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise click.ClickException(
-            f"{name} is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}): if it is text in some "
-            "other encoding, convert it, as in iconv -f latin1 -t utf-8"
-        ) from error
+    text = Text("stdin" if name == "-" else name, decode(data, "FILE" if name == "-" else name))
+    zeros = text.content.count("\0")
+    if zeros:
+        click.echo(
+            f"warning: {screen.printable(text.name)} has {zeros:,} NUL character{'s' * (zeros > 1)}, which "
+            "no text has: is it part of a binary file?",
+            err=True,
+        )
+    return text
 
 
 def _prompted() -> Iterator[str]:
@@ -160,7 +197,8 @@ def _ask(reader: Reader, options: Options, question: str, texts: Sequence[Text])
     )
     answer = reader.choose(merged, options=options)
     milliseconds = 1000 * (time.perf_counter() - started)
-    return Result(question, answer, tuple(ranked), merged, milliseconds)
+    threshold = reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold
+    return Result(question, answer, tuple(ranked), merged, milliseconds, threshold)
 
 
 def _record(result: Result, *, several: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ a finished one.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -21,11 +22,14 @@ from qa_onnx import Example
 from qa_onnx.cli.output import whole_file
 from qa_onnx.cli.progress import progress
 from qa_onnx.errors import InputError
+from qa_onnx.file_kinds import refuse_other_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from qa_onnx import Answer, Options, Prediction, Reader
+
+_BEGINNING = 1 << 16  # bytes that tell what kind a file is
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +58,20 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
         raise click.UsageError(f"{input_path} is where --output is written until it is whole: rename one of them")
     started = time.perf_counter()
     done = failed = 0
-    with _opened(input_path) as source, _output(output_path) as write, progress(_count(input_path)) as count:
-        for line, prediction in _answered(reader, options, _lines(source)):
-            done += 1
-            if prediction is None or line.example is None:
-                failed += 1
-                write({"id": line.id, "line": line.number, "error": line.error})
-            else:
-                answer = reader.choose(prediction, options=options)
-                result = record(prediction, answer)
-                write({"id": line.id, "question": line.example.question, **result, "milliseconds": None})
-            count(done)
+    with _opened(input_path) as source:
+        lines = _lines(source, "FILE" if input_path == "-" else input_path)
+        first = list(itertools.islice(lines, 1))  # before there is any output: it may be no text at all
+        with _output(output_path) as write, progress(_count(input_path)) as count:
+            for line, prediction in _answered(reader, options, itertools.chain(first, lines)):
+                done += 1
+                if prediction is None or line.example is None:
+                    failed += 1
+                    write({"id": line.id, "line": line.number, "error": line.error})
+                else:
+                    answer = reader.choose(prediction, options=options)
+                    result = record(prediction, answer)
+                    write({"id": line.id, "question": line.example.question, **result, "milliseconds": None})
+                count(done)
     seconds = time.perf_counter() - started
     click.echo(f"{done - failed} questions answered in {seconds:.1f} s ({done / seconds:.1f} a second)", err=True)
     return failed
@@ -101,8 +108,10 @@ def _answered(
         yield line, None
 
 
-def _lines(source: IO[bytes]) -> Iterator[_Line]:
+def _lines(source: IO[bytes], file: str) -> Iterator[_Line]:
     for number, raw in enumerate(source, 1):
+        if number == 1:  # of a stream it is all that can be seen before it is used
+            refuse_other_kinds(raw, "the input", file=file)
         if not raw.strip():
             continue
         given = None
@@ -132,6 +141,9 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         yield stdin()
         return
     with Path(path).open("rb") as file:
+        if file.seekable():
+            refuse_other_kinds(file.read(_BEGINNING), "the input", file=path)
+            file.seek(0)
         yield file
 
 

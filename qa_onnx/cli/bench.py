@@ -12,7 +12,7 @@ import click
 
 from qa_onnx.bench.plan import SCENARIOS
 from qa_onnx.cli import tables
-from qa_onnx.cli.options import bundle_option
+from qa_onnx.cli.options import between, bundle_option
 from qa_onnx.cli.output import whole_file
 from qa_onnx.manifest import PRECISIONS
 
@@ -68,7 +68,7 @@ def _names(known: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
     help=f"Some of {', '.join(SCENARIOS)}, by commas; offline is always measured, for the ratio.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--threads", type=click.IntRange(1, 1024), help="Of each contender.  [default: all cores]")
+@click.option("--threads", type=between("threads"), help="Of each contender.  [default: all cores]")
 @click.option(
     "--seconds",
     type=click.FloatRange(1),

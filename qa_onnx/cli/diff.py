@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.cli.options import between
 from qa_onnx.cli.progress import progress
 from qa_onnx.cli.screen import printable
 from qa_onnx.manifest import PRECISIONS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--limit", type=click.IntRange(1), help="A random sample of so many questions.  [default: all]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the sample.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Of one run on the CPU.  [default: all cores]")
+@click.option("--threads", type=between("threads"), help="Of one run on the CPU.  [default: all cores]")
 @click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="Flipped questions to print.")
 @click.option("--json", "as_json", is_flag=True, help="Counts and all flipped questions as one JSON object.")
 def diff(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from qa_onnx.bounds import BOUNDS
 from qa_onnx.engines import ENGINES
 from qa_onnx.manifest import PRECISIONS
 
@@ -30,6 +31,14 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) ->
         raise click.BadParameter(f"{value!r} is neither a number nor off", ctx, param) from None
 
 
+def between(option: str) -> click.IntRange | click.FloatRange:
+    """The type of an option whose bounds are in the table of bounds.py."""
+    bounds = BOUNDS[option]
+    if isinstance(bounds.low, int) and isinstance(bounds.high, int):
+        return click.IntRange(bounds.low, bounds.high)
+    return click.FloatRange(bounds.low, bounds.high)
+
+
 bundle_option = click.option(
     "-b",
     "--bundle",
@@ -49,12 +58,12 @@ _READER_OPTIONS = (
         "[default: onnxruntime, or what tune found]",
     ),
     click.option("--allow-fallback", is_flag=True, help="Warn, and use the CPU, where the GPU cannot be used."),
-    click.option("--threads", type=click.IntRange(1, 1024), help="Of one run on the CPU.  [default: all cores]"),
-    click.option("--n-best", type=click.IntRange(1, 10_000), help="How many answers to show.  [default: 1]"),
-    click.option("--max-answer-length", type=click.IntRange(1), metavar="TOKENS", help="[default: 30]"),
+    click.option("--threads", type=between("threads"), help="Of one run on the CPU.  [default: all cores]"),
+    click.option("--n-best", type=between("n_best"), help="How many answers to show.  [default: 1]"),
+    click.option("--max-answer-length", type=between("max_answer_length"), metavar="TOKENS", help="[default: 30]"),
     click.option(
         "--doc-stride",
-        type=click.IntRange(0),
+        type=between("doc_stride"),
         metavar="TOKENS",
         help="Overlap of two windows of a long text.  [default: 128]",
     ),

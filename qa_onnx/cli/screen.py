@@ -39,13 +39,23 @@ def show(result: Result, *, several: bool, table: bool, name_question: bool) -> 
     else:
         click.echo(printable(" ".join(result.answer.text.split())))
     if not result.answer:
-        click.echo(
-            f"no answer to {printable(result.question)!r} in the text (probability "
-            f"{result.prediction.null_probability:.2f}, {result.milliseconds:.0f} ms)",
-            err=True,
-        )
+        click.echo(_why_none(result), err=True)
     elif sys.stderr.isatty():
         _sentence(result, several=several)
+
+
+def _why_none(result: Result) -> str:
+    """Say why a question has no answer: the text is blank, or how far its best span is from the threshold."""
+    question, answers = printable(result.question), result.prediction.answers
+    if not answers or result.null_threshold is None:
+        return f"no answer to {question!r}: the text is blank"
+    best = answers[0]
+    short = result.prediction.null_score - best.score - result.null_threshold
+    return (
+        f"no answer to {question!r} in the text: the score of the best span, {printable(best.text)!r}, is "
+        f"{short:.2f} below the threshold for an answer; --null-threshold off gives it "
+        f"({result.milliseconds:.0f} ms)"
+    )
 
 
 def _sentence(result: Result, *, several: bool) -> None:

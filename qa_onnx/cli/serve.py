@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qa_onnx.cli.options import ReaderSettings, reader_options
+from qa_onnx.cli.options import ReaderSettings, between, reader_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,47 +24,47 @@ _LIMITS = (
     click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one."),
     click.option(
         "--workers",
-        type=click.IntRange(1, 64),
+        type=between("processes"),
         default=1,
         show_default=True,
         help="Processes, each with its own copy of the model; they share the cores.",
     ),
     click.option(
         "--max-batch-tokens",
-        type=click.IntRange(1, 1 << 30),
+        type=between("max_batch_tokens"),
         help="Tokens of one run, padding included.  [default: 1024, on a GPU 16384]",
     ),
     click.option(
         "--max-wait-ms",
-        type=click.FloatRange(0, 60_000),
+        type=between("max_wait_ms"),
         default=0.0,
         show_default=True,
         help="How long a question may wait for others to share its run while the engine is free.",
     ),
     click.option(
         "--max-queue",
-        type=click.IntRange(1, 1_000_000),
+        type=between("max_queue"),
         default=64,
         show_default=True,
         help="Questions that wait or run, a worker; more get 429.",
     ),
     click.option(
         "--max-request-bytes",
-        type=click.IntRange(1024, 1 << 30),
+        type=between("max_request_bytes"),
         default=1 << 20,
         show_default=True,
         help="Of a body; a larger one gets 413.",
     ),
     click.option(
         "--timeout-s",
-        type=click.FloatRange(0.001, 86_400),
+        type=between("timeout_s"),
         default=30.0,
         show_default=True,
         help="For a request, from its arrival to its answer; after it 504.",
     ),
     click.option(
         "--read-timeout-s",
-        type=click.FloatRange(0.001, 86_400),
+        type=between("read_timeout_s"),
         default=10.0,
         show_default=True,
         help="For a client to send a request's head, then its body, and to take what it is sent.",
@@ -89,11 +89,11 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 def serve(
     *, settings: ReaderSettings, host: str, port: int, workers: int, api_key_file: Path | None, **limits: Any
 ) -> None:
-    r"""Answer over HTTP, with a page for people at /.
+    """Answer over HTTP, with a page for people at /.
 
     \b
     qa-onnx serve
-    curl localhost:8000/v1/answer -H 'Content-Type: application/json' \
+    curl localhost:8000/v1/answer -H 'Content-Type: application/json' \\
          -d '{"question": "What is blue?", "context": "The boat is blue."}'
 
     The address goes to stdout, the log to stderr as JSON lines. SIGTERM and Ctrl-C stop it when what was
@@ -103,10 +103,10 @@ def serve(
 
     require_extra()
     from qa_onnx.serve import keys, logs, server, supervisor
-    from qa_onnx.serve.settings import Settings
+    from qa_onnx.serve.settings import MAX_N_BEST, Settings
 
-    if settings.n_best is not None and settings.n_best > 100:
-        raise click.UsageError("--n-best is what requests get that do not say; here it is at most 100")
+    if settings.n_best is not None and settings.n_best > MAX_N_BEST:
+        raise click.UsageError(f"--n-best is what requests get that do not say; here it is at most {MAX_N_BEST}")
     given = Settings(**limits, keys=() if api_key_file is None else keys.read(api_key_file))
     served = model(settings, workers)
     listener = server.listen(host, port)

@@ -13,6 +13,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn
 
 from qa_onnx.cli import tables
+from qa_onnx.cli.options import between
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ _LINE_EVERY_S = 60.0  # where there is no terminal to draw on
     help="Compute products in bfloat16.  [default: where the CPU or GPU has instructions for it]",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--threads", type=click.IntRange(1, 1024), help="On the CPU.  [default: all cores]")
+@click.option("--threads", type=between("threads"), help="On the CPU.  [default: all cores]")
 @click.option(
     "--save-every",
     type=float,

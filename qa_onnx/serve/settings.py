@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.errors import InputError
+from qa_onnx.bounds import check_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,6 @@ MAX_EXAMPLES = 1000  # of a request
 MAX_ANSWERS = 10_000  # examples of a request times n_best
 MAX_N_BEST = 100
 MAX_SCORE_CHARACTERS = 50_000  # of a context whose token scores are asked for
-MAX_WORKERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,17 +45,10 @@ class Settings:
     keys: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("max_batch_tokens", 1, 1 << 30),
-            ("max_wait_ms", 0, 60_000),
-            ("max_queue", 1, 1_000_000),
-            ("max_request_bytes", 1024, 1 << 30),
-            ("timeout_s", 0.001, 86_400),
-            ("read_timeout_s", 0.001, 86_400),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise InputError(f"{name} is {value!r}; it must be from {low} to {high}")
+        if self.max_batch_tokens is not None:
+            check_bounds("max_batch_tokens", self.max_batch_tokens)
+        for name in ("max_wait_ms", "max_queue", "max_request_bytes", "timeout_s", "read_timeout_s"):
+            check_bounds(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

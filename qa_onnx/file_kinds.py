@@ -1,0 +1,137 @@
+"""Bytes that should be text -> text, or an error that names what they are and the command that makes text of them.
+
+Kinds are told by their first bytes (the signatures that file(1) knows), UTF-16 also by its zero bytes.
+
+Left out: guessing between 8-bit encodings, which would be wrong silently.
+"""
+
+from __future__ import annotations
+
+import codecs
+import shlex
+from dataclasses import dataclass
+
+from qa_onnx.errors import InputError
+
+_SAMPLE = 4096  # bytes at the start that show a UTF-16 text without a mark
+_ZIPPED = {  # a name inside of a ZIP archive: the kind of file that it shows
+    b"word/": "a Word document (DOCX)",
+    b"ppt/": "a PowerPoint file (PPTX)",
+    b"xl/": "an Excel file (XLSX)",
+    b"mimetypeapplication/vnd.oasis": "an OpenDocument file",
+    b"mimetypeapplication/epub": "an EPUB book",
+}
+_MARKS = {  # longest first: UTF-32's begins with UTF-16's
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """What a file is that is no UTF-8 text.
+
+    Attributes:
+        name: with its article, such as "a PDF".
+        remedy: how to make text of it; "{file}" stands for the file's name.
+    """
+
+    name: str
+    remedy: str
+
+
+_PAGES = "take the text out first: libreoffice --headless --convert-to txt:Text {file}"
+_SIGNATURES = {
+    b"%PDF-": FileKind("a PDF", "take the text out first: pdftotext {file} text.txt"),
+    b"\x1f\x8b": FileKind("gzip data", "unpack it first: gunzip --keep {file}"),
+    b"BZh": FileKind("bzip2 data", "unpack it first: bunzip2 --keep {file}"),
+    b"\xfd7zXZ\x00": FileKind("xz data", "unpack it first: unxz --keep {file}"),
+    b"\x28\xb5\x2f\xfd": FileKind("Zstandard data", "unpack it first: zstd -d {file}"),
+    b"PAR1": FileKind(
+        "a Parquet table",
+        "make JSON lines of it first, with pandas: "
+        "pandas.read_parquet(...).to_json('rows.jsonl', orient='records', lines=True)",
+    ),
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": FileKind("an old Office document", _PAGES),
+    b"{\\rtf": FileKind("an RTF document", _PAGES),
+    b"SQLite format 3\x00": FileKind("an SQLite database", "write its texts to a file first"),
+    b"\x89PNG": FileKind("a PNG image", "text in images needs OCR first, such as tesseract {file} text"),
+    b"\xff\xd8\xff": FileKind("a JPEG image", "text in images needs OCR first, such as tesseract {file} text"),
+    b"7z\xbc\xaf\x27\x1c": FileKind("a 7z archive", "unpack it first: 7z x {file}"),
+}
+
+
+def kind_of(data: bytes) -> FileKind | None:
+    """Return what bytes are that are known not to be UTF-8 text; None for text and for what is not known.
+
+    Args:
+        data: the whole file, or its beginning.
+    """
+    for signature, kind in _SIGNATURES.items():
+        if data.startswith(signature):
+            return kind
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        for inside, name in _ZIPPED.items():
+            if inside in data:
+                return FileKind(name, _PAGES)
+        return FileKind("a ZIP archive", "unpack it first: unzip {file}")
+    encoding = _wide_encoding(data)
+    if encoding is not None:
+        return FileKind(f"{encoding} text", f"convert it first: iconv -f {encoding} -t UTF-8 {{file}} > text.txt")
+    return None
+
+
+def _wide_encoding(data: bytes) -> str | None:
+    """UTF-16 or UTF-32 as iconv names it; None where the bytes are neither."""
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            return name
+    # Without a mark: of text in the Latin alphabet every second byte is zero, and no other is.
+    sample = data[:_SAMPLE]
+    even, odd = sample[::2], sample[1::2]
+    if len(sample) < 4:
+        return None
+    for zeros, letters, name in ((odd, even, "UTF-16LE"), (even, odd, "UTF-16BE")):
+        if zeros.count(0) > 0.6 * len(zeros) and letters.count(0) < 0.05 * len(letters):
+            return name
+    return None
+
+
+def decode(data: bytes, name: str) -> str:
+    """Return the text of a file in UTF-8, with or without a byte order mark.
+
+    Args:
+        data: the whole file.
+        name: of the file, for the error.
+
+    Raises:
+        InputError: it is another kind of file, in another encoding, or neither; the message has the remedy.
+    """
+    refuse_other_kinds(data, name)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise InputError(
+            f"{name} is not UTF-8 text (byte {error.start} is 0x{byte:02x}): if it is text in another encoding, "
+            f"convert it, as in iconv -f LATIN1 -t UTF-8 {shlex.quote(name)} > text.txt"
+        ) from error
+
+
+def refuse_other_kinds(data: bytes, name: str, *, file: str | None = None) -> None:
+    """Refuse what is known not to be UTF-8 text.
+
+    Args:
+        data: the whole file, or its beginning.
+        name: what the error calls it.
+        file: its path, for the command that mends it; None: `name`.
+
+    Raises:
+        InputError: it is another kind; the message names the kind and what to do.
+    """
+    kind = kind_of(data)
+    if kind is not None:
+        remedy = kind.remedy.format(file=shlex.quote(name if file is None else file))
+        raise InputError(f"{name} is {kind.name}, not UTF-8 text: {remedy}")
