@@ -30,11 +30,11 @@ from shapes import DEFAULT, SHAPES, checkpoint
 
 from qa_onnx import QaOnnxError, machine, squad
 from qa_onnx.bench.compare import compare, cpus_for
-from qa_onnx.bench.document import require_plots
 from qa_onnx.bench.plan import Plan
 from qa_onnx.bench.questions import load_questions
 from qa_onnx.bench.report import files, markdown_table, remarks
 from qa_onnx.bench.results import from_json, to_json
+from qa_onnx.installed import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ def main() -> int:
     if unknown := set(chosen.only or ()).difference(races, pages):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join([*races, *pages])}")
     try:
-        require_plots()
+        require("bench")
         data = load_questions() if chosen.data is None else squad.load(chosen.data)
     except QaOnnxError as error:
         print(error, file=sys.stderr)

@@ -160,7 +160,8 @@ def test_each_precision_is_a_bundle_of_its_own(checkpoint: Path, cache: Path, fi
 @pytest.mark.parametrize("without", [("torch",), HEAVY])
 def test_without_the_extra_an_error_names_it(files: Path, without: tuple[str, ...]) -> None:
     text = printed(in_a_process(files, without=without))
-    assert text.startswith("MissingExtraError torch")
+    assert text.startswith("MissingExtraError ")
+    assert "torch" in text
     assert text.endswith("not installed: pip install 'qa-onnx[export]'")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from qa_onnx import __version__, installed
+from qa_onnx import MissingExtraError, __version__, installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,3 +114,55 @@ def test_the_metadata_of_this_package_is_understood() -> None:
     except metadata.PackageNotFoundError:
         pytest.skip("qa-onnx is not installed here, only found")
     assert set(installed.survey().extras) == provided - {"all", "cpu", "gpu"}
+
+
+# require
+
+
+@pytest.fixture
+def extras(install: Callable[..., None]) -> Callable[..., None]:
+    """The metadata of qa-onnx with an extra that brings another."""
+    install(
+        "qa-onnx",
+        requires=(
+            'numpy>=2; extra == "more"',
+            'no-such-package; extra == "more"',
+            'qa-onnx[inner]; extra == "more"',
+            'no-other-package>=3; extra == "inner"',
+            'numpy>=2; extra == "whole"',
+        ),
+    )
+    return install
+
+
+def test_all_that_is_missing_is_named_at_once_with_one_line_for_pip(extras: Callable[..., None]) -> None:
+    extras("numpy", "1.26")
+    with pytest.raises(MissingExtraError) as missing:
+        installed.require("more")
+    assert str(missing.value) == (
+        "numpy >=2 (found 1.26), no-such-package, no-other-package not installed: pip install 'qa-onnx[more]'"
+    )
+
+
+def test_a_runtime_is_asked_for_in_the_same_line(
+    extras: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    with pytest.raises(MissingExtraError, match=r"no-other-package, an ONNX Runtime .* 'qa-onnx\[cpu,inner\]'"):
+        installed.require("inner", runtime=True)
+    extras("numpy", "2.4.6")
+    with pytest.raises(MissingExtraError, match=r"^an ONNX Runtime not installed: pip install 'qa-onnx\[cpu\]'$"):
+        installed.require("whole", runtime=True)
+    installed.require("whole")
+
+
+def test_a_package_that_has_metadata_and_no_module_is_missing(extras: Callable[..., None]) -> None:
+    extras("no-other-package", "3.1")
+    with pytest.raises(MissingExtraError, match=r"^no-other-package not installed"):
+        installed.require("inner")
+
+
+@pytest.mark.export
+def test_this_environment_lacks_nothing() -> None:
+    for extra in ("quantize", "export", "train", "serve", "bench"):
+        installed.require(extra, runtime=True)

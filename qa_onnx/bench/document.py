@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import html
 import io
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-from qa_onnx.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -24,16 +21,6 @@ td:first-child, th:first-child { white-space: nowrap; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1.5rem 0; } svg { max-width: 100%; height: auto; } code { font-size: .85em; }
 """
-
-
-def require_plots() -> None:
-    """Check for what plots need.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("plots need matplotlib: pip install 'qa-onnx[bench]'")
 
 
 def document(title: str, parts: Iterable[str]) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from qa_onnx.bench.document import document, figure, new_axes, require_plots, svg, table
+from qa_onnx.bench.document import document, figure, new_axes, svg, table
 from qa_onnx.errors import BundleError
+from qa_onnx.installed import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ def page(bundle: Bundle) -> str:
     manifest = bundle.manifest
     if not any(graph.receipt for graph in manifest.graphs.values()):
         raise BundleError(f"{bundle.path} has no receipts: export it with --eval-data")
-    require_plots()
+    require("bench")
     name = html.escape(manifest.source.name)
     parts = [
         f"<h1>{name}: how well it answers</h1>",

@@ -13,7 +13,8 @@ import click
 from qa_onnx.bench.plan import SCENARIOS
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import between, bundle_option
-from qa_onnx.cli.output import whole_file
+from qa_onnx.cli.output import check_folder, whole_file
+from qa_onnx.installed import require
 from qa_onnx.manifest import PRECISIONS
 
 if TYPE_CHECKING:
@@ -110,13 +111,16 @@ def bench(
     """
     from qa_onnx import Bundle, machine, squad
     from qa_onnx.bench.compare import compare, cpus_for
-    from qa_onnx.bench.document import require_plots
     from qa_onnx.bench.entrants import entrants
     from qa_onnx.bench.plan import Plan
     from qa_onnx.bench.questions import load_questions
 
     if out is not None:
-        require_plots()
+        require("bench")
+        check_folder(out)
+    if against is not None:
+        require("export", runtime=True)
+        against = str(_checkpoint(against))
     loaded = Bundle.load(bundle)
     if data is None:
         questions: DataSet = load_questions(most_words=_WORDS_QUICK if quick else None)
@@ -133,6 +137,7 @@ def bench(
         p99_ms=p99_ms,
     )
     contenders = entrants(loaded, precisions=precisions, against=against, device=device)
+    needed = {one.name for one in contenders if not one.why_not} if against else set()
     with _progress() as show:
         run = compare(
             contenders,
@@ -145,6 +150,18 @@ def bench(
     _show(run)
     if out is not None:
         _write(run, out)
+    failed = [outcome for outcome in run.outcomes if outcome.name in needed and outcome.error]
+    if failed:
+        raise click.ClickException(f"{failed[0].name} did not run: {failed[0].error}")
+
+
+def _checkpoint(name: str) -> Path:
+    """The folder of a checkpoint that can be loaded, fetched where the hub has it."""
+    from qa_onnx.export.checkpoint import find_checkpoint, refuse_unsafe
+
+    folder, _ = find_checkpoint(name)
+    refuse_unsafe(folder)
+    return folder
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import ReaderSettings, reader_options
-from qa_onnx.cli.output import whole_file
+from qa_onnx.cli.output import check_file, whole_file
 from qa_onnx.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def evaluate(
     from qa_onnx import squad
     from qa_onnx.evaluate import evaluate as measure
 
+    if errors_path is not None:
+        check_file(errors_path)
     questions = squad.load(data, limit=limit, seed=seed)
     reader, options = settings.load()
     with progress(len(questions.golds)) as count:

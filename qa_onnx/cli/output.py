@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -10,6 +11,34 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work whose result it is to hold.
+
+    Raises:
+        ClickException: its folder is not there, or may not be written to.
+    """
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise click.ClickException(f"cannot write {path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise click.ClickException(f"cannot write {path}: no permission to write to {folder}")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before the work whose result it is to hold.
+
+    Raises:
+        ClickException: it is a file, or it, or the folder to make it in, may not be written to.
+    """
+    nearest = Path(path).resolve()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise click.ClickException(f"cannot write to {path}: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK):
+        raise click.ClickException(f"cannot write to {path}: no permission to write to {nearest}")
 
 
 @contextmanager

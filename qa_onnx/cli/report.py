@@ -8,7 +8,7 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
-from qa_onnx.cli.output import whole_file
+from qa_onnx.cli.output import check_file, whole_file
 
 
 @click.command(short_help="Show what was measured of a bundle, as a table or a page with plots.")
@@ -29,6 +29,7 @@ def report(*, bundle: Path | None, html_path: Path | None) -> None:
         if not tables.show_receipts(loaded):
             raise click.ClickException(f"{loaded.path} has no receipts: export it with --eval-data")
         return
+    check_file(html_path)
     from qa_onnx.bench.page import page
 
     content = page(loaded)

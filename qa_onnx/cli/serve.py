@@ -99,9 +99,9 @@ def serve(
     The address goes to stdout, the log to stderr as JSON lines. SIGTERM and Ctrl-C stop it when what was
     accepted is answered.
     """
-    from qa_onnx.serve import require_extra
+    from qa_onnx.installed import require
 
-    require_extra()
+    require("serve", runtime=True)
     from qa_onnx.serve import keys, logs, server, supervisor
     from qa_onnx.serve.settings import MAX_N_BEST, Settings
 

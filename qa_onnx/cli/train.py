@@ -144,9 +144,9 @@ def train(
         raise click.UsageError("--teacher-share is that of a --teacher, and none is named")
     if knobs["teacher_share"] is None:
         del knobs["teacher_share"]
-    from qa_onnx.train.extras import require_train
+    from qa_onnx.installed import require
 
-    require_train()
+    require("train")
     import torch
 
     from qa_onnx.machine import default_threads

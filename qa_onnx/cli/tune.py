@@ -51,13 +51,15 @@ def tune(
 
     from qa_onnx import Bundle
     from qa_onnx.bench import tune as work
-    from qa_onnx.profile import forget_profile, save_profile
+    from qa_onnx.profile import forget_profile, profile_path, save_profile
 
     loaded = Bundle.load(bundle)
     if forget:
         with _cache_folder():
             click.echo("forgotten" if forget_profile(loaded) else "there was nothing to forget")
         return
+    with _cache_folder():  # before minutes of work whose result could not be kept
+        profile_path(loaded).parent.mkdir(parents=True, exist_ok=True)
     plan = _plan(data, p99_ms, min_f1_percent)
     console = tables.console(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:

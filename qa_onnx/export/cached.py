@@ -25,8 +25,8 @@ from qa_onnx.bundle import Bundle
 from qa_onnx.cache import cache_folder
 from qa_onnx.errors import BundleError, ExportError
 from qa_onnx.export.checkpoint import find_checkpoint
-from qa_onnx.export.extras import require_export, require_quantize
 from qa_onnx.export.finished import find_onnx
+from qa_onnx.installed import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,10 +64,7 @@ def load_cached(checkpoint: str | Path, precision: str, load: Callable[[Path], _
         return load(entry)
     except BundleError as error:
         _LOG.info("%s", error)
-    if find_onnx(folder):
-        require_quantize()
-    else:
-        require_export()
+    require("quantize" if find_onnx(folder) else "export", runtime=True)
     try:
         _build(checkpoint, precision, entry)
     except OSError as error:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.batches import KNOWN_INPUTS
 from qa_onnx.errors import ExportError
 from qa_onnx.export.digest import files_sha256
-from qa_onnx.export.extras import require_export
 from qa_onnx.export.model import SourceModel
+from qa_onnx.installed import require
 from qa_onnx.manifest import Source
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
         MissingExtraError: torch, transformers or optimum is not installed.
         ExportError: it is not there, not a question answering model, or not safe to load.
     """
-    require_export()
+    require("export", runtime=True)
     folder, revision = find_checkpoint(str(checkpoint))
     refuse_unsafe(folder)
     model, missing = load_model(folder, attention="eager")
@@ -92,11 +92,10 @@ def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
     Raises:
         ExportError: it is neither a folder, nor does the hub give it.
     """
+    check_named(checkpoint)
     path = Path(checkpoint)
     if path.is_dir():
         return path, None
-    if path.exists() or not _HUB_ID.fullmatch(checkpoint):
-        raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
     from huggingface_hub import snapshot_download
 
     try:
@@ -106,6 +105,19 @@ def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
             f"there is no folder {checkpoint}, and the hub gives no model of that name: {reason(error)}"
         ) from error
     return snapshot, snapshot.name
+
+
+def check_named(checkpoint: str) -> None:
+    """Refuse a name that is no checkpoint's, as far as that shows without asking the hub.
+
+    Raises:
+        ExportError: it is neither a folder with a checkpoint, nor can it be the id of a model on the hub.
+    """
+    path = Path(checkpoint)
+    if path.is_dir():
+        refuse_unsafe(path)
+    elif path.exists() or not _HUB_ID.fullmatch(checkpoint):
+        raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
 
 
 def refuse_unsafe(folder: Path) -> None:

@@ -21,7 +21,6 @@ from qa_onnx.batches import pack
 from qa_onnx.bundle import Bundle
 from qa_onnx.errors import GateError, InputError
 from qa_onnx.export import confidence, graph, merge, parity, source
-from qa_onnx.export.extras import require_quantize
 from qa_onnx.export.gate import Judge, score
 from qa_onnx.export.precisions import EXPORTABLE, PrecisionMaker
 from qa_onnx.export.texts import PARITY_EXAMPLES
@@ -125,7 +124,7 @@ def export(
     if require_fusion and not fusion:
         raise InputError("fusion is off and required: leave out one of the two")
     _check_arguments(precisions, max_length, opset, proof)
-    require_quantize()
+    source.check_source(checkpoint)
     evaluation, calibration = _data(proof)
     folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
     old = merge.existing(folder, replace=replace)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from qa_onnx import golden
 from qa_onnx.errors import BundleError, EngineError, ExportError, InputError
 from qa_onnx.export import graph, parity
-from qa_onnx.export.checkpoint import load_checkpoint
+from qa_onnx.export.checkpoint import check_named, load_checkpoint
 from qa_onnx.export.finished import find_onnx, load_finished
-from qa_onnx.session import OnnxSession
+from qa_onnx.installed import require
+from qa_onnx.session import OnnxSession, import_runtime
 from qa_onnx.windows import Windower
 
 if TYPE_CHECKING:
@@ -45,6 +46,25 @@ class Floating:
     path: Path
     fused_nodes: dict[str, int]
     parity: Parity
+
+
+def check_source(checkpoint: str | Path) -> None:
+    """Refuse what cannot be exported here, as far as that shows before any work.
+
+    Args:
+        checkpoint: a folder or hub id of a question answering model, or a folder with model.onnx.
+
+    Raises:
+        MissingExtraError: packages are not installed.
+        ExportError: it is not there, or not safe to load.
+        EngineError: ONNX Runtime is installed twice.
+    """
+    if find_onnx(Path(checkpoint)):
+        require("quantize", runtime=True)
+    else:
+        require("export", runtime=True)
+        check_named(str(checkpoint))
+    import_runtime()  # the first import of it in a process decides about its telemetry
 
 
 def load_source(checkpoint: str | Path, writer: Writer, opset: int) -> tuple[SourceModel, str, parity.Runner]:

@@ -9,24 +9,3 @@
 
 Left out: TLS and rate limits for each client, which a reverse proxy does well.
 """
-
-from __future__ import annotations
-
-from importlib.util import find_spec
-
-from qa_onnx.errors import MissingExtraError
-
-__all__ = ["require_extra"]
-
-
-def require_extra() -> None:
-    """Check that what the server needs is installed.
-
-    Raises:
-        MissingExtraError: it is not.
-    """
-    missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            f"the server needs {', '.join(missing)}, not installed here: pip install 'qa-onnx[serve]'"
-        )

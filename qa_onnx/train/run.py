@@ -10,9 +10,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import InputError, TrainError
+from qa_onnx.installed import require
 from qa_onnx.train.card import card
 from qa_onnx.train.corpus import nothing_left
-from qa_onnx.train.extras import require_train
 from qa_onnx.train.features import build
 from qa_onnx.train.questions import read_questions, to_lines
 from qa_onnx.train.record import Job, make_record
@@ -73,7 +73,7 @@ def train(
         DeviceError: there is no such device.
         TrainError: the run cannot start there, go on or be written.
     """
-    require_train()
+    require("train")
     workspace = Workspace(to)
     if resume and not replace and workspace.finished and not workspace.work.exists():
         _LOG.info("%s is finished: there is nothing to resume", to)
