@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
@@ -26,6 +27,7 @@ PrecisionName: TypeAlias = Literal["fp32", "fp16", "int8", "int8-static"]
 PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
 
 _FILE_NAME = re.compile(r"(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LIMIT = 4 << 20  # bytes
 
@@ -157,11 +159,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        exists = f"has no {MANIFEST}" if folder.is_dir() else "is not a folder"
-        reason = exists if folder.exists() else "does not exist"
-        raise BundleError(
-            f"{folder} is not a bundle: it {reason}. qa-onnx export CHECKPOINT --to {folder} makes one"
-        )
+        raise BundleError(f"{folder} is not a bundle: {_what_it_is(folder)}")
     if path.stat().st_size > _LIMIT:
         raise BundleError(f"{path} is larger than {_LIMIT} bytes: it is not the manifest of a bundle")
     try:
@@ -176,6 +174,26 @@ def read_manifest(folder: Path) -> Manifest:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise BundleError(f"{path} is damaged: {what}") from error
+
+
+def _what_it_is(folder: Path) -> str:
+    """What a folder without a manifest is, and what to type to have a bundle."""
+    target = shlex.quote(f"exported/{folder.resolve().name}")
+    make = f"qa-onnx export {shlex.quote(str(folder))} --to {target} makes a bundle of it, in {target}"
+    write = f"qa-onnx export CHECKPOINT --to {shlex.quote(str(folder))} makes one"
+    if not folder.exists():
+        hub = _HUB_ID.fullmatch(str(folder))
+        return f"it does not exist. {f'If it is a model on the hub, {make}' if hub else write}"
+    if not folder.is_dir():
+        return "it is a file, and a bundle is a folder"
+    if any(next(folder.glob(names), None) for names in ("*.safetensors", "pytorch_model*.bin")):
+        return f"it is a checkpoint. {make}"
+    if any((folder / place).is_file() for place in ("model.onnx", "onnx/model.onnx")):
+        return f"it is a folder with a finished ONNX model. {make}"
+    inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    if inside:
+        return f"it has no {MANIFEST}. There are bundles in it, name one: {', '.join(inside[:5])}"
+    return f"it has no {MANIFEST}. {write}"
 
 
 def _check_version(path: Path, version: object) -> None:

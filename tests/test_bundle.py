@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qa_onnx import Bundle, BundleError, bundle
+from qa_onnx import Bundle, BundleError, Reader, bundle
 from qa_onnx.bundle import default_bundle
 from qa_onnx.manifest import MANIFEST
 
@@ -53,7 +53,11 @@ def test_a_name_that_is_no_precision_names_those_that_are(tiny_bundle: Bundle, p
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [("nothing", "it does not exist"), ("file", "it is not a folder"), ("folder", "it has no bundle.json")],
+    [
+        ("nothing", "it does not exist. qa-onnx export CHECKPOINT --to"),
+        ("file", "it is a file, and a bundle is a folder"),
+        ("folder", "it has no bundle.json. qa-onnx export CHECKPOINT --to"),
+    ],
 )
 def test_what_is_no_bundle_is_refused_with_the_reason(tmp_path: Path, kind: str, reason: str) -> None:
     path = tmp_path / "mine"
@@ -61,7 +65,7 @@ def test_what_is_no_bundle_is_refused_with_the_reason(tmp_path: Path, kind: str,
         path.touch()
     if kind == "folder":
         path.mkdir()
-    with pytest.raises(BundleError, match=f"mine is not a bundle: {reason}. qa-onnx export CHECKPOINT --to"):
+    with pytest.raises(BundleError, match=f"mine is not a bundle: {reason}"):
         Bundle.load(path)
 
 
@@ -152,3 +156,37 @@ def test_the_default_bundle_is_the_shipped_one_or_else_the_checkouts(
     shutil.copytree(TINY, package / "default_bundle")
     assert default_bundle() == package / "default_bundle"
     assert Bundle.load() == Bundle.load(package / "default_bundle")
+
+
+# What is no bundle
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("config.json", "model.safetensors"), "it is a checkpoint. qa-onnx export {folder} --to exported/some"),
+        (("config.json", "pytorch_model.bin"), "it is a checkpoint. qa-onnx export {folder} --to exported/some"),
+        (("model.onnx",), "it is a folder with a finished ONNX model. qa-onnx export {folder} --to exported/some"),
+        (("onnx/model.onnx",), "it is a folder with a finished ONNX model. qa-onnx export {folder}"),
+        (("first/bundle.json", "second/bundle.json"), "There are bundles in it, name one: first, second"),
+        (("notes.txt",), "it has no bundle.json. qa-onnx export CHECKPOINT --to {folder} makes one"),
+    ],
+)
+def test_a_folder_that_is_no_bundle_is_named(files: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    folder = tmp_path / "some"
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    with pytest.raises(BundleError) as refused:
+        Reader.load(folder)
+    assert str(refused.value).startswith(f"{folder} is not a bundle: ")
+    assert message.format(folder=folder) in str(refused.value)
+
+
+def test_a_file_and_a_model_of_the_hub_are_told_from_a_bundle(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(BundleError, match="it is a file, and a bundle is a folder"):
+        Reader.load(tmp_path / "model.onnx")
+    command = "qa-onnx export some/model --to exported/model makes a bundle of it, in exported/model"
+    with pytest.raises(BundleError, match=f"it does not exist. If it is a model on the hub, {command}"):
+        Reader.load("some/model")
