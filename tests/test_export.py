@@ -8,6 +8,7 @@ import math
 import multiprocessing
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -281,19 +282,50 @@ def test_byte_level_answers_keep_their_first_letter(kind: str) -> None:
 # What an export can be asked for
 
 
-def test_a_half_precision_checkpoint_exports_as_float32(tmp_path: Path) -> None:
+def test_a_half_precision_checkpoint_is_stored_in_half_the_bytes_and_runs_in_float32(tmp_path: Path) -> None:
     import onnx
+
+    from qa_onnx.export.half_storage import restore
 
     folder = copy(checkpoint("bert"), tmp_path / "half")
     load_torch(folder).half().save_pretrained(folder)
     assert json.loads((folder / "config.json").read_bytes())["dtype"] == "float16"
     bundle = export(folder, tmp_path / "bundle", precisions=("fp32",))
     model = onnx.load(graph_path(bundle, "fp32"))
+    assert onnx.TensorProto.FLOAT16 in {tensor.data_type for tensor in model.graph.initializer}
+    restore(model)
     assert onnx.TensorProto.FLOAT16 not in {tensor.data_type for tensor in model.graph.initializer}
+    onnx.save(model, tmp_path / "restored.onnx")
+    assert graph_path(bundle, "fp32").stat().st_size < 0.7 * (tmp_path / "restored.onnx").stat().st_size
     batch = ragged_batch(folder)
+    stored, restored = (run_onnx(path, batch) for path in (graph_path(bundle, "fp32"), tmp_path / "restored.onnx"))
+    np.testing.assert_array_equal(stored, restored)  # to the last bit
     real = batch["attention_mask"] == 1
     found, expected = run_onnx(graph_path(bundle, "fp32"), batch), run_torch(load_torch(folder), batch)
     np.testing.assert_allclose(found[:, real], expected[:, real], atol=1e-4, rtol=0)
+
+
+def test_weights_that_float16_does_not_hold_exactly_stay_float32(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(graph_path(exported("bert").bundle, "fp32"))
+    kinds = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    assert kinds == {onnx.TensorProto.FLOAT}
+
+
+def test_a_graph_stored_in_half_the_bytes_can_be_quantized_again(tmp_path: Path) -> None:
+    folder = copy(checkpoint("bert"), tmp_path / "half")
+    load_torch(folder).half().save_pretrained(folder)
+    bundle = export(folder, tmp_path / "bundle", precisions=("fp32", "int8"))
+    finished = tmp_path / "finished"
+    finished.mkdir()
+    shutil.copyfile(graph_path(bundle, "fp32"), finished / "model.onnx")
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
+        shutil.copyfile(folder / name, finished / name)
+    again = export(finished, tmp_path / "again", precisions=("int8",))
+    first, second = (made.manifest.graphs["int8"] for made in (bundle, again))
+    assert second.fused_nodes == first.fused_nodes
+    assert second.file.size == pytest.approx(first.file.size, rel=0.02)
 
 
 @pytest.mark.parametrize("opset", [14, 18])

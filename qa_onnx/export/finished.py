@@ -15,6 +15,7 @@ from qa_onnx.batches import check_inputs
 from qa_onnx.errors import EngineError, ExportError
 from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.graph import OUTPUTS, check_size, save
+from qa_onnx.export.half_storage import restore
 from qa_onnx.export.model import SourceModel
 from qa_onnx.manifest import Source
 
@@ -53,6 +54,7 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
         onnx.load_external_data_for_model(model, str(path.parent))  # refuses files outside of the folder
     except Exception as error:  # protobuf's, onnx's and the system's errors
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error
+    restore(model)
     _check_graph(path, model)
     parameters = sum(_elements(tensor) for tensor in model.graph.initializer)
     check_size(str(path), parameters)

@@ -7,7 +7,6 @@ CPUs; int8-static has fixed ranges, made of standard operators alone, for engine
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from qa_onnx import golden
 from qa_onnx.errors import GateError
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
 from qa_onnx.export.gate import Made, pass_gate
+from qa_onnx.export.half_storage import store_half
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
 from qa_onnx.manifest import Graph
 from qa_onnx.session import OnnxSession
@@ -97,7 +97,9 @@ class PrecisionMaker:
                 )
             made, receipt = passed[0], self.judge.receipt(*passed)
         session = OnnxSession(made.path)
-        found = self.floating.parity if precision == "fp32" else parity.compare(self.expected, session)
+        found = parity.compare(self.expected, session)
+        if precision == "fp32":
+            parity.require_fp32(found)
         examples = golden.record(self.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
         entry = self.writer.add("model", made.path)
         _LOG.info(
@@ -120,7 +122,7 @@ class PrecisionMaker:
         """A graph of a precision, with nodes kept back."""
         path = self.writer.stage / f"{precision}.onnx"
         if precision == "fp32":
-            shutil.copyfile(self.floating.path, path)
+            store_half(self.floating.path, path)
             return Made(path, self.floating.fused_nodes)
         if precision == "fp16":
             source = self.floating.path

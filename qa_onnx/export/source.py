@@ -26,7 +26,7 @@ from qa_onnx.windows import Windower
 if TYPE_CHECKING:
     from qa_onnx.export.model import SourceModel
     from qa_onnx.export.writer import Writer
-    from qa_onnx.manifest import Manifest, Parity
+    from qa_onnx.manifest import Manifest
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,12 +40,10 @@ class Floating:
     Attributes:
         path: its file, fused where that works.
         fused_nodes: how many nodes of each of ONNX Runtime's own operators it has.
-        parity: with the source model.
     """
 
     path: Path
     fused_nodes: dict[str, int]
-    parity: Parity
 
 
 def check_source(checkpoint: str | Path) -> None:
@@ -144,9 +142,8 @@ def unfused(model: SourceModel, expected: parity.Reference) -> Floating:
     Raises:
         ParityError: it does not give the source's logits.
     """
-    found = parity.compare(expected, OnnxSession(model.path))
-    parity.require_fp32(found)
-    return Floating(model.path, {}, found)
+    parity.require_fp32(parity.compare(expected, OnnxSession(model.path)))
+    return Floating(model.path, {})
 
 
 def fuse(model: SourceModel, expected: parity.Reference, writer: Writer, *, require_fusion: bool) -> Floating:
@@ -159,8 +156,7 @@ def fuse(model: SourceModel, expected: parity.Reference, writer: Writer, *, requ
     fused = writer.stage / "fused.onnx"
     try:
         fusion = graph.fuse(model, fused)
-        found = parity.compare(expected, OnnxSession(fused))
-        parity.require_fp32(found)
+        parity.require_fp32(parity.compare(expected, OnnxSession(fused)))
     except (EngineError, ExportError) as error:
         if require_fusion:
             raise ExportError(f"{model.source.name} cannot be fused: {error}") from error
@@ -171,4 +167,4 @@ def fuse(model: SourceModel, expected: parity.Reference, writer: Writer, *, requ
         if require_fusion:
             raise ExportError(f"{model.source.name}: {message}")
         _LOG.warning("%s", message)
-    return Floating(fused, fusion.nodes, found)
+    return Floating(fused, fusion.nodes)

@@ -1,0 +1,78 @@
+"""A float32 graph -> the same graph in half the bytes, where float16 holds its weights exactly.
+
+Checkpoints are often saved in float16. Each of their matrices is then stored as float16 with a Cast to float32
+behind it, which engines compute once, when they load the graph: what runs is float32, with the same logits to the
+last bit.
+
+Left out: fp16, the precision, whose products are computed in float16 (half.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LEAST = 1024  # elements of a tensor that is worth a node
+_SUFFIX = " as float16"
+
+
+def store_half(source: Path, target: Path) -> None:
+    """Write a graph with its weights as float16 where that loses nothing; the others stay as they are.
+
+    Args:
+        source: a float32 graph.
+        target: the file to write.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(source)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims, dtype=np.int64) < _LEAST:
+            continue
+        weights = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            half = weights.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), weights):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, name + _SUFFIX))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], name=f"Cast {name}", to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, target)
+
+
+def restore(model: Any) -> None:
+    """Turn weights that are stored as float16, with a Cast to float32 behind them, into float32 again.
+
+    What quantizes a graph looks for weights that are initializers.
+
+    Args:
+        model: an ONNX model, which is changed.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    halves = {one.name: one for one in model.graph.initializer if one.data_type == TensorProto.FLOAT16}
+    kept = []
+    for node in model.graph.node:
+        to_float = any(one.name == "to" and one.i == TensorProto.FLOAT for one in node.attribute)
+        if node.op_type == "Cast" and to_float and node.input[0] in halves:
+            weights = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
+            model.graph.initializer.append(numpy_helper.from_array(weights, node.output[0]))
+        else:
+            kept.append(node)
+    if len(kept) == len(model.graph.node):
+        return
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    used = {name for node in kept for name in node.input}
+    left = [one for one in model.graph.initializer if one.name in used or one.name not in halves]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(left)
