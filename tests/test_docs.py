@@ -60,6 +60,14 @@ def test_commands_print_what_is_shown(command: str, output: str, monkeypatch: py
     assert without_fractions(result.stdout) == without_fractions(output)
 
 
+def test_nothing_is_installed_from_an_index_that_does_not_have_it() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        lines = [line for block in blocks("console", text) for line in block.splitlines() if "$ pip" in line]
+        assert all(re.match(r"\$ pip install \"\.\[[a-z,]+\]\"", line) for line in lines), page.name
+    assert "not on PyPI yet" in README
+
+
 def test_the_examples_are_found() -> None:
     assert len(blocks("python")) >= 2
     assert {page for page, _ in python_blocks()} >= {"README.md", "coming-from-transformers.md"}
