@@ -14,6 +14,7 @@ Left out: the manifest's content (manifest.py), and how a bundle is written (exp
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from qa_onnx.manifest import MANIFEST, PRECISIONS, Manifest, read_manifest
 if TYPE_CHECKING:
     from qa_onnx.manifest import FileEntry, Graph
 
+_PACKAGE = Path(__file__).parent
 _TEXT_LIMIT = 256 << 20  # bytes; the largest multilingual tokenizers have some 35 MB
 
 
@@ -63,7 +65,7 @@ class Bundle:
         if precision not in self.manifest.graphs:
             raise BundleError(
                 f"{self.path} holds {', '.join(self.manifest.graphs)}, not {precision}: "
-                f"qa-onnx export {self.manifest.source.name} --precision {precision} adds it"
+                f"{self.how_to_add(f'--precision {precision}')}"
             )
         return self.manifest.graphs[precision]
 
@@ -81,7 +83,29 @@ class Bundle:
         suited = {"openvino": "int8-static", "tensorrt": "fp32 --no-fusion"}.get(engine, "fp32")
         raise EngineError(
             f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {place}: "
-            f"qa-onnx export {self.manifest.source.name} --precision {suited} adds one that does"
+            f"{self.how_to_add(f'--precision {suited}')}"
+        )
+
+    def how_to_add(self, options: str, *, beside: bool = False) -> str:
+        """What to type for a graph that the bundle does not hold.
+
+        Args:
+            options: of `qa-onnx export`.
+            beside: in another bundle, since it would replace a graph of this one.
+        """
+        name = self.manifest.source.name
+        if self.path != default_bundle():
+            target = "another-folder" if beside else shlex.quote(str(self.path))
+            return (
+                f"qa-onnx export CHECKPOINT --to {target} {options} {'makes' if beside else 'adds'} it, where "
+                f"CHECKPOINT is what the bundle was made of ({name})"
+            )
+        checkpoint = _PACKAGE.parent / "models" / name
+        if checkpoint.is_dir():
+            return f"qa-onnx export {shlex.quote(str(checkpoint))} --to another-folder {options} makes it"
+        return (
+            "the package holds no other; in a clone of the repository of qa-onnx, "
+            f"qa-onnx export models/{name} --to another-folder {options} makes it"
         )
 
     def require_f1(self, precision: str, min_f1: float) -> None:
@@ -145,6 +169,5 @@ class Bundle:
 
 def default_bundle() -> Path:
     """Folder of the bundle that comes with the package: in the wheel, or in a checkout's exported/."""
-    package = Path(__file__).parent
-    shipped = package / "default_bundle"
-    return shipped if shipped.is_dir() else package.parent / "exported" / "minilm-squad"
+    shipped = _PACKAGE / "default_bundle"
+    return shipped if shipped.is_dir() else _PACKAGE.parent / "exported" / "minilm-squad"

@@ -161,7 +161,7 @@ def _remedy(bundle: Bundle, graph: Graph, precision: str, place: str) -> str:
     if place == "tensorrt/cuda" and graph.kind == "fused":
         return (
             f"{', '.join(graph.fused_nodes)} are ONNX Runtime's own operators, which TensorRT does not know: "
-            f"qa-onnx export {bundle.manifest.source.name} --no-fusion --precision fp32 --to another-folder"
+            f"{bundle.how_to_add('--no-fusion --precision fp32', beside=True)}"
         )
     if place == "tensorrt/cuda" and precision == "int8-static":
         return "its activations have a zero point, and TensorRT multiplies symmetric int8 alone: use fp32 or fp16"

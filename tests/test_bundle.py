@@ -38,7 +38,7 @@ def test_text_is_the_content_of_a_file(tiny_bundle: Bundle) -> None:
 def test_a_precision_that_is_not_there_names_the_export_command(tiny_bundle: Bundle, precision: str) -> None:
     with pytest.raises(
         BundleError,
-        match=f"holds fp32, int8, not {precision}: qa-onnx export tiny-bert --precision {precision} adds",
+        match=f"fp32, int8, not {precision}: qa-onnx export CHECKPOINT --to .* --precision {precision} adds it",
     ):
         tiny_bundle.graph(precision)
 
@@ -147,7 +147,7 @@ def test_the_default_bundle_is_the_shipped_one_or_else_the_checkouts(
 ) -> None:
     package = tmp_path / "qa_onnx"
     package.mkdir()
-    monkeypatch.setattr(bundle, "__file__", str(package / "bundle.py"))
+    monkeypatch.setattr(bundle, "_PACKAGE", package)
     assert default_bundle() == tmp_path / "exported" / "minilm-squad"
     with pytest.raises(BundleError, match="minilm-squad is not a bundle: it does not exist"):
         Bundle.load()
@@ -156,6 +156,24 @@ def test_the_default_bundle_is_the_shipped_one_or_else_the_checkouts(
     shutil.copytree(TINY, package / "default_bundle")
     assert default_bundle() == package / "default_bundle"
     assert Bundle.load() == Bundle.load(package / "default_bundle")
+
+
+@pytest.mark.parametrize("clone", [True, False], ids=["clone", "wheel"])
+def test_what_the_default_bundle_lacks_is_made_in_a_clone(
+    clone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "qa_onnx"
+    shutil.copytree(TINY, package / "default_bundle")
+    monkeypatch.setattr(bundle, "_PACKAGE", package)
+    checkpoint = tmp_path / "models" / "tiny-bert"
+    if clone:
+        checkpoint.mkdir(parents=True)
+    with pytest.raises(BundleError) as refused:
+        Reader.load(precision="int8-static")
+    name = checkpoint if clone else "models/tiny-bert"
+    command = f"qa-onnx export {name} --to another-folder --precision int8-static makes it"
+    where = "" if clone else "the package holds no other; in a clone of the repository of qa-onnx, "
+    assert str(refused.value).endswith(f"not int8-static: {where}{command}")
 
 
 # What is no bundle

@@ -178,9 +178,9 @@ def test_wrong_usage_exits_with_2(arguments: list[str], message: str) -> None:
     ("arguments", "message"),
     [
         (["-b", "nowhere"], "nowhere is not a bundle: it does not exist"),
-        (["--device", "cuda"], "none of which runs on onnxruntime/cuda"),
+        (["--engine", "tensorrt", "--device", "cuda"], "none of which runs on tensorrt/cuda"),
         (["-b", str(TINY), "--device", "cuda"], "qa-onnx[gpu]"),
-        (["--precision", "fp16"], "--precision fp16 adds it"),
+        (["--precision", "fp16"], "--precision fp16 makes it"),
         (["--doc-stride", "400"], "lower one of the other two"),
     ],
 )

@@ -15,7 +15,7 @@ from qa_onnx.golden import GoldenCheck
 from qa_onnx.installed import Installed
 from qa_onnx.nvidia import Gpu, Library, Nvidia
 
-from .conftest import TINY
+from .conftest import TINY, edit_manifest
 
 CPU, CUDA, OPENVINO = "onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"
 PASSED = GoldenCheck(windows=4, max_abs=0.0, tolerance=1.0)
@@ -181,11 +181,12 @@ def test_a_place_that_does_not_exist() -> None:
     assert "'openvino' does not run on device 'cuda'" in problem.what
 
 
-def test_a_bundle_without_a_precision_for_the_place() -> None:
-    found = findings(Trial(place=CUDA, precision=None), asked=(CPU, CUDA), bundle=look_at(None), gpu=GPU)
+def test_a_bundle_without_a_precision_for_the_place(tiny_copy: Path) -> None:
+    edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
+    found = findings(Trial(place=CUDA, precision=None), asked=(CPU, CUDA), bundle=look_at(tiny_copy), gpu=GPU)
     (problem,) = diagnose(found).problems
     assert problem.what.endswith("none of which runs on onnxruntime/cuda")
-    assert problem.remedy.startswith("qa-onnx export minilm-squad --precision ")
+    assert problem.remedy.startswith(f"qa-onnx export CHECKPOINT --to {tiny_copy} --precision fp32 adds it")
     assert diagnose(dataclasses.replace(found, asked=(CPU,))).ok
 
 

@@ -186,7 +186,7 @@ def test_openvino_takes_fp32_where_there_is_no_int8_static(here: Path) -> None:
 
 def test_a_bundle_without_a_graph_for_openvino_names_the_export_command(tiny_copy: Path) -> None:
     edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
-    with pytest.raises(EngineError, match=r"none of which runs on openvino/cpu: .* int8-static adds one"):
+    with pytest.raises(EngineError, match=r"none of which runs on openvino/cpu: .* int8-static adds it"):
         Reader.load(tiny_copy, engine="openvino")
     with pytest.raises(
         EngineError, match="runs on onnxruntime/cpu, not on openvino/cpu: choose another precision"

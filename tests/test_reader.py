@@ -505,7 +505,7 @@ def test_a_bundle_of_fp16_alone_is_read_on_the_cpu_where_it_says_so(tiny_copy: P
 @pytest.mark.parametrize(("device", "other"), [("cpu", "cuda"), ("cuda", "cpu")])
 def test_a_graph_for_the_other_device_is_refused(tiny_copy: Path, device: Any, other: str) -> None:
     keep_only(tiny_copy, "fp32", name="fp16", engines=[f"onnxruntime/{other}"])
-    nothing = f"holds fp16, none of which runs on onnxruntime/{device}: qa-onnx export tiny-bert"
+    nothing = f"holds fp16, none of which runs on onnxruntime/{device}: qa-onnx export CHECKPOINT --to"
     with pytest.raises(EngineError, match=nothing):
         Reader.load(tiny_copy, device=device)
     with pytest.raises(EngineError, match=f"runs on onnxruntime/{other}, not on onnxruntime/{device}: choose"):
@@ -547,7 +547,10 @@ def test_int8_on_cuda_is_refused() -> None:
 
 def test_a_bundle_of_int8_alone_on_cuda_names_the_export_command(tiny_copy: Path) -> None:
     keep_only(tiny_copy, "int8")
-    with pytest.raises(EngineError, match="qa-onnx export tiny-bert --precision fp32 adds one that does"):
+    with pytest.raises(
+        EngineError,
+        match=r"--precision fp32 adds it, where CHECKPOINT is what the bundle was made of \(tiny-bert\)",
+    ):
         Reader.load(tiny_copy, device="cuda")
 
 
@@ -559,7 +562,10 @@ def test_an_unknown_device_is_refused(precision: str | None) -> None:
 
 
 def test_a_precision_that_is_not_there_names_the_export_command() -> None:
-    with pytest.raises(BundleError, match="qa-onnx export tiny-bert --precision fp16 adds it"):
+    with pytest.raises(
+        BundleError,
+        match=r"--precision fp16 adds it, where CHECKPOINT is what the bundle was made of \(tiny-bert\)",
+    ):
         Reader.load(TINY, precision="fp16")
 
 
