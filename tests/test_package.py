@@ -37,6 +37,8 @@ def test_it_holds_the_bundle_and_the_licences_but_not_the_checkpoint(wheel: Path
     assert "qa_onnx/default_bundle/README.md" in names  # attribution travels with the weights
     assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "LICENSE-MODEL"}
     assert not [name for name in names if name.endswith(".safetensors") or "tests" in name]
+    assert len([name for name in names if name.startswith("qa_onnx/default_bundle/model-")]) == 2  # int8 and fp32
+    assert wheel.stat().st_size < 62e6
     metadata = next(name for name in names if name.endswith("METADATA"))
     text = zipfile.ZipFile(wheel).read(metadata).decode()
     assert "License-Expression: Apache-2.0 AND CC-BY-SA-4.0" in text
@@ -63,3 +65,12 @@ def test_it_answers_from_an_empty_environment(wheel: Path, tmp_path: Path) -> No
     assert answer == "blue"
     command = [str(home / "bin" / "qa-onnx"), "ask", "-q", "What colour?", "--context", "The boat is blue."]
     assert subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout == b"blue\n"
+    fp32 = subprocess.run([*command, "--precision", "fp32"], cwd=tmp_path, check=True, capture_output=True)
+    assert (fp32.stdout, fp32.stderr) == (b"blue\n", b"")
+    engine = subprocess.run([*command, "--engine", "openvino"], cwd=tmp_path, check=False, capture_output=True)
+    if find_spec("openvino"):
+        assert engine.stdout == b"blue\n"
+    else:
+        assert b"OpenVINO is not installed" in engine.stderr
+    cuda = subprocess.run([*command, "--device", "cuda"], cwd=tmp_path, check=False, capture_output=True)
+    assert cuda.stdout == b"blue\n" or b"cannot use device 'cuda'" in cuda.stderr  # the machine's fault, not ours
