@@ -89,7 +89,7 @@ def measure(*, quick: bool) -> Page:
     repeats = 3 if quick else REPEATS
     rows = []
     for name, examples in kinds.items():
-        windows = sum(len(cut.windows) for cut in fresh()._windower.cut(examples, OPTIONS))
+        windows = sum(len(cut.windows) for cut in fresh().cut(examples, OPTIONS))
         seconds = per_window(answering(examples), fresh, windows, repeats)
         rows.append((name, f"{windows:,}", f"{1e6 * seconds:,.1f}"))
     first, examples = next(iter(kinds.items()))
