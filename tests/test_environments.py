@@ -43,6 +43,7 @@ def test_what_cannot_be_installed_has_a_reason_and_is_tried_again(tmp_path: Path
         assert "no-such-package-of-anybody==1" in found.why_not
 
 
+@pytest.mark.slow
 def test_the_script_makes_them_and_says_which_it_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
