@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pages import Page, finish, parser
 
-ROUNDS = 7
+ROUNDS, QUICK = 7, 2
 QUESTION, CONTEXT = "What colour is the boat?", "The boat is blue and the sail is white."
 
 OURS = f"""
@@ -39,10 +39,9 @@ print(tokenizer.decode(inputs["input_ids"][0, first : last + 1]))
 """
 
 
-def measure(checkpoint: str, *, quick: bool) -> Page:
+def measure(checkpoint: str, rounds: int) -> Page:
     """Both in turns."""
     ways = {"qa-onnx, default bundle": OURS, "transformers and PyTorch, fp32": THEIRS}
-    rounds = 2 if quick else ROUNDS
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     memory: dict[str, int] = dict.fromkeys(ways, 0)
     for number in range(rounds + 1):
@@ -81,5 +80,9 @@ def run(code: str, checkpoint: str) -> tuple[float, int]:
 if __name__ == "__main__":
     made = parser(__doc__)
     made.add_argument("checkpoint", nargs="?", default=str(Path(__file__).parents[1] / "models" / "minilm-squad"))
+    made.add_argument("--rounds", type=int, help=f"[default: {ROUNDS}, quick {QUICK}]")
     chosen = made.parse_args()
-    finish(measure(chosen.checkpoint, quick=chosen.quick), chosen.json)
+    wanted = (QUICK if chosen.quick else ROUNDS) if chosen.rounds is None else chosen.rounds
+    if wanted < 1:
+        made.error(f"--rounds is {wanted}; it must be at least 1")
+    finish(measure(chosen.checkpoint, wanted), chosen.json)

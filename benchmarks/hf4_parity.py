@@ -105,8 +105,8 @@ def difference(ours: Any, theirs: Any, tolerance: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--hf4", help="Python of an environment with transformers 4")
-    parser.add_argument("--data")
+    parser.add_argument("--hf4", metavar="PYTHON", help="of an environment with transformers 4; required")
+    parser.add_argument("--data", metavar="FILE", help="questions; required")
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--tolerance", type=float, default=1e-4)
     parser.add_argument("--as-hf4", action="store_true", help=argparse.SUPPRESS)
@@ -114,6 +114,8 @@ def main() -> None:
     if chosen.as_hf4:
         answer_as_hf4(chosen.checkpoint)
         return
+    if not (chosen.hf4 and chosen.data):
+        parser.error("name the Python of an environment with transformers 4 by --hf4, and questions by --data")
     from qa_onnx import pipeline, squad
 
     asked = cases(squad.load(chosen.data, limit=chosen.questions).golds)

@@ -6,6 +6,9 @@ The session is replaced by one that returns logits made beforehand, so only the 
 is counted, not wall time, so other programs disturb little; medians over the repeats. Every figure is for a window
 of 384 tokens.
 
+Questions of qa-onnx are tokenized with everything forgotten before each call, as `qa-onnx bench` does, and as new
+texts of words that are known.
+
 The last rows are wall time, with a session that waits as long as a GPU might compute: one step after the other,
 and with the host's work beside the runs.
 """
@@ -27,7 +30,9 @@ if hasattr(os, "sched_setaffinity"):  # before anything starts threads
 import numpy as np
 from pages import Page, finish, parser
 
-from qa_onnx import Bundle, Example, Options, Reader, Windower
+from qa_onnx import Bundle, Example, Options, Reader, Windower, squad
+from qa_onnx.bench.questions import load_questions
+from qa_onnx.bench.turns import TURN
 from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:
@@ -89,12 +94,15 @@ def measure(*, quick: bool) -> Page:
     repeats = 3 if quick else REPEATS
     rows = []
     for name, examples in kinds.items():
-        windows = sum(len(cut.windows) for cut in fresh()._windower.cut(examples, OPTIONS))
+        windows = sum(len(cut.windows) for cut in fresh().cut(examples, OPTIONS))
         seconds = per_window(answering(examples), fresh, windows, repeats)
         rows.append((name, f"{windows:,}", f"{1e6 * seconds:,.1f}"))
     first, examples = next(iter(kinds.items()))
     split = stages(examples, fresh, repeats)  # one window each
     rows += [(f"of {first}: {name}", f"{len(examples):,}", f"{1e6 * value:,.1f}") for name, value in split.items()]
+    rows += [
+        (name, f"{windows:,}", f"{1e6 * value:,.1f}") for name, windows, value in tokenizing(fresh(), repeats)
+    ]
     many = [Example(QUESTION, f"{round_} {text}") for round_ in range(15) for text in singles]
     for micros in WAITS:
         for name, seconds in beside_device(many, partial(fresh, wait_s=micros / 1e6), min(repeats, 5)).items():
@@ -132,6 +140,30 @@ def laps(examples: list[Example], reader: Reader) -> dict[str, float]:
         reader.merge(cut[part.window.example], [part], OPTIONS)
     clock.append(time.process_time())
     return dict(zip(STAGES, (after - before for before, after in pairwise(clock)), strict=True))
+
+
+def tokenizing(reader: Reader, repeats: int) -> list[tuple[str, int, float]]:
+    """Median processor seconds of tokenizing and cutting questions of qa-onnx: name, windows, seconds a window."""
+    golds = squad.sample(load_questions(most_words=400).golds, 64, seed=0)
+    rows = []
+    for size, forgets in ((TURN, True), (TURN, False), (1, True), (1, False)):
+        seconds, windows = [], 0
+        for number in range(repeats + 1):
+            examples = [Example(gold.question, f"{number} {gold.context}") for gold in golds]
+            spent, windows = 0.0, 0
+            for at in range(0, len(examples), size):
+                if forgets:
+                    reader.forget()
+                started = time.process_time()
+                cut = reader.cut(examples[at : at + size], OPTIONS)
+                spent += time.process_time() - started
+                windows += sum(len(one.windows) for one in cut)
+            if number:  # the first makes words known
+                seconds.append(spent / windows)
+        known = "all forgotten" if forgets else "words known"
+        name = f"{len(golds)} questions of qa-onnx, {size} a call: tokenize and cut, {known}"
+        rows.append((name, windows, statistics.median(seconds)))
+    return rows
 
 
 def beside_device(examples: list[Example], fresh: Callable[..., Reader], repeats: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from qa_onnx import Bundle, Reader, machine
+from qa_onnx import Bundle, Reader, Windower, machine
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.protocol import own_stdout, serve
 from qa_onnx.engines import check_usable
@@ -143,13 +143,15 @@ def products(bundle: Path, threads: int) -> Callable[[dict[str, Any]], dict[str,
 
 def whole(bundle: Path, threads: int, engine: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Runs the bundle's graph on a batch without padding."""
-    reader = Reader.load(bundle, precision=ENGINES[engine], engine=cast("Any", engine), threads=threads)
+    loaded = Bundle.load(bundle)
+    vocabulary = len(Windower(loaded.text(loaded.manifest.tokenizer)).vocabulary())
+    reader = Reader.load(loaded, precision=ENGINES[engine], engine=cast("Any", engine), threads=threads)
     draw = np.random.default_rng(0)
 
     def run(request: dict[str, Any]) -> dict[str, Any]:
         shape = (request["rows"], request["tokens"])
         made = {"attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
-        made["input_ids"] = draw.integers(1000, 20_000, size=shape)
+        made["input_ids"] = draw.integers(vocabulary, size=shape)
         inputs = {name: made[name] for name in reader._session.input_names}
         started = time.perf_counter()
         reader._session.run(inputs)

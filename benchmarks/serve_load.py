@@ -1,12 +1,12 @@
 """The server under load, beside `Reader.predict` offline: throughput, latency at half of it, overload.
 
     python benchmarks/serve_load.py DATA [-b BUNDLE] [--precision P] [--questions 300] [--rounds 5]
-                                    [--seconds 20] [--server-core 0] [--client-core 1]
+                                    [--seconds 20] [--server-core N] [--client-core N]
 
 DATA is a SQuAD file. The baseline and the server take turns on one core, each with one thread; this process, which
-asks, is bound to another. Every answer is compared with the baseline's. Besides questions a second it gives
-processor time a question, which other programs on the machine disturb less. In int8 an answer may differ where
-logits are close, since a batch has one range of activations; in fp32 none does.
+asks, is bound to another where there is one. Every answer, or that there is none, is compared with the baseline's.
+Besides questions a second it gives processor time a question, which other programs on the machine disturb less. In
+int8 an answer may differ where logits are close, since a batch has one range of activations; in fp32 none does.
 
 1. throughput: 32 connections, each asks when it has its answer; medians over the rounds, order flipped each time
 2. half of it: questions come at random (Poisson); latency from when each was due, so a queue is not hidden
@@ -40,25 +40,25 @@ CONNECTIONS = 32
 TICKS = os.sysconf("SC_CLK_TCK")
 
 OFFLINE = """
-import json, resource, sys, time
-from qa_onnx import Example, Options, Reader
-import dataclasses
+import dataclasses, json, resource, sys, time
+from qa_onnx import Example, Reader
 bundle, precision = (value or None for value in sys.argv[1:3])
 examples = [Example(*pair) for pair in json.load(sys.stdin)]
 reader = Reader.load(bundle, precision=precision, threads=1)
 options = dataclasses.replace(reader.options, n_best=1)
-reader.predict(examples[:8], options=options)
+reader.predict(examples[: int(sys.argv[3])], options=options)
 spent = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 before, started = spent(), time.perf_counter()
 found = reader.predict(examples, options=options)
 took, cpu = time.perf_counter() - started, spent() - before
-print(json.dumps([took, cpu, [[a.start, a.end, a.score] for p in found for a in p.answers[:1] or [None] if a]]))
+answers = [reader.choose(prediction) for prediction in found]
+print(json.dumps([took, cpu, [[answer.start, answer.end] if answer else None for answer in answers]]))
 """
 
 
 @dataclass(frozen=True)
 class Work:
-    """Questions with their contexts, and the baseline's answer to each: [start, end, score]."""
+    """Questions with their contexts, and the baseline's answer to each: [start, end], or None."""
 
     pairs: list[tuple[str, str]]
     expected: list[Any]
@@ -207,11 +207,16 @@ async def _overload(
             assert code == 200, code
             health.append(time.perf_counter() - started)
             sizes.append(resident_mb(pid))
+            if over.is_set():
+                break
             await asyncio.sleep(0.1)
+        client.close()
 
+    over = asyncio.Event()
     watching = asyncio.create_task(watch())
     tally = await open_loop(url, work, rate, seconds)
-    watching.cancel()
+    over.set()
+    await watching
     return tally, health, sizes
 
 
@@ -252,33 +257,43 @@ async def ask(client: Client, work: Work, index: int, tally: Tally, due: float) 
         return
     tally.seconds.append(time.perf_counter() - due)
     answer = json.loads(content)["answer"]
-    assert context[answer["start"] : answer["end"]] == answer["text"], "the offsets are not those of the text"
+    place = None if answer is None else [answer["start"], answer["end"]]
+    if place is not None:
+        assert _shown(context, place) == repr(answer["text"]), "the offsets are not those of the text"
     if work.expected:
-        start, end, _ = work.expected[index]
-        if (answer["start"], answer["end"]) == (start, end):
+        expected = work.expected[index]
+        if place == expected:
             tally.same += 1
         else:
-            tally.wrong.append(f"{answer['text']!r} for {context[start:end]!r}")
+            tally.wrong.append(f"{_shown(context, place)} for {_shown(context, expected)}")
+
+
+def _shown(context: str, place: list[int] | None) -> str:
+    """An answer in quotes, or that there is none."""
+    return "no answer" if place is None else repr(context[place[0] : place[1]])
 
 
 def run_offline(arguments: argparse.Namespace, pairs: list[Any]) -> tuple[float, float, list[Any]]:
     """Seconds, processor seconds and answers of `Reader.predict` in its own process."""
-    command = ["taskset", "-c", str(arguments.server_core), sys.executable, "-c", OFFLINE]
-    command += [arguments.bundle or "", arguments.precision or ""]
-    done = subprocess.run(command, input=json.dumps(pairs), capture_output=True, text=True, check=True)
-    took, cpu, found = json.loads(done.stdout)
-    return took, cpu, found
+    command = [sys.executable, "-c", OFFLINE, arguments.bundle or "", arguments.precision or "", str(CONNECTIONS)]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        os.sched_setaffinity(process.pid, {arguments.server_core})  # it has one thread yet
+        printed, _ = process.communicate(json.dumps(pairs))
+    if process.returncode:
+        sys.exit(f"the baseline ended with exit code {process.returncode}")
+    took, cpu, answers = json.loads(printed)
+    return took, cpu, answers
 
 
 @contextmanager
 def serving(arguments: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """A ready server on its core: its address and process."""
-    command = ["taskset", "-c", str(arguments.server_core), sys.executable, "-m", "qa_onnx", "serve"]
-    command += ["--port", "0", "--threads", "1"]
+    command = [sys.executable, "-m", "qa_onnx", "serve", "--port", "0", "--threads", "1"]
     command += ["-b", arguments.bundle] if arguments.bundle else []
     command += ["--precision", arguments.precision] if arguments.precision else []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
+        os.sched_setaffinity(process.pid, {arguments.server_core})  # it has one thread yet
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         while httpx.get(f"{url}health/ready", trust_env=False, timeout=60).status_code != 200:
@@ -301,6 +316,7 @@ def resident_mb(pid: int) -> float:
 
 
 def _arguments() -> argparse.Namespace:
+    cores = sorted(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("-b", "--bundle")
@@ -308,8 +324,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--server-core", type=int, default=0)
-    parser.add_argument("--client-core", type=int, default=1)
+    parser.add_argument("--server-core", type=int, choices=cores, default=cores[0])
+    parser.add_argument("--client-core", type=int, choices=cores, default=cores[-1])
     return parser.parse_args()
 
 

@@ -1,8 +1,9 @@
 """BERT-base and BERT-large with random weights: for speed only, their answers mean nothing.
 
-    python benchmarks/shapes.py [bert-base bert-large]
+    python benchmarks/shapes.py [bert-base bert-large] [--to FOLDER]
 
-Makes checkpoints in build/rivals/shapes/, with the tokenizer of models/minilm-squad. Needs qa-onnx[export].
+Makes checkpoints in build/rivals/shapes, or another folder, with the tokenizer of models/minilm-squad. Needs
+qa-onnx[export].
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = ROOT / "models" / "minilm-squad"
+MADE = ROOT / "build" / "rivals" / "shapes"
 SHAPES: dict[str, dict[str, int]] = {
     "bert-base": {
         "hidden_size": 768,
@@ -32,7 +34,7 @@ SHAPES: dict[str, dict[str, int]] = {
 _WEIGHTS = ("config.json", "model.safetensors")
 
 
-def checkpoint(name: str, *, to: Path = ROOT / "build" / "rivals" / "shapes") -> Path:
+def checkpoint(name: str, *, to: Path = MADE) -> Path:
     """The folder of a shape; made if it is not there."""
     folder = to / name
     if folder.is_dir():
@@ -62,8 +64,12 @@ def build(shape: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*SHAPES, []], metavar="NAME")
-    for name in parser.parse_args().names or SHAPES:
-        print(checkpoint(name))
+    parser.add_argument(
+        "--to", type=Path, default=MADE, metavar="FOLDER", help=f"[default: {MADE.relative_to(ROOT)}]"
+    )
+    chosen = parser.parse_args()
+    for name in chosen.names or SHAPES:
+        print(checkpoint(name, to=chosen.to))
 
 
 if __name__ == "__main__":

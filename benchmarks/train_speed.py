@@ -50,12 +50,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--examples", type=int, default=640)
     parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--max-length", type=int, help="of a window, in tokens [default: that of qa-onnx train]")
     parser.add_argument("--batch-size", type=int, help="of qa-onnx train [default: its own]")
     parser.add_argument("--learning-rate", type=float, help="of qa-onnx train [default: its own]")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--eval-data", type=Path)
     parser.add_argument("--eval-limit", type=int, default=1000)
+    parser.add_argument("--alone", action="store_true", help="without the Trainer, which needs accelerate")
     parser.add_argument("--one", choices=NAMES, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
@@ -65,12 +67,14 @@ def main() -> None:
 
 
 def race(chosen: argparse.Namespace) -> None:
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in NAMES}
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in NAMES if name == "ours" or not chosen.alone}
     for number in range(chosen.rounds):
-        for name in NAMES if number % 2 == 0 else reversed(NAMES):
+        for name in results if number % 2 == 0 else reversed(results):
             child = subprocess.run(
-                [sys.executable, __file__, *sys.argv[1:], "--one", name], stdout=subprocess.PIPE, check=True
+                [sys.executable, __file__, *sys.argv[1:], "--one", name], stdout=subprocess.PIPE, check=False
             )
+            if child.returncode:
+                sys.exit(f"{NAMES[name]} ended with exit code {child.returncode}")
             results[name].append(json.loads(child.stdout.splitlines()[-1]))
             print(name, results[name][-1], flush=True)
     ours = results["ours"]
@@ -120,8 +124,8 @@ def job(chosen: argparse.Namespace) -> Job:
     golds = squad.load(chosen.data, limit=max(QUESTIONS, chosen.examples)).golds
     tally = Tally()
     settings = TrainSettings(save_every_s=1e6, device=chosen.device, learning_rate=chosen.learning_rate)
-    if chosen.batch_size is not None:
-        settings = dataclasses.replace(settings, batch_size=chosen.batch_size)
+    given = {"batch_size": chosen.batch_size, "max_length": chosen.max_length}
+    settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
     base = load_base(chosen.base, settings)
     features = build(golds, base.windower, settings.options(), tally=tally, seed=0)
     settings = dataclasses.replace(settings, epochs=chosen.examples / len(features))

@@ -288,6 +288,14 @@ class Reader:
                 f"max_length is {options.max_length}; this model reads at most {self.max_positions} tokens"
             )
 
+    def forget(self) -> None:
+        """Forget the tokens that are remembered of contexts and words, for benchmarks; answers stay the same.
+
+        Other threads may ask meanwhile; what they tokenize just then may be remembered. Where the tokenizer is not
+        BERT's, the tokenizers library has a memory of its own, which stays.
+        """
+        self._windower.forget()
+
     def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:
         """The windows of each example; see `Windower.cut`."""
         return self._windower.cut(examples, options)

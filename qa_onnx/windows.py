@@ -150,8 +150,10 @@ class Windower:
         ]
 
     def forget(self) -> None:
-        """Forget the contexts that are remembered."""
+        """Forget the tokens of contexts, and those of chunks and words; see `Reader.forget`."""
         self._contexts.clear()
+        if self._wordpiece is not None:
+            self._wordpiece.forget()
 
     def _encode_contexts(self, texts: list[str]) -> list[EncodedContext]:
         encodings = self._encode(texts)

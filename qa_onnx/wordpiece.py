@@ -76,6 +76,11 @@ class WordPiece:
             tokens = b"".join([learned[chunk] if chunk in learned else known[chunk] for chunk in chunks])
         return WordTokens(text, np.frombuffer(tokens, _TOKEN), self)
 
+    def forget(self) -> None:
+        """Forget all chunks and words; how single characters are normalized stays."""
+        with self._lock:
+            self._known = _Known()  # other threads may still read the old one
+
     def words(self, text: str) -> list[str]:
         """The words of a text, normalized, each as long as in the text.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
+import environments
 import pytest
 from environments import RIVALS, installed, names, size, stamp
 
@@ -39,6 +41,27 @@ def test_what_cannot_be_installed_has_a_reason_and_is_tried_again(tmp_path: Path
     for _ in range(2):
         found = installed("one", rivals=rivals, build=tmp_path / "build")
         assert "no-such-package-of-anybody==1" in found.why_not
+
+
+@pytest.mark.slow
+def test_the_script_makes_them_and_says_which_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rivals, build = requirements(tmp_path / "rivals", "--no-index\n"), tmp_path / "build"
+    monkeypatch.setattr(environments, "installed", partial(installed, rivals=rivals, build=build))
+    monkeypatch.setattr(environments, "names", lambda: ["one"])
+    monkeypatch.setattr(sys, "argv", ["environments.py"])
+    assert environments.main() == 0
+    name, megabytes, unit, python = capsys.readouterr().out.split()
+    assert (name, megabytes.isdigit(), unit, python.startswith(str(build))) == ("one", True, "MB,", True)
+    (rivals / "one" / "requirements.txt").write_text("--no-index\nno-such-package-of-anybody==1\n")
+    monkeypatch.setattr(sys, "argv", ["environments.py", "one"])
+    assert environments.main() == 1
+    assert capsys.readouterr().out.startswith("one                      cannot be installed: ERROR: ")
+    monkeypatch.setattr(sys, "argv", ["environments.py", "two"])
+    with pytest.raises(SystemExit, match="2"):
+        environments.main()
+    assert "no rival two; there are one" in capsys.readouterr().err
 
 
 def test_size_is_of_packages_without_pip_and_compiled_files(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpu_check
 import pytest
 
 from qa_onnx import QaOnnxError
@@ -47,3 +48,15 @@ def test_a_row_that_cannot_run_says_why_at_the_end() -> None:
     done = run("--measure", str(TINY), "onnxruntime", "cuda", "int8")
     assert done.returncode != 0
     assert "not on onnxruntime/cuda" in done.stderr.splitlines()[-1]
+
+
+def test_the_table_has_a_row_for_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(gpu_check, "ROWS", [("onnxruntime", place, "int8", False) for place in ("cpu", "cuda")])
+    assert gpu_check.show({False: TINY}, 6)  # int8 is not for GPUs, so one has failed
+    head, first, second, note = capsys.readouterr().out.splitlines()
+    assert head.split() == ["start", "logits", "off", "same", *map(str, gpu_check.BUDGETS)]
+    name, precision, start, off, same, *speeds = first.split()
+    assert (name, precision, start[-1], float(off), same) == ("onnxruntime/cpu", "int8", "s", 0.0, "100.0%")
+    assert len(speeds) == len(gpu_check.BUDGETS)
+    assert "not on onnxruntime/cuda" in second
+    assert note.strip().startswith("questions a second")

@@ -92,6 +92,20 @@ def test_predictions_come_in_the_order_of_the_examples(any_reader: Reader) -> No
     assert len(set(together)) == len(set(EXAMPLES))
 
 
+def test_it_forgets_contexts_and_words(tiny_bundle: Bundle) -> None:
+    windower = Windower(tiny_bundle.text(tiny_bundle.manifest.tokenizer), cls_id=tiny_bundle.manifest.cls_id)
+    forgetful = Reader(session=FakeSession(), windower=windower, options=SMALL)
+    expected = forgetful.predict(EXAMPLES)
+    assert windower._wordpiece is not None
+    assert windower._contexts._contexts
+    assert windower._wordpiece._known.letters
+    forgetful.forget()
+    assert not windower._contexts._contexts
+    assert windower._wordpiece._known.letters == 0
+    assert_alike(forgetful.predict(EXAMPLES), expected)
+    assert windower._wordpiece._known.letters
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 64, 200, 100_000])
 def test_the_token_budget_changes_nothing(any_reader: Reader, batch_tokens: int) -> None:
     expected = any_reader.predict(EXAMPLES, options=SMALL)

@@ -167,7 +167,7 @@ def test_a_page_is_shown_everywhere_and_survives_json(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} >= {"results.json", "results.csv"}
 
 
-@pytest.mark.parametrize(("script", "rows"), [("span_search", 6), ("host", 11)])
+@pytest.mark.parametrize(("script", "rows"), [("span_search", 6), ("host", 15)])
 def test_a_page_of_a_part(script: str, rows: int, tmp_path: Path) -> None:
     to = tmp_path / "page.json"
     command = [sys.executable, str(BENCHMARKS / f"{script}.py"), "--quick", "--json", str(to)]

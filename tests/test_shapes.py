@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,3 +37,19 @@ def test_a_shape_is_made_once_with_the_tokenizer_of_the_default_model(
     one, two = (load_file(path / "model.safetensors") for path in (folder, again))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_script_makes_those_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(shapes, "SHAPES", {"small": SMALL, "also-small": SMALL})
+    for names, made in ((["small"], ["small"]), ([], ["small", "also-small"])):
+        monkeypatch.setattr(sys, "argv", ["shapes.py", *names, "--to", str(tmp_path)])
+        shapes.main()
+        assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in made]
+    assert all((tmp_path / name / "model.safetensors").is_file() for name in ("small", "also-small"))
+    monkeypatch.setattr(sys, "argv", ["shapes.py", "bert-huge"])
+    with pytest.raises(SystemExit, match="2"):
+        shapes.main()
+    assert "invalid choice: 'bert-huge'" in capsys.readouterr().err

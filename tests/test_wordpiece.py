@@ -218,8 +218,34 @@ def test_a_long_text_of_few_words_drives_nothing_out(monkeypatch: pytest.MonkeyP
     assert own._known is known
 
 
-def test_threads_share_it_while_it_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wordpiece, "_MOST_LETTERS", 200)
+def test_what_is_forgotten_is_asked_of_the_library_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = wordpiece_for(KINDS["uncased"])
+    asked: list[str] = []
+    encode = own._encode
+
+    def counted(words: str) -> tuple[list[int], list[tuple[int, int]]]:
+        asked.append(words)
+        return encode(words)
+
+    monkeypatch.setattr(own, "_encode", counted)
+    before = own.encode("the mast, the lamp")
+    own.encode("the lamp, the mast")
+    words = {"the", "mast", "lamp", ","}
+    assert [set(text.split()) for text in asked if text] == [words]
+    own.forget()
+    after = own.encode("the mast, the lamp")
+    assert [set(text.split()) for text in asked if text] == [words, words]
+    assert before is not None
+    assert after is not None
+    assert after.ids.tolist() == before.ids.tolist()
+    assert [before.token_to_chars(token) for token in range(len(before.ids))] == [
+        after.token_to_chars(token) for token in range(len(after.ids))
+    ]
+
+
+@pytest.mark.parametrize("on_demand", [False, True], ids=["when it is full", "on demand"])
+def test_threads_share_it_while_it_forgets(monkeypatch: pytest.MonkeyPatch, *, on_demand: bool) -> None:
+    monkeypatch.setattr(wordpiece, "_MOST_LETTERS", 300_000 if on_demand else 200)
     own = wordpiece_for(KINDS["uncased"])
     texts = [f"the mast {number} hangs from {number * 3} doors" for number in range(300)]
     expected = {text: KINDS["uncased"].encode(text, add_special_tokens=False).ids for text in texts}
@@ -228,6 +254,8 @@ def test_threads_share_it_while_it_forgets(monkeypatch: pytest.MonkeyPatch) -> N
     def work(seed: int) -> None:
         for text in random.Random(seed).sample(texts, len(texts)):
             try:
+                if on_demand and seed == 0:
+                    own.forget()
                 tokens = own.encode(text)
                 if tokens is None or tokens.ids.tolist() != expected[text]:
                     wrong.append(text)

@@ -49,8 +49,8 @@ def main() -> None:
         examples = [Example(question, context) for question, context in request["pairs"]]
         return stages(reader, examples, chosen(request.get("options", {})))
 
-    # Rounds repeat texts, and a text that is remembered would cost no tokenizing.
-    serve(out, answer, facts=facts, before=reader._windower.forget, stages=split)
+    # Rounds repeat texts, and what is remembered of a text would cost no tokenizing.
+    serve(out, answer, facts=facts, before=reader.forget, stages=split)
 
 
 def load(arguments: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:

@@ -46,7 +46,7 @@ def serve(
     answer: Answer,
     *,
     facts: dict[str, Any] | None = None,
-    before: Callable[[], None] | None = None,
+    before: Callable[[], None] = lambda: None,
     **handlers: Handler,
 ) -> None:
     """Say that it is ready, then answer requests until stdin ends.
@@ -56,31 +56,35 @@ def serve(
         answer: takes pairs of question and context, and the request's options by name; gives a text for each,
             "" for no answer.
         facts: what to say with `ready`, such as versions.
-        before: is called before each request, outside of what is timed: to forget what was seen before.
+        before: is called before each call, outside of what is timed: to forget what was seen before. Questions
+            that come at their times have it once, before the first.
         handlers: what else it does, by the name in "do".
     """
     say(out, ready=True, **(facts or {}))
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            if before is not None:
-                before()
-            say(out, **_reply(request, answer, handlers))
+            say(out, **_reply(request, answer, before, handlers))
         except Exception as error:  # noqa: BLE001  # whoever asked decides what to do about it
             say(out, error=f"{type(error).__name__}: {error}")
 
 
-def _reply(request: dict[str, Any], answer: Answer, handlers: dict[str, Handler]) -> dict[str, Any]:
+def _reply(
+    request: dict[str, Any], answer: Answer, before: Callable[[], None], handlers: dict[str, Handler]
+) -> dict[str, Any]:
     if "do" in request:
+        before()
         return handlers[request["do"]](request)
     pairs: list[Pair] = [(question, context) for question, context in request["pairs"]]
     options = request.get("options", {})
     if "arrivals" in request:
+        before()
         return _as_they_come(pairs, request["arrivals"], request["most"], answer, options)
     calls = [[pair] for pair in pairs] if request.get("alone") else [pairs]
     seconds: list[float] = []
     answers: list[str] = []
     for call in calls:
+        before()
         started = time.perf_counter()
         answers += answer(call, **options)
         seconds.append(time.perf_counter() - started)
