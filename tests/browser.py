@@ -22,7 +22,8 @@ if not (shutil.which("chromium") or shutil.which("chromium-browser")):
 
 from playwright.sync_api import expect, sync_playwright
 
-from .served import PATIENCE_S, ROOT, eventually
+from .served import ROOT
+from .waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,11 @@ import httpx
 from tokenizers import Tokenizer
 
 from .conftest import TINY, TINY_TOKENIZER
+from .waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE_S = 60.0  # for what takes a second on a machine with nothing else to do
 PATIENT = ("--timeout-s", 600, "--read-timeout-s", 600)  # so that a busy machine does not make a server give up
 ROOT = Path(__file__).parents[1]
 
@@ -109,25 +108,6 @@ class Served:
         return self.process.wait(PATIENCE_S)
 
 
-@contextmanager
-def paused(process: int) -> Iterator[None]:
-    """Let a process stand still."""
-    os.kill(process, signal.SIGSTOP)
-    try:
-        eventually(lambda: state_of(process) == "T", "it stands still")
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
-
-
-def state_of(process: int) -> str:
-    """A process' state as Linux names it: T stands still, Z has ended and is not buried; "" where it is gone."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
-
-
 def received(connection: socket.socket) -> bytes:
     """All that comes until the other side closes."""
     parts = []
@@ -137,14 +117,6 @@ def received(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return b"".join(parts)
-
-
-def eventually(true: Any, what: str) -> None:
-    """Wait for something to come true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}"
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .browser import DEFAULT_BUNDLE, N_BEST, expect, visit
-from .served import ROOT, eventually, serve
+from .served import ROOT, serve
+from .waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

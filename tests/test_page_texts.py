@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .browser import expect
-from .served import eventually, serve
+from .served import serve
+from .waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

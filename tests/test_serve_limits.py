@@ -14,7 +14,8 @@ import pytest
 if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
     pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
 
-from .served import Served, eventually, received, serve
+from .served import Served, received, serve
+from .waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,8 +26,9 @@ from qa_onnx import machine
 from qa_onnx.cli import main
 
 from .conftest import TINY, edit_manifest
-from .served import PATIENCE_S, PATIENT, ROOT, Served, eventually, paused, received, serve, state_of
+from .served import PATIENT, ROOT, Served, received, serve
 from .test_serve_limits import APART, GOOD, HELD, raw
+from .waiting import PATIENCE_S, eventually, paused, state_of
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
