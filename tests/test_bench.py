@@ -33,6 +33,8 @@ from .waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+pytestmark = pytest.mark.slow
+
 # Answers the first word of a context; takes so many milliseconds a question, and as many a call, of its own clock.
 SLOW = f"""
 import sys
@@ -205,6 +207,7 @@ def test_entrants_are_all_that_the_bundle_runs_here(tiny_bundle: Bundle) -> None
         entrants(tiny_bundle, precisions=["fp16"], against=None, device="cpu")
 
 
+@pytest.mark.cpu
 def test_torch_comes_first_and_bf16_only_where_the_cpu_has_it(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

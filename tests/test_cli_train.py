@@ -24,7 +24,7 @@ from .waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.export
+pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
 QUICK = ("--max-length", "96", "--epochs", "0.1", "--learning-rate", "3e-3", "--threads", "1")
 

@@ -13,6 +13,8 @@ from qa_onnx import InputError, machine
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.cpu
+
 
 @pytest.fixture
 def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

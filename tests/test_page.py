@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .browser import Visit
     from .served import Served
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "qa_onnx" / "serve" / "page.html").read_text(encoding="utf-8")
 # Units of UTF-16 and characters part at the first emoji; what looks like markup must stay text.
 TEXT = (

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .browser import Visit
     from .served import Served
 
+pytestmark = pytest.mark.slow
+
 TEXT = "The boat is blue and the sail is white."
 QUESTION = "What colour is the boat?"
 KEY = "correct-horse-battery-staple"

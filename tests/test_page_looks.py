@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .browser import Visit
     from .served import Served
 
+pytestmark = pytest.mark.slow
+
 TEXT = "The boat is blue and the sail is white.\n" + "Unbroken" * 80 + "\n"
 QUESTION = "What colour is the boat?"
 PHONE = {"width": 360, "height": 740}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .browser import Visit
     from .served import Served
 
+pytestmark = pytest.mark.slow
+
 ODD = "  <script>alert(1)</script> &lt;\t🗼東京\r\nline\r\n\r\n\n\u202eabc\u202c e\u0301 \ufeff \x0b end\n\n"
 PARAGRAPHS = ("The boat is blue and the sail is white. " * 12 + "\n\n") * 2100
 ONE_LINE = "The boat is blue 🚤 and the sail is white. " * 24000

@@ -20,6 +20,8 @@ from .waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 GOOD = {"question": "Where?", "context": "Here it is, under the tower."}
 HELD = {"question": "Where?", "context": "Here it is, in the soup."}  # of a batch that the gate can hold
 HEAD = b"POST /v1/answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -30,6 +30,8 @@ from .served import PATIENT, ROOT, Served, received, serve
 from .test_serve_limits import APART, GOOD, HELD, raw
 from .waiting import PATIENCE_S, eventually, paused, state_of
 
+pytestmark = pytest.mark.slow
+
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a command that is expected to end by itself."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qa_onnx.train.record import Job
     from qa_onnx.train.state import State
 
-pytestmark = pytest.mark.export
+pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
 
 class Clock:

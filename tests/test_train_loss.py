@@ -16,7 +16,7 @@ from .trained import job
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.export
+pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
 
 def test_it_is_the_mean_of_both_cross_entropies_over_context_and_cls() -> None:

@@ -25,7 +25,7 @@ from .trained import SMALL
 if TYPE_CHECKING:
     from qa_onnx.train.loop import Status
 
-pytestmark = pytest.mark.export
+pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
 QUICK = TrainSettings(**{**SMALL, "epochs": 0.2})
 
