@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.doctor import Job, Trial
 
-pytestmark = [pytest.mark.slow, pytest.mark.cpu]
+pytestmark = pytest.mark.cpu
 
 ROOT = Path(__file__).parents[1]
 no_gpu = pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is an NVIDIA GPU")

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
-
 TEXT = "The keeper lit the lamp at dusk. Ships saw it from afar."
 BOTH = [
     "onnxruntime",

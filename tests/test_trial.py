@@ -22,7 +22,7 @@ from .conftest import TINY, edit_manifest
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.cpu]
+pytestmark = pytest.mark.cpu
 
 
 def run(place: str = "onnxruntime/cpu", precision: str | None = None, bundle: Path = TINY) -> Trial:
