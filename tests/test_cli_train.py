@@ -72,7 +72,7 @@ def test_a_run_says_how_it_goes_and_how_it_ended(data: Path, tmp_path: Path) -> 
 
 
 def test_the_defaults(data: Path, tmp_path: Path) -> None:
-    record = train(tmp_path / "m", data, "--max-length", "96")
+    record = train(tmp_path / "m", data, "--max-length", "96", "--threads", "1")
     settings = record["settings"]
     assert settings["epochs"] == 2
     assert (settings["batch_size"], settings["negatives"], settings["seed"]) == (32, 0.1, 0)

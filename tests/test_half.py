@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Batch = dict[str, NDArray[np.int64]]
 
-pytestmark = [pytest.mark.export, pytest.mark.cpu]
+pytestmark = pytest.mark.export
 
 MINILM = Path(__file__).parents[1] / "models" / "minilm-squad"
 FACTOR = 5e4  # takes the tiny models' products past 65504, but not their weights

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 pytest.importorskip("openvino", reason="needs the openvino extra")
 
-pytestmark = pytest.mark.cpu
-
 TEXT = "The keeper lit the lamp at dusk. Ships saw it from afar, and the harbour lay still."
 EVERYWHERE = ["onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"]
 

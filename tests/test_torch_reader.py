@@ -18,7 +18,7 @@ pytest.importorskip("optimum")
 
 from qa_onnx.bench.torch_reader import torch_reader
 
-pytestmark = [pytest.mark.export, pytest.mark.cpu]
+pytestmark = pytest.mark.export
 EXAMPLES = [Example(*pair) for pair in PAIRS]
 
 
