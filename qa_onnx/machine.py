@@ -27,7 +27,7 @@ _NO_LIMIT = 1 << 60  # bytes; cgroup v1 writes "no limit" as a number near 2 ** 
 
 # What matters to quantized graphs, under the names that Linux gives.
 _INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
-_FORCED = "QA_ONNX_INSTRUCTION_SETS"
+_SETS_VARIABLE = "QA_ONNX_INSTRUCTION_SETS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,22 +208,22 @@ def instruction_sets() -> tuple[str, ...]:
     Raises:
         InputError: the variable names what is not known here.
     """
-    forced = os.environ.get(_FORCED)
-    if forced is not None:
-        return _named_sets(forced)
+    text = os.environ.get(_SETS_VARIABLE)
+    if text is not None:
+        return _parse_sets(text)
     flags = next((set(line.split()[2:]) for line in _lines(_CPUINFO) if line.startswith("flags")), set())
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
 
 
-def _named_sets(names: str) -> tuple[str, ...]:
+def _parse_sets(text: str) -> tuple[str, ...]:
     """The instruction sets of a list with commas, in the order that this module has."""
-    named = {name.strip() for name in names.split(",")} - {""}
-    if unknown := sorted(named.difference(_INSTRUCTION_SETS)):
+    names = {name.strip() for name in text.split(",")} - {""}
+    if unknown := sorted(names.difference(_INSTRUCTION_SETS)):
         raise InputError(
-            f"the environment variable {_FORCED} names {', '.join(unknown)}; it can name "
+            f"the environment variable {_SETS_VARIABLE} names {', '.join(unknown)}; it can name "
             f"{', '.join(_INSTRUCTION_SETS)}, with commas between them; without it the CPU itself is read"
         )
-    return tuple(name for name in _INSTRUCTION_SETS if name in named)
+    return tuple(name for name in _INSTRUCTION_SETS if name in names)
 
 
 def has_exact_int8() -> bool:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 def holds(folder: Path, ids: NDArray[np.int64]) -> bool:
     """Whether a batch with these token ids may not run now."""
     try:
-        named = (folder / "held").read_text(encoding="ascii")
+        token = (folder / "held").read_text(encoding="ascii")
     except FileNotFoundError:
         return False
-    return not named or bool((ids == int(named)).any())
+    return not token or bool((ids == int(token)).any())
 
 
 def gate(folder: Path) -> None:

@@ -241,14 +241,14 @@ def test_the_record_of_the_machine_names_what_matters() -> None:
 @pytest.fixture
 def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Computer:
     """Four CPUs that do what a test says, in place of those that are here."""
-    found = Computer(tmp_path / "stat")
-    found.works(busy=0, stolen=0)
-    monkeypatch.setattr(bench_record, "_STAT", found.stat)
-    monkeypatch.setattr(bench_record, "time", found)
+    computer = Computer(tmp_path / "stat")
+    computer.works(busy=0)
+    monkeypatch.setattr(bench_record, "_STAT", computer.stat)
+    monkeypatch.setattr(bench_record, "time", computer)
     monkeypatch.setattr(bench_record, "_own_seconds", lambda: 0.0)
-    monkeypatch.setattr(bench_record, "_cpu_seconds", found.measured.__getitem__)
+    monkeypatch.setattr(bench_record, "_cpu_seconds", computer.seconds_of.__getitem__)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    return found
+    return computer
 
 
 class Computer:
@@ -257,7 +257,7 @@ class Computer:
     def __init__(self, stat: Path) -> None:
         self.stat = stat
         self.now = self.busy = self.stolen = 0.0
-        self.measured: dict[int, float] = {}
+        self.seconds_of: dict[int, float] = {}
         self.busy_meanwhile = 0.0
 
     def perf_counter(self) -> float:
@@ -278,7 +278,7 @@ class Computer:
 def test_noise_hears_other_programs_but_not_those_that_are_measured(computer: Computer) -> None:
     noise = Noise()
     computer.works(busy=10, seconds=10)
-    computer.measured[7] = 9.0
+    computer.seconds_of[7] = 9.0
     assert noise.heard([]) == ["other programs used 25 % of the cores' time"]
     assert noise.heard([7]) == []  # 1 s of 40 is no noise
     computer.works(busy=0, stolen=2, seconds=0)

@@ -61,8 +61,8 @@ def test_it_runs_on_the_cpus_that_it_is_given() -> None:
     cpu = max(os.sched_getaffinity(0))
     affinity = 'import json, os; print(json.dumps({"cpus": list(os.sched_getaffinity(0))}), flush=True); input()'
     # A process says what it has when it is asked: before it is ready, it may not have been given any yet.
-    asked = f"print('{{}}', flush=True); input(); {affinity}"
-    with Contender("one", python(asked), cpus={cpu}) as contender:
+    code = f"print('{{}}', flush=True); input(); {affinity}"
+    with Contender("one", python(code), cpus={cpu}) as contender:
         assert contender.ask({}) == {"cpus": [cpu]}
 
 

@@ -136,7 +136,7 @@ def test_instruction_sets(computer: Path, flags: str, found: tuple[str, ...], ex
 
 
 @pytest.mark.parametrize(
-    ("named", "found"),
+    ("text", "sets"),
     [
         ("avx2", ("avx2",)),
         (" amx_int8,avx2, avx512_bf16,", ("avx2", "amx_int8", "avx512_bf16")),
@@ -144,11 +144,11 @@ def test_instruction_sets(computer: Path, flags: str, found: tuple[str, ...], ex
     ],
 )
 def test_tests_may_name_other_instruction_sets(
-    computer: Path, monkeypatch: pytest.MonkeyPatch, named: str, found: tuple[str, ...]
+    computer: Path, monkeypatch: pytest.MonkeyPatch, text: str, sets: tuple[str, ...]
 ) -> None:
     write(computer / "cpuinfo", "flags\t\t: avx2 avx512f avx_vnni\n")
-    monkeypatch.setenv("QA_ONNX_INSTRUCTION_SETS", named)
-    assert machine.instruction_sets() == found
+    monkeypatch.setenv("QA_ONNX_INSTRUCTION_SETS", text)
+    assert machine.instruction_sets() == sets
 
 
 def test_instruction_sets_that_are_not_known_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

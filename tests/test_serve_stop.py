@@ -89,9 +89,9 @@ def test_a_stream_is_written_to_its_end() -> None:
             served.process.send_signal(signal.SIGTERM)
             eventually(lambda: served.client.get("/health/ready").status_code == 503, "it is stopping")
             served.gate.release()
-            found = [json.loads(line) for line in (first, *lines)]
-        assert [line["question"] for line in found] == [f"Where {n}?" for n in range(3)]
-        assert all(line["answer"] for line in found)
+            results = [json.loads(line) for line in (first, *lines)]
+        assert [result["question"] for result in results] == [f"Where {n}?" for n in range(3)]
+        assert all(result["answer"] for result in results)
         assert served.process.wait(PATIENCE_S) == 0
 
 

@@ -54,10 +54,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What the loop takes for the time."""
     from qa_onnx.train import schedule
 
-    found = Clock()
-    monkeypatch.setattr("qa_onnx.train.loop.time", found)
-    monkeypatch.setattr(schedule, "Clock", partial(schedule.Clock, now=found.monotonic))
-    return found
+    clock = Clock()
+    monkeypatch.setattr("qa_onnx.train.loop.time", clock)
+    monkeypatch.setattr(schedule, "Clock", partial(schedule.Clock, now=clock.monotonic))
+    return clock
 
 
 @pytest.fixture(scope="module")
