@@ -13,12 +13,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo demo-web test soak test-light check format wheel oldest gpu rivals bench-check clean
+.PHONY: help demo demo-web test test-fast test-cpus test-random soak test-light check format wheel oldest gpu rivals bench-check clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
 	@echo "make demo-web    the page in a browser: starts the server and prints its address (PORT=8000)"
-	@echo "make test        the whole test suite"
+	@echo "make test        the whole test suite: about 5 minutes on 2 cores, 12 on slow ones"
+	@echo "make test-fast   the core of it, in under 90 s: no exports, training, servers or browser"
+	@echo "make test-cpus   the tests that depend on the CPU, as on an old one and on a new one"
+	@echo "make test-random the whole suite in another order each time; SEED=1 repeats one"
 	@echo "make test-light  the tests that need no torch, in an environment without it"
 	@echo "make soak        the tests that take minutes: many threads and tasks, many times"
 	@echo "make check       format, lint, types, spelling"
@@ -67,9 +70,32 @@ demo-web: $(VENV)/.serve
 	@echo "== a page to ask at, and an API, at the address below; Ctrl-C ends it"
 	@exec $(BIN)/qa-onnx serve --port $(PORT)
 
+# A file's tests share models that take time to make, so each file stays in one process.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
 test: $(VENV)/.full
-	@echo "== running the test suite"
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	@echo "== running the whole test suite: about 5 minutes on 2 cores, 12 on slow ones (make test-fast: its core)"
+	$(PYTEST)
+
+test-fast: $(VENV)/.full
+	@echo "== running the core of the test suite: under 90 s on 2 cores"
+	$(PYTEST) -m "not slow and not export and not soak"
+
+# What qa-onnx reads of the CPU is set from outside, since the CPU here has one set of instructions and no other.
+OLD_CPU := avx2
+NEW_CPU := avx2,avx512f,avx512_vnni,avx_vnni,amx_int8,avx512_bf16,amx_bf16
+
+test-cpus: $(VENV)/.full
+	@echo "== running what depends on the CPU, as if it had $(OLD_CPU)"
+	QA_ONNX_INSTRUCTION_SETS=$(OLD_CPU) $(PYTEST) -m "cpu and not slow and not soak"
+	@echo "== and again, as if it had $(NEW_CPU)"
+	QA_ONNX_INSTRUCTION_SETS=$(NEW_CPU) $(PYTEST) -m "cpu and not slow and not soak"
+
+SEED ?= $(shell date +%s)
+
+test-random: $(VENV)/.full
+	@echo "== running the whole test suite in the order of SEED=$(SEED)"
+	$(PYTEST) --random-order --random-order-seed=$(SEED)
 
 # The long form of tests that the suite runs in short.
 soak: $(VENV)/.full

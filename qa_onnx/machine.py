@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from qa_onnx.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,6 +27,7 @@ _NO_LIMIT = 1 << 60  # bytes; cgroup v1 writes "no limit" as a number near 2 ** 
 
 # What matters to quantized graphs, under the names that Linux gives.
 _INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
+_SETS_VARIABLE = "QA_ONNX_INSTRUCTION_SETS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,9 +200,30 @@ def cpu_model() -> str:
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """Those of AVX2, AVX-512, VNNI, AMX and bf16 that the CPU has, as /proc/cpuinfo names them."""
+    """Those of AVX2, AVX-512, VNNI, AMX and bf16 that the CPU has, as /proc/cpuinfo names them.
+
+    For tests, the environment variable QA_ONNX_INSTRUCTION_SETS names others, with commas between them, or none
+    where it is empty. It changes what qa-onnx believes of the CPU, not what the CPU or any engine does.
+
+    Raises:
+        InputError: the variable names what is not known here.
+    """
+    text = os.environ.get(_SETS_VARIABLE)
+    if text is not None:
+        return _parse_sets(text)
     flags = next((set(line.split()[2:]) for line in _lines(_CPUINFO) if line.startswith("flags")), set())
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
+
+
+def _parse_sets(text: str) -> tuple[str, ...]:
+    """The instruction sets of a list with commas, in the order that this module has."""
+    names = {name.strip() for name in text.split(",")} - {""}
+    if unknown := sorted(names.difference(_INSTRUCTION_SETS)):
+        raise InputError(
+            f"the environment variable {_SETS_VARIABLE} names {', '.join(unknown)}; it can name "
+            f"{', '.join(_INSTRUCTION_SETS)}, with commas between them; without it the CPU itself is read"
+        )
+    return tuple(name for name in _INSTRUCTION_SETS if name in names)
 
 
 def has_exact_int8() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +16,14 @@ if missing := [
 ]:
     pytest.skip(f"needs qa-onnx[serve], httpx and playwright: no {', '.join(missing)}", allow_module_level=True)
 if not (shutil.which("chromium") or shutil.which("chromium-browser")):
+    if os.environ.get("CI"):
+        pytest.fail("CI is set, so that the tests of the page must run: put chromium on the PATH", pytrace=False)
     pytest.skip("needs chromium on the PATH", allow_module_level=True)
 
 from playwright.sync_api import expect, sync_playwright
 
-from .served import PATIENCE_S, ROOT
+from .served import ROOT
+from .waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +97,15 @@ class Visit:
     @property
     def error(self) -> Locator:
         return self.page.get_by_role("alert")
+
+    def wait_for_complaint(self, text: str) -> None:
+        """Wait until it has complained of something."""
+
+        def complained() -> bool:
+            self.page.wait_for_timeout(20)  # playwright hears of the page in its own calls alone
+            return any(text in complaint for complaint in self.complaints)
+
+        eventually(complained, f"the page complains: {text}")
 
     def marked(self) -> tuple[int, str] | None:
         """Position in the shown text, in UTF-16 units, and text of what is marked; None where nothing is."""

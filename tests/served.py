@@ -8,22 +8,50 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from tokenizers import Tokenizer
 
-from .conftest import TINY
+from .conftest import TINY, TINY_TOKENIZER
+from .waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE_S = 60.0  # for what takes a second on a machine with nothing else to do
+PATIENT = ("--timeout-s", 600, "--read-timeout-s", 600)  # so that a busy machine does not make a server give up
 ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Gate:
+    """Holds back the runs of a server that was started with one.
+
+    Attributes:
+        folder: see gated_server.py.
+    """
+
+    folder: Path
+
+    def hold(self, word: str = "") -> None:
+        """From now on runs wait: all, or those of batches with this word, which is one token."""
+        tokens = Tokenizer.from_file(str(TINY_TOKENIZER)).encode(word, add_special_tokens=False).ids
+        assert len(tokens) == bool(word), f"{word!r} is not one token of the tiny tokenizer, but {tokens}"
+        draft = self.folder / "draft"
+        draft.write_text("".join(map(str, tokens)), encoding="ascii")
+        draft.replace(self.folder / "held")
+
+    def release(self) -> None:
+        """What waits runs."""
+        (self.folder / "held").unlink()
+
+    def wait_for_a_run(self) -> None:
+        """Wait until a run waits."""
+        eventually((self.folder / "waiting").exists, "a run waits at the gate")
 
 
 @dataclass
@@ -34,16 +62,24 @@ class Served:
         process: of the command.
         port: that it listens on.
         log: file with its stderr.
-        client: for it.
+        gate: of its runs, where it was started with one.
+        client: for it; each request has a connection of its own, since the server may close one that idles just
+            as it is used again.
     """
 
     process: subprocess.Popen[str]
     port: int
     log: Path
+    gate: Gate
     client: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_S, trust_env=False)
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}",
+            timeout=PATIENCE_S,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     def answer(self, body: Any, **headers: str) -> httpx.Response:
         content, media = json.dumps(body), {"Content-Type": "application/json"}  # json=None would send nothing
@@ -83,20 +119,23 @@ def received(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def eventually(true: Any, what: str) -> None:
-    """Wait for something to come true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}"
-        time.sleep(0.02)
-
-
 @contextmanager
-def serve(*arguments: object, bundle: Path = TINY, wait: bool = True, threads: int = 1) -> Iterator[Served]:
-    """Run `qa-onnx serve` on the tiny bundle until the block is left; kill it then if it still runs."""
-    command = [sys.executable, "-m", "qa_onnx", "serve", "-b", str(bundle), "--port", "0"]
-    command += ["--precision", "fp32", "--threads", str(threads), *map(str, arguments)]
-    with NamedTemporaryFile("ab") as file:
+def serve(
+    *arguments: object, bundle: Path = TINY, wait: bool = True, threads: int = 1, gated: bool = False
+) -> Iterator[Served]:
+    """Run `qa-onnx serve` on the tiny bundle until the block is left; kill it then if it still runs.
+
+    Args:
+        arguments: of the command; they come after `PATIENT`.
+        bundle: that it serves.
+        wait: until it is ready.
+        threads: of a run.
+        gated: its runs can be held back, but for those of `--workers`.
+    """
+    with NamedTemporaryFile("ab") as file, TemporaryDirectory() as folder:
+        program = ["tests.gated_server", folder] if gated else ["qa_onnx"]
+        command = [sys.executable, "-m", *program, "serve", "-b", str(bundle), "--port", "0"]
+        command += ["--precision", "fp32", "--threads", str(threads), *map(str, (*PATIENT, *arguments))]
         log = Path(file.name)
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=file, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -105,7 +144,7 @@ def serve(*arguments: object, bundle: Path = TINY, wait: bool = True, threads: i
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith("http://"), log.read_text()
-            served = Served(process, int(line.rstrip("/\n").rpartition(":")[2]), log)
+            served = Served(process, int(line.rstrip("/\n").rpartition(":")[2]), log, Gate(Path(folder)))
             with served.client:
                 if wait:
                     eventually(lambda: served.client.get("/health/ready").status_code == 200, "ready")

@@ -17,6 +17,8 @@ from qa_onnx.errors import ExportError
 
 from .exports import checkpoint, copy, edit_json
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "bundles.py"
 FP32 = ("--precision", "fp32")
 

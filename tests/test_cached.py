@@ -19,6 +19,8 @@ from qa_onnx.export.cached import load_cached
 from .conftest import TINY
 from .tiny import make_checkpoint
 
+pytestmark = pytest.mark.slow
+
 QUESTION, CONTEXT = "Who saw the boat?", "The keeper saw the boat, and the boat came home."
 
 HEAVY = ("torch", "transformers", "optimum", "onnx")

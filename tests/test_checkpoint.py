@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -287,7 +286,6 @@ def test_a_file_is_no_checkpoint(bert: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hub_id_without_network_fails_in_one_line(tmp_path: Path) -> None:
-    started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "qa_onnx", "export", "nobody/no-such-model"],
         cwd=tmp_path,
@@ -300,7 +298,6 @@ def test_a_hub_id_without_network_fails_in_one_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: there is no folder nobody/no-such-model, and the hub gives no model")
-    assert time.perf_counter() - started < 60
     assert list(tmp_path.glob("exported/*")) == []
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from qa_onnx.doctor import Job, Trial
 
+pytestmark = pytest.mark.cpu
+
 ROOT = Path(__file__).parents[1]
 no_gpu = pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is an NVIDIA GPU")
 
@@ -313,6 +315,7 @@ def test_what_the_instruction_sets_mean(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
     monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.delenv("QA_ONNX_INSTRUCTION_SETS", raising=False)
     assert said in doctor("-b", TINY).stdout
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
+import pytest
 from click.testing import CliRunner, Result
 
 from qa_onnx import Bundle, golden
@@ -16,7 +17,7 @@ from .conftest import TINY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+pytestmark = pytest.mark.cpu
 
 
 def inspect(*arguments: object) -> Result:

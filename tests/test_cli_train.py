@@ -19,11 +19,12 @@ from qa_onnx.cli import main
 from . import lessons
 from .exports import checkpoint
 from .test_train_base import strip_head
+from .waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.export
+pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
 QUICK = ("--max-length", "96", "--epochs", "0.1", "--learning-rate", "3e-3", "--threads", "1")
 
@@ -71,7 +72,7 @@ def test_a_run_says_how_it_goes_and_how_it_ended(data: Path, tmp_path: Path) -> 
 
 
 def test_the_defaults(data: Path, tmp_path: Path) -> None:
-    record = train(tmp_path / "m", data, "--max-length", "96")
+    record = train(tmp_path / "m", data, "--max-length", "96", "--threads", "1")
     settings = record["settings"]
     assert settings["epochs"] == 2
     assert (settings["batch_size"], settings["negatives"], settings["seed"]) == (32, 0.1, 0)
@@ -181,10 +182,10 @@ def test_an_interrupted_run_says_how_to_go_on(data: Path, tmp_path: Path) -> Non
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = [sys.executable, "-c", f"{listening}; from qa_onnx.cli import main; main()"]
     command += ["train", str(checkpoint("bert")), str(data), "--to"]
-    command += [str(tmp_path / "m"), *QUICK[:2], "--minutes", "5", "--save-every", "0", "--threads", "1"]
+    command += [str(tmp_path / "m"), *QUICK[:2], "--minutes", "500", "--save-every", "0", "--threads", "1"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "m.partial" / "state.safetensors").exists() and run.poll() is None:
-        time.sleep(0.05)
+    saved = tmp_path / "m.partial" / "state.safetensors"
+    eventually(lambda: saved.exists() or run.poll() is not None, "a step is saved")
     run.send_signal(signal.SIGINT)
     out, errors = run.communicate()
     assert run.returncode == 130
@@ -194,7 +195,9 @@ def test_an_interrupted_run_says_how_to_go_on(data: Path, tmp_path: Path) -> Non
     assert "  0%  epoch 0." in errors  # a line, since there is no terminal
     result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK, "--resume")
     assert result.exit_code == 1
-    assert "is the state of a run with another epochs (2.0), learning_rate (None), minutes (5.0)" in result.stderr
+    assert (
+        "is the state of a run with another epochs (2.0), learning_rate (None), minutes (500.0)" in result.stderr
+    )
 
 
 def test_a_bare_encoder_is_said_to_be_one(data: Path, tmp_path: Path) -> None:

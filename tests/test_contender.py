@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,13 @@ import pytest
 from qa_onnx import EngineError
 from qa_onnx.bench.contender import Contender
 
-# Says how often it has counted up while waiting, which it can do only while it runs.
-COUNTER = """
-import json, sys, threading, time
-count = 0
-def go():
-    global count
-    while True:
-        count += 1
-        time.sleep(0.002)
-threading.Thread(target=go, daemon=True).start()
+from .waiting import eventually, state_of
+
+ECHO = """
+import json, sys
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
-    print(json.dumps({"count": count, "asked": json.loads(line)}), flush=True)
+    print(json.dumps({"asked": json.loads(line)}), flush=True)
 """
 
 
@@ -33,25 +26,16 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def state(contender: Contender) -> str:
-    """T where the process is stopped."""
-    status = Path(f"/proc/{contender._process.pid}/stat").read_text(encoding="utf-8")
-    return status.rpartition(")")[2].split()[0]
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 def test_it_stands_still_between_its_turns() -> None:
-    with Contender("counter", python(COUNTER)) as contender:
-        first = contender.ask({"a": 1})
-        deadline = time.monotonic() + 5
-        while state(contender) != "T" and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert state(contender) == "T"
-        time.sleep(0.3)  # a running one would count to 100 and more meanwhile
-        second = contender.ask({"b": 2})
-    assert first["asked"] == {"a": 1}
-    assert second["asked"] == {"b": 2}
-    assert second["count"] - first["count"] < 30
+    def stands_still() -> bool:
+        return state_of(contender.pid) == "T"
+
+    with Contender("echo", python(ECHO)) as contender:
+        for request in ({"a": 1}, {"b": 2}):
+            eventually(stands_still, "it is stopped")
+            assert contender.ask(request)["asked"] == request
+        eventually(stands_still, "it is stopped")
     assert contender._process.poll() is not None
 
 
@@ -76,9 +60,10 @@ def test_an_end_is_noticed() -> None:
 def test_it_runs_on_the_cpus_that_it_is_given() -> None:
     cpu = max(os.sched_getaffinity(0))
     affinity = 'import json, os; print(json.dumps({"cpus": list(os.sched_getaffinity(0))}), flush=True); input()'
-    late = f"import time; time.sleep(0.3); {affinity}"  # it may say so before it was given any
-    with Contender("one", python(late), cpus={cpu}) as contender:
-        assert contender.facts == {"cpus": [cpu]}
+    # A process says what it has when it is asked: before it is ready, it may not have been given any yet.
+    code = f"print('{{}}', flush=True); input(); {affinity}"
+    with Contender("one", python(code), cpus={cpu}) as contender:
+        assert contender.ask({}) == {"cpus": [cpu]}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
@@ -98,22 +83,10 @@ import sys, time
 from qa_onnx.bench.contender import Contender
 contender = Contender("one", [sys.executable, "-c", "print('{}', flush=True); input()"])
 print(contender.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         child = int(process.stdout.readline())
         process.kill()
-    deadline = time.monotonic() + 30
-    while alive(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not alive(child)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process exists and is not merely unburied."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
+    eventually(lambda: state_of(child) in {"Z", ""}, "the contender has ended")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+pytestmark = pytest.mark.cpu
+
 LIBRARY = (
     "Transformers is a library for working with natural language. It provides general purpose architectures, "
     "among them BERT, GPT-2 and RoBERTa, both for understanding text and for writing it. When its second version "

@@ -17,6 +17,8 @@ from qa_onnx.nvidia import Gpu, Library, Nvidia
 
 from .conftest import TINY, edit_manifest
 
+pytestmark = pytest.mark.cpu
+
 CPU, CUDA, OPENVINO = "onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"
 PASSED = GoldenCheck(windows=4, max_abs=0.0, tolerance=1.0)
 NO_GPU = Nvidia(driver=None, gpus=(), said=None, cuda=None, libraries=(), wheels={})

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.cpu
+
 
 class Runner:
     """Runs no job, but says of each what it is told to, and remembers them."""

@@ -14,6 +14,8 @@ from environments import RIVALS, installed, names, size, stamp
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 def requirements(folder: Path, text: str) -> Path:
     (folder / "one").mkdir(parents=True)

@@ -16,6 +16,8 @@ from qa_onnx import Answer, Example, Reader
 if TYPE_CHECKING:
     from types import ModuleType
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LIGHTHOUSE = (EXAMPLES / "lighthouse.txt").read_text(encoding="utf-8")
 BOAT = {"question": "What colour is the boat?", "context": "The boat is blue and the sail is white."}

@@ -6,13 +6,13 @@ import contextlib
 import json
 import math
 import multiprocessing
-import random
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ from .exports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
 
 pytestmark = pytest.mark.export
 
@@ -557,32 +557,56 @@ _PRELOADED = (
 )
 
 
-def _export_both(source: Path, folder: Path) -> None:
+def _export_both(source: Path, folder: Path, stop: int, waits: Connection) -> None:
+    """Export; before the `stop`th change to a file in the folder, say so and wait for ever."""
     import torch
 
+    seen = 0
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if event not in _CHANGES or not str(arguments[0]).startswith(str(folder)):
+            return
+        if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            return
+        seen += 1
+        if seen == stop:
+            waits.send(True)
+            threading.Event().wait()
+
+    sys.addaudithook(watch)
     torch.set_num_threads(1)
     export(source, folder, precisions=("fp32", "int8"), max_length=96)
+    waits.close()
 
 
-@contextlib.contextmanager
-def _exporting(folder: Path, *, files: int = 0) -> Iterator[Any]:
-    """A process of its own that exports the tiny BERT to a folder, once it has staged some files."""
+_CHANGES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
+
+
+def _export_killed_at(folder: Path, stop: int) -> bool:
+    """Export the tiny BERT to a folder in a process of its own, killed before its `stop`th change; 0: never.
+
+    Returns:
+        Whether it was killed; else it came to its end.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOADED))
-    process = context.Process(target=_export_both, args=(checkpoint("bert"), folder))
+    waits, other = context.Pipe(duplex=False)
+    process = context.Process(target=_export_both, args=(checkpoint("bert"), folder, stop, other))
     process.start()
-    stage = folder / f".export-{process.pid}"
-    staged: set[str] = set()
+    other.close()
     try:
-        while process.is_alive() and (len(staged) < files or not stage.exists()):
-            with contextlib.suppress(FileNotFoundError):
-                staged.update(path.name for path in stage.iterdir())
-            time.sleep(0.001)
-        yield process
+        with contextlib.suppress(EOFError):
+            waits.recv()
+            process.kill()
+        process.join()
+        assert process.exitcode in {-signal.SIGKILL, 0}
+        return process.exitcode != 0
     finally:
         process.kill()
         process.join()
         process.close()
+        waits.close()
 
 
 def _stages(folder: Path) -> list[Path]:
@@ -590,23 +614,16 @@ def _stages(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_a_killed_export_leaves_the_old_bundle(old: Path) -> None:
-    delays = random.Random(5)
-    killed = 0
-    for files in range(8):
-        before = (old / "bundle.json").read_bytes()
-        with _exporting(old, files=files) as process:
-            time.sleep(delays.uniform(0.0, 0.03))
-            process.kill()
-            process.join()
-            assert process.exitcode in {-signal.SIGKILL, 0}
+def test_a_killed_export_leaves_the_old_bundle_or_the_new_one(old: Path) -> None:
+    before = (old / "bundle.json").read_bytes()
+    stop, ends = 6, []  # the first two make folders, and the last but one makes the new bundle
+    while _export_killed_at(old, stop):
         check_files(old)
-        assert len(_stages(old)) <= 1, "the stage of an earlier killed run is still there"
-        killed += (old / "bundle.json").read_bytes() == before and bool(_stages(old))
-    assert killed >= 4, "too few were killed while they wrote"
-    with _exporting(old) as process:
-        process.join()
-        assert process.exitcode == 0
+        assert len(_stages(old)) == 1, "the stage of an earlier killed run is still there"
+        ends.append("old" if (old / "bundle.json").read_bytes() == before else "new")
+        stop += 4
+    assert ends == sorted(ends, reverse=True), "the old one until the new one is there"
+    assert ends.count("old") >= 6
     manifest = check_files(old).manifest
     assert manifest.max_length == 96
     named = {entry.name for entry in manifest.files()}

@@ -28,7 +28,7 @@ from .conftest import TINY
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.export, pytest.mark.slow]
+pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
 QUESTIONS = (
     "Who?",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+pytestmark = pytest.mark.cpu
+
 
 @pytest.fixture(scope="module")
 def text(tiny_bundle: Bundle) -> str:

@@ -15,6 +15,8 @@ from qa_onnx.engines import check_usable
 
 from .conftest import TINY
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_check.py"
 
 

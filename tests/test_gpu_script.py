@@ -14,6 +14,8 @@ from qa_onnx.engines import check_usable
 
 from .conftest import TINY
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qa_onnx import machine
+from qa_onnx import InputError, machine
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.cpu
 
 
 @pytest.fixture
@@ -23,6 +25,7 @@ def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(machine, "_OWN_CGROUPS", tmp_path / "own")
     monkeypatch.setattr(machine, "_affinity", lambda: frozenset(range(8)))
+    monkeypatch.delenv("QA_ONNX_INSTRUCTION_SETS", raising=False)
     return tmp_path
 
 
@@ -130,6 +133,29 @@ def test_instruction_sets(computer: Path, flags: str, found: tuple[str, ...], ex
     write(computer / "cpuinfo", f"processor\t: 0\nvmx flags\t: avx2\nflags\t\t: {flags}\nbugs\t\t: none\n")
     assert machine.instruction_sets() == found
     assert machine.has_exact_int8() is exact
+
+
+@pytest.mark.parametrize(
+    ("text", "sets"),
+    [
+        ("avx2", ("avx2",)),
+        (" amx_int8,avx2, avx512_bf16,", ("avx2", "amx_int8", "avx512_bf16")),
+        ("", ()),
+    ],
+)
+def test_tests_may_name_other_instruction_sets(
+    computer: Path, monkeypatch: pytest.MonkeyPatch, text: str, sets: tuple[str, ...]
+) -> None:
+    write(computer / "cpuinfo", "flags\t\t: avx2 avx512f avx_vnni\n")
+    monkeypatch.setenv("QA_ONNX_INSTRUCTION_SETS", text)
+    assert machine.instruction_sets() == sets
+
+
+def test_instruction_sets_that_are_not_known_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QA_ONNX_INSTRUCTION_SETS", "avx2,sse9,vnni")
+    expected = "QA_ONNX_INSTRUCTION_SETS names sse9, vnni; it can name avx2, avx512f, .*without it the CPU itself"
+    with pytest.raises(InputError, match=expected):
+        machine.instruction_sets()
 
 
 @pytest.mark.parametrize("cpuinfo", [None, "processor : 0\nFeatures : fp asimd\n"])

@@ -9,6 +9,7 @@ import pytest
 
 from .browser import DEFAULT_BUNDLE, N_BEST, expect, visit
 from .served import ROOT, serve
+from .waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from .browser import Visit
     from .served import Served
+
+pytestmark = pytest.mark.slow
 
 PAGE = (ROOT / "qa_onnx" / "serve" / "page.html").read_text(encoding="utf-8")
 # Units of UTF-16 and characters part at the first emoji; what looks like markup must stay text.
@@ -64,10 +67,8 @@ def test_the_policy_is_in_force_and_breaches_are_seen(browser: Browser, served: 
     with visit(browser, served) as seen:
         seen.page.evaluate("fetch('http://127.0.0.2:9/').catch(() => null)")
         seen.page.evaluate("document.body.setAttribute('style', 'color: red')")
-        seen.page.wait_for_timeout(100)
-        told = "\n".join(seen.complaints)
-        assert "policy connect-src stopped http://127.0.0.2:9/" in told
-        assert "policy style-src-attr stopped inline" in told
+        seen.wait_for_complaint("policy connect-src stopped http://127.0.0.2:9/")
+        seen.wait_for_complaint("policy style-src-attr stopped inline")
         seen.complaints.clear()
         seen.requests = [address for address in seen.requests if "127.0.0.2" not in address]
 
@@ -91,7 +92,7 @@ def test_the_answer_is_scrolled_to(here: Visit, served: Served) -> None:
     assert here.page.evaluate("document.getElementById('view').scrollTop") == 0
     here.ask(QUESTIONS[0])
     assert here.marked() == place(text, from_api(served, QUESTIONS[0], text)["answer"])
-    assert here.in_sight()
+    eventually(here.in_sight, "the mark is scrolled to")
 
 
 def test_keys_walk_through_the_candidates_and_mark_each(here: Visit, served: Served) -> None:

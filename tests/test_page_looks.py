@@ -9,6 +9,7 @@ import pytest
 
 from .browser import expect, visit
 from .served import serve
+from .waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from .browser import Visit
     from .served import Served
+
+pytestmark = pytest.mark.slow
 
 TEXT = "The boat is blue and the sail is white.\n" + "Unbroken" * 80 + "\n"
 QUESTION = "What colour is the boat?"
@@ -130,7 +133,7 @@ def test_on_a_phone_a_candidate_and_its_place_are_seen_together(browser: Browser
         ]
         for index, key in steps:
             expect(here.candidates.nth(index)).to_be_focused()
-            assert here.in_sight()
+            eventually(here.in_sight, "the mark is scrolled to")
             expect(here.page.locator("#view mark").first).to_be_in_viewport()
             expect(here.candidates.nth(index)).to_be_in_viewport(ratio=0.9)
             assert here.page.evaluate(  # not beneath the text, which stays at the top

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .browser import expect
-from .served import eventually, serve
+from .served import serve
+from .waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from .browser import Visit
     from .served import Served
+
+pytestmark = pytest.mark.slow
 
 ODD = "  <script>alert(1)</script> &lt;\t🗼東京\r\nline\r\n\r\n\n\u202eabc\u202c e\u0301 \ufeff \x0b end\n\n"
 PARAGRAPHS = ("The boat is blue and the sail is white. " * 12 + "\n\n") * 2100

@@ -16,6 +16,8 @@ from qa_onnx.metrics import exact_match, f1, normalize_answer
 if TYPE_CHECKING:
     from qa_onnx.squad import Gold
 
+pytestmark = pytest.mark.cpu
+
 LIGHTHOUSE = Path(__file__).parents[1] / "examples" / "lighthouse.txt"
 SHORT = 250  # words: what is asked in tests
 

@@ -19,6 +19,8 @@ from qa_onnx.squad import load
 
 from .conftest import TINY
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ORDER = {"checkpoint": "c", "variant": "fp32", "threads": 1, "calibration": "none"}
 RUNNER = """

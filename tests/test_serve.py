@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "Where does the tower stand?"
 CONTEXT = "The tower 🗼 stands in 東京, near the park 👩‍🌾. Émile built it. It has 333 metres and a red 🚪 door."
 

@@ -19,6 +19,8 @@ from qa_onnx.cli.serve import serve as command
 
 from .served import ROOT, serve
 
+pytestmark = pytest.mark.slow
+
 DOCS = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPTIONS = {name: option for option in command.params for name in option.opts if isinstance(option, click.Option)}

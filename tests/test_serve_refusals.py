@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Content-Type": "application/json"}
 GOOD = {"question": "Where?", "context": "Here."}
 LIMIT = 50_000

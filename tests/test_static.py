@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-pytestmark = pytest.mark.export
+pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,43 @@ from .exports import checkpoint
 from .trained import SMALL, job, run, weights_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from qa_onnx.train.loop import Status
     from qa_onnx.train.record import Job
     from qa_onnx.train.state import State
 
-pytestmark = pytest.mark.export
+pytestmark = [pytest.mark.export, pytest.mark.cpu]
+
+
+class Clock:
+    """The time of a run: each part that is trained takes a hundredth of a second, and nothing else takes any."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def drive(self, made: Job) -> Job:
+        """Let the job's model move the time."""
+
+        def part(module: Any, _: object) -> None:
+            self.now += 0.01 if module.training else 0.0
+
+        made.base.model.register_forward_pre_hook(part)
+        return made
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What the loop takes for the time."""
+    from qa_onnx.train import schedule
+
+    clock = Clock()
+    monkeypatch.setattr("qa_onnx.train.loop.time", clock)
+    monkeypatch.setattr(schedule, "Clock", partial(schedule.Clock, now=clock.monotonic))
+    return clock
 
 
 @pytest.fixture(scope="module")
@@ -147,24 +177,28 @@ def _moments(folder: Path) -> list[Any]:
     ]
 
 
-def test_a_run_by_the_clock_ends_with_it_and_comes_down_to_a_rate_of_zero(data: Path, tmp_path: Path) -> None:
-    made = job(data, minutes=0.02, eval_limit=0)
+def test_a_run_by_the_clock_ends_with_it_and_comes_down_to_a_rate_of_zero(
+    data: Path, tmp_path: Path, clock: Clock
+) -> None:
+    made = clock.drive(job(data, minutes=0.02, eval_limit=0))
     found = rates(made, tmp_path / "run")
     assert max(found) > 0.9 * SMALL["learning_rate"] > 10 * found[-1]
     assert found.index(max(found)) < len(found) / 2
 
 
 def test_by_the_clock_evaluations_leave_the_time_to_train(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     from qa_onnx.train.scoring import score
 
     def slowly(*arguments: Any) -> Any:
-        time.sleep(0.6)
+        clock.now += 0.6
         return score(*arguments)
 
     monkeypatch.setattr("qa_onnx.train.loop.score", slowly)
-    made = job(data, minutes=0.05, evaluations=10, eval_limit=20)  # 3 s, a tenth of which is no evaluation
+    made = clock.drive(
+        job(data, minutes=0.05, evaluations=10, eval_limit=20)
+    )  # 3 s, a tenth of which is no evaluation
     state = run(made, tmp_path / "run")
     between = [one["steps"] for one in state.evaluations]
     assert len(between) < 4
@@ -181,6 +215,20 @@ def test_bfloat16_is_used_where_asked_for(data: Path, tmp_path: Path, caplog: py
         layer.register_forward_hook(lambda _m, _a, out, bf16=bf16: dtypes.__setitem__(bf16, str(out.dtype)))
         run(made, tmp_path / str(bf16))
     assert dtypes == {False: "torch.float32", True: "torch.bfloat16"}
+
+
+@pytest.mark.parametrize("sets", ["avx2", "avx2,avx512_bf16", "avx2,amx_bf16"])
+@pytest.mark.parametrize("bf16", [None, False, True])
+def test_by_itself_bfloat16_is_used_where_the_cpu_has_instructions_for_it(
+    bf16: bool | None, sets: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from qa_onnx.train import TrainSettings
+    from qa_onnx.train.device import choose_place
+
+    monkeypatch.setenv("QA_ONNX_INSTRUCTION_SETS", sets)
+    fast = "bf16" in sets
+    assert choose_place(TrainSettings(bf16=bf16)).bf16 is (fast if bf16 is None else bf16)
+    assert ("no instructions for bfloat16" in caplog.text) is (bf16 is True and not fast)
 
 
 def test_patience_ends_a_run_that_does_not_get_better(data: Path, tmp_path: Path) -> None:
@@ -258,21 +306,36 @@ SURVIVOR: dict[str, Any] = {
     "epochs": 1.5,
     "evaluations": 2,
     "dropout": 0.1,
-    "save_every_s": 0.02,
+    "save_every_s": 0.0,
 }
+# Where it is to be killed, it waits for that after its tenth step, the ninth of which is saved.
 KILLED = """
-import json, sys, torch
+import json, signal, sys, torch
 from qa_onnx.train import TrainSettings, train
 torch.set_num_threads(1)
 base, data, to, resume, settings = sys.argv[1:]
-settings = TrainSettings(**json.loads(settings))
-train(base, [data], to, settings=settings, resume=bool(int(resume)), tell=lambda s: print(s.steps, flush=True))
+settings, resume = TrainSettings(**json.loads(settings)), bool(int(resume))
+def tell(status):
+    print(status.steps, flush=True)
+    if status.steps == 10 and not resume:
+        signal.pause()
+train(base, [data], to, settings=settings, resume=resume, tell=tell)
 """
 
 
-def test_killed_in_mid_run_and_resumed_it_gives_the_weights_of_an_unbroken_run(data: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread for PyTorch in this process, which here is that of other tests too."""
     import torch
 
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_killed_in_mid_run_and_resumed_it_gives_the_weights_of_an_unbroken_run(data: Path, tmp_path: Path) -> None:
     from qa_onnx.train import TrainSettings, train
 
     base = checkpoint("bert")
@@ -285,25 +348,24 @@ def test_killed_in_mid_run_and_resumed_it_gives_the_weights_of_an_unbroken_run(d
     killed = start(resume=False)
     assert killed.stdout
     for line in killed.stdout:
-        if int(line) >= 10 and (tmp_path / "killed.partial" / "state.safetensors").exists():
+        if int(line) == 10:
             os.kill(killed.pid, signal.SIGKILL)
             break
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    _, errors = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, errors
     assert not (tmp_path / "killed").exists()
     resumed = start(resume=True)
-    torch.set_num_threads(1)
     whole = train(base, [data], tmp_path / "whole", settings=TrainSettings(**SURVIVOR))
     steps, errors = resumed.communicate()
     assert resumed.returncode == 0, errors
-    assert 1 < int(steps.split()[0]) < whole["run"]["steps"]
+    assert int(steps.split()[0]) == 10 < whole["run"]["steps"]
     record = json.loads((tmp_path / "killed" / "training.json").read_bytes())
     assert record["losses"] == whole["losses"]
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
 
 
-def test_a_saved_clock_goes_on(data: Path, tmp_path: Path) -> None:
+def test_a_saved_clock_goes_on(data: Path, tmp_path: Path, clock: Clock) -> None:
     from qa_onnx.train.state import State, read_state
 
     knobs: dict[str, Any] = {"minutes": 5.0, "eval_limit": 0, "save_every_s": 0.0}
@@ -313,11 +375,13 @@ def test_a_saved_clock_goes_on(data: Path, tmp_path: Path) -> None:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        run(job(data, **knobs), tmp_path / "run", stop, State({}, elapsed=290.0))
+        run(clock.drive(job(data, **knobs)), tmp_path / "run", stop, State({}, elapsed=290.0))
     found = read_state(tmp_path / "run")
     assert found
     assert found.steps == 2
-    assert 290.0 < found.elapsed < 299.0
+    assert 290.0 < found.elapsed < 291.0
     found.elapsed = 299.9
-    time.sleep(0.01)
-    assert run(job(data, **knobs), tmp_path / "run", None, found).steps < 60
+    clock.now += 5000.0  # meanwhile
+    again = run(clock.drive(job(data, **knobs)), tmp_path / "run", None, found)
+    assert 2 < again.steps <= 12  # a tenth of a second was left
+    assert again.elapsed == pytest.approx(300.0, abs=0.1)

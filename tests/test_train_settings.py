@@ -9,6 +9,8 @@ import pytest
 from qa_onnx import InputError
 from qa_onnx.train import TrainSettings
 
+pytestmark = pytest.mark.cpu
+
 
 @pytest.mark.parametrize(
     ("knob", "message"),

@@ -22,6 +22,8 @@ from .conftest import TINY, edit_manifest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.cpu
+
 
 def run(place: str = "onnxruntime/cpu", precision: str | None = None, bundle: Path = TINY) -> Trial:
     return trial.run(Job(place=place, bundle=bundle, precision=precision, seconds=0.01))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = (
     Example("Who lit the lamp?", "The keeper lit the lamp at dusk. Ships saw it from afar."),
     Example("Where?", "In the tower by the harbour. " * 6),

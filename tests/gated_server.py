@@ -1,0 +1,51 @@
+"""The command line with an engine that waits while it is told to: `python -m tests.gated_server FOLDER serve ...`.
+
+A run waits as long as FOLDER/held is there and names no token, or one that the batch holds; while one waits,
+FOLDER/waiting is there. So a request lasts as long as a test needs, on a machine of any speed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qa_onnx import OnnxSession
+from qa_onnx.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def holds(folder: Path, ids: NDArray[np.int64]) -> bool:
+    """Whether a batch with these token ids may not run now."""
+    try:
+        token = (folder / "held").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return False
+    return not token or bool((ids == int(token)).any())
+
+
+def gate(folder: Path) -> None:
+    """Let every run of this process wait for the folder."""
+    plain = OnnxSession.run
+
+    def run(self: OnnxSession, inputs: Mapping[str, NDArray[np.int64]]) -> Arrays:
+        while holds(folder, inputs["input_ids"]):
+            (folder / "waiting").touch()
+            time.sleep(0.01)
+        (folder / "waiting").unlink(missing_ok=True)
+        return plain(self, inputs)
+
+    OnnxSession.run = run  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    gate(Path(sys.argv.pop(1)))
+    main(prog_name="qa-onnx")
