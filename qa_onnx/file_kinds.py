@@ -45,10 +45,10 @@ class FileKind:
 _PAGES = "take the text out first: libreoffice --headless --convert-to txt:Text {file}"
 _SIGNATURES = {
     b"%PDF-": FileKind("a PDF", "take the text out first: pdftotext {file} text.txt"),
-    b"\x1f\x8b": FileKind("gzip data", "unpack it first: gunzip --keep {file}"),
-    b"BZh": FileKind("bzip2 data", "unpack it first: bunzip2 --keep {file}"),
-    b"\xfd7zXZ\x00": FileKind("xz data", "unpack it first: unxz --keep {file}"),
-    b"\x28\xb5\x2f\xfd": FileKind("Zstandard data", "unpack it first: zstd -d {file}"),
+    b"\x1f\x8b": FileKind("gzip data", "unpack it first: gunzip -c {file} > text.txt"),
+    b"BZh": FileKind("bzip2 data", "unpack it first: bunzip2 -c {file} > text.txt"),
+    b"\xfd7zXZ\x00": FileKind("xz data", "unpack it first: unxz -c {file} > text.txt"),
+    b"\x28\xb5\x2f\xfd": FileKind("Zstandard data", "unpack it first: zstd -dc {file} > text.txt"),
     b"PAR1": FileKind(
         "a Parquet table",
         "make JSON lines of it first, with pandas: "
