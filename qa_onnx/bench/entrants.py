@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from qa_onnx.bundle import Bundle
     from qa_onnx.session import Device
 
-_BF16 = frozenset(("avx512_bf16", "amx_bf16"))
 _LIGHT = ("numpy", "tokenizers", "click", "rich")
 _WHEELS = {"onnxruntime/cpu": "onnxruntime", "onnxruntime/cuda": "onnxruntime-gpu", "openvino/cpu": "openvino"}
 
@@ -87,7 +86,7 @@ def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Entrant]:
             "device": device,
             "max_length": bundle.manifest.max_length,
         }
-        slow = precision == "bf16" and device == "cpu" and _BF16.isdisjoint(machine.instruction_sets())
+        slow = precision == "bf16" and device == "cpu" and not machine.has_bf16()
         made.append(
             Entrant(
                 name=f"PyTorch {precision}",

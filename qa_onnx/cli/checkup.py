@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from qa_onnx import machine
 from qa_onnx.cli import tables
 from qa_onnx.cli.screen import printable
 from qa_onnx.engines import PREFERRED
@@ -27,7 +28,7 @@ _SETS = {
     "AVX-512": ("avx512f",),
     "VNNI": ("avx512_vnni", "avx_vnni"),
     "AMX": ("amx_int8", "amx_bf16"),
-    "bf16": ("avx512_bf16", "amx_bf16"),
+    "bf16": machine.BF16_SETS,
 }
 
 
