@@ -20,8 +20,8 @@ import qa_onnx
 from qa_onnx import squad
 from qa_onnx.batches import pack
 from qa_onnx.bundle import Bundle
-from qa_onnx.engines import IN_BF16, check_precision, open_session
-from qa_onnx.errors import GateError, InputError
+from qa_onnx.engines import IN_BF16, open_session, why_not
+from qa_onnx.errors import ExportError, GateError, InputError
 from qa_onnx.export import confidence, graph, merge, parity, source
 from qa_onnx.export.gate import Judge, score
 from qa_onnx.export.precisions import EXPORTABLE, PrecisionMaker, judged_in
@@ -129,8 +129,8 @@ def export(
     Raises:
         InputError: an argument is out of range, or a data file cannot be used.
         MissingExtraError: a package is not installed.
-        EngineError: this CPU has no bf16, and one of the precisions needs it.
-        ExportError: the checkpoint cannot be exported, or `to` holds a bundle of another source.
+        ExportError: the checkpoint cannot be exported, this CPU lacks the bf16 of a precision, or `to` holds a
+            bundle of another source.
         ParityError: the float32 graph does not give the source model's logits.
         GateError: a precision does not reach the gate; it is not written, those that do are in the bundle.
     """
@@ -223,11 +223,16 @@ def _check_arguments(precisions: Sequence[str], max_length: int | None, opset: i
         raise InputError(f"max_length is {max_length}; it must be at least 32")
     if not 14 <= opset <= 18:
         raise InputError(f"opset is {opset}; the exporter writes 14 to 18")
+    for name in precisions:
+        reason = why_not(name)
+        if reason:
+            raise ExportError(
+                f"{name} cannot be exported here, since {reason} and an export measures what it writes: export "
+                f"{IN_BF16[name]}, or do it on a CPU with bf16"
+            )
     static = [name for name in precisions if IN_BF16.get(name, name) == "int8-static"]
     if static and proof.calibration_data is None:
         raise InputError(f"{static[0]} fixes the ranges of activations: name calibration data to take them from")
-    for name in precisions:
-        check_precision(name)
     if not IN_BF16.keys().isdisjoint(precisions):
         require("openvino")
 

@@ -7,9 +7,10 @@ int8-static-bf16 are the graphs of fp32 and int8-static again, judged as OpenVIN
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qa_onnx import golden
@@ -65,6 +66,7 @@ class PrecisionMaker:
         reader: makes a reader of a session with some options.
         open_as: opens a graph as a precision.
         writer: of the bundle.
+        done: what was staged last of each graph that several precisions run, by the precision that names it.
     """
 
     plain: Path
@@ -75,6 +77,7 @@ class PrecisionMaker:
     reader: Callable[[Session, Options], Reader]
     open_as: Callable[[str, Path], Session]
     writer: Writer
+    done: dict[str, Made] = field(default_factory=dict)
 
     def make(self, precision: str) -> Graph:
         """Make, judge and stage one precision.
@@ -107,6 +110,9 @@ class PrecisionMaker:
             parity.require_fp32(found)
         examples = golden.record(self.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
         entry = self.writer.add("model", made.path)
+        self.done[IN_BF16.get(precision, precision)] = dataclasses.replace(
+            made, path=self.writer.stage / entry.name
+        )
         _LOG.info(
             "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
             *(precision, entry.size / 1e6, found.max_abs, found.reference, 100 * found.same_best_span),
@@ -127,6 +133,9 @@ class PrecisionMaker:
         """A graph of a precision, with nodes kept back."""
         path = self.writer.stage / f"{precision}.onnx"
         precision = IN_BF16.get(precision, precision)
+        done = self.done.get(precision)
+        if done is not None and done.kept_back == tuple(keep):
+            return done
         if precision == "fp32":
             store_half(self.floating.path, path)
             return Made(path, self.floating.fused_nodes)
