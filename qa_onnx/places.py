@@ -152,7 +152,7 @@ def _graph(bundle: Bundle, precision: str, place: str) -> Graph:
     if place in graph.engines:
         return graph
     raise EngineError(
-        f"{graph.file.name} of {bundle.path} runs on {', '.join(graph.engines)}, not on {place}: choose another "
+        f"{precision} of {bundle.path} runs on {', '.join(graph.engines)}, not on {place}: choose another "
         f"precision, engine or device; {_remedy(bundle, graph, precision, place)}"
     )
 
