@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx import machine
 from qa_onnx.bench.torch_reader import TORCH_PRECISIONS
-from qa_onnx.engines import PREFERRED, check_usable
+from qa_onnx.engines import PREFERRED, check_usable, why_not
 from qa_onnx.errors import BundleError, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> I
                 command=partial(_answerer, arguments),
                 model_bytes=graphs[precision].file.size,
                 install_bytes=install_bytes((*_LIGHT, _WHEELS[place])) if place in _WHEELS else None,
+                why_not=why_not(precision),
             )
 
 
