@@ -10,6 +10,7 @@ from rich.text import Text
 from qa_onnx import machine
 from qa_onnx.cli import tables
 from qa_onnx.cli.screen import printable
+from qa_onnx.doctor import UNFIT
 from qa_onnx.engines import PREFERRED
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ def _speed(console: Console, findings: Findings) -> None:
     for trial in trials:
         check = trial.golden
         if check is None or trial.questions_per_second is None:
-            table.add_row(f"  {trial.precision}", trial.place, "did not run", "-", "-")
+            said = f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run"
+            table.add_row(f"  {trial.precision}", trial.place, said, "-", "-")
             continue
         off = "other tokens" if check.max_abs == float("inf") else f"{check.max_abs:.2g} of {check.tolerance:g}"
         table.add_row(
