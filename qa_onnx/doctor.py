@@ -215,8 +215,8 @@ def _try(
             continue
         progress(f"trying {job.precision or 'one operator'} in {job.place}")
         trial = run(job)
-        if trial.error is not None and job.precision is not None:
-            if trial.kind == "MissingExtraError":
+        if trial.error is not None:
+            if job.precision is None or trial.kind == "MissingExtraError":
                 probe = dataclasses.replace(trial, precision=None)
             else:
                 probe = run(dataclasses.replace(job, precision=None))
