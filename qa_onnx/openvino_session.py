@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,16 +133,12 @@ class OpenVinoSession:
             raise EngineError(f"the inputs must have one shape, (B, T): {shapes}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (
-            partial(
-                OpenVinoSession,
-                threads=self._threads,
-                longest=self._longest,
-                pad_id=self._pad_id,
-                bf16=self._bf16,
-            ),
-            (self._path,),
-        )
+        options = {"threads": self._threads, "longest": self._longest, "pad_id": self._pad_id, "bf16": self._bf16}
+        return _open_session, (self._path, options)
+
+
+def _open_session(path: Path, options: dict[str, Any]) -> OpenVinoSession:
+    return OpenVinoSession(path, **options)
 
 
 def import_openvino() -> Any:
