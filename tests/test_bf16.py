@@ -477,6 +477,33 @@ def test_ranges_are_found_once_and_every_receipt_names_its_engine(
 
 
 @pytest.mark.export
+def test_a_graph_with_other_nodes_kept_back_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qa_onnx.export import static
+    from qa_onnx.export.gate import Made
+    from qa_onnx.export.precisions import PrecisionMaker
+
+    targets: list[Path] = []
+
+    def quantize(_plain: Path, target: Path, _batches: Any, *, keep: tuple[str, ...]) -> Any:
+        targets.append(target)
+        return SimpleNamespace(method="minmax", smooth=None, batches=len(keep))
+
+    monkeypatch.setattr(static, "quantize_static", quantize)
+    done = Made(tmp_path / "model-0.onnx", {}, ("first",), {"method": "minmax"})
+    unused: Any = None
+    writer: Any = SimpleNamespace(stage=tmp_path)
+    maker = PrecisionMaker(
+        tmp_path / "plain.onnx", unused, unused, (), None, unused, unused, writer, {"int8-static": done}
+    )
+    assert maker._quantized("int8-static-bf16", ("first",)) is done
+    assert maker._quantized("int8-static", ["first"]) is done
+    for keep in ((), ("first", "second")):
+        made = maker._quantized("int8-static-bf16", keep)
+        assert (made.path, made.kept_back) == (tmp_path / "int8-static-bf16.onnx", keep)
+    assert targets == [tmp_path / "int8-static-bf16.onnx"] * 2
+
+
+@pytest.mark.export
 @pytest.mark.usefixtures("no_bf16")
 @pytest.mark.parametrize("name", IN_BF16)
 def test_an_export_is_refused_before_work_where_the_cpu_lacks_it(name: str, tmp_path: Path) -> None:
