@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.engines import PREFERRED, check_place
+from qa_onnx.engines import PREFERRED, check_place, why_not
 from qa_onnx.errors import BundleError, EngineError
 from qa_onnx.manifest import MANIFEST, PRECISIONS, Manifest, read_manifest
 
@@ -70,19 +70,24 @@ class Bundle:
         return self.manifest.graphs[precision]
 
     def best_precision(self, engine: str, device: str) -> str:
-        """The precision to use in an engine on a device when none is asked for.
+        """The precision to use in an engine on a device when none is asked for: the best that this CPU has.
 
         Raises:
-            EngineError: there is no such engine or device, or the bundle holds nothing for it.
+            EngineError: there is no such engine or device, or the bundle holds nothing for it that runs here.
         """
         place = check_place(engine, device)
+        reasons = []
         for name in PREFERRED[place]:
             graph = self.manifest.graphs.get(name)
             if graph and place in graph.engines:
-                return name
+                reason = why_not(name)
+                if not reason:
+                    return name
+                reasons.append(reason)
         suited = {"openvino": "int8-static", "tensorrt": "fp32 --no-fusion"}.get(engine, "fp32")
         raise EngineError(
-            f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {place}: "
+            f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {place}"
+            f"{f', since {reasons[0]}' if reasons else ''}: "
             f"{self.how_to_add(f'--precision {suited}')}"
         )
 

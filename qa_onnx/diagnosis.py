@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.doctor import precisions
-from qa_onnx.engines import check_place
+from qa_onnx.doctor import UNFIT, precisions
+from qa_onnx.engines import IN_BF16, check_place
 from qa_onnx.errors import BundleError, EngineError
 from qa_onnx.installed import version
 
@@ -83,8 +83,12 @@ def _of_asked(findings: Findings, place: str) -> Iterator[Problem]:
     except EngineError as error:
         yield Problem(str(error), "ask for one of these")
         return
+    wanted = _wanted(findings, place)
     for trial in findings.at(place):
-        if trial.error is not None:
+        if trial.kind == UNFIT:
+            if trial.precision == wanted:
+                yield _of_cpu(trial)
+        elif trial.error is not None:
             if len(findings.packages.runtimes) < 2 or not place.startswith("onnxruntime/"):
                 yield _of_trial(findings, trial)
         elif trial.golden is not None and not trial.golden.passed:
@@ -95,9 +99,10 @@ def _of_asked(findings: Findings, place: str) -> Iterator[Problem]:
 
 def _of_precision(findings: Findings, bundle: Bundle, place: str) -> Iterator[Problem]:
     """Whether the bundle has a graph for a place, and the one that was asked for."""
-    wanted = findings.precision if place == findings.asked[-1] else None
-    suited = precisions(bundle, place)
-    if wanted in suited or (wanted is None and suited):
+    wanted = _wanted(findings, place)
+    unfit = {trial.precision for trial in findings.at(place) if trial.kind == UNFIT}
+    suited = tuple(name for name in precisions(bundle, place) if name not in unfit)
+    if wanted in (*suited, *unfit) or (wanted is None and suited):
         return
     try:
         bundle.graph(wanted) if wanted else bundle.best_precision(*place.split("/"))
@@ -110,6 +115,19 @@ def _of_precision(findings: Findings, bundle: Bundle, place: str) -> Iterator[Pr
             f"{wanted} of {bundle.path} does not run on {place}; {', '.join(suited) or 'none'} of it can",
             f"{others}another engine or device",
         )
+
+
+def _wanted(findings: Findings, place: str) -> str | None:
+    """The precision that must work at a place; None: any."""
+    return findings.precision if place == findings.asked[-1] else None
+
+
+def _of_cpu(trial: Trial) -> Problem:
+    other = IN_BF16[trial.precision or ""]
+    return Problem(
+        f"{trial.precision} cannot run here: {trial.reason}",
+        f"--precision {other}, the same graph without bf16, or another CPU",
+    )
 
 
 def _of_trial(findings: Findings, trial: Trial) -> Problem:
@@ -174,7 +192,7 @@ def _of_others(findings: Findings) -> Iterator[Problem]:
         yield Problem(f"qa-onnx needs {lack}", f"pip install {lack.partition(' (')[0]!r}")
     known = {trial.reason for place in findings.asked for trial in findings.at(place)}
     for trial in findings.trials:
-        if trial.place in findings.asked:
+        if trial.place in findings.asked or trial.kind == UNFIT:
             continue
         if trial.error is not None and trial.kind != "MissingExtraError" and trial.reason not in known:
             yield _of_trial(findings, trial)

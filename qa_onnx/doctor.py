@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx import installed, machine, nvidia
 from qa_onnx.bundle import Bundle, default_bundle
-from qa_onnx.engines import PREFERRED
+from qa_onnx.engines import PREFERRED, why_not
 from qa_onnx.errors import BundleError, EngineError, QaOnnxError
 from qa_onnx.manifest import MANIFEST
 
@@ -32,6 +32,8 @@ DEFAULT_PLACE = "onnxruntime/cpu"
 # They set the threads of other programs. ONNX Runtime's wheels have been built without OpenMP since 1.7; since
 # 1.32 it reads the second where a session does not say how many threads it wants, and ours say.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "ORT_INTRA_OP_NUM_THREADS")
+
+UNFIT = "unfit CPU"  # the kind of a trial that was not made, since the CPU cannot compute in the precision
 
 _SECONDS = 5.0  # of timing, for all trials together
 
@@ -62,7 +64,7 @@ class Trial:
         place: as in the job.
         precision: as in the job.
         error: why it failed; None: it ran.
-        kind: name of the error's class; "crash" or "timeout" where the process said nothing.
+        kind: name of the error's class; "crash" or "timeout" where the process said nothing; `UNFIT`.
         log: the first error of ONNX Runtime's log; of a process that died, the last line on stderr.
         golden: of the precision; None where it was not reached.
         questions_per_second: text to answer; None likewise.
@@ -133,7 +135,7 @@ class Findings:
         environment: those of `THREAD_VARIABLES` that are set.
         gpu: what there is of NVIDIA.
         bundle: as it was found.
-        trials: of every place, best precision first.
+        trials: of every place, best precision first, those for which the CPU is unfit last.
     """
 
     asked: tuple[str, ...]
@@ -155,7 +157,7 @@ class Findings:
         return machine.exact_int8(self.instruction_sets)
 
     def at(self, place: str) -> tuple[Trial, ...]:
-        """The trials of a place, best precision first."""
+        """The trials of a place, in their order."""
         return tuple(trial for trial in self.trials if trial.place == place)
 
 
@@ -207,10 +209,14 @@ def _try(
     for job in jobs:
         if job.place in dead:
             continue
+        reason = job.precision and why_not(job.precision)
+        if reason:
+            trials.append(Trial(place=job.place, precision=job.precision, error=reason, kind=UNFIT))
+            continue
         progress(f"trying {job.precision or 'one operator'} in {job.place}")
         trial = run(job)
-        if trial.error is not None and job.precision is not None:
-            if trial.kind == "MissingExtraError":
+        if trial.error is not None:
+            if job.precision is None or trial.kind == "MissingExtraError":
                 probe = dataclasses.replace(trial, precision=None)
             else:
                 probe = run(dataclasses.replace(job, precision=None))
@@ -244,12 +250,14 @@ def look_at(path: Path | None) -> BundleState:
 
 def plan(state: BundleState) -> tuple[Job, ...]:
     """A job for each precision at each place where it runs; of a place without any, whether it starts."""
-    wanted = [
-        (place, precision)
-        for place in PREFERRED
-        for precision in ((precisions(state.bundle, place) if state.whole else ()) or (None,))
-    ]
-    timed = sum(precision is not None for _, precision in wanted)
+    wanted: list[tuple[str, str | None]] = []
+    timed = 0
+    for place in PREFERRED:
+        names = precisions(state.bundle, place) if state.whole else ()
+        fit = tuple(name for name in names if not why_not(name))
+        timed += len(fit)
+        wanted += [(place, name) for name in fit or (None,)]
+        wanted += [(place, name) for name in names if name not in fit]
     seconds = min(0.8, _SECONDS / max(1, timed))
     return tuple(
         Job(place=place, bundle=state.path, precision=precision, seconds=seconds) for place, precision in wanted

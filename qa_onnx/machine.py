@@ -29,6 +29,8 @@ _NO_LIMIT = 1 << 60  # bytes; cgroup v1 writes "no limit" as a number near 2 ** 
 _INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
 _SETS_VARIABLE = "QA_ONNX_INSTRUCTION_SETS"
 
+BF16_SETS = ("avx512_bf16", "amx_bf16")  # one of them is enough
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cores:
@@ -234,3 +236,8 @@ def has_exact_int8() -> bool:
 def exact_int8(sets: Iterable[str]) -> bool:
     """Whether a CPU with these instruction sets does: it takes VNNI or AMX."""
     return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(sets)
+
+
+def has_bf16() -> bool:
+    """Whether this CPU multiplies numbers in bfloat16 by instructions of its own: others emulate it, slowly."""
+    return not set(BF16_SETS).isdisjoint(instruction_sets())

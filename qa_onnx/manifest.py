@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 MANIFEST = "bundle.json"
 FORMAT = "qa-onnx bundle"
-FORMAT_VERSION = (1, 0)
+FORMAT_VERSION = (1, 1)  # the newest that this release reads
 
-PrecisionName: TypeAlias = Literal["fp32", "fp16", "int8", "int8-static"]
+PrecisionName: TypeAlias = Literal["fp32", "fp16", "int8", "int8-static", "bf16", "int8-static-bf16"]
 PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
+
+# The format in which a precision was new: releases that do not read it ask for an upgrade. The others are of 1.0.
+_SINCE: dict[str, tuple[int, int]] = {"bf16": (1, 1), "int8-static-bf16": (1, 1)}
 
 _FILE_NAME = re.compile(r"(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -65,7 +68,7 @@ class Graph:
     """One precision of the model.
 
     Attributes:
-        file: the ONNX file.
+        file: the ONNX file; precisions that differ only in how it is computed have the same.
         golden: examples and their logits, made with this graph at export.
         kind: "plain", standard ONNX alone, or "fused", with nodes of ONNX Runtime's com.microsoft domain.
         fused_nodes: how many there are of each fused operator.
@@ -119,7 +122,6 @@ class Manifest:
         confidence: how these two were found; None: they were not.
         versions: of the packages that made it.
         created: UTC date and time, ISO 8601.
-        format_version: major, minor.
     """
 
     source: Source
@@ -136,7 +138,11 @@ class Manifest:
     confidence: Confidence | None = None
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
-    format_version: tuple[int, int] = FORMAT_VERSION
+
+    @property
+    def format_version(self) -> tuple[int, int]:
+        """The oldest format that has all its precisions: major, minor."""
+        return max((_SINCE.get(name, (1, 0)) for name in self.graphs), default=(1, 0))
 
     def files(self) -> tuple[FileEntry, ...]:
         """Every file that the manifest names, once."""
@@ -145,9 +151,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as the text of bundle.json."""
-        content = dataclasses.asdict(self)
-        version = ".".join(map(str, content.pop("format_version")))
-        return json.dumps({"format": FORMAT, "format_version": version, **content}, indent=1) + "\n"
+        version = ".".join(map(str, self.format_version))
+        return (
+            json.dumps({"format": FORMAT, "format_version": version, **dataclasses.asdict(self)}, indent=1) + "\n"
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:

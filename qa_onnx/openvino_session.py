@@ -1,7 +1,8 @@
 """Arrays -> logits in OpenVINO: the only module that imports openvino.
 
 On CPUs with VNNI it is the faster engine for int8-static and fp32 graphs. It reads the same ONNX files as ONNX
-Runtime; what it computes is held to the same parity.
+Runtime; what it computes is held to the same parity. On CPUs with bf16 it can compute in bfloat16, which is a
+precision of its own.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class OpenVinoSession:
             OpenVINO prepares itself for every shape and remembers what it prepared, a megabyte and more each.
             None: not known; batches then run in the length they have.
         pad_id: token id that pads a batch.
+        bf16: compute in bfloat16, but for products of int8. A CPU without instructions for it emulates it or
+            leaves it out: see `engines.check_precision`.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
@@ -56,10 +59,17 @@ class OpenVinoSession:
     frees_host = False
 
     def __init__(
-        self, path: Path, *, threads: int | None = None, longest: int | None = None, pad_id: int = 0
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        longest: int | None = None,
+        pad_id: int = 0,
+        bf16: bool = False,
     ) -> None:
         check_threads(threads)
         self._path, self._threads, self._longest, self._pad_id = path, threads, longest, pad_id
+        self._bf16 = bf16
         self._native = Native(self._compile)
         inputs = self._native.get().model.inputs
         self.input_names: tuple[str, ...] = tuple(value.any_name for value in inputs)
@@ -69,8 +79,9 @@ class OpenVinoSession:
         settings = {
             "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch
             "INFERENCE_NUM_THREADS": machine.default_threads() if self._threads is None else self._threads,
-            # It would compute in bfloat16 where the CPU can. Precision is the bundle's choice, and was measured.
-            "INFERENCE_PRECISION_HINT": "f32",
+            # By itself it computes in bfloat16 wherever the CPU can. Precision is the bundle's choice, and was
+            # measured.
+            "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
             "ENABLE_CPU_PINNING": False,  # the host's threads stay where the host put them
         }
         try:
@@ -122,11 +133,12 @@ class OpenVinoSession:
             raise EngineError(f"the inputs must have one shape, (B, T): {shapes}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_session, (self._path, self._threads, self._longest, self._pad_id)
+        options = {"threads": self._threads, "longest": self._longest, "pad_id": self._pad_id, "bf16": self._bf16}
+        return _open_session, (self._path, options)
 
 
-def _open_session(path: Path, threads: int | None, longest: int | None, pad_id: int) -> OpenVinoSession:
-    return OpenVinoSession(path, threads=threads, longest=longest, pad_id=pad_id)
+def _open_session(path: Path, options: dict[str, Any]) -> OpenVinoSession:
+    return OpenVinoSession(path, **options)
 
 
 def import_openvino() -> Any:

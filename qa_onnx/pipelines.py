@@ -164,7 +164,7 @@ def pipeline(
         compat: None, or "hf4" for the answers, offsets and scores of transformers 4.57.6.
         tokenizer: accepted where it names the model; a bundle brings its own.
         device: "cpu", "cuda", -1 (the CPU), 0 (the GPU), or a torch.device.
-        precision: fp32, fp16, int8 or int8-static. None: of a bundle the best for the device, or fp32 with
+        precision: see `Reader.load`. None: of a bundle the best for the device, or fp32 with
             compat="hf4" where there is one; of a checkpoint fp32, since nothing has measured how well it
             answers in another.
         engine: see `Reader.load`.

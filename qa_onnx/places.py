@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.engines import check_place, check_usable, open_session
+from qa_onnx.engines import check_place, check_usable, open_session, usual_engine
 from qa_onnx.errors import DeviceError, EngineError, MissingExtraError
 from qa_onnx.options import BATCH_TOKENS
 from qa_onnx.profile import find_profile
@@ -73,10 +73,11 @@ def make_wish(
                 min_f1=min_f1,
                 batch_tokens=tuned.batch_tokens,
             )
+    device = "cpu" if device is None else device
     return Wish(
         precision=precision,
-        device="cpu" if device is None else device,
-        engine="onnxruntime" if engine is None else engine,
+        device=device,
+        engine=usual_engine(precision, device) if engine is None else engine,
         threads=threads,
         min_f1=min_f1,
         batch_tokens=BATCH_TOKENS["cuda"] if device == "cuda" else None,
@@ -151,7 +152,7 @@ def _graph(bundle: Bundle, precision: str, place: str) -> Graph:
     if place in graph.engines:
         return graph
     raise EngineError(
-        f"{graph.file.name} of {bundle.path} runs on {', '.join(graph.engines)}, not on {place}: choose another "
+        f"{precision} of {bundle.path} runs on {', '.join(graph.engines)}, not on {place}: choose another "
         f"precision, engine or device; {_remedy(bundle, graph, precision, place)}"
     )
 

@@ -101,12 +101,13 @@ class Reader:
 
         Args:
             bundle: its folder; None: the default one.
-            precision: fp32, fp16, int8 or int8-static; None: the bundle's best for the engine and device.
+            precision: fp32, fp16, int8, int8-static, bf16 or int8-static-bf16; None: the bundle's best for the
+                engine and device on this CPU.
             device: "cpu" or "cuda"; another than the one asked for is never used, unless `allow_fallback` is set.
                 None: "cpu".
-            engine: "onnxruntime"; "openvino", which runs int8-static and fp32 graphs on the CPU; or "tensorrt",
-                which runs graphs in standard operators on CUDA and compiles them at first use, for minutes. None:
-                "onnxruntime".
+            engine: "onnxruntime"; "openvino", which runs int8-static and fp32 graphs on the CPU, and it alone bf16
+                and int8-static-bf16; or "tensorrt", which runs graphs in standard operators on CUDA and compiles
+                them at first use, for minutes. None: "openvino" for the two with bf16, else "onnxruntime".
             threads: of one run on the CPU; None: cores that this process may use.
             options: None: the defaults, with the bundle's max_length and, on a GPU, larger batches. To change one
                 of a loaded reader's, use `dataclasses.replace(reader.options, n_best=3)`: `Options(n_best=3)` has
@@ -120,7 +121,8 @@ class Reader:
 
         Raises:
             BundleError: it is not a whole bundle, does not hold the precision, or does not reach `min_f1`.
-            EngineError: the device or precision does not work here; a DeviceError where it is the device.
+            EngineError: the device or precision does not work here, such as bf16 on a CPU without it; a
+                DeviceError where it is the device.
             MissingExtraError: no ONNX Runtime for the device is installed.
             InputError: the options do not fit the bundle.
         """

@@ -10,7 +10,7 @@ import pytest
 
 from qa_onnx import machine
 from qa_onnx.diagnosis import diagnose
-from qa_onnx.doctor import BundleState, Findings, Trial, look_at
+from qa_onnx.doctor import UNFIT, BundleState, Findings, Trial, look_at
 from qa_onnx.golden import GoldenCheck
 from qa_onnx.installed import Installed
 from qa_onnx.nvidia import Gpu, Library, Nvidia
@@ -204,6 +204,46 @@ def test_a_precision_that_does_not_run_at_the_place() -> None:
     assert "int8 of" in problem.what
     assert "does not run on onnxruntime/cuda; fp32 of it can" in problem.what
     assert problem.remedy == "--precision fp32, or another engine or device"
+
+
+@pytest.fixture
+def unfit(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Findings:
+    """Of a bundle with bf16, on a CPU without it."""
+
+    def change(content: dict[str, Any]) -> None:
+        fp32 = content["graphs"]["fp32"]
+        content["graphs"]["bf16"] = {**fp32, "engines": [OPENVINO]}
+        fp32["engines"].append(OPENVINO)
+
+    edit_manifest(tiny_copy, change)
+    monkeypatch.setattr(machine, "instruction_sets", lambda: ("avx2",))
+    left_out = failed(OPENVINO, "this CPU has no bf16 (neither)", precision="bf16", kind=UNFIT)
+    return findings(ran(OPENVINO, "fp32"), left_out, bundle=look_at(tiny_copy))
+
+
+def test_a_cpu_without_bf16_is_no_problem(unfit: Findings) -> None:
+    for asked in ((CPU,), (CPU, OPENVINO)):
+        found = diagnose(dataclasses.replace(unfit, asked=asked))
+        assert (found.problems, found.notes) == ((), ())
+    assert diagnose(dataclasses.replace(unfit, asked=(CPU, OPENVINO), precision="fp32")).ok
+
+
+def test_a_cpu_without_bf16_is_a_problem_where_that_was_asked_for(unfit: Findings) -> None:
+    (problem,) = diagnose(dataclasses.replace(unfit, asked=(CPU, OPENVINO), precision="bf16")).problems
+    assert problem.what == "bf16 cannot run here: this CPU has no bf16 (neither)"
+    assert problem.remedy == "--precision fp32, the same graph without bf16, or another CPU"
+
+
+def test_a_cpu_without_bf16_is_a_problem_where_the_bundle_has_nothing_else(
+    unfit: Findings, tiny_copy: Path
+) -> None:
+    edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(engines=[CPU]))
+    starts = Trial(place=OPENVINO, precision=None)
+    trials = (ran(CPU, "int8"), starts, *(trial for trial in unfit.trials if trial.kind == UNFIT))
+    found = dataclasses.replace(unfit, asked=(CPU, OPENVINO), trials=trials, bundle=look_at(tiny_copy))
+    (problem,) = diagnose(found).problems
+    assert "none of which runs on openvino/cpu, since this CPU has no bf16" in problem.what
+    assert "--precision int8-static adds it" in problem.remedy
 
 
 def cuda(gpu: Nvidia, runtimes: Installed) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qa_onnx import Bundle, doctor
-from qa_onnx.doctor import Job, Trial
+from qa_onnx import Bundle, doctor, machine
+from qa_onnx.doctor import UNFIT, Job, Trial
 from qa_onnx.engines import PREFERRED
 
 from .conftest import TINY, edit_manifest
@@ -32,6 +32,13 @@ class Runner:
         self.jobs.append((job.place, job.precision))
         error = self._error(job)
         return Trial(place=job.place, precision=job.precision, error=error, kind=error and self._kind)
+
+
+def in_openvino(content: dict[str, Any]) -> None:
+    """Let a bundle hold fp32 for OpenVINO, and bf16."""
+    fp32 = content["graphs"]["fp32"]
+    content["graphs"]["bf16"] = {**fp32, "engines": ["openvino/cpu"]}
+    fp32["engines"].append("openvino/cpu")
 
 
 def flip_a_byte(path: Path) -> None:
@@ -114,6 +121,41 @@ def test_variables_that_set_threads_elsewhere_are_found(monkeypatch: pytest.Monk
     assert doctor.examine(TINY, run=Runner()).environment == {}
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert doctor.examine(TINY, run=Runner()).environment == {"OMP_NUM_THREADS": "7"}
+
+
+@pytest.mark.parametrize(
+    ("sets", "tried", "left_out"),
+    [(("amx_bf16",), ["bf16", "fp32"], []), (("avx2",), ["fp32"], ["bf16"])],
+)
+def test_bf16_is_tried_where_the_cpu_has_it(
+    sets: tuple[str, ...],
+    tried: list[str],
+    left_out: list[str],
+    tiny_copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    edit_manifest(tiny_copy, in_openvino)
+    monkeypatch.setattr(machine, "instruction_sets", lambda: sets)
+    runner = Runner()
+    trials = doctor.examine(tiny_copy, run=runner).at("openvino/cpu")
+    assert [name for place, name in runner.jobs if place == "openvino/cpu"] == tried
+    assert [trial.precision for trial in trials] == [*tried, *left_out]
+    assert [trial.precision for trial in trials if trial.kind == UNFIT] == left_out
+    assert all((trial.error or "").startswith("this CPU has no bf16") for trial in trials if trial.kind == UNFIT)
+
+
+def test_an_engine_is_started_where_the_cpu_is_unfit_for_all_that_it_runs(
+    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_manifest(tiny_copy, in_openvino)
+    edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(engines=["onnxruntime/cpu"]))
+    monkeypatch.setattr(machine, "instruction_sets", lambda: ("avx2",))
+    runner = Runner()
+    trials = doctor.examine(tiny_copy, run=runner).at("openvino/cpu")
+    assert [(trial.precision, trial.kind) for trial in trials] == [(None, None), ("bf16", UNFIT)]
+    broken = Runner(lambda job: "broken" if job.place == "openvino/cpu" else None)
+    (trial,) = doctor.examine(tiny_copy, run=broken).at("openvino/cpu")
+    assert (trial.precision, trial.error) == (None, "broken")
 
 
 def test_progress_names_what_is_tried() -> None:

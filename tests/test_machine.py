@@ -119,20 +119,23 @@ def test_the_hosts_environment_is_not_read(computer: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("flags", "found", "exact"),
+    ("flags", "found", "exact", "bf16"),
     [
-        ("fpu avx2 avx512f avx512_vnni", ("avx2", "avx512f", "avx512_vnni"), True),
-        ("avx_vnni avx2", ("avx2", "avx_vnni"), True),
-        ("amx_int8 amx_bf16 avx512_bf16", ("amx_int8", "avx512_bf16", "amx_bf16"), True),
-        ("fpu sse2 avx2 avx512f", ("avx2", "avx512f"), False),
-        ("fpu avx512_vnni_like", (), False),
-        ("", (), False),
+        ("fpu avx2 avx512f avx512_vnni", ("avx2", "avx512f", "avx512_vnni"), True, False),
+        ("avx_vnni avx2", ("avx2", "avx_vnni"), True, False),
+        ("amx_int8 amx_bf16 avx512_bf16", ("amx_int8", "avx512_bf16", "amx_bf16"), True, True),
+        ("avx512_bf16", ("avx512_bf16",), False, True),
+        ("amx_bf16", ("amx_bf16",), False, True),
+        ("fpu sse2 avx2 avx512f", ("avx2", "avx512f"), False, False),
+        ("fpu avx512_vnni_like avx512_bf16_like", (), False, False),
+        ("", (), False, False),
     ],
 )
-def test_instruction_sets(computer: Path, flags: str, found: tuple[str, ...], exact: bool) -> None:
+def test_instruction_sets(computer: Path, flags: str, found: tuple[str, ...], exact: bool, bf16: bool) -> None:
     write(computer / "cpuinfo", f"processor\t: 0\nvmx flags\t: avx2\nflags\t\t: {flags}\nbugs\t\t: none\n")
     assert machine.instruction_sets() == found
     assert machine.has_exact_int8() is exact
+    assert machine.has_bf16() is bf16
 
 
 @pytest.mark.parametrize(
@@ -164,6 +167,7 @@ def test_nothing_is_claimed_of_a_cpu_that_does_not_say(computer: Path, cpuinfo: 
         write(computer / "cpuinfo", cpuinfo)
     assert machine.instruction_sets() == ()
     assert machine.has_exact_int8() is False
+    assert machine.has_bf16() is False
 
 
 @pytest.mark.parametrize(

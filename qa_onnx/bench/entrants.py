@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx import machine
 from qa_onnx.bench.torch_reader import TORCH_PRECISIONS
-from qa_onnx.engines import PREFERRED, check_usable
+from qa_onnx.engines import PREFERRED, check_usable, why_not
 from qa_onnx.errors import BundleError, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from qa_onnx.bundle import Bundle
     from qa_onnx.session import Device
 
-_BF16 = frozenset(("avx512_bf16", "amx_bf16"))
 _LIGHT = ("numpy", "tokenizers", "click", "rich")
 _WHEELS = {"onnxruntime/cpu": "onnxruntime", "onnxruntime/cuda": "onnxruntime-gpu", "openvino/cpu": "openvino"}
 
@@ -87,7 +86,7 @@ def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Entrant]:
             "device": device,
             "max_length": bundle.manifest.max_length,
         }
-        slow = precision == "bf16" and device == "cpu" and _BF16.isdisjoint(machine.instruction_sets())
+        slow = precision == "bf16" and device == "cpu" and not machine.has_bf16()
         made.append(
             Entrant(
                 name=f"PyTorch {precision}",
@@ -122,6 +121,7 @@ def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> I
                 command=partial(_answerer, arguments),
                 model_bytes=graphs[precision].file.size,
                 install_bytes=install_bytes((*_LIGHT, _WHEELS[place])) if place in _WHEELS else None,
+                why_not=why_not(precision),
             )
 
 

@@ -65,10 +65,11 @@ def _accuracy_table(manifest: Manifest) -> str:
                     f"{receipt.gate:g} %",
                     f"{receipt.source.f1:.2f}, {receipt.source_name}",
                     f"{receipt.n:,} of {receipt.data}",
+                    receipt.engine,
                     receipt.date[:10],
                 )
             )
-    head = ("precision", "MB", "EM", "F1 (95 %)", "of fp32's F1", "gate", "source's F1", "questions", "date")
+    head = ("precision", "MB", "EM", "F1 (95 %)", "of fp32's F1", "gate", "source's F1", "questions", "in", "date")
     return table(head, rows, numbers={1, 2, 3, 4, 5})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from qa_onnx import machine
-from qa_onnx.engines import PREFERRED, check_usable
+from qa_onnx.engines import PREFERRED, check_usable, why_not
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.options import BATCH_TOKENS
 
@@ -54,7 +54,7 @@ def settings(bundle: Bundle) -> list[Setting]:
         counts = sorted({most, max(1, most // 2)}, reverse=True) if device == "cpu" else [most]
         for precision in precisions:
             graph = bundle.manifest.graphs.get(precision)
-            if graph is not None and place in graph.engines:
+            if graph is not None and place in graph.engines and not why_not(precision):
                 found += [Setting(precision, engine, device, threads, BATCH_TOKENS[device]) for threads in counts]
     return sorted(found, key=lambda setting: setting != default_setting(bundle))
 

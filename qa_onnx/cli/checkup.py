@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from qa_onnx import machine
 from qa_onnx.cli import tables
 from qa_onnx.cli.screen import printable
+from qa_onnx.doctor import UNFIT
 from qa_onnx.engines import PREFERRED
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ _SETS = {
     "AVX-512": ("avx512f",),
     "VNNI": ("avx512_vnni", "avx_vnni"),
     "AMX": ("amx_int8", "amx_bf16"),
-    "bf16": ("avx512_bf16", "amx_bf16"),
+    "bf16": machine.BF16_SETS,
 }
 
 
@@ -192,7 +194,8 @@ def _speed(console: Console, findings: Findings) -> None:
     for trial in trials:
         check = trial.golden
         if check is None or trial.questions_per_second is None:
-            table.add_row(f"  {trial.precision}", trial.place, "did not run", "-", "-")
+            said = f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run"
+            table.add_row(f"  {trial.precision}", trial.place, said, "-", "-")
             continue
         off = "other tokens" if check.max_abs == float("inf") else f"{check.max_abs:.2g} of {check.tolerance:g}"
         table.add_row(

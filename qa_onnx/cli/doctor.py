@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qa_onnx.cli.options import bundle_option
-from qa_onnx.engines import PREFERRED
+from qa_onnx.engines import PREFERRED, usual_engine
 from qa_onnx.manifest import PRECISIONS
 
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ _DEVICES = tuple(dict.fromkeys(place.split("/")[1] for place in PREFERRED))
 
 @click.command(short_help="Tell whether question answering works on this machine, and why not.")
 @bundle_option
-@click.option("--engine", type=click.Choice(_ENGINES), default="onnxruntime", show_default=True)
+@click.option(
+    "--engine", type=click.Choice(_ENGINES), help="[default: onnxruntime, or openvino for the bf16 precisions]"
+)
 @click.option("--device", type=click.Choice(_DEVICES), default="cpu", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]")
 @click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
-def doctor(*, bundle: Path | None, engine: str, device: str, precision: str | None, as_json: bool) -> None:
+def doctor(*, bundle: Path | None, engine: str | None, device: str, precision: str | None, as_json: bool) -> None:
     """Tell whether question answering works on this machine, and why not.
 
     Looks at packages, CPU, GPU and the bundle, and runs every precision of it in every engine. Give it what you
@@ -63,6 +65,8 @@ def doctor(*, bundle: Path | None, engine: str, device: str, precision: str | No
     from qa_onnx.diagnosis import diagnose
     from qa_onnx.doctor import examine
 
+    if engine is None:
+        engine = usual_engine(precision, device)
     with _busy() as progress:
         findings = examine(
             bundle, run=trial.run, engine=engine, device=device, precision=precision, progress=progress

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from qa_onnx.cli import tables
 from qa_onnx.errors import InputError
 from qa_onnx.manifest import PRECISIONS
+
+if TYPE_CHECKING:
+    from qa_onnx import Bundle
 
 
 @click.command(short_help="Make a bundle of a checkpoint or a finished ONNX model.")
@@ -26,7 +30,7 @@ from qa_onnx.manifest import PRECISIONS
     default=["int8"],
     type=click.Choice(PRECISIONS),
     show_default=True,
-    help="Repeat it for several.",
+    help="Repeat it for several. The bf16 ones need a CPU with bf16 and OpenVINO, which alone runs them.",
 )
 @click.option("--max-length", type=click.IntRange(32), metavar="TOKENS", help="Of a window.  [default: 384]")
 @click.option("--opset", type=click.IntRange(14, 18), default=17, show_default=True, help="Of the ONNX graph.")
@@ -124,4 +128,11 @@ def export(
     )
     tables.console().print(tables.precisions(bundle))
     tables.show_receipts(bundle)
-    click.echo(f'try it: qa-onnx ask -b {bundle.path} -q "..." -c FILE', err=True)
+    click.echo(f'try it: qa-onnx ask -b {bundle.path}{_named(bundle)} -q "..." -c FILE', err=True)
+
+
+def _named(bundle: Bundle) -> str:
+    """The option for the first precision, where none of the bundle runs by itself."""
+    graphs = bundle.manifest.graphs
+    alone = any("onnxruntime/cpu" in graph.engines for graph in graphs.values())
+    return "" if alone else f" --precision {next(iter(graphs))}"

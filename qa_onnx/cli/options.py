@@ -54,8 +54,8 @@ _READER_OPTIONS = (
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
-        help="openvino runs int8-static and fp32 graphs on the CPU; tensorrt, with --device cuda, unfused ones.  "
-        "[default: onnxruntime, or what tune found]",
+        help="openvino runs int8-static and fp32 graphs on the CPU, and it alone the bf16 precisions; tensorrt, "
+        "with --device cuda, unfused ones.  [default: onnxruntime, openvino for bf16, or what tune found]",
     ),
     click.option("--allow-fallback", is_flag=True, help="Warn, and use the CPU, where the GPU cannot be used."),
     click.option("--threads", type=between("threads"), help="Of one run on the CPU.  [default: all cores]"),

@@ -72,7 +72,8 @@ def show_receipts(bundle: Bundle) -> bool:
     console().print(table)
     for name, receipt in receipts.items():
         said = f"{receipt.source_name}: EM {receipt.source.em:.2f}, F1 {receipt.source.f1:.2f}; fp32: "
-        said += f"EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} on "
+        said += f"EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} in "
+        said += f"{receipt.engine} on "
         said += ", ".join(receipt.instruction_sets) or "a CPU that does not tell"
         console().print(f"{name}: beside {said}")
         for node in receipt.kept_back:

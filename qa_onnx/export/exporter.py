@@ -11,20 +11,23 @@ import gc
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import qa_onnx
 from qa_onnx import squad
 from qa_onnx.batches import pack
 from qa_onnx.bundle import Bundle
-from qa_onnx.errors import GateError, InputError
+from qa_onnx.engines import IN_BF16, open_session, why_not
+from qa_onnx.errors import ExportError, GateError, InputError
 from qa_onnx.export import confidence, graph, merge, parity, source
 from qa_onnx.export.gate import Judge, score
-from qa_onnx.export.precisions import EXPORTABLE, PrecisionMaker
+from qa_onnx.export.precisions import EXPORTABLE, PrecisionMaker, judged_in
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.writer import Writer
+from qa_onnx.installed import require
 from qa_onnx.manifest import Manifest
 from qa_onnx.options import Options
 from qa_onnx.reader import Reader
@@ -35,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx.batches import Batch
+    from qa_onnx.engines import Engine
     from qa_onnx.export.model import SourceModel
-    from qa_onnx.session import Session
+    from qa_onnx.session import Device, Session
     from qa_onnx.squad import DataSet
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +48,16 @@ _LOG = logging.getLogger(__name__)
 # Of a batch for calibration and sensitivity: all activations of one are held at once.
 _BATCH_TOKENS = 1536
 _FITTED = 2000  # questions, of which a tenth without an answer are enough for a null threshold that is no accident
-_PACKAGES = ("onnx", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch", "transformers", "optimum")
+_PACKAGES = (
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "optimum",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +129,8 @@ def export(
     Raises:
         InputError: an argument is out of range, or a data file cannot be used.
         MissingExtraError: a package is not installed.
-        ExportError: the checkpoint cannot be exported, or `to` holds a bundle of another source.
+        ExportError: the checkpoint cannot be exported, this CPU lacks the bf16 of a precision, or `to` holds a
+            bundle of another source.
         ParityError: the float32 graph does not give the source model's logits.
         GateError: a precision does not reach the gate; it is not written, those that do are in the bundle.
     """
@@ -154,10 +168,22 @@ def export(
         if evaluation and judged:
             fp32 = score("fp32", reader(OnnxSession(floating.path)), evaluation, proof.seed)
             _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, judged.f1, fp32.f1, evaluation.name)
-            judge = Judge(evaluation, proof.gate, proof.seed, reader, name, judged, fp32, _versions())
+            judge = Judge(
+                evaluation,
+                proof.gate,
+                proof.seed,
+                reader,
+                partial(_open_as, model),
+                name,
+                judged,
+                fp32,
+                _versions(),
+            )
         manifest = _manifest(model, old, max_length, writer)
         batches = _batches(model, options, calibration, proof)
-        maker = PrecisionMaker(model.path, floating, expected, batches, judge, reader, writer)
+        maker = PrecisionMaker(
+            model.path, floating, expected, batches, judge, reader, partial(_open_as, model), writer
+        )
         missed = []
         for precision in precisions:
             gc.collect()  # and what is left of the precision before
@@ -176,6 +202,19 @@ def export(
     return Bundle.load(folder)
 
 
+def _open_as(model: SourceModel, precision: str, path: Path) -> Session:
+    """A graph of the model, opened where the precision is judged."""
+    engine, device = cast("tuple[Engine, Device]", judged_in(precision).split("/"))
+    return open_session(
+        path,
+        engine=engine,
+        device=device,
+        precision=precision,
+        longest=model.max_positions,
+        pad_id=model.pad_id,
+    )
+
+
 def _check_arguments(precisions: Sequence[str], max_length: int | None, opset: int, proof: Proof) -> None:
     unknown = [name for name in precisions if name not in EXPORTABLE]
     if unknown or not precisions:
@@ -184,8 +223,18 @@ def _check_arguments(precisions: Sequence[str], max_length: int | None, opset: i
         raise InputError(f"max_length is {max_length}; it must be at least 32")
     if not 14 <= opset <= 18:
         raise InputError(f"opset is {opset}; the exporter writes 14 to 18")
-    if "int8-static" in precisions and proof.calibration_data is None:
-        raise InputError("int8-static fixes the ranges of activations: name calibration data to take them from")
+    for name in precisions:
+        reason = why_not(name)
+        if reason:
+            raise ExportError(
+                f"{name} cannot be exported here, since {reason} and an export measures what it writes: export "
+                f"{IN_BF16[name]}, or do it on a CPU with bf16"
+            )
+    static = [name for name in precisions if IN_BF16.get(name, name) == "int8-static"]
+    if static and proof.calibration_data is None:
+        raise InputError(f"{static[0]} fixes the ranges of activations: name calibration data to take them from")
+    if not IN_BF16.keys().isdisjoint(precisions):
+        require("openvino")
 
 
 def _data(proof: Proof) -> tuple[DataSet | None, DataSet | None]:

@@ -3,8 +3,8 @@
 A precision passes when its F1 on the evaluation data is at least `gate` per cent of the float32 graph's on the
 same questions (MLPerf's lines for BERT are 99 and 99.9). One that does not is made again with the nodes that
 quantization hurts most kept back in float32, a few more at each attempt, until it passes or next to nothing is
-left to quantize. Scores are measured on the CPU, those of fp16 too: that its values stay in the range of a GPU's
-fp16 is the probe's part.
+left to quantize. Scores are measured on the CPU: bf16 in OpenVINO, the others in ONNX Runtime, fp16 too. That the
+values of fp16 stay in a GPU's range is the probe's part.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx import machine
 from qa_onnx.evaluate import evaluate
 from qa_onnx.receipt import Accuracy, Receipt
-from qa_onnx.session import OnnxSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -60,6 +59,7 @@ class Judge:
         gate: per cent of fp32's F1 that a precision must reach.
         seed: of the sample and of the bootstrap, for the record.
         reader: makes a reader of a session.
+        open_as: opens a graph as a precision.
         source_name: the source model's own runtime.
         source: its scores.
         fp32: the float32 graph's scores.
@@ -70,21 +70,22 @@ class Judge:
     gate: float
     seed: int
     reader: Callable[[Session], Reader]
+    open_as: Callable[[str, Path], Session]
     source_name: str
     source: Accuracy
     fp32: Accuracy
     versions: dict[str, str]
 
-    def judge(self, name: str, path: Path) -> Accuracy:
-        """Scores of a graph."""
-        return score(name, self.reader(OnnxSession(path)), self.data, self.seed)
+    def judge(self, precision: str, path: Path) -> Accuracy:
+        """Scores of a graph, run as a precision."""
+        return score(precision, self.reader(self.open_as(precision, path)), self.data, self.seed)
 
     def passes(self, accuracy: Accuracy) -> bool:
         """Whether it reaches the gate."""
         return accuracy.f1 >= self.gate / 100 * self.fp32.f1
 
-    def receipt(self, made: Made, accuracy: Accuracy, attempts: int) -> Receipt:
-        """The record of a graph that was judged."""
+    def receipt(self, made: Made, accuracy: Accuracy, attempts: int, place: str) -> Receipt:
+        """The record of a graph that was judged, and of the place where it ran."""
         return Receipt(
             data=self.data.name,
             sha256=self.data.sha256,
@@ -94,7 +95,7 @@ class Judge:
             fp32=self.fp32,
             source=self.source,
             source_name=self.source_name,
-            engine="onnxruntime/cpu",
+            engine=place,
             gate=self.gate,
             attempts=attempts,
             kept_back=made.kept_back,

@@ -1,24 +1,26 @@
 """The float32 graph -> each precision of a bundle, judged.
 
 fp32 is the float32 graph itself; fp16 is for GPUs; int8 needs no calibration and is the one for ONNX Runtime on
-CPUs; int8-static has fixed ranges, made of standard operators alone, for engines such as OpenVINO.
+CPUs; int8-static has fixed ranges, made of standard operators alone, for engines such as OpenVINO. bf16 and
+int8-static-bf16 are the graphs of fp32 and int8-static again, judged as OpenVINO computes them in bfloat16.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qa_onnx import golden
+from qa_onnx.engines import IN_BF16
 from qa_onnx.errors import GateError
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
 from qa_onnx.export.gate import Made, pass_gate
 from qa_onnx.export.half_storage import store_half
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
 from qa_onnx.manifest import Graph
-from qa_onnx.session import OnnxSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -35,15 +37,17 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-EXPORTABLE = ("fp32", "fp16", "int8", "int8-static")
+EXPORTABLE = ("fp32", "fp16", "int8", "int8-static", "bf16", "int8-static-bf16")
 
-# int8 multiplies with kernels that only ONNX Runtime's CPU provider has. int8-static has zero points, which
-# TensorRT refuses; nor does it know fused operators.
+# The first is where a precision is judged. int8 multiplies with kernels that only ONNX Runtime's CPU provider has.
+# int8-static has zero points, which TensorRT refuses; nor does it know fused operators.
 _ENGINES = {
     "fp32": ("onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"),
     "fp16": ("onnxruntime/cpu", "onnxruntime/cuda"),
     "int8": ("onnxruntime/cpu",),
     "int8-static": ("onnxruntime/cpu", "openvino/cpu"),
+    "bf16": ("openvino/cpu",),
+    "int8-static-bf16": ("openvino/cpu",),
 }
 _IN_TENSORRT = {"fp32", "fp16"}
 _SENSITIVITY_BATCHES = 8
@@ -60,7 +64,9 @@ class PrecisionMaker:
         batches: windows of real text, for calibration and sensitivity.
         judge: None where there is no data to measure on.
         reader: makes a reader of a session with some options.
+        open_as: opens a graph as a precision.
         writer: of the bundle.
+        done: what was staged last of each graph that several precisions run, by the precision that names it.
     """
 
     plain: Path
@@ -69,7 +75,9 @@ class PrecisionMaker:
     batches: Sequence[Batch]
     judge: Judge | None
     reader: Callable[[Session, Options], Reader]
+    open_as: Callable[[str, Path], Session]
     writer: Writer
+    done: dict[str, Made] = field(default_factory=dict)
 
     def make(self, precision: str) -> Graph:
         """Make, judge and stage one precision.
@@ -83,7 +91,7 @@ class PrecisionMaker:
             made, receipt = self._quantized(precision, ()), None
         elif precision == "fp32":  # measured already: it is what the others are compared with
             made = self._quantized(precision, ())
-            receipt = self.judge.receipt(made, self.judge.fp32, 1)
+            receipt = self.judge.receipt(made, self.judge.fp32, 1, judged_in(precision))
         else:
             passed = pass_gate(
                 precision,
@@ -95,13 +103,16 @@ class PrecisionMaker:
                 raise GateError(
                     f"{precision} does not reach {self.judge.gate:g} % of fp32's F1 {self.judge.fp32.f1:.2f}"
                 )
-            made, receipt = passed[0], self.judge.receipt(*passed)
-        session = OnnxSession(made.path)
+            made, receipt = passed[0], self.judge.receipt(*passed, judged_in(precision))
+        session = self.open_as(precision, made.path)
         found = parity.compare(self.expected, session)
         if precision == "fp32":
             parity.require_fp32(found)
         examples = golden.record(self.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
         entry = self.writer.add("model", made.path)
+        self.done[IN_BF16.get(precision, precision)] = dataclasses.replace(
+            made, path=self.writer.stage / entry.name
+        )
         _LOG.info(
             "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
             *(precision, entry.size / 1e6, found.max_abs, found.reference, 100 * found.same_best_span),
@@ -121,6 +132,10 @@ class PrecisionMaker:
     def _quantized(self, precision: str, keep: Collection[str]) -> Made:
         """A graph of a precision, with nodes kept back."""
         path = self.writer.stage / f"{precision}.onnx"
+        precision = IN_BF16.get(precision, precision)
+        done = self.done.get(precision)
+        if done is not None and done.kept_back == tuple(keep):
+            return done
         if precision == "fp32":
             store_half(self.floating.path, path)
             return Made(path, self.floating.fused_nodes)
@@ -143,7 +158,7 @@ class PrecisionMaker:
 
     def _ranking(self, precision: str) -> Callable[[], list[Sensitivity]] | None:
         """Orders the nodes of a precision that can be kept back."""
-        if precision in {"fp32", "fp16"}:
+        if precision in {"fp32", "fp16", "bf16"}:
             return None
         source = self.floating.path if precision == "int8" else self.plain
         return lambda: sensitivity.rank(
@@ -152,6 +167,11 @@ class PrecisionMaker:
             lambda keep: self._quantized(precision, keep).path,
             self.batches[:_SENSITIVITY_BATCHES],
         )
+
+
+def judged_in(precision: str) -> str:
+    """The place, "engine/device", where a precision is compared with its source and measured."""
+    return _ENGINES[precision][0]
 
 
 def _engines(precision: str, fused: dict[str, int]) -> tuple[str, ...]:

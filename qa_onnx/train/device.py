@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx import machine
 from qa_onnx.errors import DeviceError
-from qa_onnx.machine import instruction_sets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_BF16_SETS = {"avx512_bf16", "amx_bf16"}
 _CPU_TOKENS, _GPU_TOKENS = 768, 32_768
 
 
@@ -69,7 +68,7 @@ def choose_place(settings: TrainSettings) -> Place:
             f"PyTorch {torch.__version__} finds no GPU that it can use: install its CUDA build and the driver, or "
             "train with --device cpu"
         )
-    fast = torch.cuda.is_bf16_supported() if cuda else bool(_BF16_SETS.intersection(instruction_sets()))
+    fast = torch.cuda.is_bf16_supported() if cuda else machine.has_bf16()
     if settings.bf16 and not fast:
         _LOG.warning("this %s has no instructions for bfloat16, which will be slow", "GPU" if cuda else "CPU")
     tokens = _GPU_TOKENS if cuda else _CPU_TOKENS
