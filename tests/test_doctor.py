@@ -60,16 +60,23 @@ def test_every_precision_is_tried_at_every_place_that_runs_it() -> None:
     assert [trial.precision for trial in found.at("onnxruntime/cpu")] == ["int8", "fp32"]
 
 
-def test_where_the_bundle_has_nothing_the_engine_is_started_all_the_same() -> None:
+@pytest.fixture
+def int8_alone(tiny_copy: Path) -> Path:
+    """A bundle that holds nothing for OpenVINO or a GPU."""
+    edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
+    return tiny_copy
+
+
+def test_where_the_bundle_has_nothing_the_engine_is_started_all_the_same(int8_alone: Path) -> None:
     runner = Runner()
-    doctor.examine(None, run=runner)  # the default bundle has int8 alone
+    doctor.examine(int8_alone, run=runner)
     assert runner.jobs[0] == ("onnxruntime/cpu", "int8")
     assert ("openvino/cpu", None) in runner.jobs
     assert {place for place, _ in runner.jobs} == set(PREFERRED)
 
 
-def test_all_places_share_the_time() -> None:
-    few = doctor.plan(doctor.look_at(None))
+def test_all_places_share_the_time(int8_alone: Path) -> None:
+    few = doctor.plan(doctor.look_at(int8_alone))
     many = doctor.plan(doctor.look_at(TINY))
     assert sum(job.precision is not None for job in few) < sum(job.precision is not None for job in many)
     for jobs in (few, many):
