@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from qa_onnx.bounds import BOUNDS
 from qa_onnx.errors import InputError
 from qa_onnx.windows import Example
 
@@ -74,15 +75,15 @@ class Arguments:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("top_k", 1),
-            ("doc_stride", 0),
-            ("max_answer_len", 1),
-            ("max_seq_len", 8),
-            ("max_question_len", 1),
-            ("batch_size", 1),
+        for name, option in (
+            ("top_k", "n_best"),
+            ("doc_stride", "doc_stride"),
+            ("max_answer_len", "max_answer_length"),
+            ("max_seq_len", "max_length"),
+            ("max_question_len", "max_question_length"),
+            ("batch_size", "batch_tokens"),
         ):
-            value = getattr(self, name)
+            value, low = getattr(self, name), BOUNDS[option].low
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
                 raise InputError(f"{name} parameter should be an integer >= {low} (got {value!r})")
         for name in ("handle_impossible_answer", "align_to_words"):

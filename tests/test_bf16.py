@@ -1,7 +1,7 @@
 """bf16: the graphs of fp32 and int8-static as OpenVINO computes them in bfloat16, and CPUs that cannot.
 
-Which CPU this is does not matter: instruction sets are set by hand, and logits are compared so loosely that those
-of float32 pass as well, which OpenVINO gives on a CPU where it leaves bfloat16 out.
+Which CPU this is does not matter to what is believed of it: instruction sets are set by hand. What OpenVINO
+computes in bfloat16 is looked at where it can, by its own word, and skipped elsewhere.
 """
 
 from __future__ import annotations
@@ -55,7 +55,17 @@ WITH, WITHOUT = ("avx2", "avx512f", "amx_bf16"), ("avx2", "avx512f")
 NONE = "this CPU has no bf16 (neither avx512_bf16 nor amx_bf16)"
 QUESTIONS = ("What lay still?", "When?", "Where?", "How many?", "Why?", "What?", "Whose lamp?", "Which ships?")
 TEXT = "The keeper lit the lamp at dusk. Ships saw it from afar, and the harbour lay still."
-OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="needs the openvino extra")
+OPENVINO = pytest.mark.usefixtures("openvino_in_bf16")
+
+
+@pytest.fixture(scope="session")
+def openvino_in_bf16() -> None:
+    """Skip what lets OpenVINO compute in bfloat16 where it, or the CPU, cannot."""
+    if find_spec("openvino") is None:
+        pytest.skip("needs the openvino extra")
+    able = openvino_session.import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" not in able:
+        pytest.skip(f"needs a CPU on which OpenVINO computes in bfloat16; here it has {', '.join(able)}")
 
 
 @pytest.fixture
@@ -568,3 +578,12 @@ def test_nothing_of_an_old_bundle_changes(tiny_bundle: Bundle) -> None:
     with pytest.raises(BundleError, match=r"fp32, int8, not bf16: qa-onnx export .* --precision bf16 adds it"):
         tiny_bundle.graph("bf16")
     assert Reader.load(tiny_bundle, threads=1).precision == "int8"
+
+
+@pytest.mark.usefixtures("no_bf16")
+def test_a_server_refuses_before_it_listens(tiny_copy: Path) -> None:
+    if find_spec("fastapi") is None:
+        pytest.skip("needs qa-onnx[serve]")
+    done = run("serve", "-b", with_graphs(tiny_copy, "fp32", "bf16"), "--precision", "bf16", "--port", 0)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: bf16 cannot run here, since {NONE}: use fp32")

@@ -143,6 +143,7 @@ def model(settings: ReaderSettings, workers: int) -> Model:
         QaOnnxError: the bundle is not whole, or holds nothing for the engine and device.
     """
     from qa_onnx import Bundle, Options, machine
+    from qa_onnx.engines import check_precision
     from qa_onnx.places import make_wish
     from qa_onnx.serve.settings import Model
 
@@ -150,6 +151,7 @@ def model(settings: ReaderSettings, workers: int) -> Model:
     wish = make_wish(bundle, **settings.wished())
     precision = wish.precision or bundle.best_precision(wish.engine, wish.device)
     bundle.graph(precision)
+    check_precision(precision)
     threads = wish.threads
     if threads is None or (settings.threads is None and workers > 1):  # a profile's threads are for one process
         threads = max(1, machine.default_threads() // workers)

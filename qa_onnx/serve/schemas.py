@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from qa_onnx.bounds import BOUNDS
 from qa_onnx.serve.offsets import OffsetUnit  # noqa: TC001 - pydantic reads the annotations
 from qa_onnx.serve.settings import MAX_EXAMPLES, MAX_N_BEST, MAX_SCORE_CHARACTERS
 
@@ -63,14 +64,18 @@ class _Body(BaseModel):
 class AnswerOptions(_Body):
     """How questions are answered; what is left out has the server's default."""
 
-    n_best: int = Field(1, ge=1, le=MAX_N_BEST, description="Answers to give, best first.")
+    n_best: int = Field(1, ge=BOUNDS["n_best"].low, le=MAX_N_BEST, description="Answers to give, best first.")
     null_threshold: Threshold = Field(
         "bundle",
         description="There is no answer when null score - best score is greater. null: always answer; "
         "bundle: what it was calibrated to.",
     )
-    max_answer_length: int = Field(30, ge=1, description="In tokens.")
-    doc_stride: int = Field(128, ge=0, description="Tokens that two windows of a long context share.")
+    max_answer_length: int = Field(
+        30, ge=BOUNDS["max_answer_length"].low, le=BOUNDS["max_answer_length"].high, description="In tokens."
+    )
+    doc_stride: int = Field(
+        128, ge=BOUNDS["doc_stride"].low, description="Tokens that two windows of a long context share."
+    )
     offset_unit: OffsetUnit = Field(
         "character", description="What start and end count: code points, UTF-8 bytes or UTF-16 units."
     )
