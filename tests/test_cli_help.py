@@ -63,8 +63,8 @@ def test_python_m_runs_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["aks"], "there is no command 'aks': did you mean 'ask'?"),
-        (["exprot", "x"], "there is no command 'exprot': did you mean 'export'?"),
+        (["asks"], "there is no command 'asks': did you mean 'ask'?"),
+        (["exporter", "x"], "there is no command 'exporter': did you mean 'export'?"),
         (["quux"], "there is no command 'quux': it must be one of ask, export, train,"),
         (["ask", "--contxt", "x"], "--context"),
         (["ask", "Who?"], "qa-onnx ask -q 'Who?' -c FILE"),
