@@ -221,3 +221,12 @@ def test_what_a_killed_export_left_is_removed_but_not_what_is_at_work(checkpoint
     ask(checkpoint)
     assert not old.exists()
     assert new.exists()
+
+
+@pytest.mark.export
+def test_a_folder_with_a_finished_onnx_model_is_made_into_a_bundle(cache: Path) -> None:
+    from .test_finished import make_finished
+
+    answered = pipeline(model=make_finished("bert"))(question="Who lit the lamp?", context=CONTEXT)
+    assert answered["answer"] in CONTEXT
+    assert len(list(cache.iterdir())) == 1

@@ -92,7 +92,7 @@ def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
     Raises:
         ExportError: it is neither a folder, nor does the hub give it.
     """
-    check_named(checkpoint)
+    check_name(checkpoint)
     path = Path(checkpoint)
     if path.is_dir():
         return path, None
@@ -107,16 +107,14 @@ def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
     return snapshot, snapshot.name
 
 
-def check_named(checkpoint: str) -> None:
-    """Refuse a name that is no checkpoint's, as far as that shows without asking the hub.
+def check_name(checkpoint: str) -> None:
+    """Refuse a name that is neither a folder's nor can be the id of a model on the hub.
 
     Raises:
-        ExportError: it is neither a folder with a checkpoint, nor can it be the id of a model on the hub.
+        ExportError: it is neither.
     """
     path = Path(checkpoint)
-    if path.is_dir():
-        refuse_unsafe(path)
-    elif path.exists() or not _HUB_ID.fullmatch(checkpoint):
+    if not path.is_dir() and (path.exists() or not _HUB_ID.fullmatch(checkpoint)):
         raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
 
 

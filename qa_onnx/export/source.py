@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from qa_onnx import golden
 from qa_onnx.errors import BundleError, EngineError, ExportError, InputError
 from qa_onnx.export import graph, parity
-from qa_onnx.export.checkpoint import check_named, load_checkpoint
+from qa_onnx.export.checkpoint import check_name, load_checkpoint, refuse_unsafe
 from qa_onnx.export.finished import find_onnx, load_finished
 from qa_onnx.installed import require
 from qa_onnx.session import OnnxSession, import_runtime
@@ -61,7 +61,9 @@ def check_source(checkpoint: str | Path) -> None:
         require("quantize", runtime=True)
     else:
         require("export", runtime=True)
-        check_named(str(checkpoint))
+        check_name(str(checkpoint))
+        if Path(checkpoint).is_dir():
+            refuse_unsafe(Path(checkpoint))
     import_runtime()  # the first import of it in a process decides about its telemetry
 
 
