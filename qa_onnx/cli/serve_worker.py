@@ -22,7 +22,7 @@ def main() -> int:
             settings,
             serve.model(reader, workers),
             listener,
-            accept_when_ready=told["replacement"],
+            accept_when_ready=True,
             orphaned=supervisor.orphaned,
         )
     except QaOnnxError as error:

@@ -3,7 +3,8 @@
     supervisor --stdin: settings as JSON, one line--> worker      (the pipe stays open: its end means "I am gone")
     supervisor --SIGTERM--> worker                                 (stop gracefully)
 
-All accept from one socket, so that a worker that is killed takes along what it had accepted and nothing else.
+All accept from one socket, so that a worker that is killed takes along what it had accepted and nothing else. A
+worker accepts once its model is loaded; connections wait until the first one has.
 Workers are new processes, not forks: ONNX Runtime's threads do not survive a fork.
 
 Left out: what a worker does (server.py).
@@ -98,7 +99,7 @@ class Supervisor:
 
     def _supervise(self, folder: str) -> bool:
         while len(self._workers) < self._count:
-            self._start(folder, replacement=False)
+            self._start(folder)
         started = set(self._workers_ids())
         while not self._signals:
             for worker in [*self._workers]:
@@ -110,14 +111,14 @@ class Supervisor:
                     self._stop()
                     return False
             if len(self._workers) < self._count and monotonic() >= self._next_start:
-                self._start(folder, replacement=True)
+                self._start(folder)
             sleep(_TICK_S)
         return self._stop()
 
     def _workers_ids(self) -> list[int]:
         return [worker.process.pid for worker in self._workers]
 
-    def _start(self, folder: str, *, replacement: bool) -> None:
+    def _start(self, folder: str) -> None:
         socket_number = self._listener.fileno()
         process = subprocess.Popen(
             self._command,
@@ -127,14 +128,14 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C is the supervisor's to hand on
         )
         self._workers.append(_Worker(process))
-        settings = {**self._settings, "socket": socket_number, "replacement": replacement}
+        settings = {**self._settings, "socket": socket_number}
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(settings).encode() + b"\n")
             process.stdin.flush()
         except BrokenPipeError:
             pass  # it is dead already, as the next look at it tells
-        LOGGER.info("worker started", extra={"fields": {"worker": process.pid, "replacement": replacement}})
+        LOGGER.info("worker started", extra={"fields": {"worker": process.pid}})
 
     def _bury(self, worker: _Worker, code: int, folder: str) -> None:
         """Take note of a dead worker, and when the next one may start."""
