@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qa_onnx import Bundle, OnnxSession, Reader, Windower, squad
-from qa_onnx.evaluate import evaluate
+from qa_onnx import Bundle, OnnxSession, Reader, Windower
+from qa_onnx.data import squad
+from qa_onnx.evaluation.evaluate import evaluate
 
 
 def main() -> None:

@@ -21,15 +21,15 @@ from qa_onnx import Bundle, EngineError
 from qa_onnx.bench.compare import cpus_for
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.entrants import Entrant, entrants
-from qa_onnx.bench.items import ITEMS
 from qa_onnx.bench.turns import TURN
+from qa_onnx.evaluation.sample_questions import ITEMS
 from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.texts import GOLDEN_EXAMPLES, PARITY_EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qa_onnx.squad import Gold
+    from qa_onnx.data.squad import Gold
 
     Say = Callable[[str], None]
 

@@ -45,7 +45,7 @@ command -v "$python" > /dev/null || fail "no $python: make gpu makes it; or name
 "$python" -c '
 import sys
 from qa_onnx import QaOnnxError
-from qa_onnx.engines import check_usable
+from qa_onnx.engines.sessions import check_usable
 try:
     check_usable("onnxruntime/cuda")
 except QaOnnxError as error:

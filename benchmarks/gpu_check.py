@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from bundles import exported
 
-from qa_onnx import Example, QaOnnxError, Reader, squad
+from qa_onnx import Example, QaOnnxError, Reader
 from qa_onnx.bench.questions import load_questions
-from qa_onnx.engines import check_usable
+from qa_onnx.data import squad
+from qa_onnx.engines.sessions import check_usable
 
 ROOT = Path(__file__).parents[1]
 COMPARED = 24  # questions whose logits and answers are

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qa_onnx.squad import Gold
+    from qa_onnx.data.squad import Gold
 
 Case: TypeAlias = dict[str, Any]
 
@@ -116,7 +116,8 @@ def main() -> None:
         return
     if not (chosen.hf4 and chosen.data):
         parser.error("name the Python of an environment with transformers 4 by --hf4, and questions by --data")
-    from qa_onnx import pipeline, squad
+    from qa_onnx import pipeline
+    from qa_onnx.data import squad
 
     asked = cases(squad.load(chosen.data, limit=chosen.questions).golds)
     command = [chosen.hf4, str(Path(__file__).resolve()), "--as-hf4", "--checkpoint", chosen.checkpoint]

@@ -30,9 +30,10 @@ if hasattr(os, "sched_setaffinity"):  # before anything starts threads
 import numpy as np
 from pages import Page, finish, parser
 
-from qa_onnx import Bundle, Example, Options, Reader, Windower, squad
+from qa_onnx import Bundle, Example, Options, Reader, Windower
 from qa_onnx.bench.questions import load_questions
 from qa_onnx.bench.turns import TURN
+from qa_onnx.data import squad
 from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from qa_onnx import Bundle, Reader, Windower, machine
+from qa_onnx import Bundle, Reader, Windower
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.protocol import own_stdout, serve
-from qa_onnx.engines import check_usable
+from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import MissingExtraError
+from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--shapes", default="8x384,1x128", help="rows x tokens, by commas")
-    parser.add_argument("--threads", type=int, default=machine.default_threads())
+    parser.add_argument("--threads", type=int, default=cpu.default_threads())
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--serve", choices=["products", *ENGINES], help=argparse.SUPPRESS)
     chosen = parser.parse_args()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pages import Page, finish, parser
 
-from qa_onnx import Bundle, QaOnnxError, nvidia
+from qa_onnx import Bundle, QaOnnxError
 from qa_onnx.bench.contender import Contender
+from qa_onnx.machine import nvidia
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -28,19 +28,21 @@ from pages import Page, write
 from parts import Part, run
 from shapes import DEFAULT, SHAPES, checkpoint
 
-from qa_onnx import QaOnnxError, machine, squad
+from qa_onnx import QaOnnxError
 from qa_onnx.bench.compare import compare, cpus_for
 from qa_onnx.bench.plan import Plan
 from qa_onnx.bench.questions import load_questions
 from qa_onnx.bench.report import files, markdown_table, remarks
 from qa_onnx.bench.results import from_json, to_json
-from qa_onnx.installed import require
+from qa_onnx.data import squad
+from qa_onnx.machine import cpu
+from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx.bench.results import Results
-    from qa_onnx.squad import DataSet
+    from qa_onnx.data.squad import DataSet
 
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "benchmarks" / "README.md"
@@ -162,7 +164,7 @@ def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet) -> A
     random = name in SHAPES
     shape = Shape(name, checkpoint(name) if random else DEFAULT, race.field)
     golds = tuple(gold for gold in data.golds if race.words is None or len(gold.context.split()) <= race.words)
-    threads = chosen.threads or machine.default_threads()
+    threads = chosen.threads or cpu.default_threads()
     say = _say(time.perf_counter())
     some = squad.sample(golds, min(_SWEPT, len(golds)), seed=1)
     contenders = field(shape, some, threads=threads, torch_index=chosen.torch_index, say=say)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from qa_onnx.squad import load
+from qa_onnx.data.squad import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

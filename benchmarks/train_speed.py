@@ -27,8 +27,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx import squad
-from qa_onnx.machine import default_threads
+from qa_onnx.data import squad
+from qa_onnx.machine.cpu import default_threads
 from qa_onnx.train import TrainSettings
 from qa_onnx.train.questions import Questions
 from qa_onnx.train.tally import Tally

@@ -13,7 +13,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.answers import Answer, Prediction
-from qa_onnx.bundle import Bundle
+from qa_onnx.bundle.folder import Bundle
+from qa_onnx.dynamic_batching.observer import Observer
 from qa_onnx.errors import (
     BundleError,
     BundleFormatError,
@@ -30,15 +31,14 @@ from qa_onnx.errors import (
     QueueFullError,
     TrainError,
 )
-from qa_onnx.observer import Observer
 from qa_onnx.options import Options
-from qa_onnx.pipelines import QuestionAnsweringPipeline, pipeline
+from qa_onnx.pipelines.pipeline import QuestionAnsweringPipeline, pipeline
 from qa_onnx.reader import Reader
 from qa_onnx.session import OnnxSession, Session
 from qa_onnx.windows import Example, Window, Windower
 
 if TYPE_CHECKING:
-    from qa_onnx.async_reader import AsyncReader
+    from qa_onnx.dynamic_batching.async_reader import AsyncReader
 
 __version__ = "0.1.0"
 
@@ -81,6 +81,6 @@ def __getattr__(name: str) -> Any:
     """AsyncReader, imported at first use: asyncio takes a seventh of the time of all other imports."""
     if name != "AsyncReader":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from qa_onnx.async_reader import AsyncReader
+    from qa_onnx.dynamic_batching.async_reader import AsyncReader
 
     return AsyncReader

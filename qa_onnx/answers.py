@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from qa_onnx.log_sum_exp import Piece, log_sum_exp_spans, log_sum_exp_windows
+from qa_onnx.probabilities import Piece, log_sum_exp_spans, log_sum_exp_windows
 from qa_onnx.spans import best_spans, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from qa_onnx.contexts import EncodedContext
     from qa_onnx.options import Options
     from qa_onnx.spans import Logits
+    from qa_onnx.tokens.context_cache import EncodedContext
     from qa_onnx.windows import CutExample, Window
 
 # Spans that are looked at at once, and in search of an example's distinct answers. All of some twenty windows, so

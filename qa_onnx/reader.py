@@ -6,7 +6,7 @@
 There is one path: `ask` is `predict` of one, `predict` is a list of `predict_iter`, and that reads the same
 batches of logits as `logits`. All state of a call is local to it, so any number of threads may share a Reader.
 What it composes them with are methods too (`cut`, `run`, `search`, `merge`), for what spreads a call over time:
-steps.py.
+dynamic_batching/requests.py.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import batches
-from qa_onnx.ahead import overlapped
 from qa_onnx.answers import Answer, Prediction, Row, ScoredWindow, merge, search
-from qa_onnx.bundle import Bundle
+from qa_onnx.bundle.folder import Bundle
+from qa_onnx.bundle.runtime import make_wish, open_graph
+from qa_onnx.engines.overlap import overlapped
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options
-from qa_onnx.places import make_wish, open_graph
 from qa_onnx.windows import CutExample, Example, Window, Windower
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from qa_onnx.engines import Engine
+    from qa_onnx.engines.sessions import Engine
     from qa_onnx.session import Device, Session
     from qa_onnx.spans import Logits
 

@@ -1,7 +1,7 @@
 """Arrays -> logits: the only module that imports onnxruntime.
 
 `Session` is what a `Reader` needs of any engine; `OnnxSession` is ONNX Runtime on the CPU. Left out: the GPU
-(gpu_session.py), the other engine (openvino_session.py), and the choice between them (engines.py).
+and other engines, and the choice between them (engines/).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
-from qa_onnx import machine
 from qa_onnx.bounds import check_bounds
+from qa_onnx.engines.fork_safe import Native
 from qa_onnx.errors import EngineError, MissingExtraError
-from qa_onnx.native import Native
+from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,7 @@ class OnnxSession:
 
     Args:
         path: the file. Only operators that ONNX Runtime brings along can run: none are registered here.
-        threads: of one run; None: `machine.default_threads()`.
+        threads: of one run; None: `cpu.default_threads()`.
 
     Raises:
         MissingExtraError: no ONNX Runtime is installed.
@@ -218,14 +218,14 @@ def _installed(distribution: str) -> bool:
 
 def _load(runtime: Any, path: Path, options: Any) -> Any:
     """An InferenceSession, with exact integer products where the graph allows."""
-    if not machine.has_exact_int8():
+    if not cpu.has_exact_int8():
         # Without VNNI, sums of byte products saturate at 16 bits. Weights of 7 bits, as our exports have them, are
         # small enough; for others this trades speed for the right result.
         options.add_session_config_entry(_EXACT, "1")
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        if machine.has_exact_int8() or _SHARED_WEIGHTS not in str(error):
+        if cpu.has_exact_int8() or _SHARED_WEIGHTS not in str(error):
             raise
     # ONNX Runtime cannot rewrite a weight of 8 bits that several nodes read: a graph of another exporter, which
     # runs as it is.
@@ -246,6 +246,6 @@ def session_options(runtime: Any, threads: int | None) -> Any:
     """Options of an InferenceSession with so many threads of its own."""
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what fails raises; a line of it on the host's stderr besides helps nobody
-    options.intra_op_num_threads = machine.default_threads() if threads is None else threads
+    options.intra_op_num_threads = cpu.default_threads() if threads is None else threads
     options.inter_op_num_threads = 1
     return options

@@ -10,7 +10,7 @@ result. That gives the ids of the tokenizer's own overflow logic (tests compare 
 tokenizer untouched, so that any number of threads can use it, and keeps the context's character offsets as
 the tokenizer first made them: byte-level tokenizers shorten offsets again on every later processing.
 
-Left out: what stands around question and context (template.py), padding and batches (batches.py).
+Left out: what stands around question and context (tokens/special_tokens.py), padding and batches (batches.py).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from qa_onnx.contexts import ContextCache, EncodedContext
 from qa_onnx.errors import BundleError, InputError
-from qa_onnx.template import Ids, template_of
-from qa_onnx.wordpiece import WordPiece
+from qa_onnx.tokens.context_cache import ContextCache, EncodedContext
+from qa_onnx.tokens.special_tokens import Ids, template_of
+from qa_onnx.tokens.wordpiece import WordPiece
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from qa_onnx.contexts import Encoding
     from qa_onnx.options import Options
+    from qa_onnx.tokens.context_cache import Encoding
 
 _CACHED_CHARACTERS = 250_000
 

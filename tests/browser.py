@@ -22,15 +22,15 @@ if not (shutil.which("chromium") or shutil.which("chromium-browser")):
 
 from playwright.sync_api import expect, sync_playwright
 
-from .served import ROOT
-from .waiting import PATIENCE_S, eventually
+from tests.served import ROOT
+from tests.waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Locator, Page
 
-    from .served import Served
+    from tests.served import Served
 
 __all__ = ["DEFAULT_BUNDLE", "N_BEST", "Visit", "chromium", "expect", "visit"]
 

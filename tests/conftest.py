@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from qa_onnx import Bundle, QaOnnxError, Reader, Windower
-from qa_onnx.engines import check_usable
+from qa_onnx.engines.sessions import check_usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from playwright.sync_api import Browser
 
-    from .browser import Visit
-    from .served import Served
+    from tests.browser import Visit
+    from tests.served import Served
 
 TINY = Path(__file__).parent / "data" / "tiny-bert"
 TINY_TOKENIZER = next(TINY.glob("tokenizer-*.json"))
@@ -125,7 +125,7 @@ def tensorrt() -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A browser, once for each file: while it runs, its thread has an event loop."""
-    from .browser import chromium
+    from tests.browser import chromium
 
     with chromium() as running:
         yield running
@@ -134,7 +134,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def here(browser: Browser, served: Served) -> Iterator[Visit]:
     """Somebody at the page of the file's own server."""
-    from .browser import visit
+    from tests.browser import visit
 
     with visit(browser, served) as seen:
         yield seen

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import Bundle
-
-from . import tiny
+from tests import tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from tokenizers import Tokenizer
 
-from .conftest import TINY, TINY_TOKENIZER
-from .waiting import PATIENCE_S, eventually
+from tests.conftest import TINY, TINY_TOKENIZER
+from tests.waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

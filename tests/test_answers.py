@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from qa_onnx import Answer, Example, Options, Prediction, Windower, answers
 from qa_onnx.answers import Row, ScoredWindow, merge, search
 from qa_onnx.spans import best_spans
-
-from . import tiny
+from tests import tiny
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

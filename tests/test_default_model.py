@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from qa_onnx import Example, Reader, squad
+from qa_onnx import Example, Reader
+from qa_onnx.data import squad
 
 if TYPE_CHECKING:
     from pathlib import Path

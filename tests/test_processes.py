@@ -18,9 +18,8 @@ import numpy as np
 import pytest
 
 from qa_onnx import Answer, Bundle, InputError, OnnxSession, Options, Reader, Windower
-from qa_onnx.openvino_session import OpenVinoSession
-
-from .conftest import TINY, FakeSession, edit_manifest
+from qa_onnx.engines.openvino_cpu import OpenVinoSession
+from tests.conftest import TINY, FakeSession, edit_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import doctest
 import inspect
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import qa_onnx
 from qa_onnx import QaOnnxError, errors
+from tests.conftest import TINY
 
-from .conftest import TINY
-
-PACKAGE = Path(qa_onnx.__file__).parent
 HEAVY = ("torch", "transformers", "optimum", "onnx", "rich", "click", "fastapi", "matplotlib")
-ALLOWED = {"qa_onnx", "numpy", "tokenizers", "onnxruntime"}
-SUB_PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
 def test_all_is_sorted_and_every_name_is_there() -> None:
@@ -111,45 +105,3 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
     assert drawn == classes
     assert all(name in qa_onnx.__all__ for name in classes)
     assert all(issubclass(getattr(errors, name), QaOnnxError) for name in classes)
-
-
-def imported_at_module_level(path: Path) -> set[str]:
-    """Full names of all modules that a file imports outside of functions and of type checking."""
-    names = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name} has a relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif not isinstance(node, ast.FunctionDef) and not _is_type_checking(node):
-            waiting.extend(ast.iter_child_nodes(node))
-    return names
-
-
-def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-ROOT_MODULES = sorted(path for path in PACKAGE.glob("*.py") if path.name != "__main__.py")  # the command line
-
-
-@pytest.mark.parametrize("path", ROOT_MODULES, ids=lambda path: path.name)
-def test_a_root_module_imports_no_sub_package_and_nothing_heavy(path: Path) -> None:
-    imported = imported_at_module_level(path)
-    assert SUB_PACKAGES
-    for name in SUB_PACKAGES:
-        assert not {module for module in imported if f"{module}.".startswith(f"qa_onnx.{name}.")}
-    assert {module.partition(".")[0] for module in imported} <= ALLOWED | sys.stdlib_module_names
-
-
-PACKAGE_OF = {"windows.py": "tokenizers", "session.py": "onnxruntime", "openvino_session.py": "openvino"}
-
-
-@pytest.mark.parametrize(("module", "package"), PACKAGE_OF.items())
-def test_one_module_alone_imports_the_package(module: str, package: str) -> None:
-    pattern = re.compile(rf"^\s*(import|from) {package}\b", re.MULTILINE)
-    importing = [path.name for path in PACKAGE.glob("*.py") if pattern.search(path.read_text(encoding="utf-8"))]
-    assert importing == [module]

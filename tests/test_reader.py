@@ -25,13 +25,12 @@ from qa_onnx import (
     Prediction,
     Reader,
     Windower,
-    places,
     reader,
 )
-
-from . import tiny
-from .conftest import TINY, FakeSession, edit_manifest
-from .test_answers import every_answer, log_total
+from qa_onnx.bundle import runtime
+from tests import tiny
+from tests.conftest import TINY, FakeSession, edit_manifest
+from tests.test_answers import every_answer, log_total
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -273,8 +272,8 @@ def assert_readable(context: str, prediction: Prediction) -> None:
         assert context[answer.start : answer.end] == answer.text
         assert answer.text.strip() == answer.text != ""
         assert 0.0 <= answer.probability <= 1.0
-    places = [(answer.start, answer.end) for answer in prediction.answers]
-    assert len(set(places)) == len(places)
+    runtime = [(answer.start, answer.end) for answer in prediction.answers]
+    assert len(set(runtime)) == len(runtime)
     scores = [answer.score for answer in prediction.answers]
     assert scores == sorted(scores, reverse=True)
     assert 0.0 <= prediction.null_probability <= 1.0
@@ -535,7 +534,7 @@ def test_what_the_call_and_the_manifest_say_reaches_the_engine(
         calls.append((path, arguments))
         return session
 
-    monkeypatch.setattr(places, "open_session", engine)
+    monkeypatch.setattr(runtime, "open_session", engine)
     edit_manifest(tiny_copy, lambda content: content.update(pad_id=9))
     Reader.load(tiny_copy, device="cuda", threads=3).predict(EXAMPLES)
     path = tiny_copy / tiny_bundle.graph("fp32").file.name
@@ -631,8 +630,8 @@ def test_answers_take_in_whole_words_where_they_are_to(any_reader: Reader) -> No
             for edge in (answer.start, answer.end)
         ]
         for prediction in found:
-            places = [(answer.start, answer.end) for answer in prediction.answers]
-            assert len(set(places)) == len(places)
+            runtime = [(answer.start, answer.end) for answer in prediction.answers]
+            assert len(set(runtime)) == len(runtime)
         assert len(found[0].answers) == options.n_best
         return sum(inside_a_word(*edge) for edge in edges)
 

@@ -13,8 +13,7 @@ import pytest
 
 from qa_onnx import Bundle, EngineError, OnnxSession
 from qa_onnx.session import cpu_options
-
-from .conftest import TINY
+from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Encoding, Tokenizer, models, pre_tokenizers, processors, trainers
 
 from qa_onnx import BundleError, Example, InputError, Options, Window, Windower
-
-from . import tiny
-from .conftest import TINY_TOKENIZER
+from tests import tiny
+from tests.conftest import TINY_TOKENIZER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,7 @@ from qa_onnx.train.questions import read_questions
 from qa_onnx.train.record import Job
 from qa_onnx.train.state import State
 from qa_onnx.train.tally import Tally
-
-from .exports import checkpoint
+from tests.exports import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

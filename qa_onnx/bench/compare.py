@@ -7,22 +7,22 @@ import statistics
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from qa_onnx import machine
 from qa_onnx.bench.record import record
 from qa_onnx.bench.results import Results
 from qa_onnx.bench.scenarios import measure
+from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qa_onnx.bench.entrants import Entrant
     from qa_onnx.bench.plan import Plan
-    from qa_onnx.squad import DataSet
+    from qa_onnx.data.squad import DataSet
 
 
 def cpus_for(threads: int) -> frozenset[int]:
     """The logical CPUs that so many threads get: one a core; empty where cores are fewer, or cannot be chosen."""
-    chosen = machine.core_cpus()
+    chosen = cpu.core_cpus()
     if threads > len(chosen) or not hasattr(os, "sched_setaffinity"):
         return frozenset()
     return frozenset(chosen[:threads])

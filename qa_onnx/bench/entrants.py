@@ -14,15 +14,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx import machine
 from qa_onnx.bench.torch_reader import TORCH_PRECISIONS
-from qa_onnx.engines import PREFERRED, check_usable, why_not
+from qa_onnx.engines.sessions import PREFERRED, check_usable, why_not
 from qa_onnx.errors import BundleError, EngineError, MissingExtraError
+from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from qa_onnx.bundle import Bundle
+    from qa_onnx.bundle.folder import Bundle
     from qa_onnx.session import Device
 
 _LIGHT = ("numpy", "tokenizers", "click", "rich")
@@ -86,7 +86,7 @@ def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Entrant]:
             "device": device,
             "max_length": bundle.manifest.max_length,
         }
-        slow = precision == "bf16" and device == "cpu" and not machine.has_bf16()
+        slow = precision == "bf16" and device == "cpu" and not cpu.has_bf16()
         made.append(
             Entrant(
                 name=f"PyTorch {precision}",

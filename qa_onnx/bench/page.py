@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.bench.document import document, figure, new_axes, svg, table
 from qa_onnx.errors import BundleError
-from qa_onnx.installed import require
+from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx.bundle import Bundle
-    from qa_onnx.manifest import Manifest
-    from qa_onnx.receipt import Confidence, ReliabilityBin
+    from qa_onnx.bundle.folder import Bundle
+    from qa_onnx.bundle.manifest import Manifest
+    from qa_onnx.bundle.receipt import Confidence, ReliabilityBin
 
 
 def page(bundle: Bundle) -> str:

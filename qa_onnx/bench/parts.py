@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.turns import TURN, in_turns
-from qa_onnx.squad import Gold
+from qa_onnx.data.squad import Gold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

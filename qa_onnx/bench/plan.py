@@ -11,7 +11,7 @@ from qa_onnx.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qa_onnx.squad import Gold
+    from qa_onnx.data.squad import Gold
 
 SCENARIOS = ("offline", "single-stream", "server")
 # Shares of the time that is left when all are warm, of the server scenario and of parts.py; rounds have the rest.

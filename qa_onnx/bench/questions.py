@@ -24,10 +24,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx import squad
+from qa_onnx.data import squad
 
 if TYPE_CHECKING:
-    from qa_onnx.squad import DataSet
+    from qa_onnx.data.squad import DataSet
 
 PATH = Path(__file__).with_name("questions.json")
 NAME = "questions of qa-onnx"

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx import machine, nvidia
-from qa_onnx.installed import RUNTIMES, version
+from qa_onnx.machine import cpu, nvidia
+from qa_onnx.machine.packages import RUNTIMES, version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,11 +31,11 @@ _LISTENS = 1.0  # seconds before anything of the run works, for what others do
 def record(threads: int, cpus: Iterable[int]) -> dict[str, Any]:
     """The machine, what is installed, and how many threads each contender had on which CPUs."""
     found = nvidia.survey()
-    memory = machine.memory()
+    memory = cpu.memory()
     return {
-        "cpu": machine.cpu_model(),
-        "instruction_sets": list(machine.instruction_sets()),
-        "cores": asdict(machine.cores()),
+        "cpu": cpu.cpu_model(),
+        "instruction_sets": list(cpu.instruction_sets()),
+        "cores": asdict(cpu.cores()),
         "threads": threads,
         "cpus": sorted(cpus),
         "governor": _governor(),

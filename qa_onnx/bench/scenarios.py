@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx import metrics
 from qa_onnx.bench import parts
 from qa_onnx.bench.plan import FOR_PARTS, FOR_SERVER, Clock
 from qa_onnx.bench.record import Noise
@@ -25,6 +24,7 @@ from qa_onnx.bench.results import Server, latency_of, ratio_of
 from qa_onnx.bench.start import check, sample, start
 from qa_onnx.bench.turns import in_turns
 from qa_onnx.errors import EngineError
+from qa_onnx.evaluation import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from qa_onnx.bench.plan import Plan
     from qa_onnx.bench.results import Outcome
     from qa_onnx.bench.turns import Runner
-    from qa_onnx.squad import Gold
+    from qa_onnx.data.squad import Gold
 
 _MOST_TOGETHER = 64  # questions that one call of the server scenario takes
 _SERVER_STEPS = 8

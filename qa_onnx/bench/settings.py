@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qa_onnx import machine
-from qa_onnx.engines import PREFERRED, check_usable, why_not
+from qa_onnx.engines.sessions import PREFERRED, check_usable, why_not
 from qa_onnx.errors import EngineError, MissingExtraError
+from qa_onnx.machine import cpu
 from qa_onnx.options import BATCH_TOKENS
 
 if TYPE_CHECKING:
-    from qa_onnx.bundle import Bundle
+    from qa_onnx.bundle.folder import Bundle
 
 TRIED_TOKENS = {  # of a device, the default first; 1: each window alone
     "cpu": (BATCH_TOKENS["cpu"], 1, 384, 2048),
@@ -43,7 +43,7 @@ def accuracy_note(bundle: Bundle, precision: str, min_f1_percent: float) -> str:
 
 def settings(bundle: Bundle) -> list[Setting]:
     """A setting for each usable place, precision and number of threads, the default one first."""
-    most = machine.default_threads()
+    most = cpu.default_threads()
     found = []
     for place, precisions in PREFERRED.items():
         engine, device = place.split("/")
@@ -66,4 +66,4 @@ def default_setting(bundle: Bundle) -> Setting:
         EngineError: the bundle holds nothing for ONNX Runtime on the CPU.
     """
     precision = bundle.best_precision("onnxruntime", "cpu")
-    return Setting(precision, "onnxruntime", "cpu", machine.default_threads(), BATCH_TOKENS["cpu"])
+    return Setting(precision, "onnxruntime", "cpu", cpu.default_threads(), BATCH_TOKENS["cpu"])

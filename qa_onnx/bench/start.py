@@ -12,11 +12,11 @@ import time
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
-from qa_onnx import squad
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.plan import FOR_PARTS, FOR_SERVER
 from qa_onnx.bench.results import Outcome
 from qa_onnx.bench.turns import Runner
+from qa_onnx.data import squad
 from qa_onnx.errors import EngineError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.bench.entrants import Entrant
     from qa_onnx.bench.plan import Clock, Plan
-    from qa_onnx.squad import Gold
+    from qa_onnx.data.squad import Gold
 
 _SHORT = ("What colour is the boat?", "The boat is blue and the sail is white.")  # of the cold start
 _COLD_STARTS = 2

@@ -22,13 +22,13 @@ import numpy as np
 
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.settings import TRIED_TOKENS, Setting, accuracy_note, default_setting, settings
+from qa_onnx.bundle.tuned import Profile
 from qa_onnx.errors import EngineError, InputError
-from qa_onnx.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qa_onnx.bundle import Bundle
+    from qa_onnx.bundle.folder import Bundle
     from qa_onnx.windows import Example
 
 _FINALISTS = 3

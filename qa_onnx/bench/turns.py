@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from qa_onnx.bench.contender import Contender
     from qa_onnx.bench.entrants import Entrant
     from qa_onnx.bench.results import Outcome
-    from qa_onnx.squad import Gold
+    from qa_onnx.data.squad import Gold
 
 TURN = 8  # questions
 

@@ -13,7 +13,7 @@ import click
 
 from qa_onnx.cli import batch, screen
 from qa_onnx.cli.options import ReaderSettings, reader_options
-from qa_onnx.file_kinds import decode
+from qa_onnx.data.file_kinds import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

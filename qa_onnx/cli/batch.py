@@ -21,8 +21,8 @@ import click
 from qa_onnx import Example
 from qa_onnx.cli.output import whole_file
 from qa_onnx.cli.progress import progress
+from qa_onnx.data.file_kinds import refuse_other_kinds
 from qa_onnx.errors import InputError
-from qa_onnx.file_kinds import refuse_other_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qa_onnx.bench.plan import SCENARIOS
+from qa_onnx.bundle.manifest import PRECISIONS
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import between, bundle_option
 from qa_onnx.cli.output import check_folder, whole_file
-from qa_onnx.installed import require
-from qa_onnx.manifest import PRECISIONS
+from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from qa_onnx.bench.results import Results
-    from qa_onnx.squad import DataSet
+    from qa_onnx.data.squad import DataSet
 
 _SECONDS, _SECONDS_QUICK = 180.0, 40.0
 _WORDS_QUICK = 250  # of the texts that come with qa-onnx
@@ -109,11 +109,13 @@ def bench(
     first in the table is what the others are compared with: with --against PyTorch, which is given the same
     windows and batches.
     """
-    from qa_onnx import Bundle, machine, squad
+    from qa_onnx import Bundle
     from qa_onnx.bench.compare import compare, cpus_for
     from qa_onnx.bench.entrants import entrants
     from qa_onnx.bench.plan import Plan
     from qa_onnx.bench.questions import load_questions
+    from qa_onnx.data import squad
+    from qa_onnx.machine import cpu
 
     if out is not None:
         require("bench")
@@ -126,7 +128,7 @@ def bench(
         questions: DataSet = load_questions(most_words=_WORDS_QUICK if quick else None)
     else:
         questions = squad.load(data)
-    threads = machine.default_threads() if threads is None else threads
+    threads = cpu.default_threads() if threads is None else threads
     plan = Plan(
         golds=questions.golds,
         scenarios=scenarios or SCENARIOS,

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from qa_onnx import machine
 from qa_onnx.cli import tables
 from qa_onnx.cli.screen import printable
-from qa_onnx.doctor import UNFIT
-from qa_onnx.engines import PREFERRED
+from qa_onnx.doctor.findings import UNFIT
+from qa_onnx.engines.sessions import PREFERRED
+from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from qa_onnx.diagnosis import Diagnosis, Problem
-    from qa_onnx.doctor import BundleState, Findings
-    from qa_onnx.machine import Cores, Memory
-    from qa_onnx.nvidia import Nvidia
+    from qa_onnx.doctor.diagnosis import Diagnosis, Problem
+    from qa_onnx.doctor.findings import BundleState, Findings
+    from qa_onnx.machine.cpu import Cores, Memory
+    from qa_onnx.machine.nvidia import Nvidia
 
 _LABEL = 18  # columns; the longest name of a place, indented
 _LONGEST = 300  # characters of a reason; --json has it whole
@@ -29,7 +29,7 @@ _SETS = {
     "AVX-512": ("avx512f",),
     "VNNI": ("avx512_vnni", "avx_vnni"),
     "AMX": ("amx_int8", "amx_bf16"),
-    "bf16": machine.BF16_SETS,
+    "bf16": cpu.BF16_SETS,
 }
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.bundle.manifest import PRECISIONS
 from qa_onnx.cli.options import between
 from qa_onnx.cli.progress import progress
 from qa_onnx.cli.screen import printable
-from qa_onnx.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from qa_onnx import Reader
-    from qa_onnx.evaluate import Outcome
+    from qa_onnx.evaluation.evaluate import Outcome
 
 
 @click.command(short_help="Show which answers change between two bundles or precisions.")
@@ -42,8 +42,8 @@ def diff(
 
     A precision is named after a colon: exported/minilm-squad:int8. A mean may stay while many answers flip.
     """
-    from qa_onnx import squad
-    from qa_onnx.evaluate import evaluate
+    from qa_onnx.data import squad
+    from qa_onnx.evaluation.evaluate import evaluate
 
     questions = squad.load(data, limit=limit, seed=seed)
     readers = [_reader(name, threads) for name in (first, second)]

@@ -31,16 +31,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.bundle.manifest import PRECISIONS
 from qa_onnx.cli.options import bundle_option
-from qa_onnx.engines import PREFERRED, usual_engine
-from qa_onnx.manifest import PRECISIONS
+from qa_onnx.engines.sessions import PREFERRED, usual_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from qa_onnx.diagnosis import Diagnosis
-    from qa_onnx.doctor import BundleState, Findings
+    from qa_onnx.doctor.diagnosis import Diagnosis
+    from qa_onnx.doctor.findings import BundleState, Findings
 
 _ENGINES = tuple(dict.fromkeys(place.split("/")[0] for place in PREFERRED))
 _DEVICES = tuple(dict.fromkeys(place.split("/")[1] for place in PREFERRED))
@@ -60,10 +60,10 @@ def doctor(*, bundle: Path | None, engine: str | None, device: str, precision: s
     Looks at packages, CPU, GPU and the bundle, and runs every precision of it in every engine. Give it what you
     gave to the command that failed. The exit code is 1 if that cannot work, or ONNX Runtime on the CPU cannot.
     """
-    from qa_onnx.bench import trial
     from qa_onnx.cli import checkup
-    from qa_onnx.diagnosis import diagnose
-    from qa_onnx.doctor import examine
+    from qa_onnx.doctor import trial
+    from qa_onnx.doctor.diagnosis import diagnose
+    from qa_onnx.doctor.findings import examine
 
     if engine is None:
         engine = usual_engine(precision, device)

@@ -15,7 +15,7 @@ from qa_onnx.cli.output import check_file, whole_file
 from qa_onnx.cli.progress import progress
 
 if TYPE_CHECKING:
-    from qa_onnx.evaluate import Outcome, Part, Report
+    from qa_onnx.evaluation.evaluate import Outcome, Part, Report
 
 
 @click.command("eval", short_help="Measure exact match and F1 on a data file.")
@@ -49,8 +49,8 @@ def evaluate(
     DATA is SQuAD v1.1 or v2.0 JSON, or JSON lines of {"question", "context", "answers"}, plain or gzip. Scores are
     those of the official SQuAD script; intervals hold 95 % of seeded bootstrap samples.
     """
-    from qa_onnx import squad
-    from qa_onnx.evaluate import evaluate as measure
+    from qa_onnx.data import squad
+    from qa_onnx.evaluation.evaluate import evaluate as measure
 
     if errors_path is not None:
         check_file(errors_path)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qa_onnx.bundle.manifest import PRECISIONS
 from qa_onnx.cli import tables
 from qa_onnx.errors import InputError
-from qa_onnx.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from qa_onnx import Bundle

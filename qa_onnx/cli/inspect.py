@@ -11,15 +11,15 @@ import click
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.screen import printable
-from qa_onnx.engines import IN_BF16, why_not
+from qa_onnx.engines.sessions import IN_BF16, why_not
 from qa_onnx.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Bundle
-    from qa_onnx.profile import Profile
-    from qa_onnx.receipt import Confidence
+    from qa_onnx.bundle.receipt import Confidence
+    from qa_onnx.bundle.tuned import Profile
 
 
 @click.command(short_help="Show what is in a bundle, and check it.")
@@ -33,7 +33,7 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     nothing; in --json its "passed" is null.
     """
     from qa_onnx import Bundle
-    from qa_onnx.profile import find_profile
+    from qa_onnx.bundle.tuned import find_profile
 
     loaded = Bundle.load(bundle)
     tuned = find_profile(loaded)
@@ -90,7 +90,8 @@ def _calibration(confidence: Confidence) -> str:
 
 
 def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:
-    from qa_onnx import Reader, golden
+    from qa_onnx import Reader
+    from qa_onnx.evaluation import golden
 
     damaged = []
     for entry in bundle.manifest.files():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from qa_onnx.bounds import BOUNDS
-from qa_onnx.engines import ENGINES
-from qa_onnx.manifest import PRECISIONS
+from qa_onnx.bundle.manifest import PRECISIONS
+from qa_onnx.engines.sessions import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -99,7 +99,7 @@ def serve(
     The address goes to stdout, the log to stderr as JSON lines. SIGTERM and Ctrl-C stop it when what was
     accepted is answered.
     """
-    from qa_onnx.installed import require
+    from qa_onnx.machine.packages import require
 
     require("serve", runtime=True)
     from qa_onnx.serve import keys, logs, server, supervisor
@@ -142,9 +142,10 @@ def model(settings: ReaderSettings, workers: int) -> Model:
     Raises:
         QaOnnxError: the bundle is not whole, or holds nothing for the engine and device.
     """
-    from qa_onnx import Bundle, Options, machine
-    from qa_onnx.engines import check_precision
-    from qa_onnx.places import make_wish
+    from qa_onnx import Bundle, Options
+    from qa_onnx.bundle.runtime import make_wish
+    from qa_onnx.engines.sessions import check_precision
+    from qa_onnx.machine import cpu
     from qa_onnx.serve.settings import Model
 
     bundle = Bundle.load(settings.bundle)
@@ -154,7 +155,7 @@ def model(settings: ReaderSettings, workers: int) -> Model:
     check_precision(precision)
     threads = wish.threads
     if threads is None or (settings.threads is None and workers > 1):  # a profile's threads are for one process
-        threads = max(1, machine.default_threads() // workers)
+        threads = max(1, cpu.default_threads() // workers)
     exact = dataclasses.replace(
         settings, precision=precision, engine=wish.engine, device=wish.device, threads=threads
     )

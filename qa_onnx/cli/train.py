@@ -144,12 +144,12 @@ def train(
         raise click.UsageError("--teacher-share is that of a --teacher, and none is named")
     if knobs["teacher_share"] is None:
         del knobs["teacher_share"]
-    from qa_onnx.installed import require
+    from qa_onnx.machine.packages import require
 
     require("train")
     import torch
 
-    from qa_onnx.machine import default_threads
+    from qa_onnx.machine.cpu import default_threads
     from qa_onnx.train import TrainSettings
     from qa_onnx.train import train as work
     from qa_onnx.train.run import LICENCE

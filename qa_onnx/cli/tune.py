@@ -51,7 +51,7 @@ def tune(
 
     from qa_onnx import Bundle
     from qa_onnx.bench import tune as work
-    from qa_onnx.profile import forget_profile, profile_path, save_profile
+    from qa_onnx.bundle.tuned import forget_profile, profile_path, save_profile
 
     loaded = Bundle.load(bundle)
     if forget:
@@ -88,9 +88,10 @@ def _cache_folder() -> Iterator[None]:
 
 
 def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Plan:
-    from qa_onnx import Example, squad
+    from qa_onnx import Example
     from qa_onnx.bench.questions import load_questions
     from qa_onnx.bench.tune import Plan
+    from qa_onnx.data import squad
 
     questions = load_questions() if data is None else squad.load(data, limit=1000)
     examples, name = [Example(gold.question, gold.context) for gold in questions.golds], questions.name

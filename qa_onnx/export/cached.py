@@ -21,12 +21,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qa_onnx.bundle import Bundle
-from qa_onnx.cache import cache_folder
+from qa_onnx.bundle.folder import Bundle
 from qa_onnx.errors import BundleError, ExportError
 from qa_onnx.export.checkpoint import find_checkpoint
 from qa_onnx.export.finished import find_onnx
-from qa_onnx.installed import require
+from qa_onnx.machine.cache import cache_folder
+from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from qa_onnx import machine
 from qa_onnx.errors import ExportError, InputError
+from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -192,7 +192,7 @@ def _probe(model: Any, tensors: Collection[str]) -> Callable[[Inputs], dict[str,
     exposed = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = machine.default_threads()
+    options.intra_op_num_threads = cpu.default_threads()
     names = list(tensors)
     try:
         session = onnxruntime.InferenceSession(

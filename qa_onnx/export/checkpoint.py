@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.batches import KNOWN_INPUTS
+from qa_onnx.bundle.manifest import Source
 from qa_onnx.errors import ExportError
 from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.model import SourceModel
-from qa_onnx.installed import require
-from qa_onnx.manifest import Source
+from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

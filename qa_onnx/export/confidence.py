@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx import metrics
-from qa_onnx.evaluate import evaluate
-from qa_onnx.log_sum_exp import Piece, log_sum_exp_spans
-from qa_onnx.receipt import Confidence, ReliabilityBin
+from qa_onnx.bundle.receipt import Confidence, ReliabilityBin
+from qa_onnx.evaluation import metrics
+from qa_onnx.evaluation.evaluate import evaluate
+from qa_onnx.probabilities import Piece, log_sum_exp_spans
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qa_onnx.evaluate import Outcome
+    from qa_onnx.data.squad import DataSet
+    from qa_onnx.evaluation.evaluate import Outcome
     from qa_onnx.reader import Reader
-    from qa_onnx.squad import DataSet
 
 _LOG = logging.getLogger(__name__)
 

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import qa_onnx
-from qa_onnx import squad
 from qa_onnx.batches import pack
-from qa_onnx.bundle import Bundle
-from qa_onnx.engines import IN_BF16, open_session, why_not
+from qa_onnx.bundle.folder import Bundle
+from qa_onnx.bundle.manifest import Manifest
+from qa_onnx.data import squad
+from qa_onnx.engines.sessions import IN_BF16, open_session, why_not
 from qa_onnx.errors import ExportError, GateError, InputError
 from qa_onnx.export import confidence, graph, merge, parity, source
 from qa_onnx.export.gate import Judge, score
 from qa_onnx.export.precisions import EXPORTABLE, PrecisionMaker, judged_in
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.writer import Writer
-from qa_onnx.installed import require
-from qa_onnx.manifest import Manifest
+from qa_onnx.machine.packages import require
 from qa_onnx.options import Options
 from qa_onnx.reader import Reader
 from qa_onnx.session import OnnxSession
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx.batches import Batch
-    from qa_onnx.engines import Engine
+    from qa_onnx.data.squad import DataSet
+    from qa_onnx.engines.sessions import Engine
     from qa_onnx.export.model import SourceModel
     from qa_onnx.session import Device, Session
-    from qa_onnx.squad import DataSet
 
 _LOG = logging.getLogger(__name__)
 

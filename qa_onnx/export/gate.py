@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx import machine
-from qa_onnx.evaluate import evaluate
-from qa_onnx.receipt import Accuracy, Receipt
+from qa_onnx.bundle.receipt import Accuracy, Receipt
+from qa_onnx.evaluation.evaluate import evaluate
+from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
+    from qa_onnx.data.squad import DataSet
     from qa_onnx.export.sensitivity import Sensitivity
     from qa_onnx.reader import Reader
     from qa_onnx.session import Session
-    from qa_onnx.squad import DataSet
 
 _LOG = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Judge:
             attempts=attempts,
             kept_back=made.kept_back,
             settings=made.settings,
-            instruction_sets=machine.instruction_sets(),
+            instruction_sets=cpu.instruction_sets(),
             versions=self.versions,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle import Bundle
+from qa_onnx.bundle.folder import Bundle
+from qa_onnx.bundle.manifest import MANIFEST, Manifest, read_manifest
 from qa_onnx.errors import BundleError, BundleFormatError, ExportError
-from qa_onnx.manifest import MANIFEST, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qa_onnx.manifest import Source
+    from qa_onnx.bundle.manifest import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ import numpy as np
 
 from qa_onnx import spans
 from qa_onnx.batches import Batch, pack
+from qa_onnx.bundle.manifest import Parity
 from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export.texts import PARITY_EXAMPLES
-from qa_onnx.manifest import Parity
 from qa_onnx.options import Options
 from qa_onnx.session import RUN_OVERHEAD
 

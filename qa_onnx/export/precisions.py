@@ -13,14 +13,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qa_onnx import golden
-from qa_onnx.engines import IN_BF16
+from qa_onnx.bundle.manifest import Graph
+from qa_onnx.engines.sessions import IN_BF16
 from qa_onnx.errors import GateError
+from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
 from qa_onnx.export.gate import Made, pass_gate
 from qa_onnx.export.half_storage import store_half
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
-from qa_onnx.manifest import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

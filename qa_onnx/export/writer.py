@@ -14,14 +14,14 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
+from qa_onnx.bundle.manifest import MANIFEST, FileEntry
 from qa_onnx.errors import ExportError
-from qa_onnx.manifest import MANIFEST, FileEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from qa_onnx.manifest import Manifest
+    from qa_onnx.bundle.manifest import Manifest
 
 _STAGE = re.compile(r"\.export-(\d+)")
 _NAMED_BY_CONTENT = re.compile(r"(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)")

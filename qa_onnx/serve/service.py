@@ -7,8 +7,9 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx import AsyncReader, golden
+from qa_onnx import AsyncReader
 from qa_onnx.errors import BundleError, DeadlineError, QueueFullError
+from qa_onnx.evaluation import golden
 from qa_onnx.serve import problems
 from qa_onnx.serve.logs import LOGGER
 

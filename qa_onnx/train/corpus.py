@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx import squad
+from qa_onnx.data import squad
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx.squad import Gold
+    from qa_onnx.data.squad import Gold
     from qa_onnx.train.tally import Tally
 
 MAX_CHARACTERS = 1_000_000

@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx import machine
 from qa_onnx.errors import DeviceError
+from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ def choose_place(settings: TrainSettings) -> Place:
             f"PyTorch {torch.__version__} finds no GPU that it can use: install its CUDA build and the driver, or "
             "train with --device cpu"
         )
-    fast = torch.cuda.is_bf16_supported() if cuda else machine.has_bf16()
+    fast = torch.cuda.is_bf16_supported() if cuda else cpu.has_bf16()
     if settings.bf16 and not fast:
         _LOG.warning("this %s has no instructions for bfloat16, which will be slow", "GPU" if cuda else "CPU")
     tokens = _GPU_TOKENS if cuda else _CPU_TOKENS

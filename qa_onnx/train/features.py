@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qa_onnx.data.squad import Gold
     from qa_onnx.options import Options
-    from qa_onnx.squad import Gold
     from qa_onnx.train.tally import Tally
     from qa_onnx.train.targets import Target
     from qa_onnx.windows import Windower

@@ -10,7 +10,7 @@ import random
 import re
 from typing import TYPE_CHECKING
 
-from qa_onnx.squad import Gold
+from qa_onnx.data.squad import Gold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx import squad
-from qa_onnx.squad import DataSet
+from qa_onnx.data import squad
+from qa_onnx.data.squad import DataSet
 from qa_onnx.train.corpus import Source, load_corpus, split
 from qa_onnx.train.negatives import make_negatives
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from qa_onnx.squad import Gold
+    from qa_onnx.data.squad import Gold
     from qa_onnx.train.settings import TrainSettings
     from qa_onnx.train.tally import Tally
 

@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import qa_onnx
-from qa_onnx.machine import instruction_sets
+from qa_onnx.machine.cpu import instruction_sets
 
 if TYPE_CHECKING:
     from qa_onnx.train.base import Base

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import InputError, TrainError
-from qa_onnx.installed import require
+from qa_onnx.machine.packages import require
 from qa_onnx.train.card import card
 from qa_onnx.train.corpus import nothing_left
 from qa_onnx.train.features import build

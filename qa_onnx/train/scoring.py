@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import EngineError
-from qa_onnx.evaluate import evaluate
+from qa_onnx.evaluation.evaluate import evaluate
 from qa_onnx.reader import Reader
 from qa_onnx.session import RUN_OVERHEAD
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qa_onnx.data.squad import DataSet
     from qa_onnx.options import Options
     from qa_onnx.spans import Logits
-    from qa_onnx.squad import DataSet
     from qa_onnx.train.base import Base
     from qa_onnx.train.device import Place
 

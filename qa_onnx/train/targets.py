@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from qa_onnx.contexts import EncodedContext
-    from qa_onnx.squad import Gold
+    from qa_onnx.data.squad import Gold
+    from qa_onnx.tokens.context_cache import EncodedContext
     from qa_onnx.windows import Window
 
 NEARBY = 100  # characters

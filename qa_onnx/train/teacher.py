@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qa_onnx.template import Template
+    from qa_onnx.tokens.special_tokens import Template
     from qa_onnx.train.base import Base
     from qa_onnx.train.device import Place
     from qa_onnx.train.features import Features

@@ -1,0 +1,273 @@
+"""AsyncReader: a `Reader` for asyncio hosts, which answers many callers' questions together.
+
+    task or thread --submit--> queue --workers--> future --await--> task
+
+The event loop only hands over texts and takes answers: tokenizing, running and searching happen in worker
+threads, in batches that mix the windows of all callers. The answers are those of `Reader.predict`.
+
+Left out: the threads and their errors (workers.py), and who is served next (fair_queue.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import weakref
+from collections import deque
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from qa_onnx.bounds import check_bounds
+from qa_onnx.dynamic_batching.requests import too_late
+from qa_onnx.dynamic_batching.workers import Workers
+from qa_onnx.errors import DeadlineError, InputError, QueueFullError
+from qa_onnx.reader import check_example
+from qa_onnx.windows import Example
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+    from concurrent.futures import Future
+    from types import TracebackType
+
+    from qa_onnx.answers import Answer, Prediction
+    from qa_onnx.dynamic_batching.observer import Observer
+    from qa_onnx.options import Options
+    from qa_onnx.reader import Reader
+
+_Self = TypeVar("_Self", bound="AsyncReader")
+
+
+class AsyncReader:
+    """Answers questions of many tasks, threads and event loops at once.
+
+    A question is cut into windows, and windows of all questions share batches: those with few windows left go
+    first, and long contexts have their share all the same. Use it as a context manager, or `close` it.
+
+    With an int8 graph, whose activation range is that of a batch, batch mates can move scores a little; fp32
+    gives the scores of `Reader.predict` up to rounding.
+
+    Args:
+        reader: answers; other uses of it may go on.
+        max_batch_tokens: budget of one batch, in tokens with padding; None: the reader's
+            `options.batch_tokens`. Those of a call's options are not read.
+        max_wait_ms: milliseconds that a question may wait for company when the engine is free and the budget
+            not full. 0: whatever waits runs at once; under load batches fill by themselves.
+        max_queue: questions that wait or run at most; one more gets QueueFullError.
+        workers: threads that tokenize and run batches. More than one only helps where one run leaves cores or
+            a GPU idle.
+        observer: hears of queue, batches and stages.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        max_batch_tokens: int | None = None,
+        max_wait_ms: float = 0.0,
+        max_queue: int = 1024,
+        workers: int = 1,
+        observer: Observer | None = None,
+    ) -> None:
+        batch_tokens = reader.options.batch_tokens if max_batch_tokens is None else max_batch_tokens
+        check_bounds("max_batch_tokens", batch_tokens)
+        check_bounds("max_queue", max_queue)
+        check_bounds("workers", workers)
+        check_bounds("max_wait_ms", max_wait_ms)
+        self.reader = reader
+        self._closed = False
+        self._make_workers = partial(
+            Workers,
+            reader,
+            batch_tokens=batch_tokens,
+            max_wait_s=max_wait_ms / 1000,
+            max_queue=max_queue,
+            threads=workers,
+            observer=observer,
+        )
+        self._of_process: dict[int, Workers] = {}
+
+    @property
+    def depth(self) -> int:
+        """Questions that wait or run."""
+        return self._workers().depth
+
+    def submit(
+        self, example: Example, *, options: Options | None = None, timeout_s: float | None = None
+    ) -> Future[Prediction]:
+        """Hand over an example from any thread, without asyncio; returns at once.
+
+        Args:
+            example: question and context.
+            options: instead of the reader's own.
+            timeout_s: seconds after which it fails with DeadlineError, unless its last window runs by then.
+
+        Returns:
+            A future with the prediction. Its `cancel` withdraws what does not run yet.
+
+        Raises:
+            QueueFullError: `max_queue` questions wait or run.
+            ClosedError: the reader is closed.
+            InputError: not an Example, or the options do not fit the model. What is wrong with a text is found
+                out later, and raised by the future.
+        """
+        check_example(example)
+        options = self.reader.resolve(options)
+        return self._workers().submit(example, options, _seconds(timeout_s))
+
+    async def predict(
+        self, example: Example, *, options: Options | None = None, timeout_s: float | None = None
+    ) -> Prediction:
+        """Predict one example. Cancelling the task withdraws it.
+
+        Args:
+            example: question and context.
+            options: instead of the reader's own.
+            timeout_s: seconds that it may take.
+
+        Raises:
+            QueueFullError: `max_queue` questions wait or run; nothing was accepted.
+            DeadlineError: there was no answer after `timeout_s`; what did not run yet never will.
+            ClosedError: the reader is closed.
+            InputError: see `Reader.ask`.
+            EngineError: see `Reader.ask`.
+        """
+        future = self.submit(example, options=options, timeout_s=timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s) as timer:
+                return await asyncio.wrap_future(future)
+        except TimeoutError as error:
+            if isinstance(error, DeadlineError) or not timer.expired():
+                raise
+            raise too_late(_seconds(timeout_s)) from None
+
+    async def ask(
+        self, question: str, context: str, *, options: Options | None = None, timeout_s: float | None = None
+    ) -> Answer:
+        """Answer one question from one context; see `Reader.ask` and `predict`."""
+        prediction = await self.predict(Example(question, context), options=options, timeout_s=timeout_s)
+        return self.choose(prediction, options=options)
+
+    def choose(self, prediction: Prediction, *, options: Options | None = None) -> Answer:
+        """The answer of a prediction; see `Reader.choose`."""
+        return self.reader.choose(prediction, options=options)
+
+    async def predict_many(
+        self,
+        examples: Iterable[Example] | AsyncIterable[Example],
+        *,
+        options: Options | None = None,
+        timeout_s: float | None = None,
+        in_flight: int = 64,
+    ) -> AsyncIterator[Prediction]:
+        """Predict a stream of examples, reading no further ahead than `in_flight`.
+
+        Where others fill the queue, it waits for room instead of failing.
+
+        Args:
+            examples: of any number; an async iterable may take its time.
+            options: instead of the reader's own.
+            timeout_s: seconds that each may take from when it is handed over.
+            in_flight: examples that are handed over and not yet yielded, at most.
+
+        Yields:
+            A prediction for each example, in their order.
+
+        Raises:
+            InputError: see `predict`, as for all others but QueueFullError. The first error ends the stream.
+        """
+        check_bounds("in_flight", in_flight)
+        waiting: deque[asyncio.Task[Prediction]] = deque()
+        stream = _stream(examples)
+        coming: asyncio.Task[Example | _End] | None = asyncio.create_task(_next(stream))
+        try:
+            while coming or waiting:
+                source = coming if len(waiting) < in_flight else None
+                await asyncio.wait(
+                    [task for task in (source, *islice(waiting, 1)) if task], return_when=asyncio.FIRST_COMPLETED
+                )
+                if waiting and waiting[0].done():
+                    yield waiting.popleft().result()
+                elif source and not isinstance(example := source.result(), _End):
+                    waiting.append(asyncio.create_task(self._patiently(example, options, timeout_s)))
+                    coming = asyncio.create_task(_next(stream))
+                else:
+                    coming = None
+        finally:
+            left = [*waiting, coming] if coming else [*waiting]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            await stream.aclose()
+
+    async def close(self, *, drain: bool = True) -> None:
+        """Take no more questions, and wait until the workers have ended. Any further call joins the waiting.
+
+        Args:
+            drain: True: answer what was accepted. False: what does not run yet fails with ClosedError, also
+                when an earlier call is still draining.
+        """
+        self._closed = True
+        workers = self._workers()
+        workers.close(drain=drain)
+        await asyncio.wrap_future(workers.stopped)
+        workers.join()  # they are leaving: it does not block
+
+    async def __aenter__(self: _Self) -> _Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close(drain=kind is None)
+
+    async def _patiently(self, example: Example, options: Options | None, timeout_s: float | None) -> Prediction:
+        while True:
+            try:
+                return await self.predict(example, options=options, timeout_s=timeout_s)
+            except QueueFullError as full:
+                await asyncio.sleep(min(full.retry_after_s / 4, 0.25))
+
+    def _workers(self) -> Workers:
+        """Those of this process: threads do not survive a fork, and locks may be held by threads that are gone."""
+        here = os.getpid()
+        workers = self._of_process.get(here)
+        if workers is None:
+            workers = self._of_process.setdefault(here, self._make_workers())
+            weakref.finalize(self, workers.abandon).atexit = False
+            if self._closed:
+                workers.close(drain=False)
+        return workers
+
+
+class _End:
+    """Comes after the last example: a task cannot raise StopAsyncIteration to anyone's use."""
+
+
+async def _next(stream: AsyncIterator[Example]) -> Example | _End:
+    return await anext(stream, _End())
+
+
+async def _stream(examples: Iterable[Example] | AsyncIterable[Example]) -> AsyncGenerator[Example, None]:
+    if hasattr(examples, "__aiter__"):
+        async for example in examples:
+            yield example
+    else:
+        for example in examples:
+            yield example
+
+
+def _seconds(timeout_s: float | None) -> float:
+    if timeout_s is None:
+        return math.inf
+    if not _is_number(timeout_s):
+        raise InputError(f"timeout_s is {timeout_s!r}; it must be a number of seconds, or None for no limit")
+    return timeout_s
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

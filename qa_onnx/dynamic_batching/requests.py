@@ -1,0 +1,181 @@
+"""The steps of many requests at once, where an error is the outcome of the request that caused it.
+
+`Reader` cuts, runs and searches any number of examples together and raises when one of them fails. Strangers
+must not pay for each other, so here what failed together is tried again apart.
+
+Left out: when a step is due (workers.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from itertools import islice
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, TypeVar
+
+from qa_onnx.errors import DeadlineError, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+    from qa_onnx.answers import Prediction, ScoredWindow
+    from qa_onnx.dynamic_batching.observer import Watch
+    from qa_onnx.options import Options
+    from qa_onnx.reader import Reader
+    from qa_onnx.windows import CutExample, Example, Window
+
+_log = logging.getLogger(__name__)
+
+_Item = TypeVar("_Item")
+_Key = TypeVar("_Key", bound="Hashable")
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """An example on its way through the steps.
+
+    Attributes:
+        number: counts requests in the order of their coming.
+        example: question and context.
+        options: resolved.
+        timeout_s: seconds that it may take; infinite: no limit.
+        accepted: when it came, as `time.monotonic` counts.
+        future: what the caller holds.
+        cut: its windows, as soon as they are known.
+        scored: those of them that have run, in any order.
+        has_run: one of them runs or has run.
+    """
+
+    number: int
+    example: Example
+    options: Options
+    timeout_s: float
+    future: Future[Prediction] = field(default_factory=Future)
+    accepted: float = field(default_factory=monotonic)
+    cut: CutExample | None = None
+    scored: list[ScoredWindow] = field(default_factory=list)
+    has_run: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """As `time.monotonic` counts."""
+        return self.accepted + self.timeout_s
+
+    @property
+    def characters(self) -> int:
+        """Of both texts."""
+        return len(self.example.question) + len(self.example.context)
+
+    def settle(self, outcome: Prediction | BaseException) -> None:
+        """Give the caller the outcome, unless there was one before: the caller may have gone away."""
+        try:
+            if isinstance(outcome, BaseException):
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+        except InvalidStateError:
+            pass
+        except BaseException:  # noqa: BLE001  # Future lets through what is no Exception
+            _log.exception("a callback of a future failed; the work goes on")
+
+
+def too_late(timeout_s: float) -> DeadlineError:
+    """The error of a question that was not answered in time."""
+    return DeadlineError(
+        f"no answer within timeout_s = {timeout_s:g}: send fewer or shorter texts, or wait longer"
+    )
+
+
+def cut(reader: Reader, requests: Sequence[Request]) -> list[tuple[Request, CutExample | BaseException]]:
+    """Cut the examples of requests into windows; each request comes with its own outcome, in any order."""
+    outcomes: list[tuple[Request, CutExample | BaseException]] = []
+    for options, alike in groups(requests, lambda request: request.options).items():
+        try:
+            examples = reader.cut([request.example for request in alike], options)
+        except BaseException as error:  # noqa: BLE001  # it is the outcome
+            if len(alike) == 1:
+                outcomes.append((alike[0], _presentable(error)))
+            else:
+                outcomes += [outcome for request in alike for outcome in cut(reader, [request])]
+        else:
+            outcomes += zip(alike, examples, strict=True)
+    return outcomes
+
+
+def score(
+    reader: Reader, work: Sequence[tuple[Request, Window]], *, batch_tokens: int, watch: Watch
+) -> list[tuple[Request, ScoredWindow | BaseException]]:
+    """Run windows and find their best spans.
+
+    Args:
+        reader: runs them.
+        work: windows with their requests, longest first.
+        batch_tokens: see `Options.batch_tokens`.
+        watch: hears of it.
+
+    Returns:
+        Each window's outcome, in any order; of a request that fails, its error once.
+    """
+    try:
+        return list(_score(reader, work, batch_tokens, watch))
+    except BaseException as error:  # noqa: BLE001  # it is the outcome
+        alone = list(groups(work, lambda item: item[0].number).values())
+        if len(alone) == 1:
+            return [(work[0][0], _presentable(error))]
+        half = len(alone) // 2
+        return [
+            outcome
+            for requests in (alone[:half], alone[half:])
+            for outcome in score(reader, _longest_first(requests), batch_tokens=batch_tokens, watch=watch)
+        ]
+
+
+def _longest_first(requests: list[list[tuple[Request, Window]]]) -> list[tuple[Request, Window]]:
+    return sorted((item for request in requests for item in request), key=lambda item: -len(item[1].input_ids))
+
+
+def _score(
+    reader: Reader, work: Sequence[tuple[Request, Window]], batch_tokens: int, watch: Watch
+) -> list[tuple[Request, ScoredWindow | BaseException]]:
+    outcomes: list[tuple[Request, ScoredWindow | BaseException]] = []
+    owners = (request for request, _ in work)
+    began = perf_counter()
+    for batch, start, end in reader.run([window for _, window in work], batch_tokens=batch_tokens):
+        ran = perf_counter()
+        watch.ran(len(batch.windows), batch.inputs["input_ids"].size, ran - began)
+        rows = zip(batch.windows, start, end, strict=True)
+        owned = list(zip(islice(owners, len(batch.windows)), rows, strict=True))
+        for options, alike in groups(owned, lambda item: item[0].options).items():
+            parts = reader.search([row for _, row in alike], options)
+            outcomes += [(request, part) for (request, _), part in zip(alike, parts, strict=True)]
+        began = perf_counter()
+        watch.stage("search", began - ran)
+    return outcomes
+
+
+def merge(reader: Reader, request: Request) -> Prediction | BaseException:
+    """The outcome of a request whose windows have all run."""
+    assert request.cut is not None
+    try:
+        return reader.merge(request.cut, request.scored, request.options)
+    except BaseException as error:  # noqa: BLE001  # it is the outcome
+        return _presentable(error)
+
+
+def groups(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
+    """Items by key, each group in the order given."""
+    found: dict[_Key, list[_Item]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
+def _presentable(error: BaseException) -> BaseException:
+    """The error as the caller may catch it: tokenizers panics outside of `Exception`."""
+    if isinstance(error, Exception):
+        return error
+    failure = EngineError(f"tokenizer or engine gave up on this question: {error!r}")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,101 @@
+"""What people read of a run: every figure in its place, nothing loaded from elsewhere, plots that tell apart."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+
+from qa_onnx.bench.report import HEAD, METHOD, about, files, markdown_table, remarks, rows
+from tests.bench.test_results import FAST, RUN
+
+pytest.importorskip("matplotlib")
+
+
+def test_a_row_has_each_figure_under_its_head() -> None:
+    cells = dict(zip(HEAD, rows(RUN)[1], strict=True))
+    assert cells["contender"] == FAST.name
+    assert (cells["EM"], cells["F1"], cells["same answers"], cells["questions/s"]) == (
+        "70.0",
+        "80.0",
+        "100%",
+        "30.0",
+    )
+    assert (cells["x base"], cells["p50 ms"], cells["server q/s"], cells["peak MB"]) == (
+        "2.86",
+        "200.0",
+        "8.0",
+        "",
+    )
+    assert re.fullmatch(r"2\.\d\d-\d\.\d\d", cells["95 %"])
+    assert set(rows(RUN)[2][1:]) == {""}
+
+
+def test_columns_that_nobody_fills_are_left_out() -> None:
+    head, rule, *lines = markdown_table(RUN).splitlines()
+    assert "peak MB" not in head
+    assert "p99 ms" in head
+    assert {line.count("|") for line in (head, rule, *lines)} == {head.count("|")}  # also with a | in a name
+
+
+def test_what_must_be_read_with_the_figures_is_said() -> None:
+    said = remarks(replace(RUN, notes=("the weights are random",)))
+    assert said == [
+        "broken | one did not run: it is not installed",
+        "the weights are random",
+        "server: the 99th percentile must not pass 250 ms",
+        "this machine was not quiet: other programs used 40 % of the cores' time",
+    ]
+    text = " ".join(about(RUN))
+    for part in ("3 of 9 questions of d.json", "A CPU (avx2), 2 threads on CPUs 0, 1", "numpy 2.0", "2026-11-25"):
+        assert part in text
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, str]:
+    return files([RUN, replace(RUN, title="a <second> run")])
+
+
+def test_a_report_has_all_its_files(report: dict[str, str]) -> None:
+    names = ("speed", "accuracy", "latency", "stages", "batch", "length", "threads")
+    plots = {f"plots/{run}-{name}.svg" for run in (1, 2) for name in names}
+    assert set(report) == {"results.json", "results.csv", "report.md", "report.html", *plots}
+    assert set(re.findall(r"\((plots/[^)]+)\)", report["report.md"])) == plots
+    assert METHOD in report["report.md"]
+    assert RUN.command in report["report.md"]
+
+
+def test_the_page_is_one_file_and_loads_nothing(report: dict[str, str]) -> None:
+    page = report["report.html"]
+    assert page.count("<svg") == page.count("</svg>") == 14
+    assert "a &lt;second&gt; run" in page
+    outside = re.findall(
+        r'(?:src|href)="(?!#)([^"]*)"', re.sub(r"<rdf:RDF.*?</rdf:RDF>", "", page, flags=re.DOTALL)
+    )
+    assert outside == []
+    assert len(page) < 400_000
+
+
+def test_plots_name_the_contenders_and_tell_them_apart_without_colour(report: dict[str, str]) -> None:
+    for name in ("latency", "batch", "length", "threads"):
+        root = ET.fromstring(report[f"plots/1-{name}.svg"])
+        texts = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert {"PyTorch fp32", "int8, onnxruntime"} <= set(texts), name
+        styles = [path.get("style", "") for path in root.iter("{http://www.w3.org/2000/svg}path")]
+        lines = [style for style in styles if "stroke-width: 1.5" in style]
+        assert {"stroke-dasharray" in style for style in lines} == {True, False}, name
+
+
+def test_as_many_contenders_as_the_rivals_have_a_marker_each() -> None:
+    many = replace(RUN, outcomes=tuple(replace(RUN.outcomes[0], name=str(number)) for number in range(17)))
+    drawing = ET.fromstring(files([many])["plots/1-accuracy.svg"])
+    shapes = {path.get("d") for path in drawing.iterfind(".//{*}g[@id='axes_1']/{*}g/{*}defs/{*}path")}
+    assert len(shapes) == 17
+
+
+def test_a_run_in_which_nothing_ran_has_no_plots() -> None:
+    report = files([replace(RUN, outcomes=RUN.outcomes[2:])])
+    assert set(report) == {"results.json", "results.csv", "report.md", "report.html"}
+    assert "broken | one did not run" in report["report.md"]

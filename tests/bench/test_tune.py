@@ -1,0 +1,243 @@
+"""tune: what may be tried, what wins, and what is kept of it. With real processes on the tiny bundle."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from qa_onnx import Bundle, EngineError, Example, InputError, Reader
+from qa_onnx.bench import tune as work
+from qa_onnx.bench.settings import Setting, accuracy_note, default_setting, settings
+from qa_onnx.bench.tune import Plan, Row, tune
+from qa_onnx.bundle.receipt import Accuracy, Receipt
+from qa_onnx.bundle.tuned import find_profile
+from qa_onnx.cli import main
+from qa_onnx.machine import cpu
+from qa_onnx.options import BATCH_TOKENS
+from tests.conftest import TINY, edit_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = (
+    Example("Who lit the lamp?", "The keeper lit the lamp at dusk. Ships saw it from afar."),
+    Example("Where?", "In the tower by the harbour. " * 6),
+)
+PLAN = Plan(examples=EXAMPLES, data="two texts", min_f1_percent=0, seconds=0.5)
+
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same settings whatever the machine, and a cache folder that is empty."""
+    monkeypatch.setattr(cpu, "default_threads", lambda: 2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def with_receipt(bundle: Bundle, precision: str, percent: float) -> Bundle:
+    fp32 = Accuracy(70.0, 80.0, (69.0, 71.0), (79.0, 81.0))
+    receipt = Receipt(
+        data="dev.json",
+        sha256="0" * 64,
+        n=100,
+        seed=0,
+        accuracy=replace(fp32, f1=80.0 * percent / 100),
+        fp32=fp32,
+        source=fp32,
+        source_name="PyTorch",
+        engine="onnxruntime/cpu",
+        gate=90.0,
+        attempts=1,
+        kept_back=(),
+        settings={},
+        instruction_sets=(),
+        versions={},
+        date="2026-11-25",
+    )
+    graphs = {**bundle.manifest.graphs, precision: replace(bundle.graph(precision), receipt=receipt)}
+    return replace(bundle, manifest=replace(bundle.manifest, graphs=graphs))
+
+
+def test_settings_are_all_that_the_bundle_can_run_the_default_first(tiny_bundle: Bundle) -> None:
+    found = settings(tiny_bundle)
+    default = Setting("int8", "onnxruntime", "cpu", 2, BATCH_TOKENS["cpu"])
+    assert found[0] == default == default_setting(tiny_bundle)
+    on_cpu = {(s.precision, s.threads) for s in found if (s.engine, s.device) == ("onnxruntime", "cpu")}
+    assert on_cpu == {("int8", 2), ("int8", 1), ("fp32", 2), ("fp32", 1)}
+    assert len(found) == len(set(found))
+    assert {s.engine for s in found if s.precision == "int8"} == {"onnxruntime"}
+
+
+def test_only_what_answers_well_enough_is_tried(tiny_bundle: Bundle) -> None:
+    assert accuracy_note(tiny_bundle, "fp32", 99) == ""
+    assert accuracy_note(tiny_bundle, "int8", 99).startswith("no receipt shows how well it answers")
+    assert accuracy_note(tiny_bundle, "int8", 0) == ""
+    for percent, least, said in (
+        (98.5, 98.0, ""),
+        (98.5, 99.0, "answers with 98.50 % of fp32's F1, less than 99 %"),
+    ):
+        assert accuracy_note(with_receipt(tiny_bundle, "int8", percent), "int8", least) == said
+
+
+def test_the_fastest_setting_is_found_and_shown(tiny_bundle: Bundle) -> None:
+    shown: list[list[Row]] = []
+
+    def show(rows: Sequence[Row]) -> None:
+        shown.append([replace(row) for row in rows])
+
+    profile = tune(tiny_bundle, PLAN, show=show)
+    rows = shown[-1]
+    chosen = [row for row in rows if row.note.endswith("chosen")]
+    assert len(chosen) == 1
+    assert chosen[0].setting == Setting(
+        profile.precision, profile.engine, profile.device, profile.threads, profile.batch_tokens
+    )
+    assert profile.questions_per_second == chosen[0].rate > 0
+    assert profile.p99_ms == chosen[0].p99_ms
+    assert profile.p99_ms > 0
+    assert profile.gain is not None
+    assert profile.gain == chosen[0].gain
+    assert profile.gain == 1 or profile.gain >= 1.02
+    assert profile.data == "two texts"
+    default = next(row for row in rows if row.setting == default_setting(tiny_bundle))
+    assert default.gain == 1
+    assert default.note.startswith("default")
+    assert all(row.gain is None or row.gain <= profile.gain or profile.gain == 1 for row in rows)
+    assert {row.setting.batch_tokens for row in rows} >= {1, BATCH_TOKENS["cpu"]}
+    assert any("round 1 of" in row.note for seen in shown for row in seen)
+
+
+def test_what_does_not_answer_well_enough_is_not_chosen(tiny_bundle: Bundle) -> None:
+    shown: list[Row] = []
+    profile = tune(tiny_bundle, replace(PLAN, min_f1_percent=99), show=shown.extend)
+    assert profile.precision == "fp32"
+    left_out = [row for row in shown if row.setting.precision == "int8"]
+    assert left_out
+    assert all(row.rate == 0 and row.note.startswith("not tried: no receipt") for row in left_out)
+    # int8 is what a reader would take by itself: nothing is said of a gain over it.
+    assert profile.gain is None
+    assert not any("default" in row.note for row in shown)
+    assert "questions a second, the default was not tried" in str(profile)
+
+
+def test_a_limit_that_nothing_meets_is_an_error(tiny_bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match=r"nothing answers 99 of 100 questions within 0\.0001 ms .* best needs"):
+        tune(tiny_bundle, replace(PLAN, p99_ms=0.0001))
+
+
+def test_nothing_to_try_is_an_error(tiny_copy: Path) -> None:
+    edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
+    with pytest.raises(EngineError, match="can be tuned here: int8: not tried: no receipt"):
+        tune(Bundle.load(tiny_copy), replace(PLAN, min_f1_percent=99))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"examples": ()}, "two texts has no question"),
+        ({"p99_ms": 0.0}, "p99_ms is 0.0"),
+        ({"min_f1_percent": 101.0}, "min_f1_percent is 101.0"),
+        ({"seconds": 0.0}, "seconds is 0.0"),
+    ],
+)
+def test_a_plan_is_checked(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        replace(PLAN, **change)
+
+
+def test_the_command_keeps_the_winner_and_forgets_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = tmp_path / "mine.jsonl"
+    data.write_text('{"question": "Who?", "context": "The keeper.", "answers": ["keeper"]}\n', encoding="utf-8")
+    seen: list[Plan] = []
+
+    def short(bundle: Bundle, plan: Plan, **arguments: Any) -> Any:
+        seen.append(plan)
+        return tune(bundle, replace(plan, seconds=0.5), **arguments)
+
+    monkeypatch.setattr(work, "tune", short)
+    options = ["--data", str(data), "--p99-ms", "60000", "--min-f1-percent", "0"]
+    done = CliRunner().invoke(main, ["tune", "-b", str(TINY), *options])
+    assert done.exit_code == 0, done.output
+    assert (seen[0].data, seen[0].p99_ms, seen[0].min_f1_percent) == ("mine.jsonl", 60000, 0)
+    bundle = Bundle.load(TINY)
+    profile = find_profile(bundle)
+    assert profile is not None
+    assert str(profile) in done.stdout
+    assert Reader.load(bundle).options.batch_tokens == profile.batch_tokens
+    assert "chosen" in done.stdout
+    forgotten = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--forget"])
+    assert forgotten.stdout == "forgotten\n"
+    assert find_profile(bundle) is None
+    assert (
+        CliRunner().invoke(main, ["tune", "-b", str(TINY), "--forget"]).stdout == "there was nothing to forget\n"
+    )
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """What the command would have done: it stops with an error instead."""
+    seen: list[Plan] = []
+
+    def stop(bundle: Bundle, plan: Plan, **arguments: Any) -> Any:
+        seen.append(plan)
+        raise EngineError("enough")
+
+    monkeypatch.setattr(work, "tune", stop)
+    return seen
+
+
+def test_texts_of_our_own_are_asked_by_default(planned: list[Plan]) -> None:
+    done = CliRunner().invoke(main, ["tune"])
+    assert (done.exit_code, done.stderr) == (1, "Error: enough\n")
+    lengths = [len(example.context) for example in planned[0].examples]
+    assert len(lengths) >= 120
+    assert lengths != sorted(lengths)  # the first few are of all lengths
+    assert planned[0].data == "questions of qa-onnx"
+
+
+def test_the_first_of_the_users_questions_are_of_all_lengths(planned: list[Plan], tmp_path: Path) -> None:
+    data = tmp_path / "by-length.jsonl"
+    line = {"question": "Who?", "answers": ["keeper"]}
+    lines = [line | {"context": "The keeper. " * count} for count in range(1, 41)]
+    data.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    CliRunner().invoke(main, ["tune", "-b", str(TINY), "--data", str(data)])
+    lengths = [len(example.context) for example in planned[0].examples]
+    assert len(lengths) == 40
+    assert max(lengths[:8]) > 20 * 12 > min(lengths[:8])
+
+
+def test_only_what_the_cache_folder_did_is_blamed_on_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(bundle: Bundle, plan: Plan, **arguments: Any) -> Any:
+        raise OSError("too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "tune", broken)
+        done = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--min-f1-percent", "0"])
+    assert str(done.exception) == "too many open files"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(work, "tune", lambda bundle, plan, **rest: tune(bundle, PLAN, **rest))
+    done = CliRunner().invoke(main, ["tune", "-b", str(TINY)])
+    assert done.exit_code == 1
+    assert "the cache folder cannot be used" in done.stderr
+
+
+def test_bad_options_are_wrong_usage() -> None:
+    done = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--p99-ms", "-1"])
+    assert done.exit_code == 2
+    assert "p99_ms is -1" in done.stderr
+
+
+def test_the_child_needs_no_export_packages(tiny_bundle: Bundle) -> None:
+    import subprocess
+
+    code = "import sys, qa_onnx.bench.answerer; print({'torch', 'onnx', 'matplotlib'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

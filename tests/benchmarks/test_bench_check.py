@@ -1,0 +1,89 @@
+"""Ratios of two runs beside each other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bench_check import changes, differences
+
+from qa_onnx.bench.results import Outcome, Ratio, Results, to_json
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bench_check.py"
+
+
+def results(*, title: str = "minilm", base: str = "PyTorch fp32", threads: int = 2, **ratios: float) -> Results:
+    outcomes = [Outcome(name=base, ratio=Ratio(1.0, 1.0, 1.0, (1.0,)))]
+    outcomes += [
+        Outcome(
+            name=name.replace("_", " ").replace("qa onnx", "qa-onnx"), ratio=Ratio(value, value, value, (value,))
+        )
+        for name, value in ratios.items()
+    ]
+    return Results(
+        title=title,
+        command="",
+        created="2026-01-01T00:00:00+00:00",
+        machine={"instruction_sets": ["avx2"], "threads": threads, "versions": {"torch": "2.13.0"}},
+        data={},
+        rounds=3,
+        noise=(),
+        outcomes=tuple(outcomes),
+    )
+
+
+def check(tmp_path: Path, new: Results, stored: Results) -> subprocess.CompletedProcess[str]:
+    paths = tmp_path / "new.json", tmp_path / "stored.json"
+    for path, run in zip(paths, (new, stored), strict=True):
+        path.write_text(to_json([run]))
+    command = [sys.executable, str(SCRIPT), *map(str, paths)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("now", "code", "verdict"), [(3.6, 0, "ok"), (3.5, 1, "SLOWER"), (8.0, 0, "ok")])
+def test_a_drop_of_more_than_a_tenth_is_flagged(tmp_path: Path, now: float, code: int, verdict: str) -> None:
+    done = check(tmp_path, results(qa_onnx_int8=now), results(qa_onnx_int8=4.0 - 0.001))
+    assert done.returncode == code, done.stderr
+    assert done.stdout.startswith(verdict)
+
+
+def test_one_that_does_not_run_any_more_is_flagged(tmp_path: Path) -> None:
+    done = check(tmp_path, results(qa_onnx_fp32=2), results(qa_onnx_fp32=2, qa_onnx_int8=4))
+    assert done.returncode == 1
+    assert "MISSING qa-onnx int8" in done.stdout
+
+
+def test_a_rival_that_became_slower_is_no_matter(tmp_path: Path) -> None:
+    done = check(tmp_path, results(qa_onnx_int8=4, Haystack=0.1), results(qa_onnx_int8=4, Haystack=1))
+    assert done.returncode == 0
+    assert "Haystack" not in done.stdout
+
+
+def test_only_runs_of_the_same_title_and_first_contender_are_compared() -> None:
+    stored = [results(qa_onnx_int8=4)]
+    assert len(changes([results(qa_onnx_int8=1)], stored)) == 1
+    assert changes([results(qa_onnx_int8=1, title="bert-base")], stored) == []
+    assert changes([results(qa_onnx_int8=1, base="PyTorch bf16")], stored) == []
+
+
+def test_nothing_in_common_is_exit_code_2(tmp_path: Path) -> None:
+    done = check(tmp_path, results(qa_onnx_int8=4), results(qa_onnx_fp32=4))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "in common" in done.stderr
+
+
+def test_no_stored_results_is_exit_code_2(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.json")
+    done = subprocess.run([sys.executable, SCRIPT, missing, missing], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "missing.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_else_changed_is_said() -> None:
+    new = results(threads=4)
+    new.machine["versions"]["torch"] = "2.14.0"
+    said = differences([new], [results()])
+    assert said == ["not the same threads: 2 when stored, 4 now", "torch was 2.13.0, is 2.14.0"]

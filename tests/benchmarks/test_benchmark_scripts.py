@@ -1,0 +1,304 @@
+"""Every script of benchmarks/ runs on today's code: its real main, on a tiny input, with the smallest settings.
+
+What the figures are is not looked at: only that they are there, and that answers are what they must be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from argparse import Namespace
+from functools import partial
+from pathlib import Path
+
+import bundles
+import field
+import pytest
+import rivals
+import train_speed
+from environments import Environment
+from field import FIELD, QUICK, Rival, calibration_file
+from pages import Page
+from rivals import Race
+
+from qa_onnx import Bundle, Example, Reader
+from qa_onnx.bench import entrants
+from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.questions import PATH
+from qa_onnx.bench.results import from_json
+from qa_onnx.data.squad import load
+from tests.conftest import TINY, edit_manifest
+from tests.exports import checkpoint
+
+TESTS = Path(__file__).parent
+BENCHMARKS = TESTS.parents[1] / "benchmarks"
+HERE = Path(__file__).name
+TEXTS = 3  # of the project's own, the shortest: 13 questions, of which they leave two open
+
+# Which test runs a file. A script that is not listed has none: write one, and list it.
+RUN_BY = {
+    "accuracy.py": f"{HERE}::test_accuracy_beside_the_same_graph",
+    "bench_check.py": "test_bench_check.py::test_a_drop_of_more_than_a_tenth_is_flagged",
+    "bundles.py": "test_benchmark_bundles.py::test_a_bundle_is_made_once_and_anew_of_another_checkpoint",
+    "cold_start.py": f"{HERE}::test_cold_start",
+    "document_length.py": "test_rivals.py::test_a_document_length_on_the_tiny_bundle",
+    "environments.py": "test_environments.py::test_the_script_makes_them_and_says_which_it_cannot",
+    "field.py": f"{HERE}::test_everybody_on_a_tiny_model",
+    "gpu.sh": "test_gpu_script.py::test_without_a_gpu_it_says_so_in_a_line",
+    "gpu_check.py": "test_gpu_check.py::test_the_table_has_a_row_for_each",
+    "hf4_parity.py": f"{HERE}::test_parity_with_the_old_pipeline",
+    "host.py": "test_rivals.py::test_a_page_of_a_part",
+    "int8_limit.py": f"{HERE}::test_the_limit_of_int8",
+    "memory.py": "test_rivals.py::test_memory_over_few_requests_of_the_tiny_bundle",
+    "mlperf.py": "test_gpu_script.py::test_mlperf_beside_a_bundle_works_on_a_cpu_as_well",
+    "pages.py": "test_rivals.py::test_a_page_of_a_part",
+    "parts.py": "test_parts.py::test_what_is_done_is_not_done_again",
+    "rivals.py": f"{HERE}::test_everybody_on_a_tiny_model",
+    "rivals/drop_in.py": "test_rivals.py::test_the_drop_in_pipeline_is_a_contender",
+    "rivals/optimum_intel.py": f"{HERE}::test_a_runner_around_stand_ins",
+    "rivals/optimum_onnx.py": f"{HERE}::test_a_runner_around_stand_ins",
+    "rivals/rival.py": f"{HERE}::test_a_runner_around_stand_ins",
+    "rivals/transformers_4.py": f"{HERE}::test_a_runner_around_stand_ins",
+    "rivals/transformers_haystack.py": f"{HERE}::test_a_runner_around_stand_ins",
+    "serve_load.py": f"{HERE}::test_the_server_under_load",
+    "shapes.py": "test_shapes.py::test_the_script_makes_those_that_are_named",
+    "span_search.py": "test_rivals.py::test_a_page_of_a_part",
+    "train_speed.py": f"{HERE}::test_training_speed",
+}
+
+
+def test_every_script_is_run_by_a_test() -> None:
+    scripts = [path for path in BENCHMARKS.rglob("*") if path.suffix in (".py", ".sh")]
+    assert {path.relative_to(BENCHMARKS).as_posix() for path in scripts} == set(RUN_BY)
+    for where in RUN_BY.values():
+        file, _, name = where.partition("::")
+        assert f"\ndef {name}(" in (TESTS / file).read_text(encoding="utf-8"), where
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    content = json.loads(PATH.read_text(encoding="utf-8"))
+    content["data"] = content["data"][:TEXTS]
+    path = tmp_path_factory.mktemp("questions") / "few.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_accuracy_beside_the_same_graph(tiny_bundle: Bundle, questions: Path) -> None:
+    graph = tiny_bundle.path / tiny_bundle.graph("fp32").file.name
+    ours = ["-b", TINY, "--precision", "fp32", "--threads", 1]
+    done = run("accuracy.py", questions, *ours, "--graph", f"again={graph}")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["qa-onnx", "again"]
+    assert lines[0][2:] == lines[1][1:]  # the same graph has the same figures
+    assert done.stdout.count("+0.00 (+0.00 to +0.00)  n 11\n") == 2
+    refused = run("accuracy.py", questions, *ours, "--graph", graph)
+    assert refused.returncode == 2
+    assert "it must be NAME=FILE" in refused.stderr
+
+
+@pytest.mark.export
+@pytest.mark.slow
+def test_cold_start(tmp_path: Path) -> None:
+    done = run("cold_start.py", "--rounds", 1, "--json", tmp_path / "page.json")
+    assert done.returncode == 0, done.stderr
+    page = Page.of(json.loads((tmp_path / "page.json").read_text()))
+    assert [row[0] for row in page.rows] == ["qa-onnx, default bundle", "transformers and PyTorch, fp32"]
+    assert all(float(cell.replace(",", "")) > 0 for row in page.rows for cell in row[1:])
+
+
+def test_cold_start_refuses_no_rounds_and_no_checkpoint(tmp_path: Path) -> None:
+    refused = run("cold_start.py", "--rounds", 0)
+    assert refused.returncode == 2
+    assert "--rounds is 0; it must be at least 1" in refused.stderr
+
+
+# In place of a Python with transformers 4: ours, which must agree with itself but for what is changed.
+OLD_PIPELINE = """#!{python}
+import json, sys, warnings
+sys.path.append({benchmarks!r})
+from hf4_parity import call
+from qa_onnx import pipeline
+warnings.simplefilter("ignore")
+asker = pipeline("question-answering", model=sys.argv[-1], compat="hf4")
+results = [call(asker, one) for one in json.load(sys.stdin)]
+results[0]["score"] += {change}
+json.dump(results, sys.stdout)
+"""
+
+
+@pytest.mark.parametrize(("change", "differ"), [(0.0, 0), (0.01, 1)])
+def test_parity_with_the_old_pipeline(tmp_path: Path, questions: Path, change: float, differ: int) -> None:
+    stand_in = tmp_path / "python"
+    stand_in.write_text(OLD_PIPELINE.format(python=sys.executable, benchmarks=str(BENCHMARKS), change=change))
+    stand_in.chmod(0o700)
+    done = run("hf4_parity.py", "--hf4", stand_in, "--checkpoint", TINY, "--data", questions, "--questions", 13)
+    assert f"13 calls, {differ} differ; best scores within 0.0e+00 of each other" in done.stdout, done.stderr
+    assert done.returncode == differ
+    assert done.stdout.count("\n") == 1 + differ
+
+
+def test_parity_needs_the_other_python_and_questions() -> None:
+    refused = run("hf4_parity.py", "--checkpoint", TINY)
+    assert refused.returncode == 2
+    assert "name the Python of an environment with transformers 4 by --hf4" in refused.stderr
+
+
+def test_the_limit_of_int8() -> None:
+    pytest.importorskip("onnx", reason="needs qa-onnx[quantize]")
+    done = run("int8_limit.py", TINY, "--shapes", "1x16,2x8", "--threads", 1, "--rounds", 1)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[:4] for line in lines] == [[shape, "int8", "in", "onnxruntime"] for shape in ("1x16", "2x8")]
+    assert all(line[-3:] == ["of", "the", "limit"] for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="binds processes to cores, which is Linux alone")
+def test_the_server_under_load(tiny_copy: Path, questions: Path) -> None:
+    """With a null threshold that leaves some questions without an answer, here and at the server alike."""
+    pytest.importorskip("fastapi", reason="needs qa-onnx[serve]")
+    golds = load(questions).golds
+    predictions = Reader.load(tiny_copy, precision="fp32", threads=1).predict(
+        Example(gold.question, gold.context) for gold in golds
+    )
+    margins = sorted(prediction.null_score - prediction.answers[0].score for prediction in predictions)
+    threshold = (margins[6] + margins[7]) / 2
+    assert margins[7] - margins[6] > 1e-3  # more than batches can move them in fp32
+    edit_manifest(tiny_copy, lambda content: content.update(null_threshold=threshold))
+    assert Bundle.load(tiny_copy).manifest.null_threshold == threshold
+    small = ["--questions", 13, "--rounds", 1, "--seconds", 0.2]
+    done = run("serve_load.py", questions, "-b", tiny_copy, "--precision", "fp32", *small)
+    assert done.returncode == 0, done.stderr
+    assert "answers: 13 the same, 0 not, codes {200: 13}; []\n" in done.stdout
+    for name in (
+        "offline ",
+        "served ",
+        "served / offline: ",
+        "at half, ",
+        "at three times, ",
+        "memory: ",
+        "afterwards ",
+    ):
+        assert re.search(f"^{name}", done.stdout, re.MULTILINE), name
+
+
+@pytest.mark.export
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside the Trainer"])
+def test_training_speed(questions: Path, *, alone: bool) -> None:
+    if not alone:
+        pytest.importorskip("accelerate", reason="the Trainer of transformers needs accelerate")
+    small = ["--examples", 8, "--rounds", 1, "--threads", 1, "--max-length", 96]
+    judged = ["--eval-data", questions, "--eval-limit", 4]
+    done = run("train_speed.py", checkpoint("bert"), questions, *small, *judged, *(["--alone"] if alone else []))
+    assert done.returncode == 0, done.stderr
+    found = re.findall(
+        r"^(.*\w) +[\d.]+ examples/s, peak +\d+ MB, F1 [\d.]+; qa-onnx is", done.stdout, re.MULTILINE
+    )
+    assert found[0] == "qa-onnx train"
+    assert len(found) == (1 if alone else 3)
+
+
+def test_training_speed_says_who_could_not_train(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train_speed.py"])  # so each contender lacks its arguments
+    with pytest.raises(SystemExit, match="qa-onnx train ended with exit code 2"):
+        train_speed.race(Namespace(rounds=1, alone=True))
+    assert "arguments are required: base, data" in capfd.readouterr().err
+
+
+RUNNER = """
+import sys
+sys.path.append({rivals!r})
+from rival import run
+run(lambda order: (lambda pairs: [context.split()[0] for _, context in pairs], {{"threads": order.threads}}))
+"""
+
+
+@pytest.mark.export
+@pytest.mark.slow
+def test_everybody_on_a_tiny_model(tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch, a rival and qa-onnx, and a page, from exporting to the report; nothing is installed."""
+    pytest.importorskip("matplotlib", reason="needs qa-onnx[bench]")
+    script, out = tmp_path / "runner.py", tmp_path / "out"
+    script.write_text(RUNNER.format(rivals=str(BENCHMARKS / "rivals")))
+    for module in (field, rivals):
+        monkeypatch.setattr(module, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(field, "FIELD", (Rival("a rival", "transformers-4", str(script), "fp32", (QUICK,)),))
+    monkeypatch.setattr(field, "installed", lambda name, **_: Environment(Path(sys.executable), 7_000_000))
+    monkeypatch.setattr(field, "exported", partial(bundles.exported, to=tmp_path / "bundles"))
+    monkeypatch.setattr(field, "PRECISIONS", ("fp32",))
+    monkeypatch.setattr(entrants, "TORCH_PRECISIONS", ("fp32",))
+    monkeypatch.setattr(rivals, "DEFAULT", checkpoint("bert"))
+    monkeypatch.setattr(rivals, "RACES_QUICK", {"tiny": Race(QUICK, 2.0, 8, 85)})
+    monkeypatch.setattr(rivals, "PAGES_QUICK", ("span_search",))
+    arguments = ["--quick", "--data", str(questions), "--threads", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["benchmarks/rivals.py", *arguments])
+    assert rivals.main() == 0
+    [found] = from_json((out / "results.json").read_text())
+    names = [outcome.name for outcome in found.ran]
+    assert names[0] == "PyTorch fp32"
+    assert {"a rival", "qa-onnx fp32, onnxruntime"} <= set(names)
+    assert found.data["asked"] == 8
+    [page] = json.loads((out / "pages.json").read_text())
+    assert page["command"] == "python benchmarks/span_search.py --quick"
+    assert "## " + page["title"] in (out / "report.md").read_text()
+
+
+# In place of others' packages: they take any call, and a pipeline answers with a context's first word.
+STAND_INS = """
+import runpy, sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+for name in {modules}:
+    sys.modules[name] = MagicMock()
+def asker(question, context, **options):
+    return [dict(answer=text.split()[0]) for text in context]
+sys.modules["transformers"].pipeline = lambda task, model, tokenizer: asker
+sys.modules["openvino"].Core.return_value.get_property.return_value = ["FP32", "BF16"]
+sys.modules["haystack"].Document = lambda content: content
+class Reader(MagicMock):
+    def run(self, query, documents):
+        return dict(answers=[SimpleNamespace(data=documents[0].split()[0])])
+sys.modules["haystack_integrations.components.readers.transformers"].TransformersExtractiveReader = Reader
+sys.argv = sys.argv[1:]
+sys.path.insert(0, {rivals!r})
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+FOREIGN = (
+    "haystack", "haystack.utils", "haystack_integrations.components.readers.transformers", "nncf", "onnxruntime",
+    "openvino", "optimum.intel", "optimum.onnxruntime", "optimum.onnxruntime.configuration", "torch",
+    "transformers",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("rival", FIELD, ids=lambda rival: rival.name)
+def test_a_runner_around_stand_ins(tmp_path: Path, rival: Rival) -> None:
+    """All of it that is ours: what it is told, keeps and replies. None of the rivals is here."""
+    code = STAND_INS.format(modules=FOREIGN, rivals=str(BENCHMARKS / "rivals"))
+    order = {
+        "checkpoint": str(tmp_path),
+        "variant": rival.variant,
+        "threads": 1,
+        "cache": str(tmp_path / "cache"),
+        "calibration": str(calibration_file(tmp_path / "calibration.jsonl")),
+    }
+    command = [sys.executable, "-S", "-c", code, str(BENCHMARKS / "rivals" / rival.script), json.dumps(order)]
+    with Contender(rival.name, command) as contender:
+        reply = contender.ask({"pairs": [["Who?", "Ida came."], ["Who?", "Bo left."]]})
+    assert contender.facts["threads"] == 1
+    assert reply["answers"] == ["Ida", "Bo"]
+    kept = [path.name for path in tmp_path.glob("cache/*")]
+    assert not any(name.endswith(".partial") for name in kept)
+    assert bool(kept) == rival.environment.startswith("optimum")

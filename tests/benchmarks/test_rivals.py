@@ -1,0 +1,202 @@
+"""Rivals: their protocol, what they keep, and what is written of a run. None of them is installed here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from field import BASE, FIELD, LARGE, QUICK, Shape, calibration_file, model_bytes
+from pages import Page
+from rivals import BEGIN, END, README, filled, write_report
+
+from qa_onnx import EngineError
+from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.results import Outcome, Ratio, Results
+from qa_onnx.data.squad import load
+from tests.conftest import TINY
+
+pytestmark = pytest.mark.slow
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ORDER = {"checkpoint": "c", "variant": "fp32", "threads": 1, "calibration": "none"}
+RUNNER = """
+import sys
+sys.path.append({rivals!r})
+from rival import Order, run
+
+def start(order: Order):
+    if order.variant == "broken":
+        raise RuntimeError("no bf16 here")
+    print("noise that must not mix with the replies")
+    folder = order.kept("fp32", lambda to: (to / "model").write_text("weights"))
+    assert "qa_onnx" not in sys.modules
+    return lambda pairs, shout=False: [c.upper() if shout else c for _, c in pairs], {{"kept": str(folder)}}
+
+run(start)
+"""
+
+
+def runner(tmp_path: Path, **order: str) -> list[str]:
+    script = tmp_path / "runner.py"
+    script.write_text(RUNNER.format(rivals=str(BENCHMARKS / "rivals")))
+    return [sys.executable, str(script), json.dumps({**ORDER, "cache": str(tmp_path / "cache"), **order})]
+
+
+def test_a_runner_answers_tells_its_versions_and_keeps_what_it_exports(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Contender("one", runner(tmp_path)) as contender:
+            assert "versions" in contender.facts
+            reply = contender.ask({"pairs": [["q", "a"], ["q", "b"]], "options": {"shout": True}})
+        assert reply["answers"] == ["A", "B"]
+        assert [path.name for path in (tmp_path / "cache").iterdir()] == ["fp32"]
+    assert (tmp_path / "cache" / "fp32" / "model").read_text() == "weights"
+
+
+def test_a_runner_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with (
+        pytest.raises(EngineError, match="RuntimeError: no bf16 here"),
+        Contender("one", runner(tmp_path, variant="broken")),
+    ):
+        pass
+
+
+def test_the_drop_in_pipeline_is_a_contender() -> None:
+    arguments = json.dumps({"model": str(TINY), "precision": "fp32", "compat": "hf4", "threads": 1})
+    with Contender("ours", [sys.executable, str(BENCHMARKS / "rivals" / "drop_in.py"), arguments]) as contender:
+        reply = contender.ask({"pairs": [["Who?", "Ida came by boat."]]})
+    assert reply["answers"][0] in "Ida came by boat."
+    assert reply["answers"][0]
+
+
+def test_every_rival_has_requirements_and_a_runner_that_compiles() -> None:
+    for rival in FIELD:
+        assert (BENCHMARKS / "rivals" / rival.environment / "requirements.txt").is_file()
+        compile((BENCHMARKS / "rivals" / rival.script).read_text(), rival.script, "exec")
+
+
+def test_fewer_take_part_where_time_is_short(tmp_path: Path) -> None:
+    everybody = [rival for rival in FIELD if Shape("one", tmp_path).takes(rival)]
+    assert everybody == list(FIELD)
+    for race in (QUICK, BASE, LARGE):
+        assert 0 < len([rival for rival in FIELD if Shape("one", tmp_path, race).takes(rival)]) < len(FIELD)
+
+
+def test_calibration_is_data_that_export_takes(tmp_path: Path) -> None:
+    golds = load(calibration_file(tmp_path / "calibration.jsonl")).golds
+    assert len(golds) > 20
+    assert all(gold.context for gold in golds)
+
+
+def test_the_size_of_a_model_is_that_of_its_own_export(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"1234567")
+    cache = tmp_path / "cache"
+    assert model_bytes(cache, "fp32", tmp_path / "checkpoint") == 7
+    for name, content in (("fp32/model.onnx", b"12345"), ("int8-avx2/m.bin", b"12"), ("int8-avx2/m.xml", b"1")):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).write_bytes(content)
+    assert model_bytes(cache, "fp32", tmp_path / "checkpoint") == 5
+    assert model_bytes(cache, "int8", tmp_path / "checkpoint") == 3
+
+
+def run_of(name: str) -> Results:
+    cores = {"instruction_sets": ["avx2"], "threads": 2, "cpus": [0, 1], "cpu": "a CPU", "gpu": None}
+    rest: dict[str, object] = {
+        "memory_bytes": 8_000_000_000,
+        "governor": None,
+        "system": "Linux",
+        "python": "3.12",
+        "versions": {},
+    }
+    return Results(
+        title=name,
+        command="make rivals",
+        created="2026-01-02T00:00:00+00:00",
+        commit="abc1234",
+        machine={**cores, **rest},
+        data={
+            "name": "d",
+            "sha256": "",
+            "questions": 2,
+            "asked": 2,
+            "judged": 2,
+            "answerable": 2,
+            "median_words": 9,
+        },
+        rounds=3,
+        noise=("other programs used 50 % of the cores' time",),
+        outcomes=(
+            Outcome(name="PyTorch", rate=5.0, ratio=Ratio(1.0, 1.0, 1.0, (1.0,)), em=1.0, f1=1.0),
+            Outcome(name="absent", error="no wheel"),
+        ),
+    )
+
+
+PAGE = Page(
+    title="A page", head=("way", "us"), rows=(("a|b", "1.5"), ("<c>", "20")), notes=("n",), command="python x.py"
+)
+
+
+def test_the_readme_gets_the_tables_and_keeps_the_rest() -> None:
+    before = f"# Title\n\n{BEGIN}\n\nold\n\n{END}\n\nlast\n"
+    after = filled(before, [run_of("one"), run_of("two")])
+    assert after.startswith(f"# Title\n\n{BEGIN}\n\n### one\n\nMeasured 2026-01-02, commit abc1234, a CPU.\n\n|")
+    assert after.endswith(f"\n\n{END}\n\nlast\n")
+    assert "old" not in after
+    assert "absent did not run: no wheel" in after
+    assert "was not quiet" in after
+    assert filled(after, [run_of("one"), run_of("two")]) == after
+
+
+def test_the_readme_of_the_project_can_be_filled() -> None:
+    assert "### one" in filled(README.read_text(encoding="utf-8"), [run_of("one")])
+
+
+def test_a_page_is_shown_everywhere_and_survives_json(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert Page.of(json.loads(PAGE.to_json())) == PAGE
+    assert PAGE.text().splitlines() == ["A page", "way   us", "a|b  1.5", "<c>   20", "n"]
+    write_report([run_of("one")], [PAGE], tmp_path)
+    markdown, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
+    assert "## A page" in markdown
+    assert "| a/b | 1.5 |" in markdown
+    assert "&lt;c&gt;" in page
+    assert json.loads((tmp_path / "pages.json").read_text())[0]["title"] == "A page"
+    assert {path.name for path in tmp_path.iterdir()} >= {"results.json", "results.csv"}
+
+
+@pytest.mark.parametrize(("script", "rows"), [("span_search", 6), ("host", 15)])
+def test_a_page_of_a_part(script: str, rows: int, tmp_path: Path) -> None:
+    to = tmp_path / "page.json"
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), "--quick", "--json", str(to)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    page = Page.of(json.loads(to.read_text()))
+    assert page.command == f"python benchmarks/{script}.py --quick"
+    assert len(page.rows) == rows
+    assert page.text() == done.stdout.rstrip("\n")
+
+
+def test_a_document_length_on_the_tiny_bundle() -> None:
+    command = [sys.executable, str(BENCHMARKS / "document_length.py"), "--quick", "--bundle", str(TINY)]
+    done = subprocess.run([*command, "--threads", "1"], capture_output=True, text=True, check=True)
+    counts = [line.split()[0] for line in done.stdout.splitlines()[2:5]]
+    assert counts == ["1", "10", "30"]
+
+
+def test_memory_over_few_requests_of_the_tiny_bundle() -> None:
+    command = [sys.executable, str(BENCHMARKS / "memory.py"), "--bundle", str(TINY), "--requests"]
+    done = subprocess.run([*command, "100"], capture_output=True, text=True, check=False)
+    assert "from 10 to 100 requests" in done.stdout, done.stderr
+    refused = subprocess.run([*command, "99"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--requests is 99; it must be at least 100" in refused.stderr
+
+
+def test_no_part_of_that_name() -> None:
+    command = [sys.executable, str(BENCHMARKS / "rivals.py"), "--only", "bert-huge"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no part bert-huge; there are minilm-squad, bert-base" in done.stderr

@@ -1,0 +1,261 @@
+"""Places: which graph runs where, and what takes over for a GPU that cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from qa_onnx import (
+    Bundle,
+    BundleError,
+    DeviceError,
+    EngineError,
+    MissingExtraError,
+    Options,
+    Reader,
+)
+from qa_onnx.bundle import runtime
+from qa_onnx.cli import main
+from qa_onnx.engines import sessions
+from qa_onnx.engines.sessions import PREFERRED, check_place
+from tests.conftest import TINY, FakeSession, edit_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REASON = "no NVIDIA driver is found: install it"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What engines are opened with; none is."""
+    opened: list[dict[str, Any]] = []
+
+    def engine(path: Path, **arguments: Any) -> FakeSession:
+        opened.append({"path": path, **arguments})
+        return FakeSession()
+
+    monkeypatch.setattr(runtime, "open_session", engine)
+    return opened
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose GPU cannot be used; the CPU can."""
+
+    def open_session(path: Path, *, device: str, **arguments: Any) -> Any:
+        if device == "cuda":
+            raise DeviceError(REASON)
+        return sessions.open_session(path, device="cpu", **arguments)
+
+    def check_usable(place: str) -> None:
+        assert place.endswith("/cuda")
+        raise DeviceError(REASON)
+
+    monkeypatch.setattr(runtime, "open_session", open_session)
+    monkeypatch.setattr(runtime, "check_usable", check_usable)
+
+
+def make_plain(folder: Path, **changes: Any) -> None:
+    """Say that a bundle's fp32 graph is of standard operators alone."""
+    edit_manifest(
+        folder,
+        lambda content: content["graphs"]["fp32"].update(
+            kind="plain", fused_nodes={}, engines=[*PREFERRED], **changes
+        ),
+    )
+
+
+def test_every_place_is_known_to_the_check() -> None:
+    for place in PREFERRED:
+        assert check_place(*place.split("/")) == place
+    for wrong in (("tensorrt", "cpu"), ("openvino", "cuda")):
+        with pytest.raises(EngineError, match=r"it can be onnxruntime/cpu, .*, tensorrt/cuda"):
+            check_place(*wrong)
+
+
+@pytest.mark.parametrize("device", ["tpu", "CPU", "", "cuda:0"])
+def test_an_unknown_device_is_refused(device: str) -> None:
+    with pytest.raises(EngineError, match=f"device is {device!r}; it must be one of cpu, cuda"):
+        check_place("onnxruntime", device)
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("precision", [None, "fp32"])
+def test_a_gpu_that_cannot_be_used_is_an_error(precision: str | None) -> None:
+    with pytest.raises(DeviceError, match=REASON):
+        Reader.load(TINY, device="cuda", precision=precision)
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("precision", [None, "fp32"])
+def test_where_it_is_allowed_the_cpu_takes_over_with_its_best_precision(precision: str | None) -> None:
+    said = f"^onnxruntime/cuda cannot be used, int8 on the CPU takes over: {REASON}$"
+    with pytest.warns(RuntimeWarning, match=said) as caught:
+        reader = Reader.load(TINY, device="cuda", precision=precision, allow_fallback=True, threads=1)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert (reader.place, reader.precision) == ("onnxruntime/cpu", "int8")
+    assert reader.ask("Where?", "At dusk.") == Reader.load(TINY, threads=1).ask("Where?", "At dusk.")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_bundle_without_a_graph_for_gpus_falls_back_too(tiny_copy: Path) -> None:
+    edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
+    with pytest.warns(RuntimeWarning, match="int8 on the CPU takes over"):
+        assert Reader.load(tiny_copy, device="cuda", allow_fallback=True).precision == "int8"
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_what_is_no_matter_of_the_device_stays_an_error() -> None:
+    with pytest.raises(EngineError, match="runs on onnxruntime/cpu, not on onnxruntime/cuda"):
+        Reader.load(TINY, precision="int8", device="cuda", allow_fallback=True)
+    with pytest.raises(BundleError, match="has no receipt"):
+        Reader.load(TINY, precision="fp32", device="cuda", allow_fallback=True, min_f1=80)
+    with pytest.raises(EngineError, match="does not run on device 'cuda'"):
+        Reader.load(TINY, engine="openvino", device="cuda", allow_fallback=True)
+
+
+def test_a_wheel_that_cannot_drive_a_gpu_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_usable(place: str) -> None:
+        raise MissingExtraError("pip install 'qa-onnx[gpu]'")
+
+    monkeypatch.setattr(runtime, "check_usable", check_usable)
+    with pytest.warns(RuntimeWarning, match=r"tensorrt/cuda cannot be used, .*: pip install 'qa-onnx\[gpu\]'"):
+        reader = Reader.load(TINY, engine="tensorrt", device="cuda", allow_fallback=True, threads=1)
+    assert reader.place == "onnxruntime/cpu"
+
+
+def test_where_the_gpu_works_nothing_falls_back(
+    calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "check_usable", lambda place: None)
+    reader = Reader.load(TINY, device="cuda", allow_fallback=True)
+    assert (reader.place, reader.precision) == ("onnxruntime/cuda", "fp32")
+    assert [call["device"] for call in calls] == ["cuda"]
+
+
+def test_batches_are_large_on_a_gpu_alone(calls: list[dict[str, Any]]) -> None:
+    assert Reader.load(TINY, precision="fp32", device="cuda").options.batch_tokens == 16_384
+    assert Reader.load(TINY, precision="fp32", device="cpu").options.batch_tokens == 1024
+    own = Options(max_length=64, doc_stride=16, max_question_length=16, batch_tokens=77)
+    assert Reader.load(TINY, precision="fp32", device="cuda", options=own).options.batch_tokens == 77
+    assert [one["device"] for one in calls] == ["cuda", "cpu", "cuda"]
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_the_cpu_that_takes_over_has_its_own_batches() -> None:
+    with pytest.warns(RuntimeWarning, match="takes over"):
+        reader = Reader.load(TINY, device="cuda", allow_fallback=True)
+    assert reader.options.batch_tokens == 1024
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_server_on_the_cpu_that_takes_over_has_its_batches_too() -> None:
+    from qa_onnx.cli.options import ReaderSettings
+    from qa_onnx.cli.serve import model
+
+    nothing: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(ReaderSettings))
+    given = ReaderSettings(**{**nothing, "bundle": TINY, "device": "cuda", "threads": 1, "allow_fallback": True})
+    wished = model(given, workers=1)
+    assert wished.options.batch_tokens == 16_384
+    with pytest.warns(RuntimeWarning, match="takes over"):
+        served = wished.as_loaded(wished.load())
+    assert (served.device, served.precision, served.options.batch_tokens) == ("cpu", "int8", 1024)
+
+
+def test_on_the_cpu_there_is_nothing_to_fall_back_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_usable(place: str) -> None:
+        raise AssertionError(place)
+
+    monkeypatch.setattr(runtime, "check_usable", check_usable)
+    assert Reader.load(TINY, allow_fallback=True, threads=1).place == "onnxruntime/cpu"
+
+
+def test_a_reader_of_parts_tells_no_place(windower: Any) -> None:
+    reader = Reader(session=FakeSession(), windower=windower)
+    assert (reader.place, reader.precision) == (None, None)
+
+
+def test_int8_on_cuda_names_the_precision_that_runs_there(tiny_copy: Path) -> None:
+    with pytest.raises(EngineError, match=r"choose another precision, .*; of this bundle fp32 does"):
+        Reader.load(tiny_copy, precision="int8", device="cuda")
+    edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
+    with pytest.raises(
+        EngineError,
+        match=r"--precision fp32 adds it, where CHECKPOINT is what the bundle was made of \(tiny-bert\)",
+    ):
+        Reader.load(tiny_copy, precision="int8", device="cuda")
+
+
+def test_fused_graphs_do_not_run_in_tensorrt() -> None:
+    said = "Attention, .* are ONNX Runtime's own operators, which TensorRT does not know: .* --no-fusion"
+    with pytest.raises(EngineError, match=said):
+        Reader.load(TINY, precision="fp32", engine="tensorrt", device="cuda")
+    with pytest.raises(EngineError, match=r"none of which runs on tensorrt/cuda: .* --precision fp32 --no-fusion"):
+        Reader.load(TINY, engine="tensorrt", device="cuda")
+
+
+def test_zero_points_do_not_run_in_tensorrt(tiny_copy: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        graph = {**content["graphs"]["fp32"], "kind": "plain", "fused_nodes": {}, "engines": ["openvino/cpu"]}
+        content["graphs"]["int8-static"] = graph
+
+    edit_manifest(tiny_copy, change)
+    with pytest.raises(EngineError, match="zero point, and TensorRT multiplies symmetric int8 alone: use fp32 or"):
+        Reader.load(tiny_copy, precision="int8-static", engine="tensorrt", device="cuda")
+
+
+@pytest.mark.parametrize("precision", ["fp32", None])
+def test_tensorrt_runs_the_plain_fp32_graph(
+    tiny_copy: Path, tiny_bundle: Bundle, calls: list[dict[str, Any]], precision: str | None
+) -> None:
+    make_plain(tiny_copy)
+    reader = Reader.load(tiny_copy, engine="tensorrt", device="cuda", precision=precision)
+    assert (reader.place, reader.precision) == ("tensorrt/cuda", "fp32")
+    [call] = calls
+    assert call == {
+        "path": tiny_copy / tiny_bundle.graph("fp32").file.name,
+        "engine": "tensorrt",
+        "device": "cuda",
+        "threads": None,
+        "precision": "fp32",
+        "inputs": tiny_bundle.manifest.inputs,
+        "longest": tiny_bundle.manifest.max_positions,
+        "pad_id": tiny_bundle.manifest.pad_id,
+    }
+
+
+def test_tensorrt_makes_fp16_of_the_plain_fp32_graph_only_when_asked(
+    tiny_copy: Path, tiny_bundle: Bundle, calls: list[dict[str, Any]]
+) -> None:
+    make_plain(tiny_copy)
+    assert Reader.load(tiny_copy, engine="tensorrt", device="cuda", precision="fp16").precision == "fp16"
+    assert calls[0]["path"].name == tiny_bundle.graph("fp32").file.name
+    assert calls[0]["precision"] == "fp16"
+    with pytest.raises(BundleError, match="not fp16"):  # in CUDA a graph's precision is its own
+        Reader.load(tiny_copy, device="cuda", precision="fp16")
+
+
+def test_a_plain_fp16_graph_comes_before_the_fp32_one(
+    tiny_copy: Path, tiny_bundle: Bundle, calls: list[dict[str, Any]]
+) -> None:
+    make_plain(tiny_copy)
+
+    def change(content: dict[str, Any]) -> None:
+        content["graphs"]["fp16"] = {**content["graphs"]["int8"], "engines": ["tensorrt/cuda"], "kind": "plain"}
+
+    edit_manifest(tiny_copy, change)
+    for precision in (None, "fp16"):
+        assert Reader.load(tiny_copy, engine="tensorrt", device="cuda", precision=precision).precision == "fp16"
+    assert {call["path"].name for call in calls} == {tiny_bundle.graph("int8").file.name}
+
+
+def test_the_command_line_knows_tensorrt() -> None:
+    ask = ["ask", "-b", str(TINY), "-q", "Where?", "--context", "Here.", "--engine", "tensorrt"]
+    result = CliRunner().invoke(main, ask)
+    assert (result.exit_code, "engine 'tensorrt' does not run on device 'cpu'" in result.stderr) == (1, True)
+    result = CliRunner().invoke(main, [*ask, "--device", "cuda"])
+    assert (result.exit_code, "none of which runs on tensorrt/cuda" in result.stderr) == (1, True)

@@ -1,0 +1,195 @@
+"""Profiles hold for one bundle on one machine and its engines, and are followed where nothing is set by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from qa_onnx import Bundle, OnnxSession, Options, Reader
+from qa_onnx.bundle.tuned import Profile, find_profile, forget_profile, profile_path, save_profile
+from qa_onnx.cli import main
+from qa_onnx.machine import cpu
+from qa_onnx.machine.cache import cache_folder
+from tests.conftest import TINY, edit_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.cpu
+
+PROFILE = Profile(
+    precision="fp32",
+    engine="onnxruntime",
+    device="cpu",
+    threads=1,
+    batch_tokens=77,
+    questions_per_second=100.0,
+    gain=1.5,
+    p99_ms=3.0,
+    data="some.json",
+    created="2026-11-25T12:00:00+00:00",
+)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """The tiny bundle, with a cache folder that is empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Bundle.load(TINY)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The arguments of every session that is opened."""
+    calls: list[dict[str, Any]] = []
+
+    def note(path: Path, **arguments: Any) -> OnnxSession:
+        calls.append({"graph": path.name, **arguments})
+        return OnnxSession(path, threads=1)
+
+    monkeypatch.setattr("qa_onnx.bundle.runtime.open_session", note)
+    return calls
+
+
+def test_what_is_saved_is_found(bundle: Bundle) -> None:
+    assert find_profile(bundle) is None
+    path = save_profile(bundle, PROFILE)
+    assert path == profile_path(bundle)
+    assert path.parent == cache_folder("profiles")
+    assert find_profile(bundle) == PROFILE
+    assert [file.name for file in path.parent.iterdir()] == [path.name]  # no partial file stays
+    assert forget_profile(bundle) is True
+    assert find_profile(bundle) is None
+    assert forget_profile(bundle) is False
+
+
+def test_a_reader_follows_it_where_nothing_is_set(bundle: Bundle, opened: list[dict[str, Any]]) -> None:
+    before = Reader.load(bundle)
+    save_profile(bundle, PROFILE)
+    after = Reader.load(bundle)
+    assert after.options == dataclasses.replace(before.options, batch_tokens=77)
+    fp32, int8 = (bundle.graph(precision).file.name for precision in ("fp32", "int8"))
+    assert [(call["graph"], call["threads"]) for call in opened] == [(int8, None), (fp32, 1)]
+    mine = Options(max_length=32, doc_stride=8, max_question_length=8, batch_tokens=99)
+    assert Reader.load(bundle, options=mine).options == mine
+    assert opened[-1]["graph"] == fp32
+
+
+def test_serve_follows_it_and_splits_the_cores_all_the_same(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi", reason="needs the serve extra")
+    from qa_onnx.cli.options import ReaderSettings
+    from qa_onnx.cli.serve import model
+
+    monkeypatch.setattr(cpu, "default_threads", lambda: 8)
+    unset: dict[str, Any] = dict.fromkeys(ReaderSettings.__dataclass_fields__)
+    settings = ReaderSettings(**unset | {"bundle": TINY, "null_threshold": "bundle"})
+    assert (model(settings, 1).precision, model(settings, 1).threads) == ("int8", 8)
+    save_profile(bundle, PROFILE)
+    tuned = model(settings, 1)
+    assert (tuned.precision, tuned.threads, tuned.options.batch_tokens) == ("fp32", 1, 77)
+    assert tuned.load().precision == "fp32"
+    assert model(settings, 2).threads == 4
+    by_hand = model(dataclasses.replace(settings, precision="int8"), 1)
+    assert (by_hand.precision, by_hand.threads) == ("int8", 8)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"precision": "int8"}, {"device": "cpu"}, {"engine": "onnxruntime"}, {"threads": 2}]
+)
+def test_anything_set_by_hand_switches_it_off(
+    bundle: Bundle, opened: list[dict[str, Any]], setting: dict[str, Any]
+) -> None:
+    save_profile(bundle, PROFILE)
+    reader = Reader.load(bundle, **setting)
+    assert reader.options.batch_tokens == Options().batch_tokens
+    assert opened[0]["graph"] == bundle.graph("int8").file.name
+    assert opened[0]["threads"] == setting.get("threads")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("cpu_model", "Another CPU"), ("instruction_sets", ("avx2", "amx_int8")), ("default_threads", 48)],
+)
+def test_that_of_another_machine_is_ignored(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    save_profile(bundle, PROFILE)
+    monkeypatch.setattr(cpu, name, lambda: value)
+    assert find_profile(bundle) is None
+
+
+def test_that_of_another_bundle_is_ignored(bundle: Bundle, tiny_copy: Path) -> None:
+    save_profile(bundle, PROFILE)
+    assert find_profile(Bundle.load(tiny_copy)) == PROFILE  # a copy is the same bundle
+    edit_manifest(tiny_copy, lambda content: content.update(null_threshold=1.0))
+    assert find_profile(Bundle.load(tiny_copy)) is None
+
+
+def test_that_of_other_versions_is_ignored(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_profile(bundle, PROFILE)
+    version = metadata.version
+
+    def newer(name: str) -> str:
+        return "99.0" if name == "onnxruntime" else version(name)
+
+    monkeypatch.setattr(metadata, "version", newer)
+    assert find_profile(bundle) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content["profile"].update(precision="int4"),
+        lambda content: content["profile"].update(device="tpu"),
+        lambda content: content["profile"].update(engine="openvino"),  # the tiny graphs do not run there
+        lambda content: content["profile"].update(threads=0),
+        lambda content: content["profile"].update(batch_tokens=0),
+        lambda content: content["profile"].update(gain="fast"),
+        lambda content: content["profile"].pop("data"),
+        lambda content: content.pop("profile"),
+        lambda content: content.update(format="qa-onnx-profile 2"),
+    ],
+)
+def test_a_damaged_one_is_ignored(bundle: Bundle, damage: Callable[[dict[str, Any]], object]) -> None:
+    path = save_profile(bundle, PROFILE)
+    content = json.loads(path.read_bytes())
+    damage(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert find_profile(bundle) is None
+    assert Reader.load(bundle).ask("Who?", "The keeper.")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b" " * (1 << 17)])
+def test_a_file_that_is_none_is_ignored(bundle: Bundle, content: bytes) -> None:
+    save_profile(bundle, PROFILE).write_bytes(content)
+    assert find_profile(bundle) is None
+
+
+def test_inspect_says_so(bundle: Bundle) -> None:
+    run = CliRunner()
+    assert "not tuned: qa-onnx tune finds" in run.invoke(main, ["inspect", "-b", str(TINY)]).stdout
+    assert json.loads(run.invoke(main, ["inspect", "-b", str(TINY), "--json"]).stdout)["profile"] is None
+    save_profile(bundle, PROFILE)
+    assert (
+        "here       fp32 in onnxruntime/cpu, 1 threads, batches of 77 tokens: 1.50 x the default's questions a "
+        "second; tuned 2026-11-25 on some.json\n" in run.invoke(main, ["inspect", "-b", str(TINY)]).stdout
+    )
+    shown = json.loads(run.invoke(main, ["inspect", "-b", str(TINY), "--json"]).stdout)["profile"]
+    assert shown == dataclasses.asdict(PROFILE)
+
+
+def test_the_cache_folder_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder("profiles") == tmp_path / "qa-onnx" / "profiles"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for value in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert cache_folder() == tmp_path / "home" / ".cache" / "qa-onnx"

@@ -1,0 +1,247 @@
+"""`qa-onnx ask` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from qa_onnx import Example, Reader
+from qa_onnx.cli import main
+from tests.conftest import TINY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOWER = (
+    "The lighthouse was designed by Agnes Halloran. She chose granite. The lamp was lit on 3 March 1887.\r\n\r\n"
+    "Today it is a museum 🏛."
+)
+
+
+def ask(*arguments: object, stdin: str | bytes = "") -> Result:
+    return CliRunner().invoke(main, ["ask", *map(str, arguments)], input=stdin)
+
+
+def ask_tiny(*arguments: object, stdin: str | bytes = "") -> Result:
+    return ask("-b", TINY, "--precision", "fp32", *arguments, stdin=stdin)
+
+
+@pytest.fixture
+def article(tmp_path: Path) -> Path:
+    path = tmp_path / "article.txt"
+    path.write_bytes(TOWER.encode())
+    return path
+
+
+def test_the_answer_alone_is_on_stdout(article: Path) -> None:
+    result = ask("-q", "Who designed the lighthouse?", "-c", article)
+    assert result.exit_code == 0
+    assert result.stdout == "Agnes Halloran\n"
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["-c", "-"], ["--context", TOWER]])
+def test_text_from_stdin_or_the_command_line(arguments: list[str]) -> None:
+    result = ask("-q", "When was the lamp lit?", *arguments, stdin=TOWER.encode())
+    assert result.stdout == "3 March 1887\n"
+
+
+def test_several_questions_give_one_line_each(article: Path) -> None:
+    result = ask("-q", "Who designed it?", "-q", "When was the lamp lit?", "-c", article)
+    assert result.stdout.splitlines() == ["Agnes Halloran", "3 March 1887"]
+    assert result.stderr.splitlines() == ["Who designed it?", "When was the lamp lit?"]
+
+
+def test_json_has_every_field_and_offsets_into_the_file_as_it_is(article: Path) -> None:
+    result = ask("-q", "What is it today?", "-c", article, "--json", "--n-best", 3)
+    record = json.loads(result.stdout)
+    assert list(record) == [
+        "question",
+        "answer",
+        "answers",
+        "null_score",
+        "null_probability",
+        "warnings",
+        "milliseconds",
+    ]
+    assert list(record["answer"]) == ["text", "start", "end", "score", "probability"]
+    assert len(record["answers"]) == 3
+    assert record["answers"][0] == record["answer"]
+    for answer in record["answers"]:  # \r\n counts as two characters, as it does in the file
+        assert TOWER[answer["start"] : answer["end"]] == answer["text"]
+    assert record["milliseconds"] > 0
+
+
+def test_best_answer_over_several_texts_names_its_file(article: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("The recipe needs flour, water and salt.", encoding="utf-8")
+    result = ask("-q", "Who designed the lighthouse?", "-c", other, "-c", article, "--json", "--n-best", 400)
+    record = json.loads(result.stdout)
+    assert record["answer"]["text"] == "Agnes Halloran"
+    assert record["answer"]["file"] == str(article)
+    assert {answer["file"] for answer in record["answers"]} == {str(article), str(other)}
+    scores = [answer["score"] for answer in record["answers"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_n_best_prints_a_table(article: Path) -> None:
+    result = ask("-q", "Who designed the lighthouse?", "-c", article, "--n-best", 3)
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["#", "answer", "score", "probability", "characters"]
+    assert len(lines) == 4
+    assert "Agnes Halloran" in lines[1]
+
+
+def test_reader_options_reach_the_reader(article: Path, tiny_reader: Reader) -> None:
+    question = "Who chose granite?"
+    asked = ask_tiny("-q", question, "-c", article, "--json", "--max-answer-length", 1, "--doc-stride", 3)
+    answer = json.loads(asked.stdout)["answer"]
+    from dataclasses import replace
+
+    options = replace(tiny_reader.options, max_answer_length=1, doc_stride=3)
+    expected = tiny_reader.predict([Example(question, TOWER)], options=options)[0].choose(None)
+    assert (answer["text"], answer["start"]) == (expected.text, expected.start)
+    assert answer["score"] == pytest.approx(expected.score, abs=1e-4)
+    limited, unlimited = (
+        json.loads(ask_tiny("-q", question, "-c", article, "--json", "--n-best", 50, *limit).stdout)["answers"]
+        for limit in (["--max-answer-length", 1], [])
+    )
+    assert max(len(item["text"].split()) for item in limited) == 1
+    assert max(len(item["text"].split()) for item in unlimited) > 1
+
+
+def test_a_missing_answer_is_null_in_json_and_said_on_stderr(article: Path) -> None:
+    arguments = ("-q", "Who?", "-c", article, "--null-threshold", -1000)
+    record = json.loads(ask_tiny(*arguments, "--json").stdout)
+    assert record["answer"] is None
+    assert record["answers"]
+    plain = ask_tiny(*arguments)
+    assert plain.exit_code == 0
+    assert plain.stdout == "\n"
+    short = record["null_score"] - record["answers"][0]["score"] + 1000
+    best = record["answers"][0]["text"]
+    assert (
+        f"no answer to 'Who?' in the text: the score of the best span, {best!r}, is {short:.2f} below the "
+        "threshold for an answer; --null-threshold off gives it"
+    ) in plain.stderr
+    assert "probability" not in plain.stderr
+    assert ask_tiny("-q", "Who?", "-c", article, "--null-threshold", "off").stdout.strip()
+
+
+def test_an_empty_file_has_no_answer(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.txt"
+    empty.touch()
+    result = ask_tiny("-q", "Who?", "-c", empty)
+    assert result.exit_code == 0
+    assert result.stdout == "\n"
+    assert "the context is empty" in result.stderr
+    assert "no answer to 'Who?': the text is blank" in result.stderr
+
+
+def test_interactive_asks_until_the_input_ends(article: Path) -> None:
+    result = ask("-i", "-c", article, stdin="Who designed it?\n\nWhen was the lamp lit?\n")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["Agnes Halloran", "3 March 1887"]
+    assert "question: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-q", "x"], "nothing to read"),
+        (["-c", "-"], "give questions with -q"),
+        (["-i", "-q", "x", "--context", "y"], "give questions with -q"),
+        (["-i", "-c", "-"], "-i reads questions from stdin"),
+        (["--input", "-", "-q", "x"], "--input brings its own"),
+        (["--output", "x.jsonl", "-q", "x", "--context", "y"], "--output goes with --input"),
+        (["-q", "x", "-c", "no-such-file"], "does not exist"),
+        (["-q", "x", "--context", "y", "--null-threshold", "low"], "neither a number nor off"),
+        (["-q", "x", "--context", "y", "--n-best", "0"], "--n-best"),
+        (["-q", "x", "--context", "y", "--precision", "int4"], "int4"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], message: str) -> None:
+    result = ask(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-b", "nowhere"], "nowhere is not a bundle: it does not exist"),
+        (["--engine", "tensorrt", "--device", "cuda"], "none of which runs on tensorrt/cuda"),
+        (["-b", str(TINY), "--device", "cuda"], "qa-onnx[gpu]"),
+        (["--precision", "fp16"], "--precision fp16 makes it"),
+        (["--doc-stride", "400"], "lower one of the other two"),
+    ],
+)
+def test_failures_are_one_line_and_exit_with_1(arguments: list[str], message: str) -> None:
+    result = ask("-q", "x", "--context", "y", *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_binary_file_is_refused_with_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "binary"
+    path.write_bytes(b"text \xff\xfe more")
+    result = ask_tiny("-q", "x", "-c", path)
+    assert result.exit_code == 1
+    assert "is not UTF-8 text (byte 5 is 0xff)" in result.stderr
+
+
+def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "bom.txt"
+    path.write_bytes(b"\xef\xbb\xbfparis")
+    record = json.loads(ask_tiny("-q", "x", "-c", path, "--json", "--n-best", 9).stdout)
+    for answer in (record["answer"], *record["answers"]):
+        assert "paris"[answer["start"] : answer["end"]] == answer["text"]
+
+
+def test_control_characters_never_reach_the_terminal() -> None:
+    result = ask_tiny("-q", "x", "--context", "red\x1b[31malert", "--n-best", 20)
+    assert "\x1b" not in result.output
+    assert result.exit_code == 0
+
+
+def test_on_a_terminal_the_sentence_is_shown_with_the_answer_highlighted(article: Path) -> None:
+    control, terminal = os.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "qa_onnx",
+        "ask",
+        "-q",
+        "Who designed the lighthouse?",
+        "-c",
+        str(article),
+    ]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    environment.pop("NO_COLOR", None)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, env=environment, check=True)
+    os.close(terminal)
+    shown = os.read(control, 100_000).decode()
+    os.close(control)
+    assert done.stdout == b"Agnes Halloran\n"
+    assert "was designed by \x1b[1;7mAgnes Halloran\x1b[0m" in shown
+    assert "She chose granite" not in shown  # the next sentence
+    assert re.search(r"probability 0\.\d\d, characters 31-45, \d+ ms", shown)
+
+
+@pytest.mark.parametrize("arguments", [["-q", "x", "-c", "-"], ["--input", "-"]])
+def test_a_closed_standard_input_is_said(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "qa_onnx", "ask", "-b", str(TINY), *arguments]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Error: there is no standard input to read from: it is closed\n"

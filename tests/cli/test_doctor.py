@@ -1,0 +1,358 @@
+"""`qa-onnx doctor`: on this machine as it is, and on machines that are broken as a test can break them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from qa_onnx.cli import doctor as command
+from qa_onnx.cli import main
+from qa_onnx.doctor import findings as examination
+from qa_onnx.doctor import trial
+from qa_onnx.engines.sessions import PREFERRED
+from qa_onnx.machine import cpu
+from tests.conftest import TINY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qa_onnx.doctor.findings import Job, Trial
+
+pytestmark = pytest.mark.cpu
+
+ROOT = Path(__file__).parents[2]
+no_gpu = pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is an NVIDIA GPU")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test looks at the times, and no variable of this machine disturbs."""
+    monkeypatch.setattr(examination, "_SECONDS", 0.01)
+    for name in examination.THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def results() -> Callable[[Job], Trial]:
+    """Runs a trial, but each only once."""
+    return functools.cache(trial.run)
+
+
+@pytest.fixture
+def tried(results: Callable[[Job], Trial], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that do not change what a trial finds: they share real results, since each takes a process."""
+    monkeypatch.setattr(trial, "run", results)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages that comes before all others."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+def doctor(*arguments: object) -> Result:
+    result = CliRunner().invoke(main, ["doctor", *map(str, arguments)])
+    assert "Traceback" not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def report(*arguments: object) -> tuple[int, dict[str, Any]]:
+    result = doctor("--json", *arguments)
+    content: dict[str, Any] = json.loads(result.stdout)
+    assert content["ok"] is (result.exit_code == 0)
+    assert content["ok"] is not bool(content["problems"])
+    assert all(problem["what"] and problem["remedy"] for problem in content["problems"] + content["notes"])
+    return result.exit_code, content
+
+
+@pytest.mark.usefixtures("tried")
+def test_a_sound_machine() -> None:
+    result = doctor("-b", TINY)
+    assert result.exit_code == 0, result.output
+    shown = result.stdout
+    for said in ("versions", "cpu", "gpu", "bundle", "engines", "speed and accuracy", "verdict: ok"):
+        assert re.search(rf"^{re.escape(said)}", shown, re.MULTILINE), said
+    for said in (
+        str(TINY),
+        cpu.cpu_model(),
+        f"{cpu.default_threads()} for a run",
+        "onnxruntime/cpu  runs int8, fp32",
+        "2 Attention",
+        "5, each with the right size and hash",
+        f"numpy {metadata.version('numpy')}",
+    ):
+        assert said in shown
+
+
+@pytest.mark.usefixtures("tried")
+def test_json_has_the_keys_that_are_documented() -> None:
+    _, content = report("-b", TINY)
+    documented = command.__doc__ or ""
+    assert list(content) == re.findall(r"^    (\w+)  ", documented, re.MULTILINE)
+    for name, inner in (
+        ("asked", content["asked"]),
+        ("cpu", content["cpu"]),
+        ("memory", content["memory"]),
+        ("gpu", content["gpu"]),
+        ("bundle", content["bundle"]),
+        ("bundle", content["bundle"]["precisions"]["int8"]),
+        ("engines", content["engines"]["onnxruntime/cpu"]),
+        ("trials", content["trials"][0]),
+        ("trials", content["trials"][0]["golden"]),
+    ):
+        start = documented.index(f"\n    {name} ") + 1
+        following = re.search(r"\n    \w", documented[start:])
+        words = set(re.findall(r'"(\w+)"', documented[start : start + following.start() if following else None]))
+        assert inner.keys() <= words, name
+
+
+@pytest.mark.usefixtures("tried")
+def test_json_says_what_was_found() -> None:
+    code, content = report("-b", TINY)
+    assert code == 0
+    assert set(content["engines"]) == set(PREFERRED)
+    assert content["engines"]["onnxruntime/cpu"] == {"starts": True, "precision": "int8", "error": None}
+    assert content["cpu"]["threads"] == cpu.default_threads()
+    assert content["cpu"]["instruction_sets"] == list(cpu.instruction_sets())
+    assert content["bundle"]["files"] == len(list(TINY.iterdir())) - 1
+    for one in content["trials"][:2]:
+        assert one["golden"]["passed"] is True
+        assert one["questions_per_second"] > 0
+
+
+@pytest.mark.usefixtures("tried")
+def test_the_default_bundle_is_looked_at_when_none_is_named() -> None:
+    code, content = report()
+    assert code == 0
+    assert content["bundle"]["name"] == "minilm-squad"
+    assert content["bundle"]["precisions"]["int8"]["percent_of_fp32"] > 99
+    assert content["trials"][0]["right"] >= content["trials"][0]["questions"] - 1
+    assert "% of fp32, on 5,665 questions of squad-dev-a.json.gz" in doctor().stdout
+
+
+@pytest.mark.usefixtures("tried")
+def test_a_damaged_bundle_is_named(tiny_copy: Path) -> None:
+    graph = next(tiny_copy.glob("model-*.onnx"))
+    content = bytearray(graph.read_bytes())
+    content[-100] ^= 1
+    graph.write_bytes(content)
+    result = doctor("-b", tiny_copy)
+    assert result.exit_code == 1
+    assert "verdict: 1 problem" in result.stdout
+    assert graph.name in result.stdout.replace("\n", "")
+    assert "onnxruntime/cpu  starts; no bundle to run" in result.stdout
+
+
+@pytest.mark.usefixtures("tried")
+def test_no_bundle(tmp_path: Path) -> None:
+    code, content = report("-b", tmp_path / "none")
+    assert code == 1
+    assert "does not exist" in content["problems"][0]["what"]
+    assert content["engines"]["onnxruntime/cpu"]["starts"] is True
+    assert doctor("-b", tmp_path / "none").exit_code == 1
+
+
+@pytest.mark.usefixtures("tried")
+@no_gpu
+def test_a_gpu_that_is_asked_for_and_not_there() -> None:
+    code, content = report("-b", TINY, "--device", "cuda")
+    assert code == 1
+    assert content["asked"]["places"] == ["onnxruntime/cpu", "onnxruntime/cuda"]
+    assert "onnxruntime/cuda does not start" in content["problems"][0]["what"]
+    assert "no NVIDIA driver was found" in content["problems"][0]["remedy"]
+    shown = doctor("-b", TINY, "--device", "cuda")
+    assert shown.exit_code == 1
+    assert "remedy: no NVIDIA driver was found" in shown.stdout
+    assert doctor("-b", TINY).exit_code == 0
+
+
+def test_an_engine_that_is_asked_for_and_not_installed(site: Path) -> None:
+    (site / "openvino.py").write_text("raise ImportError('not here')")
+    code, content = report("-b", TINY, "--engine", "openvino")
+    assert code == 1
+    assert content["problems"][0]["remedy"] == "pip install 'qa-onnx[openvino]'"
+    assert content["engines"]["onnxruntime/cpu"]["starts"] is True
+
+
+@pytest.mark.usefixtures("tried")
+def test_a_precision_that_is_asked_for_and_not_held() -> None:
+    code, content = report("-b", TINY, "--precision", "fp16")
+    assert code == 1
+    assert "not fp16" in content["problems"][0]["what"]
+
+
+@pytest.mark.usefixtures("tried")
+def test_an_engine_and_a_device_that_do_not_go_together() -> None:
+    code, content = report("-b", TINY, "--engine", "openvino", "--device", "cuda")
+    assert code == 1
+    assert "does not run on device 'cuda'" in content["problems"][0]["what"]
+
+
+def test_both_wheels(site: Path) -> None:
+    for name in ("onnxruntime", "onnxruntime_gpu"):
+        folder = site / f"{name}-1.99.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.99.0\n"
+        )
+    code, content = report("-b", TINY)
+    assert code == 1
+    assert content["runtimes"] == {"onnxruntime": "1.99.0", "onnxruntime-gpu": "1.99.0"}
+    assert "installed together" in content["problems"][0]["what"]
+    assert len(content["problems"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise ImportError('libonnxruntime.so.1: file too short')", "file too short"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+    ],
+)
+def test_a_broken_runtime_is_reported(site: Path, code: str, said: str) -> None:
+    (site / "onnxruntime.py").write_text(code)
+    result = doctor("-b", TINY)
+    assert result.exit_code == 1
+    assert said in " ".join(result.stdout.split())
+    assert "verdict: 1 problem" in result.stdout
+    assert "each with the right size and hash" in result.stdout
+    assert "remedy: pip " in result.stdout
+
+
+def test_a_missing_runtime_is_reported_by_the_command_itself(tmp_path: Path) -> None:
+    """In a Python that finds all that qa-onnx needs, and no engine."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("numpy", "tokenizers", "click", "rich"):
+        for folder in _folders_of(name):
+            if not (site / folder.name).exists():
+                (site / folder.name).symlink_to(folder)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _WITHOUT_ENGINES, str(site), str(ROOT), str(TINY)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    said = " ".join(done.stdout.split())
+    assert "runtimes none" in said
+    assert "no ONNX Runtime is installed" in said
+    assert "remedy: pip install 'qa-onnx[cpu]'" in said
+    assert "verdict: 1 problem" in said
+
+
+_WITHOUT_ENGINES = """
+import sys
+sys.path += sys.argv[1:3]
+from qa_onnx.cli import main
+main(["doctor", "-b", sys.argv[3]], prog_name="qa-onnx")
+"""
+
+
+def _folders_of(distribution: str) -> set[Path]:
+    """Top-level folders of a package, and of all that it needs, in site-packages."""
+    found: set[Path] = set()
+    waiting, seen = [distribution], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            parts = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        tops = {str(file).split("/")[0] for file in parts.files or () if ".." not in str(file)}
+        found |= {Path(str(parts.locate_file(top))) for top in tops if top != "__pycache__"}
+        waiting += [re.split(r"[^\w.-]", line)[0] for line in parts.requires or () if "extra ==" not in line]
+    return found
+
+
+@pytest.mark.usefixtures("tried")
+def test_the_quota_of_a_container_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{3 << 30}\n")
+    monkeypatch.setattr(cpu, "_CGROUP", tmp_path)
+    monkeypatch.setattr(cpu, "_affinity", lambda: frozenset(range(4)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(cpu, "_TOPOLOGY", tmp_path)
+    shown = doctor("-b", TINY).stdout
+    assert "a cgroup quota of 0.5" in shown
+    assert "1 for a run: bounded by the cgroup quota" in shown
+    assert "a cgroup limit of 3.0 GiB" in shown
+    _, content = report("-b", TINY)
+    assert (content["cpu"]["quota"], content["cpu"]["limit"]) == (0.5, "cgroup quota")
+    assert content["memory"]["limit"] == 3 << 30
+
+
+@pytest.mark.usefixtures("tried")
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("avx2 avx512f avx512_vnni avx512_bf16", "AVX2, AVX-512, VNNI, bf16; no AMX. int8 runs at full speed"),
+        ("avx2 avx512f", "AVX2, AVX-512; no VNNI, AMX, bf16. Without VNNI, int8 gains less"),
+        ("avx2 amx_int8 amx_bf16 avx512f avx_vnni avx512_bf16", "AVX2, AVX-512, VNNI, AMX, bf16. int8 runs"),
+        ("", "not known"),
+    ],
+)
+def test_what_the_instruction_sets_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, said: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.delenv("QA_ONNX_INSTRUCTION_SETS", raising=False)
+    assert said in doctor("-b", TINY).stdout
+
+
+@pytest.mark.usefixtures("tried")
+def test_a_variable_without_effect_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "77")
+    result = doctor("-b", TINY)
+    assert result.exit_code == 0
+    assert "environment      OMP_NUM_THREADS=77" in result.stdout
+    assert "OMP_NUM_THREADS=77 has no effect here" in result.stdout
+    assert "remedy: --threads 77" in result.stdout
+    assert report("-b", TINY)[1]["environment"] == {"OMP_NUM_THREADS": "77"}
+
+
+@pytest.mark.usefixtures("tried")
+@pytest.mark.parametrize(("load", "busy"), [(0.5, False), (3.0, True), (None, False)])
+def test_a_busy_machine_is_named_beside_the_speeds(
+    monkeypatch: pytest.MonkeyPatch, load: float | None, busy: bool
+) -> None:
+    monkeypatch.setattr(cpu, "load", lambda: load)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert ("on a busy machine (load 3.0)" in doctor("-b", TINY).stdout) is busy
+
+
+@pytest.mark.usefixtures("tried")
+@pytest.mark.parametrize("width", [80, 120])
+def test_it_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from qa_onnx.cli import tables
+
+    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, markup=False, width=width))
+    lines = doctor("-b", TINY).stdout.splitlines()
+    assert max(len(line) for line in lines) <= width
+    assert any(line.startswith("  int8") for line in lines)
+
+
+def test_wrong_usage_is_not_a_failure_of_the_machine() -> None:
+    assert doctor("--engine", "abacus").exit_code == 2
+    assert doctor("--device", "abacus").exit_code == 2
+    assert doctor("--precision", "int1").exit_code == 2

@@ -1,0 +1,305 @@
+"""Diagnosis: what keeps from working what was asked for, what else is wrong, and that each has its remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qa_onnx.doctor.diagnosis import diagnose
+from qa_onnx.doctor.findings import UNFIT, BundleState, Findings, Trial, look_at
+from qa_onnx.evaluation.golden import GoldenCheck
+from qa_onnx.machine import cpu
+from qa_onnx.machine.nvidia import Gpu, Library, Nvidia
+from qa_onnx.machine.packages import Installed
+from tests.conftest import TINY, edit_manifest
+
+pytestmark = pytest.mark.cpu
+
+CPU, CUDA, OPENVINO = "onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"
+PASSED = GoldenCheck(windows=4, max_abs=0.0, tolerance=1.0)
+NO_GPU = Nvidia(driver=None, gpus=(), said=None, cuda=None, libraries=(), wheels={})
+GPU = Nvidia(
+    driver="580.1",
+    gpus=(Gpu("NVIDIA A10", 24_000),),
+    said=None,
+    cuda="13.0",
+    libraries=(Library("libcudnn.so.9", None),),
+    wheels={},
+)
+
+
+def ran(place: str, precision: str, **changes: Any) -> Trial:
+    trial = Trial(place=place, precision=precision, golden=PASSED, questions_per_second=9.0, right=1, questions=2)
+    return dataclasses.replace(trial, **changes)
+
+
+def failed(
+    place: str, error: str, *, precision: str | None = None, kind: str = "EngineError", log: str = ""
+) -> Trial:
+    return Trial(place=place, precision=precision, error=error, kind=kind, log=log)
+
+
+def packages(**runtimes: str) -> Installed:
+    return Installed(
+        python="3.11.0",
+        system="Linux",
+        versions={},
+        runtimes={name.replace("_", "-"): found for name, found in runtimes.items()},
+        extras={},
+        unmet=(),
+    )
+
+
+def findings(*others: Trial, **changes: Any) -> Findings:
+    """Of a machine where the default place works, and what else is given."""
+    sound = Findings(
+        asked=(CPU,),
+        precision=None,
+        packages=packages(onnxruntime="1.32.0"),
+        cpu="some CPU",
+        instruction_sets=("avx2", "avx512_vnni"),
+        cores=cpu.Cores(logical=4, physical=4, allowed=4, usable=4, quota=None),
+        load=None,
+        memory=cpu.Memory(total=None, available=None, limit=None),
+        environment={},
+        gpu=NO_GPU,
+        bundle=look_at(TINY),
+        trials=(ran(CPU, "int8"), ran(CPU, "fp32"), *others),
+    )
+    return dataclasses.replace(sound, **changes)
+
+
+def test_nothing_is_wrong() -> None:
+    found = diagnose(findings(failed(CUDA, "no: pip install it", kind="MissingExtraError")))
+    assert found.ok
+    assert (found.problems, found.notes) == ((), ())
+
+
+def test_two_wheels_are_one_problem() -> None:
+    both = "both onnxruntime and onnxruntime-gpu are installed; they overwrite each other's files"
+    found = diagnose(
+        findings(
+            packages=packages(onnxruntime="1.32.0", onnxruntime_gpu="1.31.1"),
+            trials=(failed(CPU, both), failed(CUDA, both)),
+            asked=(CPU, CUDA),
+        )
+    )
+    (problem,) = found.problems
+    assert "onnxruntime and onnxruntime-gpu are installed together" in problem.what
+    assert problem.remedy.startswith("pip uninstall onnxruntime onnxruntime-gpu")
+    assert found.notes == ()
+
+
+def test_no_runtime() -> None:
+    error = "no ONNX Runtime is installed: pip install 'qa-onnx[cpu]', or another (No module named 'onnxruntime')"
+    found = diagnose(findings(trials=(failed(CPU, error, kind="MissingExtraError"),), packages=packages()))
+    (problem,) = found.problems
+    assert problem.what == "onnxruntime/cpu does not start: no ONNX Runtime is installed"
+    assert problem.remedy == "pip install 'qa-onnx[cpu]', or another"
+
+
+def test_a_runtime_that_crashes_is_to_be_installed_again() -> None:
+    found = diagnose(findings(trials=(failed(CPU, "ended by SIGILL", kind="crash", log="illegal"),)))
+    (problem,) = found.problems
+    assert "ended by SIGILL (illegal)" in problem.what
+    assert "pip install --force-reinstall onnxruntime," in problem.remedy
+
+
+@pytest.mark.parametrize(("error", "kind"), [("ended by SIGKILL", "crash"), ("did not end", "timeout")])
+def test_want_of_memory_and_time_is_no_fault_of_the_wheel(error: str, kind: str) -> None:
+    (problem,) = diagnose(findings(trials=(failed(CPU, error, kind=kind),))).problems
+    assert "smaller model" in problem.remedy
+
+
+def test_a_precision_that_fails_where_it_was_asked_for() -> None:
+    found = diagnose(findings(failed(CPU, "unknown operator", precision="fp16")))
+    (problem,) = found.problems
+    assert problem.what == "onnxruntime/cpu does not run fp16: unknown operator"
+
+
+def test_the_same_elsewhere_is_a_note() -> None:
+    found = diagnose(findings(failed(OPENVINO, "unknown operator", precision="fp32")))
+    assert found.ok
+    assert [note.what for note in found.notes] == ["openvino/cpu does not run fp32: unknown operator"]
+    assert "openvino" in found.notes[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (GoldenCheck(windows=4, max_abs=2.5, tolerance=1.0), "off by 2.5, 1 is allowed"),
+        (GoldenCheck(windows=4, max_abs=float("inf"), tolerance=1.0), "give other tokens"),
+    ],
+)
+def test_a_golden_check_that_fails(check: GoldenCheck, said: str) -> None:
+    (problem,) = diagnose(findings(trials=(ran(CPU, "int8", golden=check), ran(CPU, "fp32")))).problems
+    assert said in problem.what
+    assert "qa-onnx eval" in problem.remedy
+    found = diagnose(findings(ran(OPENVINO, "fp32", golden=check)))
+    assert found.ok
+    assert said in found.notes[0].what
+
+
+def test_other_versions_than_at_export_are_named() -> None:
+    check = GoldenCheck(windows=4, max_abs=float("inf"), tolerance=1.0)
+    state = look_at(TINY)
+    assert state.bundle is not None
+    manifest = dataclasses.replace(state.bundle.manifest, versions={"tokenizers": "0.1", "torch": "0.1"})
+    state = dataclasses.replace(state, bundle=dataclasses.replace(state.bundle, manifest=manifest))
+    (problem,) = diagnose(findings(trials=(ran(CPU, "int8", golden=check),), bundle=state)).problems
+    assert "it was made with tokenizers 0.1 (here " in problem.remedy
+    assert "torch" not in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "remedy"),
+    [
+        (
+            BundleState(path=Path("x"), is_default=False, error="x does not exist"),
+            "x does not exist",
+            "bundle.json",
+        ),
+        (
+            BundleState(path=Path("x"), is_default=False, sha256="ab", damaged=("model-1.onnx was changed",)),
+            "model-1.onnx was changed",
+            "qa-onnx export CHECKPOINT --to x",
+        ),
+        (BundleState(path=Path("x"), is_default=True, error="cut"), "cut", "pip install --force-reinstall"),
+    ],
+)
+def test_a_broken_bundle(state: BundleState, said: str, remedy: str) -> None:
+    trial = Trial(place=CPU, precision=None)
+    (problem,) = diagnose(findings(bundle=state, trials=(trial,))).problems
+    assert said in problem.what
+    assert remedy in problem.remedy
+
+
+def test_a_place_that_does_not_exist() -> None:
+    (problem,) = diagnose(findings(asked=(CPU, "openvino/cuda"))).problems
+    assert "'openvino' does not run on device 'cuda'" in problem.what
+
+
+def test_a_bundle_without_a_precision_for_the_place(tiny_copy: Path) -> None:
+    edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
+    found = findings(Trial(place=CUDA, precision=None), asked=(CPU, CUDA), bundle=look_at(tiny_copy), gpu=GPU)
+    (problem,) = diagnose(found).problems
+    assert problem.what.endswith("none of which runs on onnxruntime/cuda")
+    assert problem.remedy.startswith(f"qa-onnx export CHECKPOINT --to {tiny_copy} --precision fp32 adds it")
+    assert diagnose(dataclasses.replace(found, asked=(CPU,))).ok
+
+
+def test_a_precision_that_the_bundle_does_not_hold() -> None:
+    (problem,) = diagnose(findings(precision="int8-static")).problems
+    assert "holds fp32, int8, not int8-static" in problem.what
+    assert "--precision int8-static" in problem.remedy
+    assert diagnose(findings(precision="fp32")).ok
+
+
+def test_a_precision_that_does_not_run_at_the_place() -> None:
+    (problem,) = diagnose(findings(ran(CUDA, "fp32"), precision="int8", asked=(CPU, CUDA), gpu=GPU)).problems
+    assert "int8 of" in problem.what
+    assert "does not run on onnxruntime/cuda; fp32 of it can" in problem.what
+    assert problem.remedy == "--precision fp32, or another engine or device"
+
+
+@pytest.fixture
+def unfit(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Findings:
+    """Of a bundle with bf16, on a CPU without it."""
+
+    def change(content: dict[str, Any]) -> None:
+        fp32 = content["graphs"]["fp32"]
+        content["graphs"]["bf16"] = {**fp32, "engines": [OPENVINO]}
+        fp32["engines"].append(OPENVINO)
+
+    edit_manifest(tiny_copy, change)
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: ("avx2",))
+    left_out = failed(OPENVINO, "this CPU has no bf16 (neither)", precision="bf16", kind=UNFIT)
+    return findings(ran(OPENVINO, "fp32"), left_out, bundle=look_at(tiny_copy))
+
+
+def test_a_cpu_without_bf16_is_no_problem(unfit: Findings) -> None:
+    for asked in ((CPU,), (CPU, OPENVINO)):
+        found = diagnose(dataclasses.replace(unfit, asked=asked))
+        assert (found.problems, found.notes) == ((), ())
+    assert diagnose(dataclasses.replace(unfit, asked=(CPU, OPENVINO), precision="fp32")).ok
+
+
+def test_a_cpu_without_bf16_is_a_problem_where_that_was_asked_for(unfit: Findings) -> None:
+    (problem,) = diagnose(dataclasses.replace(unfit, asked=(CPU, OPENVINO), precision="bf16")).problems
+    assert problem.what == "bf16 cannot run here: this CPU has no bf16 (neither)"
+    assert problem.remedy == "--precision fp32, the same graph without bf16, or another CPU"
+
+
+def test_a_cpu_without_bf16_is_a_problem_where_the_bundle_has_nothing_else(
+    unfit: Findings, tiny_copy: Path
+) -> None:
+    edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(engines=[CPU]))
+    starts = Trial(place=OPENVINO, precision=None)
+    trials = (ran(CPU, "int8"), starts, *(trial for trial in unfit.trials if trial.kind == UNFIT))
+    found = dataclasses.replace(unfit, asked=(CPU, OPENVINO), trials=trials, bundle=look_at(tiny_copy))
+    (problem,) = diagnose(found).problems
+    assert "none of which runs on openvino/cpu, since this CPU has no bf16" in problem.what
+    assert "--precision int8-static adds it" in problem.remedy
+
+
+def cuda(gpu: Nvidia, runtimes: Installed) -> str:
+    error = failed(CUDA, "it fell back", log="libcublas.so.13: cannot open shared object file")
+    (problem,) = diagnose(findings(error, asked=(CPU, CUDA), gpu=gpu, packages=runtimes)).problems
+    assert problem.what == "onnxruntime/cuda does not start: libcublas.so.13: cannot open shared object file"
+    return problem.remedy
+
+
+def test_the_way_to_a_gpu_is_told_step_by_step() -> None:
+    wheel = packages(onnxruntime_gpu="1.31.1")
+    remedy = cuda(NO_GPU, packages(onnxruntime="1.32.0"))
+    assert remedy.index("no NVIDIA driver was found") < remedy.index("pip uninstall onnxruntime, then pip install")
+    assert "uninstall" not in cuda(NO_GPU, packages())
+    assert cuda(dataclasses.replace(NO_GPU, said="nvidia-smi ended with exit code 9", cuda="13.0"), wheel) == (
+        "nvidia-smi ended with exit code 9"
+    )
+    assert "driver 535.1 is too old for CUDA 13.0: update it to 580" in cuda(
+        dataclasses.replace(GPU, driver="535.1"), wheel
+    )
+    lost = (Library("libcudart.so.13", None), Library("libcudnn.so.9", "no such file"))
+    remedy = cuda(dataclasses.replace(GPU, libraries=lost), wheel)
+    assert remedy == "pip install 'qa-onnx[gpu]' brings what cannot be loaded: libcudnn.so.9"
+    assert cuda(GPU, wheel) != ""
+
+
+def test_a_gpu_wheel_without_a_gpu_is_a_note_unless_it_was_asked_for() -> None:
+    found = diagnose(findings(failed(CUDA, "it fell back"), packages=packages(onnxruntime_gpu="1.31.1")))
+    assert found.ok
+    assert "onnxruntime/cuda does not start" in found.notes[0].what
+
+
+def test_one_cause_is_not_told_twice() -> None:
+    broken = "the installed ONNX Runtime lacks files: pip uninstall it"
+    found = diagnose(findings(trials=(failed(CPU, broken), failed(CUDA, broken))))
+    assert len(found.problems) == 1
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("OMP_NUM_THREADS", "1", "--threads 1, or Reader.load(threads=1)"),
+        ("ORT_INTRA_OP_NUM_THREADS", "16", "--threads 16, or Reader.load(threads=16)"),
+        ("OMP_NUM_THREADS", "4,2", "--threads N, or Reader.load(threads=N)"),
+        ("OMP_NUM_THREADS", "4", None),
+    ],
+)
+def test_variables_that_have_no_effect(name: str, value: str, remedy: str | None) -> None:
+    found = diagnose(findings(environment={name: value}))
+    assert found.ok
+    assert [note.remedy for note in found.notes] == ([] if remedy is None else [remedy])
+    assert all(f"{name}={value} has no effect" in note.what for note in found.notes)
+
+
+def test_unmet_needs_are_notes() -> None:
+    lacking = dataclasses.replace(packages(onnxruntime="1.1"), unmet=("onnxruntime >=1.20 (found 1.1)",))
+    (note,) = diagnose(findings(packages=lacking)).notes
+    assert note.what == "qa-onnx needs onnxruntime >=1.20 (found 1.1)"
+    assert note.remedy == "pip install 'onnxruntime >=1.20'"

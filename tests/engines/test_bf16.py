@@ -1,0 +1,579 @@
+"""bf16: the graphs of fp32 and int8-static as OpenVINO computes them in bfloat16, and CPUs that cannot.
+
+Which CPU this is does not matter to what is believed of it: instruction sets are set by hand. What OpenVINO
+computes in bfloat16 is looked at where it can, by its own word, and skipped elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from qa_onnx import (
+    Bundle,
+    BundleError,
+    BundleFormatError,
+    EngineError,
+    InputError,
+    MissingExtraError,
+    Reader,
+    pipeline,
+)
+from qa_onnx.bench.entrants import entrants
+from qa_onnx.bench.settings import accuracy_note, settings
+from qa_onnx.bundle import manifest
+from qa_onnx.bundle.manifest import MANIFEST, PRECISIONS
+from qa_onnx.bundle.runtime import make_wish
+from qa_onnx.cli import main
+from qa_onnx.engines import openvino_cpu
+from qa_onnx.engines.openvino_cpu import OpenVinoSession
+from qa_onnx.engines.sessions import IN_BF16, PREFERRED, check_precision, open_session, why_not
+from qa_onnx.evaluation import golden
+from qa_onnx.machine import cpu, packages
+from tests import exports
+from tests.conftest import TINY, edit_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from click.testing import Result
+
+    from qa_onnx.export import Proof
+
+WITH, WITHOUT = ("avx2", "avx512f", "amx_bf16"), ("avx2", "avx512f")
+NONE = "this CPU has no bf16 (neither avx512_bf16 nor amx_bf16)"
+QUESTIONS = ("What lay still?", "When?", "Where?", "How many?", "Why?", "What?", "Whose lamp?", "Which ships?")
+TEXT = "The keeper lit the lamp at dusk. Ships saw it from afar, and the harbour lay still."
+OPENVINO = pytest.mark.usefixtures("openvino_in_bf16")
+
+
+@pytest.fixture(scope="session")
+def openvino_in_bf16() -> None:
+    """Skip what lets OpenVINO compute in bfloat16 where it, or the CPU, cannot."""
+    if find_spec("openvino") is None:
+        pytest.skip("needs the openvino extra")
+    able = openvino_cpu.import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" not in able:
+        pytest.skip(f"needs a CPU on which OpenVINO computes in bfloat16; here it has {', '.join(able)}")
+
+
+@pytest.fixture
+def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU with bf16."""
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: WITH)
+
+
+@pytest.fixture
+def no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without bf16."""
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: WITHOUT)
+
+
+def with_graphs(folder: Path, *names: str) -> Path:
+    """Let a copy of the tiny bundle hold these precisions, all of them its fp32 graph where they are new."""
+
+    def change(content: dict[str, Any]) -> None:
+        graphs = content["graphs"]
+        new = {**graphs["fp32"], "engines": ["openvino/cpu"]}
+        graphs["fp32"]["engines"].append("openvino/cpu")
+        content["graphs"] = {name: graphs.get(name, new) for name in names}
+
+    edit_manifest(folder, change)
+    return folder
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def batch(tokens: int) -> dict[str, Any]:
+    ids = np.random.default_rng(0).integers(5, 40, (2, tokens))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+# What this CPU can
+
+
+@pytest.mark.parametrize(
+    ("sets", "reason"),
+    [
+        (WITH, ""),
+        (("avx512_bf16",), ""),
+        (WITHOUT, NONE),
+        ((), "it is not known whether this CPU has bf16 (only Linux on x86-64 tells)"),
+    ],
+)
+def test_the_two_precisions_need_a_cpu_that_is_known_to_have_bf16(
+    sets: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: sets)
+    assert {name: why_not(name) for name in PRECISIONS} == {
+        name: reason if name in IN_BF16 else "" for name in PRECISIONS
+    }
+    for name in PRECISIONS:
+        if why_not(name):
+            with pytest.raises(EngineError, match=f"^{name} cannot run here, since .*: use {IN_BF16[name]}, the"):
+                check_precision(name)
+        else:
+            check_precision(name)
+
+
+def test_no_other_engine_runs_them() -> None:
+    assert [place for place, names in PREFERRED.items() if set(names) & set(IN_BF16)] == ["openvino/cpu"]
+
+
+@pytest.mark.parametrize(
+    ("held", "where", "best"),
+    [
+        (("fp32", "int8-static", "bf16", "int8-static-bf16"), WITH, "int8-static-bf16"),
+        (("fp32", "int8-static", "bf16", "int8-static-bf16"), WITHOUT, "int8-static"),
+        (("fp32", "int8-static", "bf16"), WITH, "int8-static"),
+        (("fp32", "bf16"), WITH, "bf16"),
+        (("fp32", "bf16"), WITHOUT, "fp32"),
+    ],
+)
+def test_the_best_precision_is_one_that_the_cpu_has(
+    held: tuple[str, ...],
+    where: tuple[str, ...],
+    best: str,
+    tiny_copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: where)
+    folder = with_graphs(tiny_copy, *held)
+    if "int8-static" in held:
+        edit_manifest(folder, lambda content: content["graphs"]["int8-static"].update(engines=["openvino/cpu"]))
+    assert Bundle.load(folder).best_precision("openvino", "cpu") == best
+
+
+@pytest.mark.usefixtures("no_bf16")
+def test_a_bundle_that_holds_nothing_else_says_why_it_does_not_run(tiny_copy: Path) -> None:
+    bundle = Bundle.load(with_graphs(tiny_copy, "bf16"))
+    with pytest.raises(EngineError) as refused:
+        Reader.load(bundle, engine="openvino")
+    said = str(refused.value)
+    assert said.startswith(
+        f"{tiny_copy} holds bf16, none of which runs on openvino/cpu, since {NONE}: qa-onnx export"
+    )
+    assert "--precision int8-static adds it" in said
+
+
+@pytest.mark.usefixtures("no_bf16")
+@pytest.mark.parametrize(("name", "other"), IN_BF16.items())
+def test_what_was_asked_for_by_name_is_refused_with_the_precision_to_use(
+    name: str, other: str, tiny_copy: Path
+) -> None:
+    folder = with_graphs(tiny_copy, "fp32", name)
+    with pytest.raises(EngineError) as refused:
+        Reader.load(folder, precision=name)
+    assert str(refused.value) == f"{name} cannot run here, since {NONE}: use {other}, the same graph without bf16"
+    result = run("ask", "-b", folder, "--precision", name, "-q", "Who?", "-c", folder / MANIFEST)
+    assert result.exit_code == 1
+    assert f"use {other}, the same graph without bf16" in result.stderr
+
+
+@pytest.mark.usefixtures("no_bf16")
+def test_no_session_is_opened_behind_the_check(tiny_bundle: Bundle) -> None:
+    path = tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
+    with pytest.raises(EngineError, match="bf16 cannot run here"):
+        open_session(path, engine="openvino", precision="bf16")
+
+
+@pytest.mark.usefixtures("bf16")
+def test_the_precision_brings_its_engine(tiny_copy: Path) -> None:
+    bundle = Bundle.load(with_graphs(tiny_copy, "fp32", "bf16"))
+
+    def engine(precision: str | None, **asked: Any) -> str:
+        wish = make_wish(bundle, precision=precision, threads=None, **{"device": None, "engine": None, **asked})
+        return wish.engine
+
+    assert engine("bf16") == engine("int8-static-bf16", device="cpu") == "openvino"
+    assert engine("fp32") == engine(None, device="cpu") == engine("bf16", device="cuda") == "onnxruntime"
+    assert engine("bf16", engine="onnxruntime") == "onnxruntime"
+    with pytest.raises(
+        EngineError, match=r"bf16 of .* runs on openvino/cpu, not on onnxruntime/cpu: choose .* fp32 does"
+    ):
+        Reader.load(bundle, precision="bf16", engine="onnxruntime")
+    with pytest.raises(EngineError, match="runs on openvino/cpu, not on onnxruntime/cuda"):
+        Reader.load(bundle, precision="bf16", device="cuda")
+
+
+# What a bundle says
+
+
+def test_a_bundle_with_bf16_has_the_newer_format_and_others_the_old_one(tiny_copy: Path) -> None:
+    written = {}
+    for names in (("fp32", "int8"), ("fp32", "bf16"), ("fp32", "int8-static-bf16")):
+        loaded = Bundle.load(with_graphs(tiny_copy, *names)).manifest
+        assert tuple(loaded.graphs) == names
+        written[names[1]] = json.loads(loaded.to_json())["format_version"]
+        edit_manifest(tiny_copy, lambda content: content["graphs"].setdefault("int8", INT8))
+    assert written == {"int8": "1.0", "bf16": "1.1", "int8-static-bf16": "1.1"}
+
+
+INT8 = json.loads((TINY / MANIFEST).read_bytes())["graphs"]["int8"]
+
+
+def test_an_older_release_asks_for_an_upgrade(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Bundle.load(with_graphs(tiny_copy, "fp32", "bf16")).manifest
+    (tiny_copy / MANIFEST).write_text(loaded.to_json(), encoding="utf-8")
+    assert Bundle.load(tiny_copy).manifest == loaded
+    monkeypatch.setattr(manifest, "FORMAT_VERSION", (1, 0))
+    with pytest.raises(
+        BundleFormatError, match=r"has format 1\.1; this release reads up to 1\.0: pip install --upgrade qa-onnx"
+    ):
+        Bundle.load(tiny_copy)
+
+
+def test_precisions_share_a_file(tiny_copy: Path) -> None:
+    bundle = Bundle.load(with_graphs(tiny_copy, "fp32", "bf16"))
+    assert bundle.graph("fp32").file == bundle.graph("bf16").file
+    assert [entry.name.partition("-")[0] for entry in bundle.manifest.files()] == ["tokenizer", "model", "golden"]
+
+
+# OpenVINO
+
+
+@OPENVINO
+def test_openvino_computes_in_bfloat16_when_asked_and_never_by_itself(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hints: list[str] = []
+    openvino = openvino_cpu.import_openvino()
+
+    class Watched:
+        def compile_model(self, path: Path, device: str, settings: Mapping[str, Any]) -> Any:
+            hints.append(settings["INFERENCE_PRECISION_HINT"])
+            return openvino.Core().compile_model(path, device, settings)
+
+    monkeypatch.setattr(openvino_cpu, "import_openvino", lambda: SimpleNamespace(Core=Watched))
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: WITH)
+    path = tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
+    for precision in ("fp32", "int8-static", "bf16", "int8-static-bf16"):
+        session = open_session(path, engine="openvino", threads=1, precision=precision)
+        pickle.loads(pickle.dumps(session))
+    assert hints == ["f32"] * 4 + ["bf16"] * 4
+
+
+@OPENVINO
+def test_its_logits_are_near_those_of_float32(tiny_bundle: Bundle) -> None:
+    path = tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
+    theirs = OpenVinoSession(path, threads=1)
+    assert str(theirs._native.get().model.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
+    ours = OpenVinoSession(path, threads=1, longest=64, bf16=True)
+    for tokens in (5, 16, 41):
+        expected = theirs.run(batch(tokens))
+        for session in (ours, pickle.loads(pickle.dumps(ours))):
+            found = session.run(batch(tokens))
+            assert found[0].dtype == np.float32
+            np.testing.assert_allclose(np.stack(found), np.stack(expected), atol=0.1, rtol=0)
+
+
+@OPENVINO
+@pytest.mark.usefixtures("bf16")
+def test_commands_and_pipeline_run_it_by_its_name(tiny_copy: Path, tmp_path: Path) -> None:
+    folder = with_graphs(tiny_copy, "fp32", "bf16")
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    answer = Reader.load(folder, precision="fp32", threads=1).ask("Who lit the lamp?", TEXT)
+    asked = run("ask", "-b", folder, "--precision", "bf16", "--json", "-q", "Who lit the lamp?", "-c", text)
+    assert asked.exit_code == 0, asked.output
+    assert json.loads(asked.stdout)["answer"]["score"] == pytest.approx(answer.score, abs=0.2)
+    data = tmp_path / "data.jsonl"
+    data.write_text(
+        json.dumps({"question": "Who lit the lamp?", "context": TEXT, "answers": ["The keeper"]}), encoding="utf-8"
+    )
+    for arguments in (
+        ("eval", data, "-b", folder, "--precision", "bf16"),
+        ("diff", f"{folder}:fp32", f"{folder}:bf16", data),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+    found = pipeline("question-answering", str(folder), precision="bf16")(question="Who?", context=TEXT)
+    assert isinstance(found, dict)
+    assert found["answer"] in TEXT
+
+
+@OPENVINO
+@pytest.mark.usefixtures("bf16")
+def test_a_reader_answers_pickles_and_tells_where_it_runs(tiny_copy: Path) -> None:
+    reader = Reader.load(with_graphs(tiny_copy, "fp32", "bf16"), precision="bf16", threads=1)
+    again = pickle.loads(pickle.dumps(reader))
+    for one in (reader, again):
+        assert (one.precision, one.place) == ("bf16", "openvino/cpu")
+        assert one.ask("Who?", TEXT).text in TEXT
+    assert reader.ask("Who?", TEXT).score == pytest.approx(again.ask("Who?", TEXT).score, abs=1e-4)
+
+
+# inspect, bench, tune
+
+
+@OPENVINO
+@pytest.mark.usefixtures("bf16")
+def test_verify_runs_it_in_openvino(tiny_copy: Path) -> None:
+    checks = json.loads(run("inspect", "-b", with_graphs(tiny_copy, "fp32", "bf16"), "--verify", "--json").stdout)
+    assert checks["verify"]["bf16"]["passed"] is True
+
+
+@pytest.mark.usefixtures("no_bf16")
+def test_verify_names_what_it_cannot_run_for_want_of_bf16(tiny_copy: Path) -> None:
+    folder = with_graphs(tiny_copy, "fp32", "bf16")
+    result = run("inspect", "-b", folder, "--verify")
+    assert result.exit_code == 0
+    assert f"verify bf16             not run: {NONE}" in result.stdout
+    check = json.loads(run("inspect", "-b", folder, "--verify", "--json").stdout)["verify"]["bf16"]
+    assert (check["passed"], check["max_abs"]) == (None, None)
+
+
+@pytest.mark.usefixtures("bf16")
+def test_verify_names_what_it_cannot_run_for_want_of_openvino(
+    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    result = run("inspect", "-b", with_graphs(tiny_copy, "fp32", "bf16"), "--verify")
+    assert result.exit_code == 0
+    assert "not run: OpenVINO is not installed: pip install 'qa-onnx[openvino]'" in result.stdout
+
+
+@OPENVINO
+def test_tune_tries_it_where_the_cpu_has_it_and_a_receipt_allows_it(
+    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.load(with_graphs(tiny_copy, "fp32", "bf16"))
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: WITH)
+    assert {(one.precision, one.engine) for one in settings(bundle)} >= {
+        ("bf16", "openvino"),
+        ("fp32", "openvino"),
+    }
+    assert accuracy_note(bundle, "bf16", 99).startswith("no receipt shows how well it answers")
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: WITHOUT)
+    assert "bf16" not in {one.precision for one in settings(bundle)}
+
+
+@OPENVINO
+def test_bench_runs_it_or_names_the_reason(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.load(with_graphs(tiny_copy, "fp32", "bf16"))
+    for sets, reason in ((WITH, ""), (WITHOUT, NONE)):
+        monkeypatch.setattr(cpu, "instruction_sets", lambda sets=sets: sets)
+        for precisions in (None, ["bf16"]):
+            found = entrants(bundle, precisions=precisions, against=None, device="cpu")
+            assert {one.name: one.why_not for one in found}["bf16, openvino"] == reason
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: WITHOUT)
+    result = run("bench", "-b", bundle.path, "--precisions", "bf16", "--quick", "--seconds", "1")
+    assert result.exit_code == 1
+    assert f"bf16, openvino: {NONE}" in " ".join(result.stderr.split())
+
+
+def test_a_server_takes_it_to_its_engine_and_refuses_it_with_the_reason(
+    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi", reason="needs the serve extra")
+    from qa_onnx.cli.options import ReaderSettings
+    from qa_onnx.cli.serve import model
+
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: WITHOUT)
+    chosen: dict[str, Any] = dict.fromkeys(ReaderSettings.__dataclass_fields__) | {
+        "bundle": with_graphs(tiny_copy, "fp32", "bf16"),
+        "precision": "bf16",
+        "allow_fallback": False,
+    }
+    with pytest.raises(EngineError, match=r"bf16 cannot run here, since .*: use fp32"):
+        model(ReaderSettings(**chosen), 1)
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: WITH)
+    served = model(ReaderSettings(**chosen), 1)
+    assert (served.precision, served.engine, served.device) == ("bf16", "openvino", "cpu")
+
+
+# Export
+
+
+@pytest.fixture
+def proof(tmp_path: Path) -> Proof:
+    """Questions for the ranges, and others to which any words of the text are an answer that is partly right."""
+    from qa_onnx.export import Proof
+
+    files = []
+    for name, questions in (("fit", ("Who lit the lamp?", "Who saw it?")), ("eval", QUESTIONS)):
+        files.append(tmp_path / f"{name}.jsonl")
+        lines = [{"question": question, "context": TEXT, "answers": [TEXT]} for question in questions]
+        files[-1].write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return Proof(eval_data=files[1], gate=0.01, calibration_data=files[0], calibration_examples=2)
+
+
+@OPENVINO
+@pytest.mark.export
+@pytest.mark.usefixtures("bf16")
+def test_an_export_writes_one_file_for_both_and_all_of_it_works(tmp_path: Path) -> None:
+    from qa_onnx.export import export
+
+    bundle = export(exports.checkpoint("bert"), tmp_path / "bundle", precisions=("fp32", "bf16"))
+    assert bundle == exports.check_files(bundle.path)
+    assert len(list(bundle.path.glob("model-*.onnx"))) == 1
+    fp32, ours = bundle.graph("fp32"), bundle.graph("bf16")
+    assert fp32.file == ours.file
+    assert (ours.engines, ours.kind, ours.receipt) == (("openvino/cpu",), "fused", None)
+    assert ours.parity
+    assert ours.parity.max_abs < 0.5
+    assert json.loads((bundle.path / MANIFEST).read_bytes())["format_version"] == "1.1"
+    assert {"openvino", "onnxruntime"} <= bundle.manifest.versions.keys()
+    readers = [Reader.load(bundle, precision=name, threads=1) for name in ("fp32", "bf16")]
+    assert [reader.place for reader in readers] == ["onnxruntime/cpu", "openvino/cpu"]
+    for reader, name in zip(readers, ("fp32", "bf16"), strict=True):
+        assert golden.check(reader, bundle.text(bundle.graph(name).golden), name).passed
+        assert reader.ask("Who lit the lamp?", TEXT).text in TEXT
+    result = run("inspect", "-b", bundle.path, "--verify", "--json")
+    assert result.exit_code == 0, result.output
+    assert [check["passed"] for check in json.loads(result.stdout)["verify"].values()] == [True] * 3
+    old = export(exports.checkpoint("bert"), tmp_path / "old", precisions=("fp32",))
+    assert json.loads((old.path / MANIFEST).read_bytes())["format_version"] == "1.0"
+    added = export(exports.checkpoint("bert"), old.path, precisions=("bf16",))
+    assert list(added.manifest.graphs) == ["fp32", "bf16"]
+    assert added.graph("fp32") == old.graph("fp32")
+    assert exports.check_files(added.path).manifest.format_version == (1, 1)
+
+
+@OPENVINO
+@pytest.mark.export
+@pytest.mark.slow
+@pytest.mark.usefixtures("bf16")
+def test_ranges_are_found_once_and_every_receipt_names_its_engine(
+    proof: Proof, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qa_onnx.export import export, static
+
+    quantized: list[Path] = []
+    really = static.quantize_static
+
+    def count(plain: Path, target: Path, *rest: Any, **options: Any) -> Any:
+        quantized.append(target)
+        return really(plain, target, *rest, **options)
+
+    monkeypatch.setattr(static, "quantize_static", count)
+    names = ("fp32", "bf16", "int8-static", "int8-static-bf16")
+    bundle = export(exports.checkpoint("bert"), tmp_path / "bundle", precisions=names, proof=proof)
+    assert len(quantized) == 1
+    assert len(list(bundle.path.glob("model-*.onnx"))) == 2
+    graphs = bundle.manifest.graphs
+    assert tuple(graphs) == names
+    assert graphs["int8-static"].file == graphs["int8-static-bf16"].file
+    receipts = {name: graph.receipt for name, graph in graphs.items()}
+    assert {name: receipt.engine for name, receipt in receipts.items() if receipt} == {
+        "fp32": "onnxruntime/cpu",
+        "bf16": "openvino/cpu",
+        "int8-static": "onnxruntime/cpu",
+        "int8-static-bf16": "openvino/cpu",
+    }
+    static_receipt, ours = receipts["int8-static"], receipts["int8-static-bf16"]
+    assert static_receipt
+    assert ours
+    assert ours.settings == static_receipt.settings
+    assert ours.instruction_sets == WITH
+    shown = run("report", "-b", bundle.path)
+    assert "in openvino/cpu on avx2, avx512f, amx_bf16" in " ".join(shown.stdout.split())
+    if find_spec("matplotlib"):
+        page = tmp_path / "page.html"
+        assert run("report", "-b", bundle.path, "--html", page).exit_code == 0
+        assert "openvino/cpu" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.export
+def test_a_graph_with_other_nodes_kept_back_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qa_onnx.export import static
+    from qa_onnx.export.gate import Made
+    from qa_onnx.export.precisions import PrecisionMaker
+
+    targets: list[Path] = []
+
+    def quantize(_plain: Path, target: Path, _batches: Any, *, keep: tuple[str, ...]) -> Any:
+        targets.append(target)
+        return SimpleNamespace(method="minmax", smooth=None, batches=len(keep))
+
+    monkeypatch.setattr(static, "quantize_static", quantize)
+    done = Made(tmp_path / "model-0.onnx", {}, ("first",), {"method": "minmax"})
+    unused: Any = None
+    writer: Any = SimpleNamespace(stage=tmp_path)
+    maker = PrecisionMaker(
+        tmp_path / "plain.onnx", unused, unused, (), None, unused, unused, writer, {"int8-static": done}
+    )
+    assert maker._quantized("int8-static-bf16", ("first",)) is done
+    assert maker._quantized("int8-static", ["first"]) is done
+    for keep in ((), ("first", "second")):
+        made = maker._quantized("int8-static-bf16", keep)
+        assert (made.path, made.kept_back) == (tmp_path / "int8-static-bf16.onnx", keep)
+    assert targets == [tmp_path / "int8-static-bf16.onnx"] * 2
+
+
+@pytest.mark.export
+@pytest.mark.usefixtures("no_bf16")
+@pytest.mark.parametrize("name", IN_BF16)
+def test_an_export_is_refused_before_work_where_the_cpu_lacks_it(name: str, tmp_path: Path) -> None:
+    result = run("export", exports.checkpoint("bert"), "--to", tmp_path / "bundle", "--precision", name)
+    assert result.exit_code == 1
+    assert " ".join(result.stderr.split()) == (
+        f"Error: {name} cannot be exported here, since {NONE} and an export measures what it writes: export "
+        f"{IN_BF16[name]}, or do it on a CPU with bf16"
+    )
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.export
+@pytest.mark.usefixtures("bf16")
+def test_an_export_is_refused_before_work_where_openvino_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qa_onnx.export import export
+
+    really = packages.version
+    monkeypatch.setattr(packages, "version", lambda name: None if name == "openvino" else really(name))
+    with pytest.raises(MissingExtraError, match=r"^openvino not installed: pip install 'qa-onnx\[openvino\]'$"):
+        export(exports.checkpoint("bert"), tmp_path / "bundle", precisions=("fp32", "bf16"))
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.export
+@pytest.mark.usefixtures("bf16")
+def test_static_bf16_needs_calibration_data(tmp_path: Path) -> None:
+    from qa_onnx.export import export
+
+    with pytest.raises(
+        InputError, match="int8-static-bf16 fixes the ranges of activations: name calibration data"
+    ):
+        export(exports.checkpoint("bert"), tmp_path / "bundle", precisions=("int8-static-bf16",))
+
+
+@OPENVINO
+@pytest.mark.export
+@pytest.mark.usefixtures("bf16")
+def test_what_to_try_next_names_the_precision_where_nothing_runs_by_itself(tmp_path: Path) -> None:
+    result = run("export", exports.checkpoint("bert"), "--to", tmp_path / "bundle", "--precision", "bf16")
+    assert result.exit_code == 0, result.output
+    assert f"try it: qa-onnx ask -b {tmp_path / 'bundle'} --precision bf16 -q" in result.stderr
+    with pytest.raises(EngineError, match="holds bf16, none of which runs on onnxruntime/cpu: qa-onnx export"):
+        Reader.load(tmp_path / "bundle")
+
+
+@OPENVINO
+@pytest.mark.export
+@pytest.mark.usefixtures("bf16")
+def test_a_pipeline_exports_a_checkpoint_to_it() -> None:
+    qa = pipeline("question-answering", str(exports.checkpoint("bert")), precision="bf16")
+    found = qa(question="Who lit the lamp?", context=TEXT)
+    assert isinstance(found, dict)
+    assert found["answer"] in TEXT
+
+
+def test_nothing_of_an_old_bundle_changes(tiny_bundle: Bundle) -> None:
+    assert tiny_bundle.manifest.format_version == (1, 0)
+    assert tiny_bundle.best_precision("onnxruntime", "cpu") == "int8"
+    with pytest.raises(BundleError, match=r"fp32, int8, not bf16: qa-onnx export .* --precision bf16 adds it"):
+        tiny_bundle.graph("bf16")
+    assert Reader.load(tiny_bundle, threads=1).precision == "int8"

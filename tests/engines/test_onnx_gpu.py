@@ -1,0 +1,395 @@
+"""GpuSession without a GPU: a stand-in for onnxruntime-gpu computes on the CPU, and notes what it was asked for.
+
+What only a GPU can tell is in test_on_gpu.py.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+import types
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from qa_onnx import (
+    Bundle,
+    DeviceError,
+    EngineError,
+    MissingExtraError,
+    OnnxSession,
+    Reader,
+)
+from qa_onnx.engines import onnx_gpu
+from qa_onnx.engines.onnx_gpu import GpuPlan, GpuSession, cuda_options
+from qa_onnx.engines.tensorrt import provider_options
+from qa_onnx.machine import gpu
+from tests.conftest import TINY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+CUDA = ALL[1:]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+DRIVER = gpu.Driver((13, 0), "NVIDIA H100")
+
+
+class Binding:
+    """A binding that refuses to serve two calls at once, and outputs that are not on the GPU."""
+
+    def __init__(self, real: Any, notes: Notes) -> None:
+        self._real, self._notes = real, notes
+        self._busy = threading.Lock()
+
+    def bind_cpu_input(self, name: str, array: NDArray[np.int64]) -> None:
+        if name == "input_ids":
+            assert self._busy.acquire(blocking=False), "one binding, two calls"
+            self._notes.shapes.append(array.shape)
+        self._real.bind_cpu_input(name, array)
+
+    def bind_output(self, name: str, device: str) -> None:
+        assert device == "cuda"
+        self._real.bind_output(name, "cpu")
+
+    def clear_binding_outputs(self) -> None:
+        self._real.clear_binding_outputs()
+        self._busy.release()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class Notes(types.ModuleType):
+    """The stand-in for the module onnxruntime, and what it was asked for."""
+
+    __version__ = "1.31.1"
+    cuda_version = "13.0"
+
+    def __init__(self, real: Any, folder: Path) -> None:
+        super().__init__("onnxruntime")
+        self.real, self.available, self.used = real, ALL, CUDA
+        self.__file__ = str(folder / "__init__.py")
+        self.opened: list[dict[str, Any]] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self.bindings: list[Binding] = []
+        self.preloaded = 0
+        self.fallback = True
+        self.fails: dict[str, Exception] = {}
+        self.SessionOptions = real.SessionOptions
+
+    def get_available_providers(self) -> list[str]:
+        return self.available
+
+    def preload_dlls(self) -> None:
+        self.preloaded += 1
+
+    def InferenceSession(self, path: Path, options: Any, **arguments: Any) -> Any:  # noqa: N802 - its name
+        notes = self
+        if "open" in self.fails:
+            raise self.fails["open"]
+        self.opened.append({"path": path, **arguments})
+        real = self.real.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+        class Session:
+            def disable_fallback(self) -> None:
+                notes.fallback = False
+
+            def get_providers(self) -> list[str]:
+                return notes.used
+
+            def io_binding(self) -> Binding:
+                notes.bindings.append(Binding(real.io_binding(), notes))
+                return notes.bindings[-1]
+
+            def run_with_iobinding(self, binding: Binding) -> None:
+                if "run" in notes.fails:
+                    raise notes.fails["run"]
+                real.run_with_iobinding(binding._real)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+        return Session()
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notes]:
+    import onnxruntime
+
+    notes = Notes(onnxruntime, tmp_path)
+    monkeypatch.setitem(sys.modules, "onnxruntime", notes)
+    monkeypatch.setattr(gpu, "read_driver", lambda: DRIVER)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return notes
+
+
+@pytest.fixture(scope="module")
+def graph(tiny_bundle: Bundle) -> Path:
+    return tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
+
+
+@pytest.fixture(scope="module")
+def expected(graph: Path) -> OnnxSession:
+    return OnnxSession(graph, threads=1)
+
+
+def batch(rows: int, tokens: int, *, seed: int = 0) -> dict[str, NDArray[np.int64]]:
+    """Random ids, each row padded a token more than the one before."""
+    ids = np.random.default_rng(seed).integers(5, 40, (rows, tokens))
+    mask = (np.arange(tokens) < tokens - np.arange(rows)[:, None]).astype(np.int64)
+    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+
+
+def assert_same(found: Any, wanted: Any, inputs: dict[str, NDArray[np.int64]]) -> None:
+    real = inputs["attention_mask"] == 1
+    for logits, others in zip(found, wanted, strict=True):
+        assert logits.shape == real.shape
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits[real], others[real], atol=1e-5, rtol=0)
+
+
+def test_batches_run_in_buckets_and_give_the_logits_of_their_own_length(
+    graph: Path, runtime: Notes, expected: OnnxSession
+) -> None:
+    session = GpuSession(graph, GpuPlan(longest=128))
+    assert session.input_names == INPUTS
+    assert session.frees_host
+    for rows, tokens in ((1, 5), (3, 32), (2, 33), (1, 100), (4, 128)):
+        inputs = batch(rows, tokens)
+        assert_same(session.run(inputs), expected.run(inputs), inputs)
+    assert runtime.shapes == [(1, 32), (3, 32), (2, 64), (1, 128), (4, 128)]
+
+
+def test_without_a_longest_input_the_length_stays(graph: Path, runtime: Notes, expected: OnnxSession) -> None:
+    inputs = batch(2, 41)
+    assert_same(GpuSession(graph, GpuPlan()).run(inputs), expected.run(inputs), inputs)
+    assert runtime.shapes == [(2, 41)]
+
+
+def test_the_pad_id_is_the_bundles(graph: Path, runtime: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def pad_to(inputs: Any, tokens: int, *, pad_id: int) -> Any:
+        seen.append(pad_id)
+        return inputs
+
+    monkeypatch.setattr(onnx_gpu, "pad_to", pad_to)
+    GpuSession(graph, GpuPlan(longest=128, pad_id=9)).run(batch(1, 5))
+    assert seen == [9]
+
+
+def test_no_two_calls_share_a_binding(graph: Path, runtime: Notes, expected: OnnxSession) -> None:
+    session = GpuSession(graph, GpuPlan(longest=128))
+    inputs = [batch(1 + seed % 3, 10 + seed % 50, seed=seed) for seed in range(60)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(session.run, inputs))
+    for one, logits in zip(inputs, found, strict=True):
+        assert_same(logits, expected.run(one), one)
+    assert 1 <= len(runtime.bindings) <= 8
+
+
+def test_results_outlive_later_runs(graph: Path, runtime: Notes) -> None:
+    session = GpuSession(graph, GpuPlan(longest=128))
+    first = session.run(batch(2, 20))
+    copies = [array.copy() for array in first]
+    session.run(batch(2, 20, seed=1))
+    for array, copy in zip(first, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_cuda_gets_its_options_and_no_fallback(graph: Path, runtime: Notes) -> None:
+    GpuSession(graph, GpuPlan(longest=128, memory_limit_mb=2048))
+    [opened] = runtime.opened
+    assert opened["path"] == graph
+    assert opened["enable_fallback"] == 0
+    assert not runtime.fallback
+    [(name, options)] = opened["providers"]
+    assert name == "CUDAExecutionProvider"
+    assert options == {
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": "0",
+        "gpu_mem_limit": str(2048 * 1024 * 1024),
+    }
+    assert runtime.preloaded == 1
+    assert "gpu_mem_limit" not in cuda_options(GpuPlan())
+
+
+def test_a_memory_limit_that_holds_no_model_is_refused() -> None:
+    with pytest.raises(EngineError, match="memory_limit_mb is 8; it must be at least 64"):
+        GpuPlan(memory_limit_mb=8)
+
+
+def test_tensorrt_comes_before_cuda_and_large_batches_are_cut(
+    graph: Path, runtime: Notes, expected: OnnxSession, tmp_path: Path
+) -> None:
+    runtime.used = ALL
+    session = GpuSession(graph, GpuPlan(engine="tensorrt", precision="fp16", longest=128, inputs=INPUTS))
+    [(first, options), (second, _)] = runtime.opened[0]["providers"]
+    assert (first, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    assert options["trt_profile_max_shapes"] == ",".join(f"{name}:64x128" for name in INPUTS)
+    assert options["trt_fp16_enable"] == "True"
+    assert options["trt_engine_cache_path"].startswith(str(tmp_path / "cache"))
+    inputs = batch(150, 16)
+    inputs["attention_mask"][:] = 1
+    assert_same(session.run(inputs), expected.run(inputs), inputs)
+    assert runtime.shapes == [(64, 32), (64, 32), (22, 32)]
+
+
+@pytest.mark.parametrize("lacks", [{"longest": None}, {"inputs": ()}])
+def test_tensorrt_must_know_its_shapes(lacks: dict[str, Any]) -> None:
+    facts: dict[str, Any] = {"engine": "tensorrt", "longest": 128, "inputs": INPUTS}
+    with pytest.raises(EngineError, match="TensorRT compiles for a range of shapes"):
+        GpuPlan(**{**facts, **lacks})
+
+
+@pytest.mark.parametrize(
+    ("engine", "has", "said"),
+    [("onnxruntime", [], "cannot use device 'cuda'"), ("tensorrt", CUDA, "cannot use TensorRT")],
+)
+def test_a_wheel_without_the_provider_names_the_remedy(
+    graph: Path, runtime: Notes, engine: Any, has: list[str], said: str
+) -> None:
+    runtime.available = has
+    plan = GpuPlan(engine=engine, longest=128, inputs=INPUTS)
+    with pytest.raises(MissingExtraError, match=rf"{said}: pip uninstall onnxruntime, .*'qa-onnx\[gpu\]'"):
+        GpuSession(graph, plan)
+    assert not runtime.opened
+
+
+def test_the_installed_wheel_of_the_cpu_names_the_remedy(graph: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("the installed ONNX Runtime can use CUDA")
+    with pytest.raises(MissingExtraError, match=r"pip uninstall onnxruntime, then pip install 'qa-onnx\[gpu\]'"):
+        GpuSession(graph, GpuPlan())
+
+
+def test_all_that_is_missing_is_said_at_once_and_nothing_is_opened(
+    graph: Path, runtime: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_driver() -> gpu.Driver:
+        raise DeviceError("no NVIDIA driver")
+
+    asked: list[tuple[str, str]] = []
+
+    def check_libraries(providers: list[Path], *, built_for: str) -> None:
+        asked.extend((provider.name, built_for) for provider in providers)
+        raise DeviceError("no libraries")
+
+    monkeypatch.setattr(gpu, "read_driver", read_driver)
+    monkeypatch.setattr(gpu, "check_libraries", check_libraries)
+    with pytest.raises(DeviceError, match=r"^no NVIDIA driver; no libraries$"):
+        GpuSession(graph, GpuPlan(engine="tensorrt", longest=128, inputs=INPUTS))
+    assert asked == [(f"libonnxruntime_providers_{name}.so", "13.0") for name in ("cuda", "tensorrt")]
+    assert not runtime.opened
+    assert not runtime.preloaded
+
+
+def test_an_old_driver_is_refused(graph: Path, runtime: Notes) -> None:
+    runtime.cuda_version = "14.1"
+    with pytest.raises(DeviceError, match=r"too old: it runs CUDA 13\.0"):
+        GpuSession(graph, GpuPlan())
+
+
+def test_a_silent_fall_back_is_an_error(graph: Path, runtime: Notes) -> None:
+    runtime.used = ["CPUExecutionProvider"]
+    with pytest.raises(DeviceError, match="fell back from CUDAExecutionProvider to CPUExecutionProvider"):
+        GpuSession(graph, GpuPlan())
+
+
+def test_cuda_in_place_of_tensorrt_is_an_error(graph: Path, runtime: Notes) -> None:
+    with pytest.raises(DeviceError, match="fell back from TensorrtExecutionProvider to CUDAExecutionProvider"):
+        GpuSession(graph, GpuPlan(engine="tensorrt", longest=128, inputs=INPUTS))
+
+
+@pytest.mark.parametrize("when", ["open", "run"])
+def test_what_onnx_runtime_raises_is_translated(graph: Path, runtime: Notes, when: str) -> None:
+    runtime.fails[when] = RuntimeError("CUDA failure 2: out of memory ;\n GPU=0")
+    with pytest.raises(DeviceError, match=r"too little free memory.*CUDA failure 2: out of memory ; GPU=0"):
+        GpuSession(graph, GpuPlan()).run(batch(1, 5))
+    runtime.fails[when] = RuntimeError("something else")
+    with pytest.raises(EngineError, match=r"ONNX Runtime on the GPU .*: something else") as caught:
+        GpuSession(graph, GpuPlan()).run(batch(1, 5))
+    assert not isinstance(caught.value, DeviceError)
+
+
+def test_a_missing_input_is_an_engine_error(graph: Path, runtime: Notes) -> None:
+    inputs = batch(1, 5)
+    del inputs["token_type_ids"]
+    with pytest.raises(EngineError, match="failed on input_ids"):
+        GpuSession(graph, GpuPlan()).run(inputs)
+
+
+def test_a_session_pickles_by_its_arguments(graph: Path, runtime: Notes, expected: OnnxSession) -> None:
+    plan = GpuPlan(longest=128, memory_limit_mb=512)
+    again = pickle.loads(pickle.dumps(GpuSession(graph, plan)))
+    inputs = batch(2, 9)
+    assert_same(again.run(inputs), expected.run(inputs), inputs)
+    assert runtime.opened[0] == runtime.opened[1]
+
+
+def test_a_reader_on_cuda_answers_as_on_the_cpu(runtime: Notes) -> None:
+    reader = Reader.load(TINY, device="cuda")
+    assert (reader.place, reader.precision) == ("onnxruntime/cuda", "fp32")
+    other = Reader.load(TINY, precision="fp32", threads=1)
+    for question in ("Where?", "Who lit it?"):
+        mine, theirs = (one.ask(question, "The lamp was lit at dusk.") for one in (reader, other))
+        assert (mine.start, mine.end) == (theirs.start, theirs.end)
+        assert mine.score == pytest.approx(theirs.score, abs=1e-4)
+    assert {shape[1] for shape in runtime.shapes} == {32}
+
+
+@pytest.fixture
+def gpu_wheel() -> None:
+    """The real onnxruntime-gpu where there is no GPU."""
+    try:
+        metadata.version("onnxruntime-gpu")
+    except metadata.PackageNotFoundError:
+        pytest.skip("needs onnxruntime-gpu instead of onnxruntime")
+    try:
+        onnx_gpu.check_usable("onnxruntime")
+    except DeviceError:
+        return
+    pytest.skip("there is a GPU")
+
+
+@pytest.mark.usefixtures("gpu_wheel")
+@pytest.mark.parametrize("engine", ["onnxruntime", "tensorrt"])
+def test_the_real_gpu_wheel_without_a_gpu_names_the_cause(
+    graph: Path, engine: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DeviceError, match=r"no NVIDIA driver is found \(libcuda.so.1: cannot open"):
+        GpuSession(graph, GpuPlan(engine=engine, longest=128, inputs=INPUTS))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("gpu_wheel")
+def test_the_real_gpu_wheel_without_a_gpu_can_fall_back() -> None:
+    with pytest.warns(RuntimeWarning, match=r"onnxruntime/cuda cannot be used, int8 on the CPU takes over: no NV"):
+        reader = Reader.load(TINY, device="cuda", allow_fallback=True, threads=1)
+    assert (reader.place, reader.precision) == ("onnxruntime/cpu", "int8")
+    assert reader.ask("Where?", "The lamp was lit at dusk.")
+
+
+@pytest.mark.usefixtures("gpu_wheel")
+def test_the_real_gpu_wheel_knows_every_option(tmp_path: Path) -> None:
+    import onnxruntime
+
+    capi = Path(onnxruntime.__file__).parent / "capi"
+    both = ("fp16", "int8-static")
+    options = [provider_options(INPUTS, longest=128, precision=precision, cache=tmp_path) for precision in both]
+    for name, given in (
+        ("cuda", cuda_options(GpuPlan(memory_limit_mb=64))),
+        ("tensorrt", {key: value for one in options for key, value in one.items()}),
+    ):
+        content = (capi / f"libonnxruntime_providers_{name}.so").read_bytes()
+        assert [option for option in given if option.encode() + b"\0" not in content] == []

@@ -1,0 +1,224 @@
+"""Evaluation: the official definitions over whole data sets, and the commands that show it."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from qa_onnx import Example, Reader
+from qa_onnx.cli import main
+from qa_onnx.data import squad
+from qa_onnx.evaluation.evaluate import Report, evaluate
+from tests.conftest import TINY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONTEXTS = (
+    "The mill at Oakford was built by Jane Rudd in 1802. It ground rye for the whole valley.",
+    "Rooks nest in the elms. In 1911 the elms were felled, and the rooks moved to the church.",
+    "The ferry leaves at nine. " * 40 + "On Sundays it leaves at ten.",
+)
+QUESTIONS: list[dict[str, Any]] = [
+    {"id": "a", "question": "Who built the mill?", "context": CONTEXTS[0], "answers": ["Jane Rudd", "Rudd"]},
+    {"id": "b", "question": "When were the elms felled?", "context": CONTEXTS[1], "answers": ["In 1911", "1911"]},
+    {"id": "c", "question": "What is the miller's name?", "context": CONTEXTS[0], "answers": []},
+    {
+        "id": "d",
+        "question": "When does it leave on Sundays?",
+        "context": CONTEXTS[2],
+        "answers": ["at ten", "ten"],
+    },
+    {"id": "e", "question": "Where do rooks nest?", "context": CONTEXTS[1], "answers": ["the elms"]},
+    {"id": "f", "question": "How deep is the river?", "context": " ", "answers": []},
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(question) + "\n" for question in QUESTIONS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def default_reader() -> Reader:
+    return Reader.load()
+
+
+def oracle(predicted: str, golds: tuple[str, ...]) -> tuple[float, float]:
+    """EM and F1 by a plain reading of the official script's rules."""
+
+    def words(text: str) -> list[str]:
+        kept = "".join(char for char in text.lower() if char not in string.punctuation)
+        return [word for word in re.split(r"\s+", kept) if word and word not in {"a", "an", "the"}]
+
+    scores = []
+    for gold in golds or ("",):
+        ours, theirs = words(predicted), words(gold)
+        common = sum((Counter(ours) & Counter(theirs)).values())
+        empty = not ours or not theirs
+        f1 = float(ours == theirs) if empty else 2 * common / (len(ours) + len(theirs))
+        scores.append((float(ours == theirs), f1))
+    return max(em for em, _ in scores), max(f1 for _, f1 in scores)
+
+
+def check_against_oracle(report: Report) -> None:
+    scores = [oracle(outcome.answer.text, outcome.gold.answers) for outcome in report.outcomes]
+    em, f1 = (100 * sum(column) / len(scores) for column in zip(*scores, strict=True))
+    assert (report.em, report.f1) == pytest.approx((em, f1), abs=0.005)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0, -100.0])
+def test_scores_are_the_official_ones(default_reader: Reader, data: Path, threshold: float | None) -> None:
+    options = replace(default_reader.options, null_threshold=threshold)
+    report = evaluate(default_reader, squad.load(data), options=options)
+    check_against_oracle(report)
+    assert [outcome.gold.id for outcome in report.outcomes] == list("abcdef")
+    assert report.n == 6
+    assert report.em_interval[0] <= report.em <= report.em_interval[1]
+    assert report.has_answer
+    assert report.no_answer
+    assert (report.has_answer.n, report.no_answer.n) == (4, 2)
+    weighted = (4 * report.has_answer.f1 + 2 * report.no_answer.f1) / 6
+    assert report.f1 == pytest.approx(weighted)
+    assert report.no_answer.em == (50.0 if threshold is None else 100.0)  # one of the two contexts is blank
+
+
+def test_the_best_null_threshold_gives_the_score_that_it_promises(default_reader: Reader, data: Path) -> None:
+    questions = squad.load(data)
+    first = evaluate(default_reader, questions)
+    assert first.null_threshold
+    for threshold, promised, name in (
+        (first.null_threshold.best_f1_threshold, first.null_threshold.best_f1, "f1"),
+        (first.null_threshold.best_em_threshold, first.null_threshold.best_em, "em"),
+    ):
+        options = replace(default_reader.options, null_threshold=threshold)
+        again = evaluate(default_reader, questions, options=options)
+        assert getattr(again, name) == pytest.approx(promised)
+        assert getattr(again, name) >= getattr(first, name)
+
+
+def test_data_that_always_has_an_answer_has_no_null_threshold(tiny_reader: Reader, data: Path) -> None:
+    questions = squad.load(data)
+    answerable = replace(questions, golds=tuple(gold for gold in questions.golds if gold.answers))
+    report = evaluate(tiny_reader, answerable)
+    assert report.no_answer is None
+    assert report.null_threshold is None
+
+
+def test_lengths_partition_the_questions(tiny_reader: Reader, data: Path) -> None:
+    parts = dict(evaluate(tiny_reader, squad.load(data)).by_length())
+    assert {words: part.n for words, part in parts.items()} == {"1-50": 5, "201-300": 1}
+
+
+def test_progress_counts_to_the_end(tiny_reader: Reader, data: Path) -> None:
+    seen: list[int] = []
+    evaluate(tiny_reader, squad.load(data), progress=seen.append)
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_dev_a_scores_as_the_oracle_does(shared: Path, default_reader: Reader) -> None:
+    report = evaluate(default_reader, squad.load(shared / "data" / "squad-dev-a.json.gz", limit=100))
+    check_against_oracle(report)
+    assert report.f1 > 72  # it is 83.3 over all 5,665, and 76.2 of these
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def test_eval_prints_scores_and_writes_errors(data: Path, tmp_path: Path) -> None:
+    errors = tmp_path / "errors.jsonl"
+    result = run("eval", data, "--by-length", "--errors", errors, "--null-threshold", "off")
+    assert result.exit_code == 0, result.output
+    assert re.match(r"data\.jsonl: EM \d+\.\d\d \(.* to .*\), F1 \d+\.\d\d .* over 6 questions", result.stdout)
+    for said in ("with an answer", "without", "context of 1-50 words", "best null threshold"):
+        assert said in result.stdout
+    wrong = [json.loads(line) for line in errors.read_text().splitlines()]
+    assert "c" in {record["id"] for record in wrong}  # it has no answer, and one was given
+    for record in wrong:
+        assert oracle(record["predicted"], tuple(record["gold"]))[0] == 0.0
+
+
+def test_eval_as_json_agrees_with_python(data: Path, tiny_reader: Reader) -> None:
+    result = run(
+        "eval", data, "-b", TINY, "--precision", "fp32", "--json", "--by-length", "--limit", 4, "--seed", 3
+    )
+    record = json.loads(result.stdout)
+    report = evaluate(tiny_reader, squad.load(data, limit=4, seed=3), seed=3)
+    assert record["n"] == 4
+    assert (record["em"], record["f1"]) == pytest.approx((report.em, report.f1))
+    assert record["f1_interval"] == pytest.approx(list(report.f1_interval))
+    assert sum(part["n"] for part in record["by_length"]) == 4
+    assert record["sha256"] == report.sha256
+
+
+def test_eval_reads_the_null_threshold(data: Path) -> None:
+    withheld = json.loads(run("eval", data, "-b", TINY, "--null-threshold", -1000, "--json").stdout)
+    assert withheld["no_answer"]["em"] == 100.0
+    assert withheld["has_answer"]["em"] == 0.0
+
+
+def test_eval_of_a_file_that_is_no_data(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text("{}")
+    result = run("eval", path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.output
+
+
+def test_diff_shows_what_flips(data: Path, tiny_reader: Reader) -> None:
+    int8 = Reader.load(TINY, precision="int8", threads=1)
+    examples = [Example(q["question"], q["context"]) for q in QUESTIONS]
+    places = [
+        [(answer.start, answer.end) for answer in map(reader.choose, reader.predict(examples))]
+        for reader in (tiny_reader, int8)
+    ]
+    flipped = sum(old != new for old, new in zip(*places, strict=True))
+    record = json.loads(run("diff", f"{TINY}:fp32", f"{TINY}:int8", data, "--json").stdout)
+    assert record["flipped"] == flipped == len(record["changes"])
+    assert record["same"] == 6 - flipped
+    nothing = run("diff", TINY, TINY, data)
+    assert "6 of 6 answers are the same; 0 flipped" in nothing.stdout
+
+
+def test_diff_of_two_models_prints_both_answers(data: Path) -> None:
+    from qa_onnx.bundle.folder import default_bundle
+
+    result = run("diff", default_bundle(), f"{TINY}:fp32", data, "--show", 1)
+    assert result.exit_code == 0, result.output
+    assert "  gold    " in result.stdout
+    assert re.search(r"  first   .*\[score -?\d+\.\d\d, F1 \d+\]", result.stdout)
+    assert re.search(r"  second  .*\[score -?\d+\.\d\d, F1 \d+\]", result.stdout)
+    assert "more: --show N or --json" in result.stdout
+
+
+def test_diff_names_a_precision_that_is_not_there(data: Path) -> None:
+    result = run("diff", f"{TINY}:fp16", TINY, data)
+    assert result.exit_code == 1
+    assert "not fp16" in result.stderr
+
+
+def test_data_of_blank_contexts_has_no_null_threshold(tiny_reader: Reader) -> None:
+    gold = squad.Gold("a", "Who?", " ", (), ())
+    report = evaluate(tiny_reader, squad.DataSet("blank", "0" * 64, (gold,)))
+    assert report.em == 100.0
+    assert report.null_threshold is None
+
+
+@pytest.mark.parametrize("command", ["eval", "diff"])
+def test_a_negative_seed_is_wrong_usage(command: str, data: Path) -> None:
+    bundles = [TINY, TINY] if command == "diff" else []
+    result = run(command, *bundles, data, "--seed", -1)
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr

@@ -1,0 +1,231 @@
+"""Checkpoints in the user's cache: exported once, whole or not at all, made again where damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qa_onnx import Bundle, BundleError, ExportError, Reader, pipeline
+from qa_onnx.export.cached import load_cached
+from qa_onnx.machine.cache import cache_folder
+from tests.conftest import TINY
+from tests.tiny import make_checkpoint
+
+pytestmark = pytest.mark.slow
+
+QUESTION, CONTEXT = "Who saw the boat?", "The keeper saw the boat, and the boat came home."
+
+HEAVY = ("torch", "transformers", "optimum", "onnx")
+
+
+class FoundError(Exception):
+    """Carries the folder that a bundle was looked for in."""
+
+
+def stop(folder: Path) -> Any:
+    raise FoundError(folder)
+
+
+def entry_of(checkpoint: Path, precision: str = "fp32") -> Path:
+    """Where the bundle of a checkpoint would be; nothing is exported."""
+    with pytest.raises(FoundError) as caught:
+        load_cached(checkpoint, precision, stop)
+    folder = caught.value.args[0]
+    assert isinstance(folder, Path)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    return tmp_path / "xdg" / "qa-onnx" / "checkpoints"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """What looks like a checkpoint from outside."""
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).write_text(name, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint("bert", tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_another_content_or_precision_is_another_bundle(files: Path, cache: Path, name: str) -> None:
+    entry = entry_of(files)
+    assert entry.parent == cache
+    assert entry.name.startswith("my-model-")
+    assert entry.name.endswith("-fp32")
+    assert entry_of(files) == entry
+    assert entry_of(files, "int8") != entry
+    (files / "optimizer.pt").write_text("left by training", encoding="utf-8")
+    assert entry_of(files) == entry
+    (files / name).write_text("changed", encoding="utf-8")
+    assert entry_of(files) != entry
+
+
+def test_what_is_no_checkpoint_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="neither a folder nor the id"):
+        pipeline("question-answering", str(tmp_path / "none" / "at all"))
+
+
+def test_a_cache_that_cannot_be_written_to_is_an_error(
+    checkpoint_or_skip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ExportError, match=r"cannot write to the cache .* set XDG_CACHE_HOME"):
+        pipeline("question-answering", checkpoint_or_skip)
+
+
+@pytest.fixture
+def checkpoint_or_skip(request: pytest.FixtureRequest) -> Path:
+    for name in HEAVY:
+        pytest.importorskip(name)
+    found: Path = request.getfixturevalue("checkpoint")
+    return found
+
+
+def ask(checkpoint: Path, **arguments: Any) -> Any:
+    return pipeline("question-answering", checkpoint, threads=1, **arguments)(question=QUESTION, context=CONTEXT)
+
+
+def in_a_process(checkpoint: Path, *, without: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({without!r}))\n"
+        "from qa_onnx import QaOnnxError, pipeline\n"
+        "try:\n"
+        f"    qa = pipeline('question-answering', {str(checkpoint)!r}, threads=1)\n"
+        f"    print(qa(question={QUESTION!r}, context={CONTEXT!r}))\n"
+        "except QaOnnxError as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def printed(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out.strip()
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The checkpoint's cache after one call, and that call's result."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("xdg")))
+        return cache_folder("checkpoints"), ask(checkpoint)
+
+
+@pytest.fixture
+def filled(exported: tuple[Path, Any], cache: Path) -> Any:
+    """This test's cache as it is after one call; gives that call's result."""
+    shutil.copytree(exported[0], cache)
+    return exported[1]
+
+
+@pytest.mark.export
+def test_a_checkpoint_is_exported_once_and_then_read_without_torch(
+    checkpoint: Path, cache: Path, filled: Any
+) -> None:
+    (entry,) = cache.iterdir()  # and nothing else is left
+    assert entry == entry_of(checkpoint)
+    assert list(Bundle.load(entry).manifest.graphs) == ["fp32"]
+    assert Bundle.load(entry).manifest.source.name == "tiny"
+    made = (entry / "bundle.json").stat()
+    assert printed(in_a_process(checkpoint, without=HEAVY)) == str(filled)
+    assert (entry / "bundle.json").stat().st_mtime_ns == made.st_mtime_ns
+
+
+@pytest.mark.export
+def test_each_precision_is_a_bundle_of_its_own(checkpoint: Path, cache: Path, filled: Any) -> None:
+    assert ask(checkpoint, precision="int8")["answer"] in CONTEXT
+    assert {entry.name.rpartition("-")[2] for entry in cache.iterdir()} == {"fp32", "int8"}
+
+
+@pytest.mark.parametrize("without", [("torch",), HEAVY])
+def test_without_the_extra_an_error_names_it(files: Path, without: tuple[str, ...]) -> None:
+    text = printed(in_a_process(files, without=without))
+    assert text.startswith("MissingExtraError ")
+    assert "torch" in text
+    assert text.endswith("not installed: pip install 'qa-onnx[export]'")
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+def test_a_damaged_bundle_is_made_again(checkpoint: Path, cache: Path, filled: Any, damage: str) -> None:
+    (entry,) = cache.iterdir()
+    (graph,) = entry.glob("model-*.onnx")
+    whole = graph.read_bytes()
+    if damage == "changed":
+        graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    elif damage == "cut":
+        (entry / "bundle.json").write_text("{", encoding="utf-8")
+    else:
+        graph.unlink()
+    assert ask(checkpoint) == filled
+    assert list(cache.iterdir()) == [entry]
+    assert graph.read_bytes() == whole
+
+
+@pytest.mark.export
+def test_two_processes_may_want_the_same_bundle_at_once(
+    checkpoint: Path, cache: Path, exported: tuple[Path, Any]
+) -> None:
+    answers = {printed(process) for process in [in_a_process(checkpoint) for _ in range(2)]}
+    assert answers == {str(exported[1])}
+    (entry,) = cache.iterdir()
+    assert entry == entry_of(checkpoint)
+
+
+@pytest.mark.export
+def test_the_bundle_of_a_faster_process_stays(checkpoint: Path, cache: Path) -> None:
+    calls = 0
+
+    def load(folder: Path) -> Reader:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            shutil.copytree(TINY, folder)  # what another process puts there while this one exports
+            raise BundleError("not there")
+        return Reader.load(folder, precision="fp32", threads=1)
+
+    load_cached(checkpoint, "fp32", load)
+    (entry,) = cache.iterdir()
+    assert (entry / "bundle.json").read_bytes() == (TINY / "bundle.json").read_bytes()
+    assert calls == 2
+
+
+@pytest.mark.export
+def test_what_a_killed_export_left_is_removed_but_not_what_is_at_work(checkpoint: Path, cache: Path) -> None:
+    old, new = cache / ".building-old", cache / ".building-new"
+    for folder in (old, new):
+        (folder / "bundle").mkdir(parents=True)
+    os.utime(old, times=(time.time() - 200_000,) * 2)
+    ask(checkpoint)
+    assert not old.exists()
+    assert new.exists()
+
+
+@pytest.mark.export
+def test_a_folder_with_a_finished_onnx_model_is_made_into_a_bundle(cache: Path) -> None:
+    from tests.export.test_finished import make_finished
+
+    answered = pipeline(model=make_finished("bert"))(question="Who lit the lamp?", context=CONTEXT)
+    assert answered["answer"] in CONTEXT
+    assert len(list(cache.iterdir())) == 1

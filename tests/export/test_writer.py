@@ -1,0 +1,257 @@
+"""Writer: whatever stops it, the folder holds a whole bundle, the old one or the new one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qa_onnx import Bundle, ExportError
+from qa_onnx.bundle.manifest import Manifest, read_manifest
+from qa_onnx.export.writer import Writer
+from tests.conftest import TINY
+from tests.exports import check_files, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STEPS = 4  # files that a commit of `stage` moves: tokenizer, model, golden, bundle.json
+
+
+def stage(writer: Writer, content: str) -> Manifest:
+    """Stage a model, a tokenizer and a golden file of some content, and make the manifest that names them."""
+    like = read_manifest(TINY)
+    path = writer.stage / "fp32.onnx"
+    path.write_text(f"model {content}")
+    model = writer.add("model", path)
+    golden = writer.add_text("golden", f'"golden {content}"')
+    return replace(
+        like,
+        source=replace(like.source, name=content),
+        tokenizer=writer.add_text("tokenizer", f'"tokenizer {content} é"'),
+        graphs={"fp32": replace(like.graphs["fp32"], file=model, golden=golden)},
+    )
+
+
+def write(folder: Path, content: str) -> None:
+    with Writer(folder) as writer:
+        writer.commit(stage(writer, content))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle, and files that are not of it."""
+    folder = tmp_path / "bundle"
+    write(folder, "old")
+    (folder / "README.md").write_text("Kept by hand.\n")
+    (folder / "model-notes.onnx").write_text("Kept too.\n")
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    """Files that the bundle consists of."""
+    return {entry.name for entry in Bundle.load(folder).manifest.files()} | {"bundle.json"}
+
+
+def test_a_new_bundle_holds_its_files_by_content_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "bundle"
+    write(folder, "new")
+    manifest = check_files(folder).manifest
+    assert manifest.source.name == "new"
+    assert {path.name for path in folder.iterdir()} == names(folder)
+    for entry in manifest.files():
+        assert entry.name.split("-")[1].split(".")[0] == entry.sha256[:16]
+    assert (folder / manifest.tokenizer.name).read_text(encoding="utf-8") == '"tokenizer new é"'
+
+
+def test_a_new_version_takes_the_place_of_the_old_one(folder: Path) -> None:
+    write(folder, "new")
+    assert check_files(folder).manifest.source.name == "new"
+    assert {path.name for path in folder.iterdir()} == names(folder) | {"README.md", "model-notes.onnx"}
+
+
+def test_nothing_of_the_old_bundle_changes_before_the_commit(folder: Path) -> None:
+    before = snapshot(folder)
+    with Writer(folder) as writer:
+        stage(writer, "new")
+        during = {name: value for name, value in snapshot(folder).items() if not name.startswith(".export-")}
+        assert during == before
+    assert snapshot(folder) == before
+
+
+def test_files_that_the_new_manifest_still_names_stay(folder: Path) -> None:
+    old = Bundle.load(folder).manifest
+    with Writer(folder) as writer:
+        new = stage(writer, "new")
+        new.graphs["int8"] = old.graphs["fp32"]
+        writer.commit(new)
+    assert check_files(folder).manifest.graphs["int8"].file == old.graphs["fp32"].file
+
+
+def test_a_damaged_file_is_put_right_by_the_same_content(folder: Path) -> None:
+    (folder / Bundle.load(folder).manifest.tokenizer.name).write_text("damaged")
+    write(folder, "old")
+    assert check_files(folder).manifest.source.name == "old"
+
+
+def test_the_manifest_is_replaced_last_and_only_after_every_file_is_on_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    move, fsync = Path.replace, os.fsync
+
+    def record_replace(source: Path, target: Path) -> Path:
+        events.append(Path(target).name)
+        return move(source, target)
+
+    def record_fsync(file: int) -> None:
+        events.append("on disk")
+        fsync(file)
+
+    with Writer(folder) as writer:
+        manifest = stage(writer, "new")
+        monkeypatch.setattr(Path, "replace", record_replace)
+        monkeypatch.setattr(os, "fsync", record_fsync)
+        writer.commit(manifest)
+    assert events[::2] == ["on disk"] * STEPS
+    assert events[-1] == "bundle.json"
+    assert set(events[1::2]) == {entry.name for entry in manifest.files()} | {"bundle.json"}
+
+
+# Failures
+
+
+def stop(folder: Path, error: BaseException) -> None:
+    """An export that stages all it has, and then fails."""
+    with Writer(folder) as writer:
+        stage(writer, "new")
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, ExportError, SystemExit])
+def test_whatever_is_raised_clears_the_stage(folder: Path, error: type[BaseException]) -> None:
+    before = snapshot(folder)
+    with pytest.raises(error):
+        stop(folder, error())
+    assert snapshot(folder) == before
+
+
+def test_a_failed_first_export_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        stop(tmp_path / "bundle", RuntimeError())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_is_not_removed(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        stop(tmp_path, RuntimeError())
+    assert tmp_path.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_while_staging_is_an_export_error(folder: Path) -> None:
+    before = snapshot(folder)
+    with pytest.raises(ExportError, match=r"No space left on device.*it is as it was"):
+        stop(folder, OSError(28, "No space left on device"))
+    assert snapshot(folder) == before
+
+
+def failing(function: Callable[..., Any], good: int) -> Callable[..., Any]:
+    """A function that does its work so many times, then reports a full disk."""
+    calls = iter(range(good))
+
+    def call(*arguments: Any) -> Any:
+        if next(calls, None) is None:
+            raise OSError(28, "No space left on device")
+        return function(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("good", range(STEPS))
+@pytest.mark.parametrize(("owner", "name"), [(Path, "replace"), (os, "fsync")])
+def test_a_full_disk_at_any_step_of_the_commit_leaves_all_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, good: int
+) -> None:
+    before = snapshot(folder)
+    with Writer(folder) as writer:
+        manifest = stage(writer, "new")
+        monkeypatch.setattr(owner, name, failing(getattr(owner, name), good))
+        with pytest.raises(ExportError, match="No space left on device; it is as it was"):
+            writer.commit(manifest)
+        monkeypatch.undo()
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("to", ["file", "file/bundle"])
+def test_a_file_in_place_of_the_folder(tmp_path: Path, to: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ExportError, match=f"cannot write to .*{to}"):
+        Writer(tmp_path / to)
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_an_orphan_that_cannot_be_removed_does_not_spoil_the_bundle(folder: Path) -> None:
+    orphan = folder / f"model-{'0' * 16}.onnx"
+    orphan.mkdir()
+    write(folder, "new")
+    assert check_files(folder).manifest.source.name == "new"
+    assert orphan.is_dir()
+
+
+# Killed runs
+
+_KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from tests.export.test_writer import Writer, stage
+
+with Writer(Path(sys.argv[1])) as writer:
+    manifest = stage(writer, "new")
+    left, replace = int(sys.argv[2]), Path.replace
+
+    def replace_or_die(source, target):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return replace(source, target)
+
+    Path.replace = replace_or_die
+    writer.commit(manifest)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("steps", range(STEPS + 1))
+def test_a_run_killed_at_any_step_leaves_a_whole_bundle(folder: Path, steps: int) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED_AT, folder, str(steps)], cwd=Path(__file__).parents[2], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(folder.glob(".export-*"))) == 1
+    assert check_files(folder).manifest.source.name == ("new" if steps == STEPS else "old")
+    write(folder, "third")
+    assert check_files(folder).manifest.source.name == "third"
+    assert {path.name for path in folder.iterdir()} == names(folder) | {"README.md", "model-notes.onnx"}
+
+
+def test_stages_of_dead_processes_are_removed_and_no_others(folder: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    stale = [folder / f".export-{number}" for number in (dead.pid, os.getpid())]
+    kept = [
+        folder / name for name in (f".export-{os.getppid()}", ".export-1", ".export-", ".export-x", "export-7")
+    ]
+    for path in dict.fromkeys((*stale, *kept)):  # the parent may be process 1
+        path.mkdir()
+        (path / "plain.onnx").write_text("half a model")
+    write(folder, "new")
+    assert [path for path in stale if path.exists()] == []
+    assert [path for path in kept if not path.exists()] == []

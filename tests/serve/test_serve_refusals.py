@@ -1,0 +1,311 @@
+"""What the server refuses: with a problem (RFC 9457) that says what, the limit and the remedy; never a 500."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
+    pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
+
+from tests.served import Served, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+pytestmark = pytest.mark.slow
+
+JSON = {"Content-Type": "application/json"}
+GOOD = {"question": "Where?", "context": "Here."}
+LIMIT = 50_000
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serve("--max-request-bytes", LIMIT) as running:
+        yield running
+        assert running.metric("qa_onnx_requests_total") > 0
+        assert not [line for line in running.logged() if line["level"] == "error"]
+
+
+def assert_problem(response: httpx.Response, status: int, says: str = "") -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    problem: dict[str, Any] = response.json()
+    assert problem["type"] == "about:blank"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert says in problem["detail"]
+    return problem
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b'{"question": "x", "context": "y"} more',
+        b'{"question": "x", "context": "\xff\xfe"}',  # not UTF-8
+        '{"question": "x", "context": "y"}'.encode("utf-16"),
+        b'{"question": "\\ud83d", "context": "half of a pair"}',
+        b'{"question": "x", "context": "\\udc00\\ud800"}',
+        b'{"question": "x", "context": "\x00"}',
+        b"[" * 40_000,
+        b'{"question": ' + b'{"a":' * 8_000,
+        b"1" * 40_000 + b"x",
+    ],
+    ids=range(12),
+)
+@pytest.mark.parametrize("path", ["/v1/answer", "/v1/scores"])
+def test_what_is_not_json_is_400(served: Served, body: bytes, path: str) -> None:
+    response = served.client.post(path, content=body, headers=JSON)
+    assert_problem(response, 400, "the body is not JSON")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "#/question"),
+        ({"question": "x"}, "#/context"),
+        ({"question": 3, "context": "y"}, "#/question"),
+        ({"question": None, "context": "y"}, "#/question"),
+        ({**GOOD, "n_best": 0}, "#/n_best"),
+        ({**GOOD, "n_best": 101}, "#/n_best"),
+        ({**GOOD, "n_best": "3"}, "#/n_best"),
+        ({**GOOD, "n_best": 1.5}, "#/n_best"),
+        ({**GOOD, "n_best": True}, "#/n_best"),
+        ({**GOOD, "n_best": 10**400}, "#/n_best"),
+        ({**GOOD, "n_best": None}, "#/n_best"),
+        ({**GOOD, "null_threshold": "off"}, "#/null_threshold"),
+        ({**GOOD, "null_threshold": True}, "#/null_threshold"),
+        ({**GOOD, "null_threshold": []}, "#/null_threshold"),
+        ({**GOOD, "max_answer_length": 0}, "#/max_answer_length"),
+        ({**GOOD, "max_answer_length": 65}, "#/max_answer_length"),
+        ({**GOOD, "doc_stride": -1}, "#/doc_stride"),
+        ({**GOOD, "doc_stride": 33}, "#/doc_stride"),
+        ({**GOOD, "offset_unit": "bytes"}, "#/offset_unit"),
+        ({**GOOD, "nbest": 3}, "#/nbest"),
+        ({**GOOD, "a/b~c": 3}, "#/a~1b~0c"),
+        ({**GOOD, "examples": [GOOD]}, "#/question"),
+        ({"examples": []}, "#/examples"),
+        ({"examples": {}}, "#/examples"),
+        ({"examples": [3]}, "#/examples/0"),
+        ({"examples": [GOOD] * 1001}, "#/examples"),
+        ({"examples": [GOOD, {"question": "x"}]}, "#/examples/1/context"),
+        ({"examples": [{**GOOD, "id": []}]}, "#/examples/0/id"),
+        ({"examples": [{**GOOD, "id": 10**30}]}, "#/examples/0/id"),
+        ({"examples": [{**GOOD, "id": "x" * 201}]}, "#/examples/0/id"),
+        ({"examples": [{**GOOD, "n_best": 3}]}, "#/examples/0/n_best"),
+        ({"examples": [GOOD] * 101, "n_best": 100}, "#/n_best"),
+        ([], "#"),
+        ("text", "#"),
+        (None, "#"),
+        (3, "#"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_an_endpoint_does_not_read_is_422_with_the_field(served: Served, body: Any, pointer: str) -> None:
+    problem = assert_problem(served.answer(body), 422)
+    assert pointer in [error["pointer"] for error in problem["errors"]]
+    assert all(error["detail"] for error in problem["errors"])
+    assert len({error["pointer"] for error in problem["errors"]}) == len(problem["errors"])
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1" * 5000])
+@pytest.mark.parametrize("field", ["null_threshold", "n_best", "question"])
+def test_numbers_that_are_none_are_refused(served: Served, number: str, field: str) -> None:
+    body = json.dumps({**GOOD, field: 0}).replace(f'"{field}": 0', f'"{field}": {number}')
+    response = served.client.post("/v1/answer", content=body, headers=JSON)
+    assert response.status_code in {400, 422}
+    assert_problem(response, response.status_code)
+
+
+def test_a_problem_never_repeats_the_text(served: Served) -> None:
+    for body in ({"question": ["Zanzibar"], "context": "Zanzibar"}, {"question": "Zanzibar", "context": 3}):
+        assert "Zanzibar" not in served.answer(body).text
+    assert "Zanzibar" not in served.client.post("/v1/answer", content=b'{"Zanzibar', headers=JSON).text
+
+
+def test_problems_of_scores_name_the_field(served: Served) -> None:
+    for body, pointer in (({"question": "x"}, "#/context"), ({**GOOD, "n_best": 1}, "#/n_best")):
+        problem = assert_problem(served.client.post("/v1/scores", json=body), 422)
+        assert [error["pointer"] for error in problem["errors"]] == [pointer]
+
+
+def test_scores_of_a_very_long_context_are_refused() -> None:
+    with serve() as served:
+        response = served.client.post("/v1/scores", json={"question": "x", "context": "a" * 50_001})
+        problem = assert_problem(response, 422, "50000")
+        assert problem["errors"][0]["pointer"] == "#/context"
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "application/json; charset=latin-1", "application/xml"]
+)
+def test_another_content_type_is_415(served: Served, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    response = served.client.post("/v1/answer", content=json.dumps(GOOD), headers=headers)
+    assert_problem(response, 415, "Content-Type: application/json")
+
+
+def test_a_compressed_body_is_415(served: Served) -> None:
+    response = served.client.post("/v1/answer", content=b"\x1f\x8b", headers={**JSON, "Content-Encoding": "gzip"})
+    assert_problem(response, 415, "Content-Encoding")
+
+
+def test_json_with_its_charset_is_taken(served: Served) -> None:
+    headers = {"Content-Type": 'Application/JSON; charset="UTF-8"'}
+    assert served.client.post("/v1/answer", content=json.dumps(GOOD), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("text/html", 406),
+        ("application/json;q=0", 406),
+        ("application/json;q=0, */*;q=0", 406),
+        ("*/*", 200),
+        ("application/*", 200),
+        ("text/html, */*;q=0.1", 200),
+        ("application/json;q=nonsense", 200),
+    ],
+)
+def test_accept(served: Served, accept: str, status: int) -> None:
+    response = served.answer(GOOD, Accept=accept)
+    if status == 406:
+        assert_problem(response, 406, "application/json, application/jsonl, application/x-ndjson")
+    else:
+        assert response.headers["content-type"] == "application/json"
+    assert response.status_code == status
+
+
+@pytest.mark.parametrize("path", ["/v1/scores", "/v1/bundle"])
+def test_only_answers_come_as_lines(served: Served, path: str) -> None:
+    method = "GET" if path == "/v1/bundle" else "POST"
+    body = None if method == "GET" else GOOD
+    response = served.client.request(method, path, json=body, headers={"Accept": "application/jsonl"})
+    assert_problem(response, 406, "this endpoint writes application/json;")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1", "/v1/answer/", "/v1/../etc/passwd", "/docs/", "/redoc", "/%00"]
+)
+def test_other_paths_are_404(served: Served, path: str) -> None:
+    assert_problem(served.client.get(path), 404, "/docs lists them")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/answer", "POST"),
+        ("DELETE", "/v1/answer", "POST"),
+        ("POST", "/v1/bundle", "GET"),
+        ("POST", "/", "GET"),
+        ("PUT", "/health/live", "GET"),
+        ("BREW", "/v1/scores", "POST"),
+    ],
+)
+def test_other_methods_are_405(served: Served, method: str, path: str, allowed: str) -> None:
+    response = served.client.request(method, path)
+    assert_problem(response, 405)
+    assert response.headers["allow"] == allowed
+
+
+def test_a_body_over_the_limit_is_413_before_it_is_sent(served: Served) -> None:
+    head = f"POST /v1/answer HTTP/1.1\r\nHost: x\r\nContent-Length: {LIMIT + 1}\r\nConnection: close\r\n\r\n"
+    answer = served.exchange(head.encode())
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert f"larger than {LIMIT} bytes".encode() in answer
+
+
+def test_a_chunked_body_over_the_limit_is_413_while_it_is_read(served: Served) -> None:
+    def endless() -> Iterator[bytes]:
+        yield from [b" " * 1000] * 1000
+
+    response = served.client.post("/v1/answer", content=endless(), headers=JSON)
+    assert_problem(response, 413, f"{LIMIT} bytes")
+
+
+def test_the_limit_itself_is_let_through(served: Served) -> None:
+    body = json.dumps(GOOD).encode()
+    for size, status in ((LIMIT, 200), (LIMIT + 1, 413)):
+        response = served.client.post("/v1/answer", content=body + b" " * (size - len(body)), headers=JSON)
+        assert response.status_code == status
+    assert served.answer(GOOD).status_code == 200  # the connection is still good
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000,
+        b"POST /v1/answer HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/answer HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n",
+        b"POST /v1/answer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/answer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["tls", "head", "long head", "negative", "huge", "chunk", "smuggled"],
+)
+def test_what_is_no_http_is_refused_and_the_server_lives(served: Served, request_bytes: bytes) -> None:
+    answer = served.exchange(request_bytes)
+    if answer:
+        status = int(answer.split(b" ", 2)[1])
+        assert 400 <= status < 500
+        assert b"application/problem+json" in answer
+    assert served.answer(GOOD).status_code == 200
+
+
+# ---- keys
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    path = tmp_path_factory.mktemp("keys") / "keys"
+    path.write_text("# two of them\n\nfirst-key-0123456789\n  second-key-0123456789  \n", encoding="ascii")
+    with serve("--api-key-file", path) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", ["/v1/bundle", "/metrics"])
+def test_a_key_is_asked_for(locked: Served, path: str) -> None:
+    for header in (None, "", "Bearer", "Bearer wrong", "Bearer first-key-012345678", "Basic first-key-0123456789"):
+        headers = {} if header is None else {"Authorization": header}
+        response = locked.client.get(path, headers=headers)
+        assert_problem(response, 401, "Authorization: Bearer KEY")
+        assert response.headers["www-authenticate"].startswith("Bearer")
+    for key in ("first-key-0123456789", "second-key-0123456789"):
+        assert locked.client.get(path, headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    assert locked.client.get(path, headers={"Authorization": "bearer first-key-0123456789"}).status_code == 200
+
+
+def test_answers_need_the_key_and_the_refusal_comes_before_the_body_is_read(locked: Served) -> None:
+    assert_problem(locked.answer(GOOD), 401)
+    assert_problem(locked.answer("no object"), 401)
+    assert_problem(locked.client.post("/v1/scores", json=GOOD), 401)
+    assert locked.answer(GOOD, Authorization="Bearer second-key-0123456789").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health/live", "/health/ready"])
+def test_what_says_nothing_secret_stays_open(locked: Served, path: str) -> None:
+    assert locked.client.get(path).status_code == 200
+
+
+def test_the_document_says_that_a_key_is_needed(locked: Served, served: Served) -> None:
+    document = locked.client.get("/openapi.json").json()
+    assert document["paths"]["/v1/answer"]["post"]["security"] == [{"key": []}]
+    assert "security" not in document["paths"]["/health/live"]["get"]
+    assert "securitySchemes" not in served.client.get("/openapi.json").json()["components"]
+
+
+def test_keys_are_not_in_the_log(locked: Served) -> None:
+    locked.client.get("/v1/bundle", headers={"Authorization": "Bearer first-key-0123456789"})
+    assert "key-0123456789" not in json.dumps(locked.logged())

@@ -1,0 +1,485 @@
+"""Starting, stopping and several workers: what happens to requests around a signal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
+    pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
+
+import httpx
+from click.testing import CliRunner
+
+from qa_onnx.cli import main
+from qa_onnx.machine import cpu
+from tests.conftest import TINY, edit_manifest
+from tests.serve.test_serve_limits import APART, GOOD, HELD, raw
+from tests.served import PATIENT, ROOT, Served, received, serve
+from tests.waiting import PATIENCE_S, eventually, paused, state_of
+
+pytestmark = pytest.mark.slow
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command that is expected to end by itself."""
+    line = [sys.executable, "-m", "qa_onnx", "serve", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_code_0(number: int) -> None:
+    with serve() as served:
+        assert served.answer(GOOD).status_code == 200
+        assert served.stop(number) == 0
+        assert [line["message"] for line in served.logged()][-1] in {"stopping", "request"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_while_it_starts_ends_it_with_code_0(workers: int) -> None:
+    with serve("--workers", workers, wait=False) as served:
+        assert served.stop() == 0
+
+
+def test_what_was_accepted_is_answered_and_what_comes_later_is_503() -> None:
+    with serve(gated=True) as served, served.connect() as first, served.connect() as later:
+        served.gate.hold()
+        first.sendall(raw(GOOD))
+        later.sendall(raw(GOOD)[:60])  # connected before, asked afterwards
+        served.gate.wait_for_a_run()
+        served.process.send_signal(signal.SIGTERM)
+        eventually(lambda: served.client.get("/health/ready").status_code == 503, "it is stopping")
+        assert served.client.get("/health/live").status_code == 200
+        refused = served.answer(GOOD)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert refused.headers["connection"] == "close"
+        assert refused.headers["content-type"] == "application/problem+json"
+        later.sendall(raw(GOOD)[60:])
+        assert received(later).startswith(b"HTTP/1.1 503 ")
+        served.gate.release()
+        answer = received(first)
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["answer"]
+        assert served.process.wait(PATIENCE_S) == 0
+
+
+def test_a_stream_is_written_to_its_end() -> None:
+    with serve(*APART, gated=True) as served:
+        served.gate.hold("soup")
+        examples = [{**body, "question": f"Where {number}?"} for number, body in enumerate((GOOD, HELD, HELD))]
+        with served.client.stream(
+            "POST", "/v1/answer", json={"examples": examples}, headers={"Accept": "application/jsonl"}
+        ) as response:
+            lines = response.iter_lines()
+            first = next(lines)
+            served.process.send_signal(signal.SIGTERM)
+            eventually(lambda: served.client.get("/health/ready").status_code == 503, "it is stopping")
+            served.gate.release()
+            results = [json.loads(line) for line in (first, *lines)]
+        assert [result["question"] for result in results] == [f"Where {n}?" for n in range(3)]
+        assert all(result["answer"] for result in results)
+        assert served.process.wait(PATIENCE_S) == 0
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with serve(gated=True) as served, served.connect() as first:
+        served.gate.hold()
+        first.sendall(raw(GOOD))
+        served.gate.wait_for_a_run()
+        served.process.send_signal(signal.SIGTERM)
+        eventually(lambda: served.client.get("/health/ready").status_code == 503, "it is stopping")
+        assert served.stop() == 1
+
+
+def ask_until(stop: threading.Event, served: Served, broken: list[Exception]) -> list[tuple[int, Any]]:
+    """Ask again and again; a connection that is refused or closed before its answer began is tried anew."""
+    outcomes = []
+    client = httpx.Client(base_url=served.client.base_url, timeout=PATIENCE_S, trust_env=False)
+    with client:
+        while not stop.is_set():
+            try:
+                response = client.post("/v1/answer", json=GOOD)
+            except httpx.ConnectError:
+                break  # it is gone
+            except httpx.TransportError as error:
+                broken.append(error)
+                break
+            outcomes.append((response.status_code, response.json()))
+    return outcomes
+
+
+def test_under_load_every_accepted_question_is_answered() -> None:
+    with serve() as served:
+        stop, broken = threading.Event(), list[Exception]()
+        with ThreadPoolExecutor(8) as pool:
+            runs = [pool.submit(ask_until, stop, served, broken) for _ in range(8)]
+            eventually(lambda: served.metric("qa_onnx_questions_total") > 50, "there is load")
+            code = served.stop()
+            stop.set()
+            outcomes = [outcome for run in runs for outcome in run.result()]
+        assert code == 0
+        statuses = [status for status, _ in outcomes]
+        assert set(statuses) <= {200, 503}
+        answered = [line for line in served.logged() if line["message"] == "request" and line.get("questions")]
+        assert {line["code"] for line in answered} == {200}
+        assert statuses.count(200) == len(answered)  # each one that was answered has arrived
+        # A connection that idles when the server ends is closed; a client may be about to use it.
+        gone = (httpx.ReadError, httpx.WriteError)
+        assert all("disconnected" in str(error) or isinstance(error, gone) for error in broken)
+
+
+# ---- starting
+
+
+def start(before: str, *flags: str) -> subprocess.Popen[str]:
+    """A server in whose process some code ran first."""
+    arguments = ["serve", "-b", str(TINY), "--precision", "fp32", "--threads", "1", "--port", "0"]
+    arguments += [*map(str, PATIENT), *flags]
+    code = f"{before}\nfrom qa_onnx.cli import main\nmain({arguments!r})\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+NEVER_CUT = """
+import threading
+from qa_onnx import Reader
+cut = Reader.cut
+def stuck(self, examples, options):
+    if any("endless" in example.context for example in examples):
+        threading.Event().wait()
+    return cut(self, examples, options)
+Reader.cut = stuck
+"""
+
+
+def test_work_that_nobody_waits_for_does_not_keep_it_from_ending() -> None:
+    process = start(NEVER_CUT, "--timeout-s", "1")
+    try:
+        assert process.stdout is not None
+        with httpx.Client(
+            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
+        ) as client:
+            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
+            response = client.post("/v1/answer", json={"question": "Where?", "context": "endless"})
+            assert response.status_code == 504
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+BROKEN_CHOICE = """
+from qa_onnx import AsyncReader
+def choose(self, prediction, **options):
+    raise RuntimeError("about Zanzibar")
+AsyncReader.choose = choose
+"""
+
+
+def test_a_fault_of_the_server_is_500_and_the_log_says_where_but_not_what() -> None:
+    process = start(BROKEN_CHOICE)
+    try:
+        assert process.stdout is not None
+        with httpx.Client(
+            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
+        ) as client:
+            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
+            response = client.post("/v1/answer", json={"question": "Zanzibar?", "context": "Zanzibar"})
+            assert response.status_code == 500
+            assert response.headers["content-type"] == "application/problem+json"
+            problem = response.json()
+            assert 'qa_onnx_errors_total{error="RuntimeError"} 1.0' in client.get("/metrics").text
+            accept = {"Accept": "application/jsonl"}
+            body = {"examples": [{"question": "Zanzibar?", "context": "Zanzibar"}]}
+            with pytest.raises(httpx.RemoteProtocolError):  # too late for a code: the stream just ends
+                client.post("/v1/answer", json=body, headers=accept)
+            assert client.get("/health/ready").status_code == 200
+        process.terminate()
+        _, log = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert "Zanzibar" not in json.dumps(problem) + log
+    (failed,) = [
+        line
+        for line in map(json.loads, log.splitlines())
+        if line.get("request_id") == problem["request_id"] and line["level"] == "error"
+    ]
+    assert failed["error"] == "RuntimeError"
+    assert any("choose" in place for place in failed["at"])
+
+
+SLOW_LOAD = """
+import pathlib, time
+from qa_onnx import Reader
+load = Reader.load
+def slow(*arguments, **options):
+    while not pathlib.Path({release!r}).exists():
+        time.sleep(0.02)
+    return load(*arguments, **options)
+Reader.load = slow
+"""
+
+
+def test_until_it_is_ready_it_says_so(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    process = start(SLOW_LOAD.format(release=str(release)))
+    try:
+        assert process.stdout is not None
+        with httpx.Client(
+            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
+        ) as client:
+            assert client.get("/health/live").status_code == 200
+            for response in (client.get("/health/ready"), client.post("/v1/answer", json=GOOD)):
+                assert response.status_code == 503
+                assert response.headers["retry-after"] == "1"
+                assert "starting" in response.json()["detail"]
+            assert client.post("/v1/scores", json=GOOD).status_code == 503
+            release.touch()
+            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
+            assert client.post("/v1/answer", json=GOOD).status_code == 200
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def spoil_golden(folder: Path) -> None:
+    """Let the golden file, whose hash is right, hold other logits."""
+    import hashlib
+
+    manifest = json.loads((folder / "bundle.json").read_bytes())
+    entry = manifest["graphs"]["fp32"]["golden"]
+    content = json.loads((folder / entry["name"]).read_bytes())
+    content["windows"][0]["start_logits"][0] += 5
+    data = json.dumps(content).encode()
+    (folder / entry["name"]).write_bytes(data)
+
+    def change(manifest: dict[str, Any]) -> None:
+        for graph in manifest["graphs"].values():
+            if graph["golden"]["name"] == entry["name"]:
+                graph["golden"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    edit_manifest(folder, change)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bundle_that_answers_otherwise_here_is_not_served(tiny_copy: Path, workers: int) -> None:
+    spoil_golden(tiny_copy)
+    done = command("-b", tiny_copy, "--precision", "fp32", "--port", 0, "--workers", workers)
+    assert done.returncode == 1
+    assert "does not give here what it gave at export" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-b", "nowhere"], "nowhere is not a bundle"),
+        (["-b", TINY, "--precision", "fp16"], "not fp16"),
+        (["--api-key-file", "nowhere"], "cannot read the API keys"),
+        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1 port 0"),
+        (["--host", "no such host"], "cannot listen on no such host"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line_and_exit_1(arguments: list[Any], says: str) -> None:
+    done = CliRunner().invoke(main, ["serve", "--port", "0", *map(str, arguments)])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "says"), [("--doc-stride", 60, "doc_stride 60"), ("--device", "cuda", "gpu")]
+)
+def test_what_fails_while_it_is_loaded_is_said_too(flag: str, value: object, says: str) -> None:
+    done = command("--port", 0, "-b", TINY, flag, value)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--port", 70000], "--port"),
+        (["--workers", 0], "--workers"),
+        (["--max-batch-tokens", 0], "--max-batch-tokens"),
+        (["--max-wait-ms", -1], "--max-wait-ms"),
+        (["--max-queue", 0], "--max-queue"),
+        (["--max-request-bytes", 1], "--max-request-bytes"),
+        (["--timeout-s", 0], "--timeout-s"),
+        (["--read-timeout-s", 0], "--read-timeout-s"),
+        (["--n-best", 101], "--n-best"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[Any], says: str) -> None:
+    done = CliRunner().invoke(main, ["serve", *map(str, arguments)])
+    assert done.exit_code == 2
+    assert says in done.stderr
+
+
+def test_a_port_in_use_is_said() -> None:
+    with serve() as served:
+        done = command("-b", TINY, "--port", served.port)
+    assert done.returncode == 1
+    assert f"port {served.port}" in done.stderr
+    assert "in use" in done.stderr
+
+
+def test_it_listens_on_the_loopback_unless_told() -> None:
+    with serve() as served:
+        assert listening(served) == "127.0.0.1"
+    with serve("--host", "0.0.0.0", wait=False) as served:
+        assert listening(served) == "0.0.0.0"
+        eventually(lambda: any("--api-key-file" in line["message"] for line in served.logged()), "a warning")
+
+
+def listening(served: Served) -> str:
+    """The address in /proc/net/tcp that has the server's port."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        address, port = line.split()[1].split(":")
+        if int(port, 16) == served.port and line.split()[3] == "0A":
+            return ".".join(str(byte) for byte in reversed(bytes.fromhex(address)))
+    raise AssertionError("nobody listens")
+
+
+# ---- workers
+
+
+def workers_of(served: Served) -> set[int]:
+    return {
+        int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == served.process.pid
+    }
+
+
+def _parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return -1
+
+
+def ready_processes(served: Served) -> set[int]:
+    return {line["process"] for line in served.logged() if line["message"] == "ready"}
+
+
+def test_workers_share_the_port_and_their_metrics_are_summed() -> None:
+    with serve("--workers", 2) as served:
+        eventually(lambda: len(ready_processes(served)) == 2, "both are ready")
+        assert ready_processes(served) == workers_of(served)
+        for worker in workers_of(served):
+            with paused(worker):  # so that the other one accepts
+                assert [ask_afresh(served) for _ in range(10)] == [200] * 10
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(ask_afresh, [served] * 80)) == {200}
+        assert served.metric("qa_onnx_questions_total") == 100
+        assert served.metric("qa_onnx_batch_windows_sum") == 100
+        assert "qa_onnx_bundle_info{" in served.client.get("/metrics").text
+        eventually(lambda: asked_of(served).total() == 100, "all are in the log")
+        assert len(asked_of(served)) == 2
+        assert min(asked_of(served).values()) >= 10
+        assert served.stop() == 0
+        assert not workers_of(served)
+
+
+def asked_of(served: Served) -> Counter[int]:
+    """Requests with questions, by the process that answered."""
+    return Counter(line["process"] for line in served.logged() if line.get("questions"))
+
+
+def said_by(served: Served, process: int) -> list[str]:
+    return [line["message"] for line in served.logged() if line["process"] == process]
+
+
+def ask_afresh(served: Served) -> int:
+    """Over a new connection."""
+    return httpx.post(f"{served.client.base_url}/v1/answer", json=GOOD, timeout=PATIENCE_S).status_code
+
+
+def test_workers_accept_nothing_before_they_can_answer() -> None:
+    with serve("--workers", 3, wait=False) as served:
+        with ThreadPoolExecutor(8) as pool:  # these wait for the first one, and come to the others as they start
+            assert set(pool.map(ask_afresh, [served] * 64)) == {200}
+        for process in ready_processes(served):
+            assert said_by(served, process)[0] == "ready"
+
+
+def test_a_killed_worker_is_replaced_and_the_others_go_on() -> None:
+    with serve("--workers", 2) as served:
+        eventually(lambda: len(ready_processes(served)) == 2, "both are ready")
+        before = ready_processes(served)
+        victim = min(workers_of(served))
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: state_of(victim) in {"Z", ""}, "it is dead, and accepts nothing more")
+        statuses: list[int] = []
+        with ThreadPoolExecutor(8) as pool:
+
+            def replaced() -> bool:  # the new one takes no connection before it can answer
+                statuses.extend(pool.map(ask_afresh, [served] * 8))
+                return len(ready_processes(served)) == 3
+
+            eventually(replaced, "there is a new one")
+        assert set(statuses) == {200}
+        assert len(workers_of(served)) == 2
+        assert victim not in workers_of(served)
+        assert served.metric("qa_onnx_questions_total") >= len(statuses)
+        (new,) = ready_processes(served) - before
+        eventually(lambda: "accepts connections" in said_by(served, new), "the new one takes part")
+        assert said_by(served, new)[0] == "ready"
+        (ended,) = [line for line in served.logged() if line["message"] == "worker ended"]
+        assert (ended["worker"], ended["exit_code"]) == (victim, -signal.SIGKILL)
+        assert served.stop() == 0
+
+
+def test_workers_do_not_outlive_their_supervisor() -> None:
+    with serve("--workers", 2) as served:
+        workers = workers_of(served)
+        assert len(workers) == 2
+        served.process.kill()
+        served.process.wait()
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "they have ended")
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 7), (2, 3), (9, 1)])
+def test_the_cores_are_split_between_workers(workers: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qa_onnx.cli.options import ReaderSettings
+    from qa_onnx.cli.serve import model
+
+    monkeypatch.setattr(cpu, "default_threads", lambda: 7)
+    unset: dict[str, Any] = dict.fromkeys(ReaderSettings.__dataclass_fields__)
+    settings = ReaderSettings(**unset | {"bundle": TINY, "null_threshold": "bundle"})
+    assert model(settings, workers).threads == threads
+
+
+def test_keys_and_limits_hold_in_workers_too(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("only-key-0123456789", encoding="ascii")
+    with serve("--workers", 2, "--api-key-file", path, "--max-request-bytes", 2000) as served:
+        assert served.answer(GOOD).status_code == 401
+        key = {"Authorization": "Bearer only-key-0123456789"}
+        assert served.answer(GOOD, **key).status_code == 200
+        assert served.answer({**GOOD, "context": "x" * 3000}, **key).status_code == 413
+        assert served.stop(signal.SIGINT) == 0

@@ -1,0 +1,124 @@
+"""Contexts are tokenized once while they are remembered, and the memory for that is bounded."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from qa_onnx import Example, Options, Windower
+from qa_onnx.tokens.context_cache import ContextCache, EncodedContext
+
+if TYPE_CHECKING:
+    from qa_onnx.tokens.context_cache import Encoding
+
+OPTIONS = Options(max_length=32, doc_stride=8, max_question_length=8)
+
+
+class Encoder:
+    """Encodes with a real tokenizer and counts what it was asked to encode."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+        self.seen: list[str] = []
+
+    def __call__(self, texts: list[str]) -> list[EncodedContext]:
+        self.seen += texts
+        return [EncodedContext(text, np.arange(len(text)), self.encoding) for text in texts]
+
+
+@pytest.fixture
+def encoder(windower: Windower) -> Encoder:
+    window = windower.cut([Example("Who?", "The keeper.")], OPTIONS)[0].windows[0]
+    return Encoder(window.context.encoding)
+
+
+def test_a_text_is_encoded_once(encoder: Encoder) -> None:
+    cache = ContextCache(characters=100)
+    first = cache.get(["one", "two", "one"], encoder)
+    second = cache.get(["two", "three"], encoder)
+    assert sorted(encoder.seen) == ["one", "three", "two"]
+    assert first.keys() == {"one", "two"}
+    assert second["two"] is first["two"]
+    assert all(text == context.text for text, context in (first | second).items())
+
+
+def test_what_was_used_last_stays(encoder: Encoder) -> None:
+    cache = ContextCache(characters=6)
+    cache.get(["aaa"], encoder)
+    cache.get(["bbb"], encoder)
+    cache.get(["aaa"], encoder)
+    cache.get(["ccc"], encoder)  # there is room for two: bbb goes
+    encoder.seen.clear()
+    cache.get(["aaa"], encoder)
+    cache.get(["ccc"], encoder)
+    assert encoder.seen == []
+    cache.get(["bbb"], encoder)
+    assert encoder.seen == ["bbb"]
+
+
+def test_a_text_that_is_too_long_is_not_kept_and_drives_nothing_out(encoder: Encoder) -> None:
+    cache = ContextCache(characters=6)
+    cache.get(["aaa"], encoder)
+    assert cache.get(["seven c"], encoder)["seven c"].text == "seven c"
+    encoder.seen.clear()
+    cache.get(["aaa", "seven c"], encoder)
+    assert encoder.seen == ["seven c"]
+
+
+def test_memory_is_bounded_and_threads_may_share_it(encoder: Encoder) -> None:
+    cache = ContextCache(characters=50)
+    texts = [f"text {number:03}" for number in range(200)]
+
+    def use(start: int) -> bool:
+        return all(cache.get([text], encoder)[text].text == text for text in texts[start:] + texts[:start])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(use, range(0, 200, 25)))
+    encoder.seen.clear()
+    for text in reversed(texts):
+        cache.get([text], encoder)
+    assert len(encoder.seen) >= len(texts) - 50 // len(texts[0])
+
+
+def test_a_second_question_does_not_tokenize_the_context_again(windower: Windower) -> None:
+    context = "The keeper lit the lamp at dusk. " * 9
+    first = windower.cut([Example("Who lit the lamp?", context)], OPTIONS)[0]
+    second = windower.cut([Example("When?", context)], OPTIONS)[0]
+    assert second.windows[0].context is first.windows[0].context
+    assert second.windows[0].input_ids.tolist() != first.windows[0].input_ids.tolist()
+
+
+def test_tokens_are_widened_to_the_words_that_they_are_part_of(windower: Windower) -> None:
+    text = "The lighthouse-keeper's unfathomable boat"
+    context = windower.cut([Example("Who?", text)], Options())[0].windows[0].context
+    for first in range(len(context.ids)):
+        for last in range(first, len(context.ids)):
+            start, end = context.characters(*context.words(first, last))
+            inner = context.characters(first, last)
+            assert start <= inner[0] < inner[1] <= end
+            found = text[start:end]
+            assert found in {
+                text[match.start() : other.end()]
+                for match in re.finditer(r"\w+|\S", text)
+                for other in re.finditer(r"\w+|\S", text)
+            }
+            assert text[inner[1] : end].isalnum() or inner[1] == end
+            assert text[start : inner[0]].isalnum() or inner[0] == start
+
+
+def test_what_is_forgotten_is_encoded_again(windower: Windower, encoder: Encoder) -> None:
+    cache = ContextCache(characters=3)
+    cache.get(["one"], encoder)
+    cache.clear()
+    cache.get(["one"], encoder)
+    cache.get(["one"], encoder)  # and there is room for it again
+    assert encoder.seen == ["one", "one"]
+    first = windower.cut([Example("Who?", "A text to forget.")], OPTIONS)[0].windows[0].context
+    windower.forget()
+    second = windower.cut([Example("Who?", "A text to forget.")], OPTIONS)[0].windows[0].context
+    assert second is not first
+    assert second.ids.tolist() == first.ids.tolist()

@@ -1,0 +1,270 @@
+"""Tokens from remembered chunks and words: those of the tokenizers library, at the same places, or none at all."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from qa_onnx import Windower
+from qa_onnx.tokens import wordpiece
+from qa_onnx.tokens.wordpiece import WordPiece, WordTokens
+from qa_onnx.windows import wordpiece_of
+from tests import tiny
+from tests.conftest import TINY_TOKENIZER
+
+TINY_JSON = TINY_TOKENIZER.read_text(encoding="utf-8")
+
+
+def library(
+    *, lowercase: bool = True, strip_accents: bool | None = None, clean_text: bool = True, ideograms: bool = True
+) -> Tokenizer:
+    """The tiny model's tokenizer, with this normalizer."""
+    tokenizer = Tokenizer.from_str(TINY_JSON)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=lowercase,
+        strip_accents=strip_accents,
+        clean_text=clean_text,
+        handle_chinese_chars=ideograms,
+    )
+    return tokenizer
+
+
+KINDS = {
+    "uncased": library(),
+    "cased": library(lowercase=False),
+    "uncased, with accents": library(strip_accents=False),
+    "with control characters": library(clean_text=False),
+    "with ideograms in words": library(ideograms=False),
+}
+
+
+def wordpiece_for(tokenizer: Tokenizer) -> WordPiece:
+    found = wordpiece_of(tokenizer)
+    assert found is not None
+    return found
+
+
+OWN = {kind: wordpiece_for(tokenizer) for kind, tokenizer in KINDS.items()}
+
+
+def check(kind: str, text: str) -> bool:
+    """Compare everything with the library; whether there was something to compare."""
+    own, other = OWN[kind].encode(text), KINDS[kind].encode(text, add_special_tokens=False)
+    if own is None:
+        return False
+    assert own.ids.tolist() == other.ids
+    for token in range(-1, len(other.ids) + 1):
+        inside = 0 <= token < len(other.ids)
+        assert own.token_to_chars(token) == (other.offsets[token] if inside else None)
+        assert own.token_to_word(token) == (other.word_ids[token] if inside else None)
+    words = len({word for word in other.word_ids if word is not None})
+    for word in range(-1, words + 1):
+        assert own.word_to_tokens(word) == (other.word_to_tokens(word) if 0 <= word < words else None)
+    assert [own.char_to_token(at) for at in range(len(text))] == [
+        other.char_to_token(at) for at in range(len(text))
+    ]
+    return True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \t\r\n",
+        "The lamp's keeper, Ida;came  by boat in 1887.\nWho(?) came?!",
+        "Çà et là: \u201cÜber naïve Œuvre\u201d \u2013 5\u00a0€ ΣΑΣ",
+        "[CLS] unaffable unwantedrunning [SEP] ##ing",
+        "東京 and 京都、the footbridge",
+    ],
+)
+def test_tokens_and_places_are_the_librarys(kind: str, text: str) -> None:
+    assert check(kind, text)
+
+
+def test_a_letter_that_becomes_two_is_the_librarys() -> None:
+    assert check("uncased", "İstanbul")
+    assert not check("uncased, with accents", "İstanbul")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    parts=st.lists(
+        st.one_of(st.text(max_size=6), st.sampled_from(["The Café", "[SEP]", " ", "mast's", "footbridge", "東京"]))
+    )
+)
+def test_of_any_text(kind: str, parts: list[str]) -> None:
+    text = "".join(parts).encode("utf-8", "replace").decode("utf-8")
+    assert check(kind, "".join(character for character in text if OWN[kind].encode(character) is not None))
+
+
+@pytest.mark.parametrize(
+    "text", ["a\0b", "a\u200bb", "\ufffd", "e\u0301", "\u302e", "한", "\U0001d165", "x" * 101], ids=ascii
+)
+def test_what_words_and_characters_alone_do_not_tell_goes_to_the_library(text: str) -> None:
+    assert OWN["uncased"].encode(f"The mast {text} hangs") is None
+    assert OWN["uncased"].encode("The mast hangs") is not None
+    [encoding] = Windower(TINY_JSON)._encode([f"The mast {text} hangs"])
+    assert list(encoding.ids) == KINDS["uncased"].encode(f"The mast {text} hangs", add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_character_is_another_beside_others(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(wordpiece, "_MOST_CHARACTERS", 0x20000)
+    other = KINDS[kind]
+    own = wordpiece_for(other)
+    every = [chr(code) for code in range(0x20000) if not 0xD800 <= code < 0xE000]  # beyond: ideograms
+    kept = [character for character in every if own.encode(character) is not None]
+    assert len(kept) > 50_000
+    assert all(chr(code) in kept for code in range(32, 127))
+    random.Random(0).shuffle(kept)
+    for at in range(0, len(kept), 60):
+        text = "".join(kept[at : at + 60])
+        assert own.words(text) == [
+            word for word, _ in other.pre_tokenizer.pre_tokenize_str(other.normalizer.normalize_str(text))
+        ]
+
+
+def test_texts_of_both_kinds_keep_their_order() -> None:
+    texts = ["The mast", "a single e\u0301", "", "한국 mast", "The door"]
+    encodings = Windower(TINY_JSON)._encode(texts)
+    assert [type(encoding) is WordTokens for encoding in encodings] == [True, False, True, False, True]
+    assert [list(encoding.ids) for encoding in encodings] == [
+        KINDS["uncased"].encode(text, add_special_tokens=False).ids for text in texts
+    ]
+
+
+def test_a_token_that_is_looked_for_before_normalizing_is_still_found() -> None:
+    content = json.loads(TINY_JSON)
+    new = {"content": "KEEPER", "id": len(content["model"]["vocab"]), "special": False, "normalized": False}
+    content["added_tokens"].append(new | dict.fromkeys(("single_word", "lstrip", "rstrip"), False))
+    [encoding] = Windower(json.dumps(content))._encode(["The KEEPER of the lamp"])
+    assert new["id"] in encoding.ids
+
+
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "deberta-v2"])
+def test_other_tokenizers_are_the_librarys(kind: str) -> None:
+    tokenizer, _ = tiny._tokenizer(kind)
+    tokenizer.encode_special_tokens = True
+    assert wordpiece_of(tokenizer) is None
+
+
+def test_special_tokens_that_are_looked_for_in_texts_are_the_librarys() -> None:
+    tokenizer = library()
+    assert wordpiece_of(tokenizer) is not None
+    tokenizer.encode_special_tokens = False
+    assert wordpiece_of(tokenizer) is None
+
+
+def test_a_last_step_that_moves_places_is_the_librarys() -> None:
+    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "<s>": 1, "</s>": 2, "\u0120": 3, "##ob": 4}))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 1))
+    [encoding] = Windower(tokenizer.to_str())._encode(["\u0120ob"])
+    assert (
+        encoding.token_to_chars(0) == tokenizer.encode("\u0120ob", add_special_tokens=False).offsets[0] == (0, 0)
+    )
+    tokenizer.encode_special_tokens = True
+    tokenizer.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
+    assert wordpiece_of(tokenizer) is not None
+
+
+def test_what_is_remembered_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wordpiece, "_MOST_LETTERS", 400)
+    own = wordpiece_for(KINDS["uncased"])
+    for number in range(200):
+        text = f"mast, {number} door {number * 7} key"
+        tokens = own.encode(text)
+        assert tokens is not None
+        assert tokens.ids.tolist() == KINDS["uncased"].encode(text, add_special_tokens=False).ids
+        known = own._known
+        assert sum(map(len, [*known.chunks, *known.words])) == known.letters <= 400
+    text = " ".join(map(str, range(120)))
+    tokens = own.encode(text)
+    assert tokens is not None
+    assert tokens.ids.tolist() == KINDS["uncased"].encode(text, add_special_tokens=False).ids
+    assert own._known is known  # too much at once is not remembered, and drives nothing out
+    monkeypatch.setattr(wordpiece, "_MOST_CHARACTERS", len(own._table))
+    assert own.encode("mast @") is None
+    assert own.encode("mast 1") is not None
+
+
+def test_a_text_without_blanks_is_not_remembered_as_one_chunk() -> None:
+    own = wordpiece_for(KINDS["uncased"])
+    text = "door-key," * 20
+    assert own.encode(text) is not None
+    assert set(own._known.chunks) == {""}
+    assert set(own._known.words) == {"door", "-", "key", ","}
+    assert check("uncased", f"the mast\n{text} \n  \n lamp")
+
+
+def test_a_long_text_of_few_words_drives_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wordpiece, "_MOST_LETTERS", 1000)
+    own = wordpiece_for(KINDS["uncased"])
+    own.encode(" ".join(map(str, range(100, 200))))
+    known = own._known
+    own.encode("door-key," * 50)
+    assert own._known is known
+
+
+def test_what_is_forgotten_is_asked_of_the_library_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = wordpiece_for(KINDS["uncased"])
+    asked: list[str] = []
+    encode = own._encode
+
+    def counted(words: str) -> tuple[list[int], list[tuple[int, int]]]:
+        asked.append(words)
+        return encode(words)
+
+    monkeypatch.setattr(own, "_encode", counted)
+    before = own.encode("the mast, the lamp")
+    own.encode("the lamp, the mast")
+    words = {"the", "mast", "lamp", ","}
+    assert [set(text.split()) for text in asked if text] == [words]
+    own.forget()
+    after = own.encode("the mast, the lamp")
+    assert [set(text.split()) for text in asked if text] == [words, words]
+    assert before is not None
+    assert after is not None
+    assert after.ids.tolist() == before.ids.tolist()
+    assert [before.token_to_chars(token) for token in range(len(before.ids))] == [
+        after.token_to_chars(token) for token in range(len(after.ids))
+    ]
+
+
+@pytest.mark.parametrize("on_demand", [False, True], ids=["when it is full", "on demand"])
+def test_threads_share_it_while_it_forgets(monkeypatch: pytest.MonkeyPatch, *, on_demand: bool) -> None:
+    monkeypatch.setattr(wordpiece, "_MOST_LETTERS", 300_000 if on_demand else 200)
+    own = wordpiece_for(KINDS["uncased"])
+    texts = [f"the mast {number} hangs from {number * 3} doors" for number in range(300)]
+    expected = {text: KINDS["uncased"].encode(text, add_special_tokens=False).ids for text in texts}
+    wrong: list[object] = []
+
+    def work(seed: int) -> None:
+        for text in random.Random(seed).sample(texts, len(texts)):
+            try:
+                if on_demand and seed == 0:
+                    own.forget()
+                tokens = own.encode(text)
+                if tokens is None or tokens.ids.tolist() != expected[text]:
+                    wrong.append(text)
+            except Exception as error:  # noqa: BLE001  # it is what the test is about
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

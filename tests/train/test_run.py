@@ -1,0 +1,275 @@
+"""From files to a checkpoint that exports: what is written, refused, resumed and replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qa_onnx import InputError, MissingExtraError, TrainError
+from qa_onnx.data import squad
+from qa_onnx.evaluation.evaluate import evaluate
+from qa_onnx.export import export
+from qa_onnx.machine import packages
+from qa_onnx.reader import Reader
+from qa_onnx.train import TrainSettings, train
+from tests import lessons
+from tests.exports import checkpoint, snapshot
+from tests.trained import SMALL
+
+if TYPE_CHECKING:
+    from qa_onnx.train.loop import Status
+
+pytestmark = [pytest.mark.export, pytest.mark.cpu]
+
+QUICK = TrainSettings(**{**SMALL, "epochs": 0.2})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lessons.write(tmp_path_factory.mktemp("run") / "data.json")
+
+
+@pytest.fixture(scope="module")
+def model(data: Path) -> tuple[Path, dict[str, Any]]:
+    """A finished model, not to be changed, and its record."""
+    to = data.parent / "model"
+    return to, train(checkpoint("bert"), [data], to, settings=QUICK, licence="CC0 1.0")
+
+
+class StoppedError(Exception):
+    """What ends a run in the middle."""
+
+
+def stop(status: Status) -> None:
+    if status.steps == 3:
+        raise StoppedError
+
+
+def stop_at_once(_: Status) -> None:
+    raise StoppedError
+
+
+# What is written
+
+
+def test_the_folder_is_a_checkpoint_with_its_papers(model: tuple[Path, dict[str, Any]], data: Path) -> None:
+    to, record = model
+    assert {path.name for path in to.iterdir()} == {
+        *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+        *("README.md", "training.json", "training.svg", "held-out.jsonl"),
+    }
+    assert len({path.stat().st_mode for path in to.iterdir()}) == 1  # who may read one may read all
+    assert not to.with_name("model.partial").exists()
+    assert json.loads((to / "training.json").read_bytes()) == record
+    assert record["data"] == [{"name": "data.json", "sha256": squad.load(data).sha256, "questions": 204}]
+    assert record["held_out"]["articles"] == sorted({g.article for g in squad.load(to / "held-out.jsonl").golds})
+    assert record["settings"]["learning_rate"] == SMALL["learning_rate"]
+    assert record["run"]["steps"] == len(record["losses"])
+    assert record["questions"]["counts"]["answerable"] == 180
+    assert set(record["versions"]) >= {"qa-onnx", "torch", "transformers"}
+
+
+def test_the_card_says_what_it_was_made_of(model: tuple[Path, dict[str, Any]]) -> None:
+    to, record = model
+    card = (to / "README.md").read_text(encoding="utf-8")
+    for said in (
+        "pipeline_tag: question-answering",
+        "# model\n",
+        record["data"][0]["sha256"],
+        "180 have an answer",
+        "articles held out: article ",
+        f"F1 {record['result']['f1']:.2f} on 26 questions",
+        "learning rate 0.003",
+        "## Licence\n\nCC0 1.0",
+        "(training.svg)",
+    ):
+        assert said in card
+    assert "its head is new" not in card
+
+
+def test_the_plot_shows_loss_and_f1(model: tuple[Path, dict[str, Any]]) -> None:
+    root = ET.fromstring((model[0] / "training.svg").read_text(encoding="utf-8"))
+    names = {element.get("id") for element in root.iter() if element.get("id")}
+    assert {"axes_1", "axes_2", "legend_1"} <= names
+    colours = {
+        part for e in root.iter() for part in (e.get("style") or "").replace(" ", "").split(";") if "#" in part
+    }
+    assert {c.split(":")[1] for c in colours} <= {"#000000", "#ffffff", "#d9d9d9"}  # black, white and grey
+
+
+def test_losses_are_thinned_by_their_means() -> None:
+    from qa_onnx.train.plot import plot, thinned
+
+    ends, means = thinned([1.0, 3.0, 5.0, 7.0], 2)
+    assert (ends, means) == ([2.0, 4.0], [2.0, 6.0])
+    assert thinned([1.0], 300) == ([1.0], [1.0])
+    assert "axes_2" not in plot([1.0], [])
+
+
+def test_it_exports_and_the_bundle_scores_as_training_said(
+    model: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    to, record = model
+    bundle = export(to, tmp_path / "bundle", precisions=("fp32",), max_length=96)
+    report = evaluate(Reader.load(bundle, threads=1, options=QUICK.options()), squad.load(to / "held-out.jsonl"))
+    assert report.null_threshold
+    assert report.null_threshold.best_f1 == pytest.approx(record["result"]["f1"], abs=0.01)
+    assert report.null_threshold.best_em == pytest.approx(record["result"]["em"], abs=0.01)
+    assert report.has_answer
+    assert report.has_answer.f1 == pytest.approx(record["result"]["has_answer_f1"], abs=0.01)
+
+
+def test_the_weights_are_those_of_the_best_evaluation(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from qa_onnx.train.scoring import score
+
+    scores = iter((10.0, 30.0, 30.0, 20.0))
+    monkeypatch.setattr(
+        "qa_onnx.train.loop.score", lambda *arguments: dataclasses.replace(score(*arguments), f1=next(scores))
+    )
+    settings = TrainSettings(**{**SMALL, "epochs": 1, "evaluations": 4})
+    kept: dict[str, Any] = {}
+
+    def watch(_: Status) -> None:
+        for path in (tmp_path / "m.partial").glob("best-*"):
+            kept.setdefault(path.name, load_file(path))
+
+    record = train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, tell=watch)
+    best = record["evaluations"][1]
+    assert record["result"] == best
+    assert best["f1"] == 30.0
+    final = load_file(tmp_path / "m" / "model.safetensors")
+    assert all(
+        torch.equal(final[name], value) for name, value in kept[f"best-{best['steps']}.safetensors"].items()
+    )
+
+
+def test_without_evaluation_the_last_weights_are_taken_and_nothing_is_claimed(data: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(**{**SMALL, "eval_limit": 0, "epochs": 0.1})
+    record = train(checkpoint("bert"), [data], tmp_path / "m", settings=settings)
+    assert record["result"] is None
+    assert record["held_out"] is None
+    assert not (tmp_path / "m" / "held-out.jsonl").exists()
+    assert "Not measured" in (tmp_path / "m" / "README.md").read_text()
+
+
+# Going on and starting again
+
+
+def test_a_run_that_fails_leaves_what_was_there(
+    model: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left")
+
+    to = Path(shutil.copytree(model[0], tmp_path / "m"))
+    before = snapshot(to)
+    with pytest.raises(TrainError, match="holds a finished model"):
+        train(checkpoint("bert"), [data], to, settings=QUICK)
+    with pytest.raises(StoppedError):
+        train(checkpoint("bert"), [data], to, settings=QUICK, replace=True, tell=stop)
+    with monkeypatch.context() as patch:
+        patch.setattr("qa_onnx.train.base.Base.save", full)
+        with pytest.raises(TrainError, match="No space left; go on with --resume"):
+            train(checkpoint("bert"), [data], to, settings=QUICK, replace=True)
+    assert snapshot(to) == before
+    train(checkpoint("bert"), [data], to, settings=QUICK, resume=True)  # only the writing is left
+    assert not to.with_name("m.partial").exists()
+    after = snapshot(to)
+    assert after["model.safetensors"] == before["model.safetensors"]
+    assert after["training.json"] != before["training.json"]
+
+
+def test_a_finished_run_has_nothing_to_resume(
+    model: tuple[Path, dict[str, Any]], data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "qa_onnx"):
+        assert train(checkpoint("bert"), [data], model[0], settings=QUICK, resume=True) == model[1]
+    assert "is finished: there is nothing to resume" in caplog.text
+
+
+def test_resuming_before_the_first_save_starts_at_the_beginning(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(StoppedError):
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, tell=stop_at_once)
+    with pytest.raises(TrainError, match="holds an unfinished run: go on with --resume"):
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK)
+    with caplog.at_level(logging.INFO, "qa_onnx"):
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, resume=True)
+    assert "nothing was saved yet" in caplog.text
+
+
+def test_other_arguments_do_not_resume_a_run(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    often = {**SMALL, "epochs": 0.2, "save_every_s": 0.0}
+    other = lessons.write(tmp_path / "other.json", seed=8)
+    with pytest.raises(StoppedError):
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=TrainSettings(**often), tell=stop)
+    for changes, files, said in (
+        ({"learning_rate": 1e-5}, [data], r"another learning_rate \(0\.003\)"),
+        ({"seed": 1}, [data], r"another data \(.*\), evaluation data \(.*\), seed \(0\)"),
+        ({}, [other], r"another data \(.*\), evaluation data \("),
+        ({"bf16": True}, [data], "another bf16"),
+    ):
+        settings = TrainSettings(**{**often, **changes})
+        with pytest.raises(TrainError, match=said):
+            train(checkpoint("bert"), files, tmp_path / "m", settings=settings, resume=True)
+    settings = TrainSettings(**{**often, "save_every_s": 60.0})  # this one may differ
+    with caplog.at_level(logging.INFO, "qa_onnx"):
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, resume=True)
+    assert "going on from step 2" in caplog.text
+
+
+# What is refused
+
+
+def test_data_with_nothing_to_learn(tmp_path: Path) -> None:
+    record = {"id": "1", "question": "Who?", "context": "Ida came.", "answers": ["Paul"]}
+    with pytest.raises(
+        InputError, match=r"no question is left to train on: 1 have an answer that is not in .*\(1\)"
+    ):
+        train(checkpoint("bert"), [lessons.lines(tmp_path / "d.jsonl", record)], tmp_path / "m", settings=QUICK)
+    assert not (tmp_path / "m.partial").exists()
+
+
+def test_windows_without_room_are_refused(data: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(max_length=96, doc_stride=80)
+    with pytest.raises(InputError, match="it must be more than doc_stride 80"):
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=settings)
+
+
+def test_a_missing_package_is_named_with_its_remedy(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = packages.version
+    monkeypatch.setattr(packages, "version", lambda name: None if name == "matplotlib" else found(name))
+    with pytest.raises(MissingExtraError, match=r"^matplotlib not installed: pip install 'qa-onnx\[train\]'$"):
+        train(checkpoint("bert"), [data], tmp_path / "m")
+
+
+# Learning
+
+
+@pytest.mark.slow
+def test_a_small_random_bert_learns_two_hundred_examples_by_heart_and_exports(tmp_path: Path) -> None:
+    data = lessons.write(tmp_path / "data.json")
+    settings = TrainSettings(
+        bf16=False, epochs=45, learning_rate=3e-3, batch_size=16, max_length=96, negatives=0.0, evaluations=3
+    )
+    record = train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, eval_data=data)
+    assert record["result"]["n"] == 204
+    assert record["result"]["f1"] > 95
+    bundle = export(tmp_path / "m", tmp_path / "bundle", precisions=("fp32",), max_length=96)
+    report = evaluate(Reader.load(bundle, threads=1, options=settings.options()), squad.load(data))
+    assert report.f1 == pytest.approx(record["result"]["f1"], abs=0.01)
