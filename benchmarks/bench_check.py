@@ -21,7 +21,7 @@ from qa_onnx.bench.results import from_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx.bench.results import Outcome, Results
+    from qa_onnx.bench.results import BenchResults, ContenderResult
 
 OURS = "qa-onnx "
 ALLOWED = 0.10
@@ -42,7 +42,7 @@ class Change:
         return 1 - self.now / self.before
 
 
-def changes(new: Sequence[Results], stored: Sequence[Results]) -> list[Change]:
+def changes(new: Sequence[BenchResults], stored: Sequence[BenchResults]) -> list[Change]:
     """Of all of qa-onnx's precisions that both have, in runs of the same title with the same first contender."""
     found = []
     olds = {run.title: run for run in stored}
@@ -57,17 +57,17 @@ def changes(new: Sequence[Results], stored: Sequence[Results]) -> list[Change]:
     return found
 
 
-def _ratios(outcomes: Sequence[Outcome]) -> dict[str, float]:
+def _ratios(outcomes: Sequence[ContenderResult]) -> dict[str, float]:
     return {one.name: one.ratio.median for one in outcomes if one.ratio and one.name.startswith(OURS)}
 
 
-def missing(new: Sequence[Results], stored: Sequence[Results]) -> list[str]:
+def missing(new: Sequence[BenchResults], stored: Sequence[BenchResults]) -> list[str]:
     """What of qa-onnx was measured in a run that both have, and is not now."""
     now = {run.title: set(_ratios(run.ran)) for run in new}
     return [name for run in stored if run.title in now for name in _ratios(run.ran) if name not in now[run.title]]
 
 
-def differences(new: Sequence[Results], stored: Sequence[Results]) -> list[str]:
+def differences(new: Sequence[BenchResults], stored: Sequence[BenchResults]) -> list[str]:
     """What else changed that ratios depend on, in words."""
     said = []
     for name in ("instruction_sets", "threads"):

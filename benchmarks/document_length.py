@@ -64,7 +64,7 @@ def measure(chosen: Namespace) -> Page:
         rows=tuple(rows),
         notes=(
             f"{bundle.manifest.source.name} {chosen.precision or 'as loaded by default'}, "
-            f"{contender.facts['place']}, {chosen.threads or 'all'} threads; medians of {_REPEATS} up to "
+            f"{contender.facts['backend']}, {chosen.threads or 'all'} threads; medians of {_REPEATS} up to "
             f"{_REPEATED} windows, one run beyond",
         ),
     )

@@ -45,9 +45,10 @@ command -v "$python" > /dev/null || fail "no $python: make gpu makes it; or name
 "$python" -c '
 import sys
 from qa_onnx import QaOnnxError
+from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
 try:
-    check_usable("onnxruntime/cuda")
+    check_usable(Backend("onnxruntime", "cuda"))
 except QaOnnxError as error:
     sys.exit(f"gpu.sh: no GPU to measure: {error}")
 '

@@ -24,6 +24,7 @@ from bundles import exported
 from qa_onnx import Example, QaOnnxError, Reader
 from qa_onnx.bench.questions import load_questions
 from qa_onnx.data import squad
+from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +52,7 @@ def main() -> int:
         print(json.dumps(measure(*arguments.measure, questions=arguments.questions)))
         return 0
     try:
-        check_usable("onnxruntime/cuda")
+        check_usable(Backend("onnxruntime", "cuda"))
     except QaOnnxError as error:
         print(f"no GPU to check: {error}", file=sys.stderr)
         return 1
@@ -114,8 +115,8 @@ def measure(bundle: str, engine: Any, device: Any, precision: str, *, questions:
     reader = Reader.load(bundle, engine=engine, device=device, precision=precision)
     reader.ask("What colour is the boat?", "The boat is blue and the sail is white.")
     start = time.perf_counter() - started
-    if reader.place != f"{engine}/{device}":
-        raise SystemExit(f"{engine}/{device} was asked for, {reader.place} was used")
+    if str(reader.backend) != f"{engine}/{device}":
+        raise SystemExit(f"{engine}/{device} was asked for, {reader.backend} was used")
     golds = squad.sample(load_questions().golds, COMPARED, seed=0)
     compared = [Example(gold.question, gold.context) for gold in golds]
     asked = itertools.cycle(

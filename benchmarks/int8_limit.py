@@ -22,6 +22,7 @@ import numpy as np
 from qa_onnx import Bundle, Reader, Windower
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.protocol import own_stdout, serve
+from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import MissingExtraError
 from qa_onnx.machine import cpu
@@ -81,7 +82,7 @@ def compare(chosen: argparse.Namespace) -> None:
 def usable(engine: str) -> bool:
     """Whether the engine is installed."""
     try:
-        check_usable(f"{engine}/cpu")
+        check_usable(Backend.parse(f"{engine}/cpu"))
     except MissingExtraError as error:
         print(error)
         return False

@@ -59,7 +59,7 @@ def measure(chosen: Namespace) -> tuple[Page, bool]:
         head=("requests", "resident MB", "s"),
         rows=tuple(rows),
         notes=(
-            f"{reader.precision} in {reader.place}; contexts of 3 to {chosen.longest} words, each another",
+            f"{reader.precision} in {reader.backend}; contexts of 3 to {chosen.longest} words, each another",
             f"{100 * (growth - 1):+.1f} % from {next(iter(sizes)):,} to {requests:,} requests",
         ),
     )

@@ -52,7 +52,7 @@ def measure(chosen: Namespace) -> Page:
     count = 32 if chosen.quick else 2048
     rows = [(name, "<= 384", "", f"{rate:,.0f}") for name, rate in PUBLISHED]
     with Contender("qa-onnx", [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)]) as contender:
-        place = contender.facts["place"]
+        place = contender.facts["backend"]
         for length in LENGTHS:
             found = [_rates(contender, length, count, budget) for budget in BUDGETS]
             tokens, whole, model = max(found, key=lambda rates: rates[1])

@@ -41,7 +41,7 @@ from qa_onnx.machine.packages import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx.bench.results import Results
+    from qa_onnx.bench.results import BenchResults
     from qa_onnx.data.squad import DataSet
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -202,7 +202,7 @@ def _page(name: str, *, quick: bool) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_report(runs: Sequence[Results], pages: Sequence[Page], out: Path) -> None:
+def write_report(runs: Sequence[BenchResults], pages: Sequence[Page], out: Path) -> None:
     """All files of the report."""
     made = files(runs, sections=[(page.markdown(), page.html()) for page in pages])
     made["pages.json"] = (
@@ -212,7 +212,7 @@ def write_report(runs: Sequence[Results], pages: Sequence[Page], out: Path) -> N
         write(out / name, content)
 
 
-def filled(readme: str, runs: Sequence[Results]) -> str:
+def filled(readme: str, runs: Sequence[BenchResults]) -> str:
     """A README with the tables of some runs between its two comments."""
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)

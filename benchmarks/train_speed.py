@@ -34,7 +34,7 @@ from qa_onnx.train.questions import Questions
 from qa_onnx.train.tally import Tally
 
 if TYPE_CHECKING:
-    from qa_onnx.train.record import Job
+    from qa_onnx.train.record import TrainingJob
 
 NAMES = {
     "ours": "qa-onnx train",
@@ -114,12 +114,12 @@ def train_one(chosen: argparse.Namespace) -> dict[str, float]:
     return found
 
 
-def job(chosen: argparse.Namespace) -> Job:
+def job(chosen: argparse.Namespace) -> TrainingJob:
     """The windows that all contenders train on, and the model."""
     from qa_onnx.train.base import load_base
     from qa_onnx.train.device import choose_place
     from qa_onnx.train.features import build
-    from qa_onnx.train.record import Job
+    from qa_onnx.train.record import TrainingJob
 
     golds = squad.load(chosen.data, limit=max(QUESTIONS, chosen.examples)).golds
     tally = Tally()
@@ -129,10 +129,12 @@ def job(chosen: argparse.Namespace) -> Job:
     base = load_base(chosen.base, settings)
     features = build(golds, base.windower, settings.options(), tally=tally, seed=0)
     settings = dataclasses.replace(settings, epochs=chosen.examples / len(features))
-    return Job(settings, base, Questions((), golds, None, own=True), features, choose_place(settings), tally)
+    return TrainingJob(
+        settings, base, Questions((), golds, None, own=True), features, choose_place(settings), tally
+    )
 
 
-def ours(made: Job) -> None:
+def ours(made: TrainingJob) -> None:
     from qa_onnx.train.loop import Loop
     from qa_onnx.train.state import State
 
@@ -140,7 +142,7 @@ def ours(made: Job) -> None:
         Loop(made, folder=Path(folder), state=State({})).run()
 
 
-def trainer(made: Job, base: str, examples: int, *, full: bool) -> None:
+def trainer(made: TrainingJob, base: str, examples: int, *, full: bool) -> None:
     import torch
     from transformers import (
         AutoModelForQuestionAnswering,

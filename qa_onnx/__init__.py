@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.answers import Answer, Prediction
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.dynamic_batching.observer import Observer
+from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import (
     BundleError,
     BundleFormatError,
@@ -34,7 +35,7 @@ from qa_onnx.errors import (
 from qa_onnx.options import Options
 from qa_onnx.pipelines.pipeline import QuestionAnsweringPipeline, pipeline
 from qa_onnx.reader import Reader
-from qa_onnx.session import OnnxSession, Session
+from qa_onnx.session import Session
 from qa_onnx.windows import Example, Window, Windower
 
 if TYPE_CHECKING:

@@ -22,7 +22,17 @@ from __future__ import annotations
 
 
 class QaOnnxError(Exception):
-    """Base of every error below; catch this one to catch them all."""
+    """Base of every error below; catch this one to catch them all.
+
+    Attributes:
+        problem: what is wrong, and where.
+        remedy: what to do about it; empty where the problem says it.
+    """
+
+    def __init__(self, problem: str = "", *, remedy: str = "") -> None:
+        super().__init__(f"{problem}: {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
 
 
 class InputError(QaOnnxError, ValueError):

@@ -7,13 +7,65 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from qa_onnx.bounds import check_bounds
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, QaOnnxError
 
 # Of a device. MiniLM in fp16 on an H200: 1,450 questions a second with 1,024, 3,400 with 4,096, 4,900 with 16,384.
 BATCH_TOKENS: dict[str, int] = {"cpu": 1024, "cuda": 16_384}
+
+
+class Bounds(NamedTuple):
+    """The least and the greatest value of an option: integers where both are integers, else numbers."""
+
+    low: float
+    high: float
+
+
+_TOKENS = 1 << 20
+
+BOUNDS = {
+    # Options
+    "max_length": Bounds(8, _TOKENS),
+    "doc_stride": Bounds(0, _TOKENS),
+    "max_question_length": Bounds(1, _TOKENS),
+    "max_answer_length": Bounds(1, _TOKENS),
+    "n_best": Bounds(1, 10_000),
+    "batch_tokens": Bounds(1, 1 << 30),
+    # Reader.load
+    "threads": Bounds(1, 1024),
+    # AsyncReader
+    "max_batch_tokens": Bounds(1, 1 << 30),
+    "max_wait_ms": Bounds(0.0, 60_000.0),
+    "max_queue": Bounds(1, 1_000_000),
+    "workers": Bounds(1, 256),  # threads
+    "in_flight": Bounds(1, 1_000_000),
+    # the server
+    "processes": Bounds(1, 64),  # its --workers
+    "max_request_bytes": Bounds(1024, 1 << 30),
+    "timeout_s": Bounds(0.001, 86_400.0),
+    "read_timeout_s": Bounds(0.001, 86_400.0),
+}
+
+
+def check_bounds(name: str, value: object, error: type[QaOnnxError] = InputError) -> None:
+    """Refuse a value of an option that is out of its bounds, or no number.
+
+    Args:
+        name: of the option, a key of `BOUNDS`.
+        value: to check.
+        error: class of the error.
+
+    Raises:
+        QaOnnxError: the value is refused, by an error of the class `error`.
+    """
+    low, high = BOUNDS[name]
+    whole = isinstance(low, int)
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not number or math.isnan(value) or not low <= value <= high:  # type: ignore[arg-type,operator]
+        raise error(
+            f"{name} is {value!r}; it must be {'an integer' if whole else 'a number'} from {low} to {high}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx import batches
 from qa_onnx.answers import Answer, Prediction, Row, ScoredWindow, merge, search
 from qa_onnx.bundle.folder import Bundle
-from qa_onnx.bundle.runtime import make_wish, open_graph
+from qa_onnx.bundle.runtime import load_runtime
 from qa_onnx.engines.overlap import overlapped
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options
@@ -28,8 +28,9 @@ from qa_onnx.windows import CutExample, Example, Window, Windower
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from qa_onnx.engines.sessions import Engine
-    from qa_onnx.session import Device, Session
+    from qa_onnx.bundle.runtime import Runtime
+    from qa_onnx.engines.names import Backend, Device, Engine
+    from qa_onnx.session import Session
     from qa_onnx.spans import Logits
 
 # Examples are taken in until they have this many characters, then answered: enough windows to sort by length
@@ -114,7 +115,7 @@ class Reader:
                 windows of 384 tokens, whatever the bundle's.
             min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
             allow_fallback: where the GPU cannot be used (driver, libraries, wheel), warn and run the bundle's best
-                precision for the CPU there; `place` and `precision` tell what is used.
+                precision for the CPU there; `backend` and `precision` tell what is used.
 
         Warns:
             RuntimeWarning: the CPU took over.
@@ -138,14 +139,21 @@ class Reader:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.load(bundle)
         manifest = bundle.manifest
-        wish = make_wish(bundle, precision=precision, device=device, engine=engine, threads=threads, min_f1=min_f1)
-        opened = open_graph(bundle, wish, allow_fallback=allow_fallback)
+        runtime, session = load_runtime(
+            bundle,
+            precision=precision,
+            device=device,
+            engine=engine,
+            threads=threads,
+            min_f1=min_f1,
+            allow_fallback=allow_fallback,
+        )
         if options is None:
             options = Options.for_windows_of(manifest.max_length)
-            if opened.batch_tokens is not None:
-                options = dataclasses.replace(options, batch_tokens=opened.batch_tokens)
+            if runtime.batch_tokens is not None:
+                options = dataclasses.replace(options, batch_tokens=runtime.batch_tokens)
         reader = cls(
-            session=opened.session,
+            session=session,
             windower=Windower(bundle.text(manifest.tokenizer), cls_id=manifest.cls_id),
             pad_id=manifest.pad_id,
             options=options,
@@ -153,18 +161,18 @@ class Reader:
             null_threshold=manifest.null_threshold,
             temperature=manifest.temperature,
         )
-        reader._loaded = _Loaded(arguments, opened.precision, opened.place)
+        reader._loaded = _Loaded(arguments, runtime)
         return reader
 
     @property
     def precision(self) -> str | None:
         """The precision that is used; None where the reader was made of parts."""
-        return self._loaded.precision if self._loaded else None
+        return self._loaded.runtime.precision if self._loaded else None
 
     @property
-    def place(self) -> str | None:
-        """Where it really runs, such as "onnxruntime/cpu"; None where the reader was made of parts."""
-        return self._loaded.place if self._loaded else None
+    def backend(self) -> Backend | None:
+        """The backend that runs it, "onnxruntime/cpu" as text; None where the reader was made of parts."""
+        return self._loaded.runtime.backend if self._loaded else None
 
     @property
     def run_overhead(self) -> int:
@@ -347,8 +355,7 @@ class _Loaded:
     """What a reader was loaded with, to do it again elsewhere, and what came of it."""
 
     arguments: dict[str, Any]
-    precision: str
-    place: str
+    runtime: Runtime
 
 
 def _location(bundle: str | Path | Bundle | None) -> Path | None:

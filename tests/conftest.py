@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from qa_onnx import Bundle, QaOnnxError, Reader, Windower
+from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
 
 if TYPE_CHECKING:
@@ -140,11 +141,11 @@ def here(browser: Browser, served: Served) -> Iterator[Visit]:
         yield seen
 
 
-def _skip_without(place: str) -> None:
+def _skip_without(backend: str) -> None:
     try:
-        check_usable(place)
+        check_usable(Backend.parse(backend))
     except QaOnnxError as error:
-        pytest.skip(f"needs {place}: {error}")
+        pytest.skip(f"needs {backend}: {error}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,8 +9,8 @@ import click
 import pytest
 
 from qa_onnx import InputError, Options
-from qa_onnx.bounds import BOUNDS, check_bounds
 from qa_onnx.cli import main
+from qa_onnx.options import BOUNDS, check_bounds
 
 # Options of the command line under other names than in the table.
 NAMES = {("serve", "workers"): "processes", ("train", "max_length"): None, ("train", "batch_tokens"): None,

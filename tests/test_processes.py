@@ -84,7 +84,7 @@ def test_a_reader_pickles_by_its_path_and_options(everywhere: Path, engine: Any)
     pickled = pickle.dumps(reader)
     assert len(pickled) < 1000
     again = pickle.loads(pickled)
-    assert (again.place, again.precision) == (f"{engine}/cpu", "fp32")
+    assert (str(again.backend), again.precision) == (f"{engine}/cpu", "fp32")
     assert again.options == reader.options
     assert again.ask("Where?", TEXT) == reader.ask("Where?", TEXT)
 

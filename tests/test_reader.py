@@ -28,6 +28,7 @@ from qa_onnx import (
     reader,
 )
 from qa_onnx.bundle import runtime
+from qa_onnx.engines.names import Backend
 from tests import tiny
 from tests.conftest import TINY, FakeSession, edit_manifest
 from tests.test_answers import every_answer, log_total
@@ -541,8 +542,7 @@ def test_what_the_call_and_the_manifest_say_reaches_the_engine(
     [(opened, arguments)] = calls
     assert opened == path
     assert arguments == {
-        "engine": "onnxruntime",
-        "device": "cuda",
+        "backend": Backend("onnxruntime", "cuda"),
         "threads": 3,
         "precision": "fp32",
         "inputs": ("input_ids", "attention_mask", "token_type_ids"),

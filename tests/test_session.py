@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from qa_onnx import Bundle, EngineError, OnnxSession
-from qa_onnx.session import cpu_options
+from qa_onnx.engines.onnx_cpu import cpu_options
 from tests.conftest import TINY
 
 if TYPE_CHECKING:

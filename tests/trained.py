@@ -10,7 +10,7 @@ from qa_onnx.train.device import choose_place
 from qa_onnx.train.features import build
 from qa_onnx.train.loop import Loop
 from qa_onnx.train.questions import read_questions
-from qa_onnx.train.record import Job
+from qa_onnx.train.record import TrainingJob
 from qa_onnx.train.state import State
 from qa_onnx.train.tally import Tally
 from tests.exports import checkpoint
@@ -34,18 +34,18 @@ SMALL: dict[str, Any] = {
 }
 
 
-def job(data: Path, *, kind: str = "bert", base: Path | None = None, **changes: Any) -> Job:
+def job(data: Path, *, kind: str = "bert", base: Path | None = None, **changes: Any) -> TrainingJob:
     """A job on a tiny model."""
     settings = TrainSettings(**{**SMALL, **changes})
     tally = Tally()
     questions = read_questions([data], None, settings, tally)
     loaded = load_base(str(checkpoint(kind) if base is None else base), settings)
     features = build(questions.train, loaded.windower, settings.options(), tally=tally, seed=settings.seed)
-    return Job(settings, loaded, questions, features, choose_place(settings), tally)
+    return TrainingJob(settings, loaded, questions, features, choose_place(settings), tally)
 
 
 def run(
-    made: Job, folder: Path, tell: Callable[[Status], None] | None = None, state: State | None = None
+    made: TrainingJob, folder: Path, tell: Callable[[Status], None] | None = None, state: State | None = None
 ) -> State:
     """Train to the end; returns the state, which is in the folder as well."""
     folder.mkdir(exist_ok=True)
@@ -54,6 +54,6 @@ def run(
     return state
 
 
-def weights_of(made: Job) -> dict[str, Any]:
+def weights_of(made: TrainingJob) -> dict[str, Any]:
     """A copy of a job's weights."""
     return {name: parameter.detach().clone() for name, parameter in made.base.model.named_parameters()}

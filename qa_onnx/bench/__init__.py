@@ -1,1 +1,4 @@
-"""Measurements: trials of engines in processes of their own, and pages with plots (extra `bench`)."""
+"""Measurements: contenders in processes of their own, which take turns, and pages with plots (extra `bench`).
+
+May import: everything of the run time, export, doctor. Left out: rivals of other projects (benchmarks/).
+"""

@@ -58,9 +58,9 @@ def load(arguments: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
     if "torch" in arguments:
         from qa_onnx.bench.torch_reader import torch_reader
 
-        return torch_reader(**arguments["torch"]), {"place": "PyTorch"}
+        return torch_reader(**arguments["torch"]), {"backend": "PyTorch"}
     reader = Reader.load(**arguments)
-    return reader, {"place": reader.place}
+    return reader, {"backend": str(reader.backend)}
 
 
 class Clocked:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from qa_onnx.bench.record import record
-from qa_onnx.bench.results import Results
+from qa_onnx.bench.results import BenchResults
 from qa_onnx.bench.scenarios import measure
 from qa_onnx.machine import cpu
 
@@ -38,7 +38,7 @@ def compare(
     notes: Sequence[str] = (),
     commit: str | None = None,
     show: Callable[[str, float], None] = lambda _text, _share: None,
-) -> Results:
+) -> BenchResults:
     """Measure the entrants, and write down on what machine and with which data.
 
     Args:
@@ -56,7 +56,7 @@ def compare(
     """
     measured = measure(entrants, plan, show=show)
     words = [len(gold.context.split()) for gold in measured.golds]
-    return Results(
+    return BenchResults(
         title=title,
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bench.torch_reader import TORCH_PRECISIONS
-from qa_onnx.engines.sessions import PREFERRED, check_usable, why_not
+from qa_onnx.engines.names import backends_of, why_not
+from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import BundleError, EngineError, MissingExtraError
 from qa_onnx.machine import cpu
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from qa_onnx.bundle.folder import Bundle
-    from qa_onnx.session import Device
+    from qa_onnx.engines.names import Device
 
 _LIGHT = ("numpy", "tokenizers", "click", "rich")
 _WHEELS = {"onnxruntime/cpu": "onnxruntime", "onnxruntime/cuda": "onnxruntime-gpu", "openvino/cpu": "openvino"}
@@ -104,12 +105,12 @@ def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> I
     for precision in precisions or graphs:
         if precision not in graphs:
             raise BundleError(f"{bundle.path} holds no {precision}; it holds {', '.join(graphs)}")
-        for place, runs in PREFERRED.items():
-            engine, where = place.split("/")
-            if where != device or precision not in runs or place not in graphs[precision].engines:
+        for backend in backends_of(precision):
+            engine = backend.engine
+            if backend.device != device or str(backend) not in graphs[precision].engines:
                 continue
             try:
-                check_usable(place)
+                check_usable(backend)
             except MissingExtraError:
                 continue  # an engine that is not installed was not asked for
             except EngineError as error:
@@ -120,7 +121,7 @@ def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> I
                 name=f"{precision}, {engine}",
                 command=partial(_answerer, arguments),
                 model_bytes=graphs[precision].file.size,
-                install_bytes=install_bytes((*_LIGHT, _WHEELS[place])) if place in _WHEELS else None,
+                install_bytes=install_bytes((*_LIGHT, _WHEELS[str(backend)])) if str(backend) in _WHEELS else None,
                 why_not=why_not(precision),
             )
 

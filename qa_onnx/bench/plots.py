@@ -15,7 +15,7 @@ from qa_onnx.bench.document import new_axes, svg
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from qa_onnx.bench.results import Outcome, Results
+    from qa_onnx.bench.results import BenchResults, ContenderResult
 
 # Okabe and Ito's colours without yellow, which is too light for a line.
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -25,7 +25,7 @@ _HATCHES = ("", "///", "", "\\\\\\", "xxx")
 _GREYS = ("#333333", "#ffffff", "#cccccc", "#ffffff", "#ffffff")
 
 
-def plots(run: Results) -> dict[str, tuple[str, str]]:
+def plots(run: BenchResults) -> dict[str, tuple[str, str]]:
     """The plots that a run has figures for.
 
     Returns:
@@ -73,7 +73,7 @@ def plots(run: Results) -> dict[str, tuple[str, str]]:
     return {name: (drawing, caption) for name, (drawing, caption) in made.items() if drawing is not None}
 
 
-def _styles(run: Results) -> dict[str, dict[str, Any]]:
+def _styles(run: BenchResults) -> dict[str, dict[str, Any]]:
     """Colour, marker and line of each contender."""
     looks = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
     return {
@@ -82,7 +82,7 @@ def _styles(run: Results) -> dict[str, dict[str, Any]]:
     }
 
 
-def _speed(run: Results, styles: Mapping[str, dict[str, Any]]) -> str | None:
+def _speed(run: BenchResults, styles: Mapping[str, dict[str, Any]]) -> str | None:
     found = [(one, one.ratio) for one in run.ran if one.ratio is not None]
     if len(found) < 2:
         return None
@@ -99,7 +99,7 @@ def _speed(run: Results, styles: Mapping[str, dict[str, Any]]) -> str | None:
     return svg(drawing)
 
 
-def _accuracy(run: Results, styles: Mapping[str, dict[str, Any]]) -> str | None:
+def _accuracy(run: BenchResults, styles: Mapping[str, dict[str, Any]]) -> str | None:
     found = [one for one in run.ran if one.rate is not None and one.f1 is not None]
     if not found:
         return None
@@ -115,7 +115,7 @@ def _accuracy(run: Results, styles: Mapping[str, dict[str, Any]]) -> str | None:
     return svg(drawing)
 
 
-def _latency(run: Results, styles: Mapping[str, dict[str, Any]]) -> str | None:
+def _latency(run: BenchResults, styles: Mapping[str, dict[str, Any]]) -> str | None:
     found = [(one, one.latency) for one in run.ran if one.latency is not None]
     if not found:
         return None
@@ -133,7 +133,7 @@ def _latency(run: Results, styles: Mapping[str, dict[str, Any]]) -> str | None:
     return svg(drawing)
 
 
-def _stages(run: Results) -> str | None:
+def _stages(run: BenchResults) -> str | None:
     found = [one for one in run.ran if one.stages]
     if not found:
         return None
@@ -155,9 +155,9 @@ def _stages(run: Results) -> str | None:
 
 
 def _lines(
-    run: Results,
+    run: BenchResults,
     styles: Mapping[str, dict[str, Any]],
-    points: Callable[[Outcome], Mapping[int, float]],
+    points: Callable[[ContenderResult], Mapping[int, float]],
     label: str,
     *,
     log: bool = True,

@@ -12,7 +12,7 @@ from qa_onnx.bench.results import to_csv, to_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx.bench.results import Outcome, Results
+    from qa_onnx.bench.results import BenchResults, ContenderResult
 
 HEAD = (
     "contender", "EM", "F1", "same answers", "questions/s", "x base", "95 %", "model alone", "p50 ms", "p90 ms",
@@ -33,12 +33,12 @@ METHOD = (
 )
 
 
-def rows(run: Results) -> list[tuple[str, ...]]:
+def rows(run: BenchResults) -> list[tuple[str, ...]]:
     """A row for each contender under `HEAD`; "" where nothing was measured."""
     return [_row(outcome) for outcome in run.outcomes]
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
+def _row(outcome: ContenderResult) -> tuple[str, ...]:
     ratio, latency, server = outcome.ratio, outcome.latency, outcome.server
     if outcome.error:
         return (outcome.name, *[""] * (len(HEAD) - 1))
@@ -64,7 +64,7 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
 
-def remarks(run: Results) -> list[str]:
+def remarks(run: BenchResults) -> list[str]:
     """What must be read with the figures, in plain text: who did not run, noise, notes."""
     limits = [one.server.limit_ms for one in run.ran if one.server]
     said = [f"{one.name} did not run: {one.error}" for one in run.outcomes if one.error]
@@ -76,7 +76,7 @@ def remarks(run: Results) -> list[str]:
     return said
 
 
-def about(run: Results) -> list[str]:
+def about(run: BenchResults) -> list[str]:
     """Data and machine, in plain text."""
     data, machine = run.data, run.machine
     sets = ", ".join(machine["instruction_sets"]) or "no known instruction sets"
@@ -95,7 +95,7 @@ def about(run: Results) -> list[str]:
     ]
 
 
-def files(runs: Sequence[Results], *, sections: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
+def files(runs: Sequence[BenchResults], *, sections: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
     """Every file of a report by its path in the report's folder.
 
     Args:
@@ -115,14 +115,14 @@ def _plot_path(number: int, name: str) -> str:
     return f"plots/{number}-{name}.svg"
 
 
-def _filled(run: Results) -> tuple[list[str], list[list[str]]]:
+def _filled(run: BenchResults) -> tuple[list[str], list[list[str]]]:
     """Head and rows without the columns that are empty."""
     found = rows(run)
     kept = [column for column in range(len(HEAD)) if column == 0 or any(row[column] for row in found)]
     return [HEAD[column] for column in kept], [[row[column] for column in kept] for row in found]
 
 
-def markdown_table(run: Results) -> str:
+def markdown_table(run: BenchResults) -> str:
     """The table of a run in Markdown."""
     head, found = _filled(run)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *found]
@@ -130,7 +130,7 @@ def markdown_table(run: Results) -> str:
 
 
 def _markdown(
-    runs: Sequence[Results], drawn: Sequence[dict[str, tuple[str, str]]], sections: Sequence[str]
+    runs: Sequence[BenchResults], drawn: Sequence[dict[str, tuple[str, str]]], sections: Sequence[str]
 ) -> str:
     parts = ["# Benchmark of question answering"]
     for number, (run, found) in enumerate(zip(runs, drawn, strict=True), 1):
@@ -141,7 +141,9 @@ def _markdown(
     return "\n\n".join([*parts, *sections, "## Method", METHOD]) + "\n"
 
 
-def _html(runs: Sequence[Results], drawn: Sequence[dict[str, tuple[str, str]]], sections: Sequence[str]) -> str:
+def _html(
+    runs: Sequence[BenchResults], drawn: Sequence[dict[str, tuple[str, str]]], sections: Sequence[str]
+) -> str:
     parts = ["<h1>Benchmark of question answering</h1>"]
     for run, found in zip(runs, drawn, strict=True):
         head, lines = _filled(run)

@@ -93,7 +93,7 @@ def latency_of(seconds: list[float]) -> Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerResult:
     """Questions that come at random times (Poisson), at rising rates.
 
     Attributes:
@@ -108,7 +108,7 @@ class Server:
 
 
 @dataclass(slots=True, kw_only=True)
-class Outcome:
+class ContenderResult:
     """What became of one contender. What was not measured is None, or empty.
 
     Attributes:
@@ -122,7 +122,7 @@ class Outcome:
         ratio: of that to the base.
         model_rate: questions a second if there were nothing but the model: `rate` by its share of the time.
         latency: each question in a call of its own.
-        server: see `Server`.
+        server: see `ServerResult`.
         stages: milliseconds a question of each stage at `rate`, in the order of the work.
         padding: share of the model's tokens that is padding.
         by_batch_tokens: token budget of a batch -> questions a second, on texts that fill a window.
@@ -145,7 +145,7 @@ class Outcome:
     ratio: Ratio | None = None
     model_rate: float | None = None
     latency: Latency | None = None
-    server: Server | None = None
+    server: ServerResult | None = None
     stages: dict[str, float] = field(default_factory=dict)
     padding: float | None = None
     by_batch_tokens: dict[int, float] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
+class BenchResults:
     """One run: the same questions for every contender.
 
     Attributes:
@@ -183,23 +183,23 @@ class Results:
     data: dict[str, Any]
     rounds: int
     noise: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ContenderResult, ...]
     notes: tuple[str, ...] = ()
     commit: str | None = None
 
     @property
-    def ran(self) -> tuple[Outcome, ...]:
+    def ran(self) -> tuple[ContenderResult, ...]:
         """The outcomes of those that ran."""
         return tuple(outcome for outcome in self.outcomes if not outcome.error)
 
 
-def to_json(runs: list[Results]) -> str:
+def to_json(runs: list[BenchResults]) -> str:
     """Runs as the content of results.json."""
     content = {"format": FORMAT, "runs": [dataclasses.asdict(run) for run in runs]}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def from_json(text: str) -> list[Results]:
+def from_json(text: str) -> list[BenchResults]:
     """The runs of a results.json.
 
     Raises:
@@ -214,14 +214,16 @@ def from_json(text: str) -> list[Results]:
         raise InputError(f"this is no results.json of qa-onnx bench: {error!r}") from error
 
 
-def _results(run: dict[str, Any]) -> Results:
+def _results(run: dict[str, Any]) -> BenchResults:
     outcomes = tuple(_outcome(outcome) for outcome in run["outcomes"])
-    return Results(**{**run, "outcomes": outcomes, "noise": tuple(run["noise"]), "notes": tuple(run["notes"])})
+    return BenchResults(
+        **{**run, "outcomes": outcomes, "noise": tuple(run["noise"]), "notes": tuple(run["notes"])}
+    )
 
 
-def _outcome(content: dict[str, Any]) -> Outcome:
-    outcome = Outcome(**content)
-    for name, kind in (("ratio", Ratio), ("latency", Latency), ("server", Server)):
+def _outcome(content: dict[str, Any]) -> ContenderResult:
+    outcome = ContenderResult(**content)
+    for name, kind in (("ratio", Ratio), ("latency", Latency), ("server", ServerResult)):
         value = content[name]
         if value is not None:
             setattr(outcome, name, kind(**{key: _tuple(item) for key, item in value.items()}))
@@ -241,7 +243,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def to_csv(runs: list[Results]) -> str:
+def to_csv(runs: list[BenchResults]) -> str:
     """One row a contender of each run; empty where nothing was measured."""
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
@@ -252,7 +254,7 @@ def to_csv(runs: list[Results]) -> str:
     return out.getvalue()
 
 
-def _row(outcome: Outcome) -> dict[str, object]:
+def _row(outcome: ContenderResult) -> dict[str, object]:
     ratio, latency, server = outcome.ratio, outcome.latency, outcome.server
     return {
         "contender": outcome.name,

@@ -20,7 +20,7 @@ import numpy as np
 from qa_onnx.bench import parts
 from qa_onnx.bench.plan import FOR_PARTS, FOR_SERVER, Clock
 from qa_onnx.bench.record import Noise
-from qa_onnx.bench.results import Server, latency_of, ratio_of
+from qa_onnx.bench.results import ServerResult, latency_of, ratio_of
 from qa_onnx.bench.start import check, sample, start
 from qa_onnx.bench.turns import in_turns
 from qa_onnx.errors import EngineError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.bench.entrants import Entrant
     from qa_onnx.bench.plan import Plan
-    from qa_onnx.bench.results import Outcome
+    from qa_onnx.bench.results import ContenderResult
     from qa_onnx.bench.turns import Runner
     from qa_onnx.data.squad import Gold
 
@@ -54,7 +54,7 @@ class Measured:
         noise: what disturbed it, in words.
     """
 
-    outcomes: list[Outcome]
+    outcomes: list[ContenderResult]
     judged: Sequence[Gold]
     golds: Sequence[Gold]
     rounds: int
@@ -123,7 +123,7 @@ def _server(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock:
         runner.outcome.server = _rising(runner, golds, limit, seconds, clock)
 
 
-def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float, clock: Clock) -> Server:
+def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float, clock: Clock) -> ServerResult:
     """Raise the rate until the 99th percentile passes the limit; where the first is too high, lower it first."""
     rate = 0.6 * _rate(runner, golds)
     best, steps = 0.0, []
@@ -143,7 +143,7 @@ def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float,
             break
         else:
             rate /= 2
-    return Server(limit, best, tuple(steps))
+    return ServerResult(limit, best, tuple(steps))
 
 
 def _falls_behind(latencies: Sequence[float], limit: float) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qa_onnx.engines.sessions import PREFERRED, check_usable, why_not
+from qa_onnx.engines.names import BACKENDS, Backend, why_not
+from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
 from qa_onnx.options import BATCH_TOKENS
@@ -42,20 +43,22 @@ def accuracy_note(bundle: Bundle, precision: str, min_f1_percent: float) -> str:
 
 
 def settings(bundle: Bundle) -> list[Setting]:
-    """A setting for each usable place, precision and number of threads, the default one first."""
+    """A setting for each usable backend, precision and number of threads, the default one first."""
     most = cpu.default_threads()
     found = []
-    for place, precisions in PREFERRED.items():
-        engine, device = place.split("/")
+    for backend in BACKENDS:
+        device = backend.device
         try:
-            check_usable(place)
+            check_usable(backend)
         except (EngineError, MissingExtraError):
             continue  # qa-onnx doctor tells why
         counts = sorted({most, max(1, most // 2)}, reverse=True) if device == "cpu" else [most]
-        for precision in precisions:
+        for precision in backend.precisions:
             graph = bundle.manifest.graphs.get(precision)
-            if graph is not None and place in graph.engines and not why_not(precision):
-                found += [Setting(precision, engine, device, threads, BATCH_TOKENS[device]) for threads in counts]
+            if graph is not None and str(backend) in graph.engines and not why_not(precision):
+                found += [
+                    Setting(precision, backend.engine, device, threads, BATCH_TOKENS[device]) for threads in counts
+                ]
     return sorted(found, key=lambda setting: setting != default_setting(bundle))
 
 
@@ -65,5 +68,5 @@ def default_setting(bundle: Bundle) -> Setting:
     Raises:
         EngineError: the bundle holds nothing for ONNX Runtime on the CPU.
     """
-    precision = bundle.best_precision("onnxruntime", "cpu")
+    precision = bundle.best_precision(Backend("onnxruntime"))
     return Setting(precision, "onnxruntime", "cpu", cpu.default_threads(), BATCH_TOKENS["cpu"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.bench.contender import Contender
 from qa_onnx.bench.plan import FOR_PARTS, FOR_SERVER
-from qa_onnx.bench.results import Outcome
+from qa_onnx.bench.results import ContenderResult
 from qa_onnx.bench.turns import Runner
 from qa_onnx.data import squad
 from qa_onnx.errors import EngineError
@@ -40,7 +40,7 @@ _PASSES = 3  # over the questions besides the rounds and the check: one alone, t
 
 def start(
     entrants: Sequence[Entrant], plan: Plan, clock: Clock, stack: ExitStack
-) -> tuple[list[Outcome], list[Runner]]:
+) -> tuple[list[ContenderResult], list[Runner]]:
     """Start what can run, several times in the long form, to time the cold start.
 
     Args:
@@ -54,7 +54,7 @@ def start(
     """
     outcomes, runners = [], []
     for entrant in entrants:
-        outcome = Outcome(
+        outcome = ContenderResult(
             name=entrant.name,
             error=entrant.why_not,
             model_mb=_megabytes(entrant.model_bytes),

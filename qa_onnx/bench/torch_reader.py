@@ -13,7 +13,7 @@ from qa_onnx import Options, Reader, Windower
 from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:
-    from qa_onnx.session import Device
+    from qa_onnx.engines.names import Device
 
 TORCH_PRECISIONS = ("fp32", "bf16")
 

@@ -61,7 +61,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class TunePlan:
     """What to ask, and what the winner must reach.
 
     Attributes:
@@ -93,7 +93,7 @@ class Plan:
             raise InputError(f"seconds is {self.seconds}; it must be positive")
 
 
-def tune(bundle: Bundle, plan: Plan, *, show: Callable[[Sequence[Row]], None] | None = None) -> Profile:
+def tune(bundle: Bundle, plan: TunePlan, *, show: Callable[[Sequence[Row]], None] | None = None) -> Profile:
     """Find the fastest setting.
 
     Args:
@@ -104,7 +104,7 @@ def tune(bundle: Bundle, plan: Plan, *, show: Callable[[Sequence[Row]], None] | 
     Raises:
         EngineError: nothing runs here, or nothing reaches what the plan asks for.
     """
-    table = _Table(bundle, plan, show or _say_nothing)
+    table = _TuneTable(bundle, plan, show or _say_nothing)
     table.screen()
     return table.final()
 
@@ -113,11 +113,11 @@ def _say_nothing(rows: Sequence[Row]) -> None: ...
 
 
 @dataclass(slots=True)
-class _Table:
+class _TuneTable:
     """The rows, and how they are filled."""
 
     bundle: Bundle
-    plan: Plan
+    plan: TunePlan
     show: Callable[[Sequence[Row]], None]
     rows: list[Row] = field(default_factory=list)
     pairs: list[tuple[str, str]] = field(default_factory=list)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.bench.contender import Contender
     from qa_onnx.bench.entrants import Entrant
-    from qa_onnx.bench.results import Outcome
+    from qa_onnx.bench.results import ContenderResult
     from qa_onnx.data.squad import Gold
 
 TURN = 8  # questions
@@ -31,7 +31,7 @@ class Runner:
 
     entrant: Entrant
     contender: Contender
-    outcome: Outcome
+    outcome: ContenderResult
     together: list[list[float]] = field(default_factory=list)
     alone: list[float] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.manifest import MANIFEST, PRECISIONS, Manifest, read_manifest
-from qa_onnx.engines.sessions import PREFERRED, check_place, why_not
+from qa_onnx.bundle.manifest import MANIFEST, Manifest, read_manifest
+from qa_onnx.engines.names import PRECISIONS, why_not
 from qa_onnx.errors import BundleError, EngineError
 
 if TYPE_CHECKING:
     from qa_onnx.bundle.manifest import FileEntry, Graph
+    from qa_onnx.engines.names import Backend
 
 _PACKAGE = Path(__file__).parents[1]
 _TEXT_LIMIT = 256 << 20  # bytes; the largest multilingual tokenizers have some 35 MB
@@ -64,31 +65,30 @@ class Bundle:
             raise BundleError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
         if precision not in self.manifest.graphs:
             raise BundleError(
-                f"{self.path} holds {', '.join(self.manifest.graphs)}, not {precision}: "
-                f"{self.how_to_add(f'--precision {precision}')}"
+                f"{self.path} holds {', '.join(self.manifest.graphs)}, not {precision}",
+                remedy=self.how_to_add(f"--precision {precision}"),
             )
         return self.manifest.graphs[precision]
 
-    def best_precision(self, engine: str, device: str) -> str:
-        """The precision to use in an engine on a device when none is asked for: the best that this CPU has.
+    def best_precision(self, backend: Backend) -> str:
+        """Return the precision to use on a backend if the user names none: the best that this CPU can compute.
 
         Raises:
-            EngineError: there is no such engine or device, or the bundle holds nothing for it that runs here.
+            EngineError: the bundle holds nothing for the backend that runs here.
         """
-        place = check_place(engine, device)
         reasons = []
-        for name in PREFERRED[place]:
+        for name in backend.precisions:
             graph = self.manifest.graphs.get(name)
-            if graph and place in graph.engines:
+            if graph and str(backend) in graph.engines:
                 reason = why_not(name)
                 if not reason:
                     return name
                 reasons.append(reason)
-        suited = {"openvino": "int8-static", "tensorrt": "fp32 --no-fusion"}.get(engine, "fp32")
+        suited = {"openvino": "int8-static", "tensorrt": "fp32 --no-fusion"}.get(backend.engine, "fp32")
         raise EngineError(
-            f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {place}"
-            f"{f', since {reasons[0]}' if reasons else ''}: "
-            f"{self.how_to_add(f'--precision {suited}')}"
+            f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {backend}"
+            f"{f', since {reasons[0]}' if reasons else ''}",
+            remedy=self.how_to_add(f"--precision {suited}"),
         )
 
     def how_to_add(self, options: str, *, beside: bool = False) -> str:

@@ -10,10 +10,11 @@ import json
 import re
 import shlex
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from qa_onnx.bundle import fields
 from qa_onnx.bundle.receipt import Confidence, Receipt, read_confidence, read_receipt
+from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import BundleError, BundleFormatError
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 MANIFEST = "bundle.json"
 FORMAT = "qa-onnx bundle"
 FORMAT_VERSION = (1, 1)  # the newest that this release reads
-
-PrecisionName: TypeAlias = Literal["fp32", "fp16", "int8", "int8-static", "bf16", "int8-static-bf16"]
-PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
 
 # The format in which a precision was new: releases that do not read it ask for an upgrade. The others are of 1.0.
 _SINCE: dict[str, tuple[int, int]] = {"bf16": (1, 1), "int8-static-bf16": (1, 1)}

@@ -18,20 +18,19 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
 
 from qa_onnx.bundle import fields
-from qa_onnx.bundle.manifest import MANIFEST, PRECISIONS
-from qa_onnx.engines.sessions import ENGINES, check_place, check_usable
+from qa_onnx.bundle.manifest import MANIFEST
+from qa_onnx.engines.names import ENGINES, PRECISIONS, Backend, check_threads
+from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
 from qa_onnx.machine.cache import cache_folder
 from qa_onnx.options import Options
-from qa_onnx.session import check_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx.bundle.folder import Bundle
-    from qa_onnx.engines.sessions import Engine
-    from qa_onnx.session import Device
+    from qa_onnx.engines.names import Device, Engine
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "qa-onnx-profile 1"
@@ -67,13 +66,18 @@ class Profile:
     data: str
     created: str
 
+    @property
+    def backend(self) -> Backend:
+        """Where the precision runs."""
+        return Backend(self.engine, self.device)
+
     def __str__(self) -> str:
         if self.gain is None:
             speed = f"{self.questions_per_second:.1f} questions a second, the default was not tried"
         else:
             speed = f"{self.gain:.2f} x the default's questions a second"
         return (
-            f"{self.precision} in {self.engine}/{self.device}, {self.threads} threads, batches of "
+            f"{self.precision} in {self.backend}, {self.threads} threads, batches of "
             f"{self.batch_tokens:,} tokens: {speed}; tuned {self.created[:10]} on {self.data}"
         )
 
@@ -151,12 +155,11 @@ def _read(content: dict[str, Any], bundle: Bundle) -> Profile:
         data=fields.string(content["data"]),
         created=fields.string(content["created"]),
     )
-    place = check_place(profile.engine, profile.device)
-    check_usable(place)
+    check_usable(profile.backend)
     check_threads(profile.threads)
     Options(batch_tokens=profile.batch_tokens)
-    if place not in bundle.manifest.graphs[profile.precision].engines:
-        raise ValueError(f"{profile.precision} does not run on {place}")
+    if str(profile.backend) not in bundle.manifest.graphs[profile.precision].engines:
+        raise ValueError(f"{profile.precision} does not run on {profile.backend}")
     return profile
 
 

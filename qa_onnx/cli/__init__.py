@@ -1,5 +1,7 @@
 """The command line. Each command's module is imported when it is called, so that --help stays quick.
 
+May import: everything. Left out: work that a library call does not do as well.
+
 Exit codes: 0 it ran, 1 something failed (said in one line on stderr), 2 wrong usage.
 """
 

@@ -30,7 +30,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TextResult:
     """One question asked of all texts.
 
     Attributes:
@@ -176,7 +176,7 @@ def _prompted() -> Iterator[str]:
             yield question
 
 
-def _ask(reader: Reader, options: Options, question: str, texts: Sequence[Text]) -> Result:
+def _ask(reader: Reader, options: Options, question: str, texts: Sequence[Text]) -> TextResult:
     from qa_onnx import Example
 
     started = time.perf_counter()
@@ -198,10 +198,10 @@ def _ask(reader: Reader, options: Options, question: str, texts: Sequence[Text])
     answer = reader.choose(merged, options=options)
     milliseconds = 1000 * (time.perf_counter() - started)
     threshold = reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold
-    return Result(question, answer, tuple(ranked), merged, milliseconds, threshold)
+    return TextResult(question, answer, tuple(ranked), merged, milliseconds, threshold)
 
 
-def _record(result: Result, *, several: bool) -> dict[str, Any]:
+def _record(result: TextResult, *, several: bool) -> dict[str, Any]:
     answers = [asdict(answer) | ({"file": text.name} if several else {}) for answer, text in result.answers]
     return {
         "question": result.question,

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qa_onnx.bench.plan import SCENARIOS
-from qa_onnx.bundle.manifest import PRECISIONS
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import between, bundle_option
 from qa_onnx.cli.output import check_folder, whole_file
+from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from qa_onnx.bench.results import Results
+    from qa_onnx.bench.results import BenchResults
     from qa_onnx.data.squad import DataSet
 
 _SECONDS, _SECONDS_QUICK = 180.0, 40.0
@@ -184,7 +184,7 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
         yield lambda text, share: bar.update(task, description=text, completed=share)
 
 
-def _show(run: Results) -> None:
+def _show(run: BenchResults) -> None:
     """The figures that matter most; the files have the others."""
     from qa_onnx.bench.report import HEAD, about, remarks, rows
 
@@ -202,7 +202,7 @@ def _show(run: Results) -> None:
     console.print(f"again: {run.command}")
 
 
-def _write(run: Results, folder: Path) -> None:
+def _write(run: BenchResults, folder: Path) -> None:
     from qa_onnx.bench.report import files
 
     for name, content in files([run]).items():

@@ -10,18 +10,18 @@ from rich.text import Text
 from qa_onnx.cli import tables
 from qa_onnx.cli.screen import printable
 from qa_onnx.doctor.findings import UNFIT
-from qa_onnx.engines.sessions import PREFERRED
+from qa_onnx.engines.names import BACKENDS
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from qa_onnx.doctor.diagnosis import Diagnosis, Problem
+    from qa_onnx.doctor.diagnosis import Diagnosis, Fault
     from qa_onnx.doctor.findings import BundleState, Findings
     from qa_onnx.machine.cpu import Cores, Memory
     from qa_onnx.machine.nvidia import Nvidia
 
-_LABEL = 18  # columns; the longest name of a place, indented
+_LABEL = 18  # columns; the longest name of a backend, indented
 _LONGEST = 300  # characters of a reason; --json has it whole
 
 _SETS = {
@@ -41,7 +41,7 @@ def show(findings: Findings, diagnosis: Diagnosis) -> None:
     _section(console, "gpu", _gpu(findings.gpu))
     _section(console, "bundle", _bundle(findings.bundle))
     _graphs(console, findings.bundle)
-    _section(console, "engines", {place: _engine(findings, place) for place in PREFERRED})
+    _section(console, "engines", {backend: _engine(findings, backend) for backend in map(str, BACKENDS)})
     _speed(console, findings)
     _verdict(console, diagnosis)
 
@@ -167,8 +167,8 @@ def _graphs(console: Console, state: BundleState) -> None:
     console.print(table)
 
 
-def _engine(findings: Findings, place: str) -> str:
-    trials = findings.at(place)
+def _engine(findings: Findings, backend: str) -> str:
+    trials = findings.at(backend)
     ran = [trial for trial in trials if trial.error is None]
     if not ran:
         return _short(trials[0].reason) if trials else "not tried"
@@ -195,12 +195,12 @@ def _speed(console: Console, findings: Findings) -> None:
         check = trial.golden
         if check is None or trial.questions_per_second is None:
             said = f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run"
-            table.add_row(f"  {trial.precision}", trial.place, said, "-", "-")
+            table.add_row(f"  {trial.precision}", trial.backend, said, "-", "-")
             continue
         off = "other tokens" if check.max_abs == float("inf") else f"{check.max_abs:.2g} of {check.tolerance:g}"
         table.add_row(
             f"  {trial.precision}",
-            trial.place,
+            trial.backend,
             f"{'passed' if check.passed else 'FAILED'}, {off}",
             f"{trial.questions_per_second:.1f}",
             f"{trial.right} of {trial.questions}",
@@ -220,7 +220,7 @@ def _verdict(console: Console, diagnosis: Diagnosis) -> None:
         console.print(_item(str(number), problem, "red"))
 
 
-def _item(label: str, problem: Problem, style: str) -> Table:
+def _item(label: str, problem: Fault, style: str) -> Table:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(style=style)
     grid.add_column(overflow="fold")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qa_onnx.bundle.manifest import PRECISIONS
 from qa_onnx.cli.options import between
 from qa_onnx.cli.progress import progress
 from qa_onnx.cli.screen import printable
+from qa_onnx.engines.names import PRECISIONS
 
 if TYPE_CHECKING:
     from qa_onnx import Reader

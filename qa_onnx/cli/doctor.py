@@ -5,7 +5,7 @@
     ok           whether all that was asked for works; the exit code says the same
     problems     what keeps it from working: [{"what", "remedy"}]
     notes        what else was noticed, likewise
-    asked        {"places": those that must work, "precision": what was asked for or null}
+    asked        {"backends": those that must work, "precision": what was asked for or null}
     versions     {package: version or null}, with "python" and "system"
     runtimes     {wheel of ONNX Runtime: version}
     extras       {extra: what it lacks}; an empty list where it is complete
@@ -17,8 +17,8 @@
                  "wheels"}; cuda is what the installed ONNX Runtime was built for
     bundle       {"path", "name", "sha256" of its manifest, "files", "error", "damaged", "precisions": {precision:
                  {"bytes", "kind", "engines", "fused_nodes", "f1", "percent_of_fp32", "data", "questions"}}}
-    engines      {place: {"starts", "precision", "error"}}; precision is the best that ran there, or null
-    trials       [{"place", "precision", "error", "log" (ONNX Runtime's own words), "golden": {"windows",
+    engines      {backend: {"starts", "precision", "error"}}; precision is the best that ran there, or null
+    trials       [{"backend", "precision", "error", "log" (ONNX Runtime's own words), "golden": {"windows",
                  "max_abs", "tolerance", "passed"} or null, "questions_per_second", "right", "questions"}]
 """
 
@@ -31,9 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qa_onnx.bundle.manifest import PRECISIONS
 from qa_onnx.cli.options import bundle_option
-from qa_onnx.engines.sessions import PREFERRED, usual_engine
+from qa_onnx.engines.names import BACKENDS, DEVICES, ENGINES, PRECISIONS, usual_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,16 +41,13 @@ if TYPE_CHECKING:
     from qa_onnx.doctor.diagnosis import Diagnosis
     from qa_onnx.doctor.findings import BundleState, Findings
 
-_ENGINES = tuple(dict.fromkeys(place.split("/")[0] for place in PREFERRED))
-_DEVICES = tuple(dict.fromkeys(place.split("/")[1] for place in PREFERRED))
-
 
 @click.command(short_help="Tell whether question answering works on this machine, and why not.")
 @bundle_option
 @click.option(
-    "--engine", type=click.Choice(_ENGINES), help="[default: onnxruntime, or openvino for the bf16 precisions]"
+    "--engine", type=click.Choice(ENGINES), help="[default: onnxruntime, or openvino for the bf16 precisions]"
 )
-@click.option("--device", type=click.Choice(_DEVICES), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]")
 @click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
 def doctor(*, bundle: Path | None, engine: str | None, device: str, precision: str | None, as_json: bool) -> None:
@@ -100,7 +96,7 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
         "ok": diagnosis.ok,
         "problems": [asdict(problem) for problem in diagnosis.problems],
         "notes": [asdict(note) for note in diagnosis.notes],
-        "asked": {"places": list(findings.asked), "precision": findings.precision},
+        "asked": {"backends": list(findings.asked), "precision": findings.precision},
         "versions": {**packages.versions, "python": packages.python, "system": packages.system},
         "runtimes": packages.runtimes,
         "extras": packages.extras,
@@ -117,10 +113,10 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
         "environment": findings.environment,
         "gpu": asdict(findings.gpu),
         "bundle": _bundle(findings.bundle),
-        "engines": {place: _engine(findings, place) for place in PREFERRED},
+        "engines": {backend: _engine(findings, backend) for backend in map(str, BACKENDS)},
         "trials": [
             {
-                "place": trial.place,
+                "backend": trial.backend,
                 "precision": trial.precision,
                 "error": trial.error,
                 "log": trial.log,
@@ -138,8 +134,8 @@ def _golden(*, max_abs: float, **rest: Any) -> dict[str, Any]:
     return {"max_abs": None if max_abs == float("inf") else max_abs, **rest}  # JSON has no infinity
 
 
-def _engine(findings: Findings, place: str) -> dict[str, Any]:
-    trials = findings.at(place)
+def _engine(findings: Findings, backend: str) -> dict[str, Any]:
+    trials = findings.at(backend)
     ran = [trial for trial in trials if trial.error is None]
     return {
         "starts": bool(ran),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qa_onnx.bundle.manifest import PRECISIONS
 from qa_onnx.cli import tables
+from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:

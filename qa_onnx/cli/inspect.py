@@ -11,7 +11,7 @@ import click
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.screen import printable
-from qa_onnx.engines.sessions import IN_BF16, why_not
+from qa_onnx.engines.names import IN_BF16, why_not
 from qa_onnx.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from qa_onnx.bounds import BOUNDS
-from qa_onnx.bundle.manifest import PRECISIONS
-from qa_onnx.engines.sessions import ENGINES
+from qa_onnx.engines.names import ENGINES, PRECISIONS
+from qa_onnx.options import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +90,7 @@ class ReaderSettings:
     doc_stride: int | None
     null_threshold: float | Literal["bundle"] | None
 
-    def wished(self) -> dict[str, Any]:
+    def runtime(self) -> dict[str, Any]:
         """What was set of how to run the bundle, as `Reader.load` takes it."""
         return {name: getattr(self, name) for name in ("precision", "device", "engine", "threads")}
 
@@ -101,7 +100,7 @@ class ReaderSettings:
 
         from qa_onnx import Reader
 
-        reader = Reader.load(self.bundle, **self.wished(), allow_fallback=self.allow_fallback)
+        reader = Reader.load(self.bundle, **self.runtime(), allow_fallback=self.allow_fallback)
         chosen = {
             "n_best": 1 if self.n_best is None else self.n_best,
             "max_answer_length": self.max_answer_length,

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from rich.text import Text as RichText
 
     from qa_onnx import Answer
-    from qa_onnx.cli.ask import Result, Text
+    from qa_onnx.cli.ask import Text, TextResult
 
 _SENTENCE_END = re.compile(r"[.!?。！？]['\")\]’”»]*\s+|\n\s*\n|[。！？]")
 _WIDEST = 300  # characters of context shown on each side of the answer
 
 
-def show(result: Result, *, several: bool, table: bool, name_question: bool) -> None:
+def show(result: TextResult, *, several: bool, table: bool, name_question: bool) -> None:
     """Print a result: the answer alone, or a table of the n best.
 
     Args:
@@ -44,7 +44,7 @@ def show(result: Result, *, several: bool, table: bool, name_question: bool) -> 
         _sentence(result, several=several)
 
 
-def _why_none(result: Result) -> str:
+def _why_none(result: TextResult) -> str:
     """Say why a question has no answer: the text is blank, or how far its best span is from the threshold."""
     question, answers = printable(result.question), result.prediction.answers
     if not answers or result.null_threshold is None:
@@ -58,7 +58,7 @@ def _why_none(result: Result) -> str:
     )
 
 
-def _sentence(result: Result, *, several: bool) -> None:
+def _sentence(result: TextResult, *, several: bool) -> None:
     from rich.console import Console
 
     answer, text = result.answers[0]
@@ -90,7 +90,7 @@ def sentence_around(answer: Answer, context: str) -> RichText:
     )
 
 
-def _table(result: Result, *, several: bool) -> None:
+def _table(result: TextResult, *, several: bool) -> None:
     columns = ("#", "answer", "score", "probability", "characters", *(["text"] if several else []))
     table = tables.plain(*columns, left=("answer", "text"))
     rows: list[tuple[Answer, Text]] = list(result.answers)

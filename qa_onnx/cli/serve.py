@@ -143,27 +143,26 @@ def model(settings: ReaderSettings, workers: int) -> Model:
         QaOnnxError: the bundle is not whole, or holds nothing for the engine and device.
     """
     from qa_onnx import Bundle, Options
-    from qa_onnx.bundle.runtime import make_wish
-    from qa_onnx.engines.sessions import check_precision
+    from qa_onnx.bundle.runtime import resolve_runtime
+    from qa_onnx.engines.names import check_precision
     from qa_onnx.machine import cpu
     from qa_onnx.serve.settings import Model
 
     bundle = Bundle.load(settings.bundle)
-    wish = make_wish(bundle, **settings.wished())
-    precision = wish.precision or bundle.best_precision(wish.engine, wish.device)
+    runtime = resolve_runtime(bundle, **settings.runtime())
+    precision, backend, threads = runtime.precision, runtime.backend, runtime.threads
     bundle.graph(precision)
     check_precision(precision)
-    threads = wish.threads
     if threads is None or (settings.threads is None and workers > 1):  # a profile's threads are for one process
         threads = max(1, cpu.default_threads() // workers)
     exact = dataclasses.replace(
-        settings, precision=precision, engine=wish.engine, device=wish.device, threads=threads
+        settings, precision=precision, engine=backend.engine, device=backend.device, threads=threads
     )
     chosen = {
         "n_best": 1 if settings.n_best is None else settings.n_best,
         "max_answer_length": settings.max_answer_length,
         "doc_stride": settings.doc_stride,
-        "batch_tokens": wish.batch_tokens,
+        "batch_tokens": runtime.batch_tokens,
     }
     changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     options = dataclasses.replace(
@@ -178,8 +177,7 @@ def model(settings: ReaderSettings, workers: int) -> Model:
     return Model(
         bundle=bundle,
         precision=precision,
-        engine=wish.engine,
-        device=wish.device,
+        backend=backend,
         threads=threads,
         options=options,
         load=load,

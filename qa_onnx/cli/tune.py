@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from qa_onnx.bench.tune import Plan, Row
+    from qa_onnx.bench.tune import Row, TunePlan
 
 
 @click.command(short_help="Find the fastest setting for this machine, and keep it.")
@@ -87,10 +87,10 @@ def _cache_folder() -> Iterator[None]:
         raise click.ClickException(f"the cache folder cannot be used: {error}") from error
 
 
-def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Plan:
+def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> TunePlan:
     from qa_onnx import Example
     from qa_onnx.bench.questions import load_questions
-    from qa_onnx.bench.tune import Plan
+    from qa_onnx.bench.tune import TunePlan
     from qa_onnx.data import squad
 
     questions = load_questions() if data is None else squad.load(data, limit=1000)
@@ -98,7 +98,7 @@ def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Pla
     # They may come by length, and no more are asked than the time allows: those must be like the whole.
     random.Random(0).shuffle(examples)
     try:
-        return Plan(examples=examples, data=name, p99_ms=p99_ms, min_f1_percent=min_f1_percent)
+        return TunePlan(examples=examples, data=name, p99_ms=p99_ms, min_f1_percent=min_f1_percent)
     except InputError as error:
         raise click.UsageError(str(error)) from error
 

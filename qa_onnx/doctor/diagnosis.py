@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qa_onnx.doctor.findings import UNFIT, precisions
-from qa_onnx.engines.sessions import IN_BF16, check_place
+from qa_onnx.engines.names import IN_BF16, Backend
 from qa_onnx.errors import BundleError, EngineError
 from qa_onnx.machine.packages import version
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Fault:
     """What is wrong, and its remedy."""
 
     what: str
@@ -34,8 +34,8 @@ class Problem:
 class Diagnosis:
     """Problems, which keep what was asked for from working, and notes, which do not."""
 
-    problems: tuple[Problem, ...]
-    notes: tuple[Problem, ...]
+    problems: tuple[Fault, ...]
+    notes: tuple[Fault, ...]
 
     @property
     def ok(self) -> bool:
@@ -46,26 +46,26 @@ class Diagnosis:
 def diagnose(findings: Findings) -> Diagnosis:
     """Judge what was found."""
     problems = [*_of_packages(findings), *_of_bundle(findings.bundle)]
-    for place in findings.asked:
-        problems += _of_asked(findings, place)
+    for backend in findings.asked:
+        problems += _of_asked(findings, backend)
     notes = [*_of_others(findings), *_of_threads(findings)]
     return Diagnosis(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes)))
 
 
-def _of_packages(findings: Findings) -> Iterator[Problem]:
+def _of_packages(findings: Findings) -> Iterator[Fault]:
     runtimes = findings.packages.runtimes
     if len(runtimes) > 1:
         names = " ".join(runtimes)
-        yield Problem(
+        yield Fault(
             f"{' and '.join(runtimes)} are installed together and overwrite each other's files",
             f"pip uninstall {names}, then pip install 'qa-onnx[cpu]', or 'qa-onnx[gpu]' for an NVIDIA GPU",
         )
 
 
-def _of_bundle(state: BundleState) -> Iterator[Problem]:
+def _of_bundle(state: BundleState) -> Iterator[Fault]:
     for said in (state.error, *state.damaged):
         if said is not None:
-            yield Problem(f"the bundle cannot be used: {said}", _mend(state))
+            yield Fault(f"the bundle cannot be used: {said}", _mend(state))
 
 
 def _mend(state: BundleState) -> str:
@@ -76,78 +76,77 @@ def _mend(state: BundleState) -> str:
     return f"qa-onnx export CHECKPOINT --to {state.path}, or copy the bundle again from where it is whole"
 
 
-def _of_asked(findings: Findings, place: str) -> Iterator[Problem]:
-    """What keeps a place from working that must."""
+def _of_asked(findings: Findings, backend: str) -> Iterator[Fault]:
+    """What keeps a backend from working that must."""
     try:
-        check_place(*place.split("/"))
+        Backend.parse(backend)
     except EngineError as error:
-        yield Problem(str(error), "ask for one of these")
+        yield Fault(str(error), "ask for one of these")
         return
-    wanted = _wanted(findings, place)
-    for trial in findings.at(place):
+    wanted = _wanted(findings, backend)
+    for trial in findings.at(backend):
         if trial.kind == UNFIT:
             if trial.precision == wanted:
                 yield _of_cpu(trial)
         elif trial.error is not None:
-            if len(findings.packages.runtimes) < 2 or not place.startswith("onnxruntime/"):
+            if len(findings.packages.runtimes) < 2 or not backend.startswith("onnxruntime/"):
                 yield _of_trial(findings, trial)
         elif trial.golden is not None and not trial.golden.passed:
             yield _of_golden(findings, trial, trial.golden)
     if findings.bundle.bundle is not None:
-        yield from _of_precision(findings, findings.bundle.bundle, place)
+        yield from _of_precision(findings, findings.bundle.bundle, backend)
 
 
-def _of_precision(findings: Findings, bundle: Bundle, place: str) -> Iterator[Problem]:
-    """Whether the bundle has a graph for a place, and the one that was asked for."""
-    wanted = _wanted(findings, place)
-    unfit = {trial.precision for trial in findings.at(place) if trial.kind == UNFIT}
-    suited = tuple(name for name in precisions(bundle, place) if name not in unfit)
+def _of_precision(findings: Findings, bundle: Bundle, backend: str) -> Iterator[Fault]:
+    """Whether the bundle has a graph for a backend, and the one that was asked for."""
+    wanted = _wanted(findings, backend)
+    unfit = {trial.precision for trial in findings.at(backend) if trial.kind == UNFIT}
+    suited = tuple(name for name in precisions(bundle, backend) if name not in unfit)
     if wanted in (*suited, *unfit) or (wanted is None and suited):
         return
     try:
-        bundle.graph(wanted) if wanted else bundle.best_precision(*place.split("/"))
+        bundle.graph(wanted) if wanted else bundle.best_precision(Backend.parse(backend))
     except (BundleError, EngineError) as error:
-        what, _, remedy = str(error).rpartition(": ")
-        yield Problem(what, remedy)
+        yield Fault(error.problem, error.remedy)
     else:
         others = f"--precision {suited[0]}, or " if suited else ""
-        yield Problem(
-            f"{wanted} of {bundle.path} does not run on {place}; {', '.join(suited) or 'none'} of it can",
+        yield Fault(
+            f"{wanted} of {bundle.path} does not run on {backend}; {', '.join(suited) or 'none'} of it can",
             f"{others}another engine or device",
         )
 
 
-def _wanted(findings: Findings, place: str) -> str | None:
-    """The precision that must work at a place; None: any."""
-    return findings.precision if place == findings.asked[-1] else None
+def _wanted(findings: Findings, backend: str) -> str | None:
+    """The precision that must work at a backend; None: any."""
+    return findings.precision if backend == findings.asked[-1] else None
 
 
-def _of_cpu(trial: Trial) -> Problem:
+def _of_cpu(trial: Trial) -> Fault:
     other = IN_BF16[trial.precision or ""]
-    return Problem(
+    return Fault(
         f"{trial.precision} cannot run here: {trial.reason}",
         f"--precision {other}, the same graph without bf16, or another CPU",
     )
 
 
-def _of_trial(findings: Findings, trial: Trial) -> Problem:
+def _of_trial(findings: Findings, trial: Trial) -> Fault:
     said, _, remedy = trial.reason.partition(": pip ")
     does = f"does not run {trial.precision}" if trial.precision else "does not start"
-    what = f"{trial.place} {does}: {said}"
-    if trial.place.endswith("/cuda"):
-        return Problem(what, "; ".join(_gpu_steps(findings)) or "install what the message names")
+    what = f"{trial.backend} {does}: {said}"
+    if trial.backend.endswith("/cuda"):
+        return Fault(what, "; ".join(_gpu_steps(findings)) or "install what the message names")
     if remedy:
-        return Problem(what, f"pip {remedy.partition(' (')[0]}")
+        return Fault(what, f"pip {remedy.partition(' (')[0]}")
     if trial.kind in {"BundleError", "BundleFormatError"}:
-        return Problem(what, _mend(findings.bundle))
+        return Fault(what, _mend(findings.bundle))
     if trial.kind == "timeout" or "SIGKILL" in said:
-        return Problem(what, "give the process more memory and an idle CPU, or take a smaller model")
-    wheel = _wheel(findings, trial.place)
-    return Problem(what, f"pip install --force-reinstall {wheel}, or another version of it")
+        return Fault(what, "give the process more memory and an idle CPU, or take a smaller model")
+    wheel = _wheel(findings, trial.backend)
+    return Fault(what, f"pip install --force-reinstall {wheel}, or another version of it")
 
 
-def _wheel(findings: Findings, place: str) -> str:
-    engine = place.partition("/")[0]
+def _wheel(findings: Findings, backend: str) -> str:
+    engine = backend.partition("/")[0]
     return next(iter(findings.packages.runtimes), engine) if engine == "onnxruntime" else engine
 
 
@@ -168,7 +167,7 @@ def _gpu_steps(findings: Findings) -> Iterator[str]:
         yield f"pip install 'qa-onnx[gpu]' brings what cannot be loaded: {', '.join(gpu.not_loaded)}"
 
 
-def _of_golden(findings: Findings, trial: Trial, check: GoldenCheck) -> Problem:
+def _of_golden(findings: Findings, trial: Trial, check: GoldenCheck) -> Fault:
     bundle = findings.bundle.bundle
     off = "the golden texts give other tokens, or logits that are no numbers"
     if check.max_abs != float("inf"):
@@ -179,20 +178,20 @@ def _of_golden(findings: Findings, trial: Trial, check: GoldenCheck) -> Problem:
         for name, was in made.items()
         if name in {"tokenizers", "onnxruntime"} and (here := version(name)) not in {None, was}
     ]
-    return Problem(
-        f"{trial.precision} in {trial.place} does not give what it gave at export: {off}",
+    return Fault(
+        f"{trial.precision} in {trial.backend} does not give what it gave at export: {off}",
         "measure it here with qa-onnx eval, or export the bundle again"
         + (f"; it was made with {', '.join(others)}" if others else ""),
     )
 
 
-def _of_others(findings: Findings) -> Iterator[Problem]:
+def _of_others(findings: Findings) -> Iterator[Fault]:
     """What is installed and broken, but was not asked for."""
     for lack in findings.packages.unmet:
-        yield Problem(f"qa-onnx needs {lack}", f"pip install {lack.partition(' (')[0]!r}")
-    known = {trial.reason for place in findings.asked for trial in findings.at(place)}
+        yield Fault(f"qa-onnx needs {lack}", f"pip install {lack.partition(' (')[0]!r}")
+    known = {trial.reason for backend in findings.asked for trial in findings.at(backend)}
     for trial in findings.trials:
-        if trial.place in findings.asked or trial.kind == UNFIT:
+        if trial.backend in findings.asked or trial.kind == UNFIT:
             continue
         if trial.error is not None and trial.kind != "MissingExtraError" and trial.reason not in known:
             yield _of_trial(findings, trial)
@@ -200,11 +199,11 @@ def _of_others(findings: Findings) -> Iterator[Problem]:
             yield _of_golden(findings, trial, trial.golden)
 
 
-def _of_threads(findings: Findings) -> Iterator[Problem]:
+def _of_threads(findings: Findings) -> Iterator[Fault]:
     threads = findings.cores.threads
     for name, value in findings.environment.items():
         if value.strip() != str(threads):
-            yield Problem(
+            yield Fault(
                 f"{name}={value} has no effect here: qa-onnx gives each session its number of threads, {threads}",
                 f"--threads {value}, or Reader.load(threads={value})"
                 if value.strip().isdigit()

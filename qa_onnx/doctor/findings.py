@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.folder import Bundle, default_bundle
 from qa_onnx.bundle.manifest import MANIFEST
-from qa_onnx.engines.sessions import PREFERRED, why_not
+from qa_onnx.engines.names import BACKENDS, Backend, why_not
 from qa_onnx.errors import BundleError, EngineError, QaOnnxError
 from qa_onnx.machine import cpu, nvidia, packages
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qa_onnx.machine.cpu import Cores, Memory
     from qa_onnx.machine.packages import Installed
 
-DEFAULT_PLACE = "onnxruntime/cpu"
+DEFAULT_BACKEND = "onnxruntime/cpu"
 
 # They set the threads of other programs. ONNX Runtime's wheels have been built without OpenMP since 1.7; since
 # 1.32 it reads the second where a session does not say how many threads it wants, and ours say.
@@ -45,14 +45,14 @@ class Job:
     """A trial to run.
 
     Attributes:
-        place: "engine/device".
+        backend: "engine/device".
         bundle: its folder.
-        precision: of the bundle; None: it has none for this place, so a graph of one operator shows whether the
+        precision: of the bundle; None: it has none for this backend, so a graph of one operator shows whether the
             engine starts.
         seconds: to spend on timing.
     """
 
-    place: str
+    backend: str
     bundle: Path
     precision: str | None
     seconds: float
@@ -63,7 +63,7 @@ class Trial:
     """What became of a job.
 
     Attributes:
-        place: as in the job.
+        backend: as in the job.
         precision: as in the job.
         error: why it failed; None: it ran.
         kind: name of the error's class; "crash" or "timeout" where the process said nothing; `UNFIT`.
@@ -74,7 +74,7 @@ class Trial:
         questions: how many were asked.
     """
 
-    place: str
+    backend: str
     precision: str | None
     error: str | None = None
     kind: str | None = None
@@ -91,7 +91,9 @@ class Trial:
         if not self.log or self.log in known:
             return known
         return (
-            self.log if self.kind == "EngineError" and not self.place.endswith("/cpu") else f"{known} ({self.log})"
+            self.log
+            if self.kind == "EngineError" and not self.backend.endswith("/cpu")
+            else f"{known} ({self.log})"
         )
 
 
@@ -126,7 +128,7 @@ class Findings:
     """All that was found.
 
     Attributes:
-        asked: places that must work, the default one first.
+        asked: backends that must work, the default one first.
         precision: that must work at the last of these; None: the bundle's best.
         packages: what is installed.
         cpu: the CPU's name.
@@ -137,7 +139,7 @@ class Findings:
         environment: those of `THREAD_VARIABLES` that are set.
         gpu: what there is of NVIDIA.
         bundle: as it was found.
-        trials: of every place, best precision first, those for which the CPU is unfit last.
+        trials: of every backend, best precision first, those for which the CPU is unfit last.
     """
 
     asked: tuple[str, ...]
@@ -158,9 +160,9 @@ class Findings:
         """Whether the CPU sums products of bytes exactly at full speed."""
         return cpu.exact_int8(self.instruction_sets)
 
-    def at(self, place: str) -> tuple[Trial, ...]:
-        """The trials of a place, in their order."""
-        return tuple(trial for trial in self.trials if trial.place == place)
+    def at(self, backend: str) -> tuple[Trial, ...]:
+        """The trials of a backend, in their order."""
+        return tuple(trial for trial in self.trials if trial.backend == backend)
 
 
 def examine(
@@ -187,7 +189,7 @@ def examine(
     load = cpu.load()
     trials = _try(plan(state), run, progress)
     return Findings(
-        asked=tuple(dict.fromkeys((DEFAULT_PLACE, f"{engine}/{device}"))),
+        asked=tuple(dict.fromkeys((DEFAULT_BACKEND, f"{engine}/{device}"))),
         precision=precision,
         packages=packages.survey(),
         cpu=cpu.cpu_model(),
@@ -209,13 +211,13 @@ def _try(
     trials: list[Trial] = []
     dead: set[str] = set()
     for job in jobs:
-        if job.place in dead:
+        if job.backend in dead:
             continue
         reason = job.precision and why_not(job.precision)
         if reason:
-            trials.append(Trial(place=job.place, precision=job.precision, error=reason, kind=UNFIT))
+            trials.append(Trial(backend=job.backend, precision=job.precision, error=reason, kind=UNFIT))
             continue
-        progress(f"trying {job.precision or 'one operator'} in {job.place}")
+        progress(f"trying {job.precision or 'one operator'} in {job.backend}")
         trial = run(job)
         if trial.error is not None:
             if job.precision is None or trial.kind == "MissingExtraError":
@@ -223,7 +225,7 @@ def _try(
             else:
                 probe = run(dataclasses.replace(job, precision=None))
             if probe.error is not None:
-                dead.add(job.place)
+                dead.add(job.backend)
                 trial = probe
         trials.append(trial)
     return tuple(trials)
@@ -251,29 +253,32 @@ def look_at(path: Path | None) -> BundleState:
 
 
 def plan(state: BundleState) -> tuple[Job, ...]:
-    """A job for each precision at each place where it runs; of a place without any, whether it starts."""
+    """A job for each precision at each backend where it runs; of a backend without any, whether it starts."""
     wanted: list[tuple[str, str | None]] = []
     timed = 0
-    for place in PREFERRED:
-        names = precisions(state.bundle, place) if state.whole else ()
+    for backend in map(str, BACKENDS):
+        names = precisions(state.bundle, backend) if state.whole else ()
         fit = tuple(name for name in names if not why_not(name))
         timed += len(fit)
-        wanted += [(place, name) for name in fit or (None,)]
-        wanted += [(place, name) for name in names if name not in fit]
+        wanted += [(backend, name) for name in fit or (None,)]
+        wanted += [(backend, name) for name in names if name not in fit]
     seconds = min(0.8, _SECONDS / max(1, timed))
     return tuple(
-        Job(place=place, bundle=state.path, precision=precision, seconds=seconds) for place, precision in wanted
+        Job(backend=backend, bundle=state.path, precision=precision, seconds=seconds)
+        for backend, precision in wanted
     )
 
 
-def precisions(bundle: Bundle | None, place: str) -> tuple[str, ...]:
-    """The bundle's precisions for a place, best first."""
+def precisions(bundle: Bundle | None, backend: str) -> tuple[str, ...]:
+    """The bundle's precisions for a backend, best first."""
     if bundle is None:
         return ()
     graphs = bundle.manifest.graphs
-    names = tuple(name for name in PREFERRED[place] if name in graphs and place in graphs[name].engines)
+    names = tuple(
+        name for name in Backend.parse(backend).precisions if name in graphs and backend in graphs[name].engines
+    )
     try:
-        best = bundle.best_precision(*place.split("/"))
+        best = bundle.best_precision(Backend.parse(backend))
     except EngineError:
         return names
     return tuple(dict.fromkeys((best, *names)))

@@ -20,12 +20,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from qa_onnx import Bundle, EngineError, Example, Reader
 from qa_onnx.doctor.findings import Job, Trial
+from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import open_session
 from qa_onnx.evaluation import golden, metrics
 from qa_onnx.evaluation.golden import GoldenCheck
@@ -46,7 +47,7 @@ PROBE = base64.b64decode(
 
 def run(job: Job) -> Trial:
     """Run a job; whatever happens to the child is the trial's error."""
-    failed = Trial(place=job.place, precision=job.precision)
+    failed = Trial(backend=job.backend, precision=job.precision)
     content = json.dumps({**dataclasses.asdict(job), "bundle": str(job.bundle)})
     command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), content]
     try:
@@ -98,36 +99,35 @@ def main() -> None:
     job = Job(**{**content, "bundle": Path(content["bundle"])})
     result: dict[str, Any]
     try:
-        result = start(job.place) if job.precision is None else measure(job, job.precision)
+        result = start(job.backend) if job.precision is None else measure(job, job.precision)
     except Exception as error:  # noqa: BLE001  # engines raise anything, and that is what is looked for
         result = {"error": str(error) or repr(error), "kind": type(error).__name__}
     json.dump(result, out)
     out.flush()
 
 
-def start(place: str) -> dict[str, Any]:
+def start(backend: str) -> dict[str, Any]:
     """Start an engine and run one operator in it.
 
     Raises:
         EngineError: it computes something else.
     """
-    engine, device = cast("Any", place.split("/"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probe.onnx"
         path.write_bytes(PROBE)
-        session = open_session(path, engine=engine, device=device, inputs=("input_ids",), longest=512)
+        session = open_session(path, backend=Backend.parse(backend), inputs=("input_ids",), longest=512)
         ids = np.arange(16, dtype=np.int64).reshape(2, 8)
         logits = session.run({"input_ids": ids})
     if not all(np.array_equal(found, ids) for found in logits):
-        raise EngineError(f"{place} computes wrongly: {ids.tolist()} became {logits[0].tolist()}")
+        raise EngineError(f"{backend} computes wrongly: {ids.tolist()} became {logits[0].tolist()}")
     return {}
 
 
 def measure(job: Job, precision: str) -> dict[str, Any]:
     """Load a precision, compare it with its golden file, ask the questions, and ask them again for the time."""
-    engine, device = cast("Any", job.place.split("/"))
+    backend = Backend.parse(job.backend)
     bundle = Bundle.load(job.bundle)
-    reader = Reader.load(bundle, precision=precision, engine=engine, device=device)
+    reader = Reader.load(bundle, precision=precision, engine=backend.engine, device=backend.device)
     check = golden.check(reader, bundle.text(bundle.graph(precision).golden), precision)
     examples = [Example(item.question, item.context) for item in ITEMS]
     options = dataclasses.replace(reader.options, n_best=1, null_threshold=None)

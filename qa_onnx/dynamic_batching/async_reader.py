@@ -19,10 +19,10 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from qa_onnx.bounds import check_bounds
 from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
 from qa_onnx.errors import DeadlineError, InputError, QueueFullError
+from qa_onnx.options import check_bounds
 from qa_onnx.reader import check_example
 from qa_onnx.windows import Example
 

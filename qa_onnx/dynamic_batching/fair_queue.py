@@ -28,7 +28,7 @@ _POOL_BUDGETS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class QueuedWindow:
     """A window in the queue.
 
     Attributes:
@@ -62,7 +62,7 @@ class FairQueue:
         self._padding = padding
         self.tokens = 0
         self.windows = 0
-        self._requests: dict[int, dict[int, Place]] = {}
+        self._requests: dict[int, dict[int, QueuedWindow]] = {}
         self._without_oldest = 0
 
     def add(self, number: int, windows: Iterable[Window]) -> None:
@@ -73,7 +73,8 @@ class FairQueue:
             windows: in the order of the text.
         """
         places = {
-            index: Place(number, index, window, len(window.input_ids)) for index, window in enumerate(windows)
+            index: QueuedWindow(number, index, window, len(window.input_ids))
+            for index, window in enumerate(windows)
         }
         self._requests[number] = places
         self._count(places.values(), 1)
@@ -86,7 +87,7 @@ class FairQueue:
         """The lowest number of a request that waits; there must be one."""
         return min(self._requests)
 
-    def take(self) -> list[Place]:
+    def take(self) -> list[QueuedWindow]:
         """Remove the next batch, longest window first; empty when nothing waits."""
         if not self._requests:
             return []
@@ -104,12 +105,12 @@ class FairQueue:
             self._without_oldest = 0
         return batch
 
-    def _count(self, places: Iterable[Place], sign: int) -> None:
+    def _count(self, places: Iterable[QueuedWindow], sign: int) -> None:
         for place in places:
             self.tokens += sign * place.tokens
             self.windows += sign
 
-    def _pool(self, first: int | None) -> Iterator[Place]:
+    def _pool(self, first: int | None) -> Iterator[QueuedWindow]:
         """Windows in the order of their claims, those of the request `first` before all others."""
         room = _POOL_BUDGETS * self.batch_tokens
         # No window is shorter than a handful of tokens, so the pool has room for few requests.
@@ -125,7 +126,7 @@ class FairQueue:
                 if room <= 0:
                     return
 
-    def _batch(self, leader: Place, others: Iterable[Place]) -> list[Place]:
+    def _batch(self, leader: QueuedWindow, others: Iterable[QueuedWindow]) -> list[QueuedWindow]:
         """The leader and those nearest to it in length, within the budget and with little padding."""
         batch, longest, real = [leader], leader.tokens, leader.tokens
         for place in sorted(others, key=lambda place: abs(place.tokens - leader.tokens)):

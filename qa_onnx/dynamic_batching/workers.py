@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qa_onnx.answers import Prediction
-    from qa_onnx.dynamic_batching.fair_queue import Place
+    from qa_onnx.dynamic_batching.fair_queue import QueuedWindow
     from qa_onnx.dynamic_batching.observer import Observer
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
@@ -281,7 +281,7 @@ class Workers:
         with self._lock:
             self._work_came.notify_all()
 
-    def _run(self, places: Sequence[Place]) -> None:
+    def _run(self, places: Sequence[QueuedWindow]) -> None:
         with self._lock:
             work = [(self._open[place.number], place.window) for place in places if place.number in self._open]
             first_runs = {request.number: request for request, _ in work if not request.has_run}

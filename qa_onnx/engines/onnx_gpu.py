@@ -17,11 +17,12 @@ import numpy as np
 
 from qa_onnx.engines import tensorrt
 from qa_onnx.engines.fork_safe import Native
+from qa_onnx.engines.onnx_cpu import check_outputs, import_runtime, session_options, shapes_of
 from qa_onnx.engines.padding import bucket_of, length_buckets, pad_to
 from qa_onnx.errors import DeviceError, EngineError, MissingExtraError
 from qa_onnx.machine import gpu
 from qa_onnx.machine.elf import needed_by
-from qa_onnx.session import OUTPUTS, RUN_OVERHEAD, check_outputs, import_runtime, session_options, shapes_of
+from qa_onnx.session import OUTPUTS, RUN_OVERHEAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qa_onnx.engines.fork_safe import Native
+from qa_onnx.engines.names import check_threads
+from qa_onnx.engines.onnx_cpu import check_outputs, shapes_of
 from qa_onnx.engines.padding import pad_to
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
-from qa_onnx.session import OUTPUTS, RUN_OVERHEAD, check_outputs, check_threads, shapes_of
+from qa_onnx.session import OUTPUTS, RUN_OVERHEAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

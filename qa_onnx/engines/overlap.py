@@ -35,7 +35,7 @@ def overlapped(
     Yields:
         Each group with its parts, in order.
     """
-    worker: _Worker[_Group, _Part] | None = None
+    worker: _Ahead[_Group, _Part] | None = None
     waiting: deque[_Group] = deque()
     failure: BaseException | None = None
     try:
@@ -47,7 +47,7 @@ def overlapped(
             if worker is None and not more:
                 yield group, list(run(group))
                 return
-            worker = worker or _Worker(run)
+            worker = worker or _Ahead(run)
             worker.submit(group)
             waiting.append(group)
             del made, group  # what was handed on is not ours to keep
@@ -73,7 +73,7 @@ def _until_failure(items: Iterable[_Item]) -> Iterator[_Item | BaseException]:
         yield error
 
 
-class _Worker(Generic[_Group, _Part]):
+class _Ahead(Generic[_Group, _Part]):
     """A thread that runs what it is given, in order; where it cannot live, whoever asks for a result runs it."""
 
     def __init__(self, run: Callable[[_Group], Iterable[_Part]]) -> None:
@@ -141,7 +141,7 @@ class _Worker(Generic[_Group, _Part]):
         return parts
 
 
-_living: set[_Worker[Any, Any]] = set()
+_living: set[_Ahead[Any, Any]] = set()
 
 
 @atexit.register

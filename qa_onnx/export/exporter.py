@@ -14,24 +14,25 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import qa_onnx
 from qa_onnx.batches import pack
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import Manifest
 from qa_onnx.data import squad
-from qa_onnx.engines.sessions import IN_BF16, open_session, why_not
+from qa_onnx.engines.names import IN_BF16, backends_of, why_not
+from qa_onnx.engines.onnx_cpu import OnnxSession
+from qa_onnx.engines.sessions import open_session
 from qa_onnx.errors import ExportError, GateError, InputError
 from qa_onnx.export import confidence, graph, merge, parity, source
 from qa_onnx.export.gate import Judge, score
-from qa_onnx.export.precisions import EXPORTABLE, PrecisionMaker, judged_in
+from qa_onnx.export.precisions import EXPORTABLE, PrecisionMaker
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.writer import Writer
 from qa_onnx.machine.packages import require
 from qa_onnx.options import Options
 from qa_onnx.reader import Reader
-from qa_onnx.session import OnnxSession
 from qa_onnx.windows import Example, Windower
 
 if TYPE_CHECKING:
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
 
     from qa_onnx.batches import Batch
     from qa_onnx.data.squad import DataSet
-    from qa_onnx.engines.sessions import Engine
     from qa_onnx.export.model import SourceModel
-    from qa_onnx.session import Device, Session
+    from qa_onnx.session import Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -204,11 +204,9 @@ def export(
 
 def _open_as(model: SourceModel, precision: str, path: Path) -> Session:
     """A graph of the model, opened where the precision is judged."""
-    engine, device = cast("tuple[Engine, Device]", judged_in(precision).split("/"))
     return open_session(
         path,
-        engine=engine,
-        device=device,
+        backend=backends_of(precision)[0],
         precision=precision,
         longest=model.max_positions,
         pad_id=model.pad_id,

@@ -84,8 +84,8 @@ class Judge:
         """Whether it reaches the gate."""
         return accuracy.f1 >= self.gate / 100 * self.fp32.f1
 
-    def receipt(self, made: Made, accuracy: Accuracy, attempts: int, place: str) -> Receipt:
-        """The record of a graph that was judged, and of the place where it ran."""
+    def receipt(self, made: Made, accuracy: Accuracy, attempts: int, backend: str) -> Receipt:
+        """The record of a graph that was judged, and of the backend that ran it."""
         return Receipt(
             data=self.data.name,
             sha256=self.data.sha256,
@@ -95,7 +95,7 @@ class Judge:
             fp32=self.fp32,
             source=self.source,
             source_name=self.source_name,
-            engine=place,
+            engine=backend,
             gate=self.gate,
             attempts=attempts,
             kept_back=made.kept_back,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.manifest import Graph
-from qa_onnx.engines.sessions import IN_BF16
+from qa_onnx.engines.names import IN_BF16, backends_of
 from qa_onnx.errors import GateError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
@@ -39,17 +39,6 @@ _LOG = logging.getLogger(__name__)
 
 EXPORTABLE = ("fp32", "fp16", "int8", "int8-static", "bf16", "int8-static-bf16")
 
-# The first is where a precision is judged. int8 multiplies with kernels that only ONNX Runtime's CPU provider has.
-# int8-static has zero points, which TensorRT refuses; nor does it know fused operators.
-_ENGINES = {
-    "fp32": ("onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"),
-    "fp16": ("onnxruntime/cpu", "onnxruntime/cuda"),
-    "int8": ("onnxruntime/cpu",),
-    "int8-static": ("onnxruntime/cpu", "openvino/cpu"),
-    "bf16": ("openvino/cpu",),
-    "int8-static-bf16": ("openvino/cpu",),
-}
-_IN_TENSORRT = {"fp32", "fp16"}
 _SENSITIVITY_BATCHES = 8
 
 
@@ -91,7 +80,7 @@ class PrecisionMaker:
             made, receipt = self._quantized(precision, ()), None
         elif precision == "fp32":  # measured already: it is what the others are compared with
             made = self._quantized(precision, ())
-            receipt = self.judge.receipt(made, self.judge.fp32, 1, judged_in(precision))
+            receipt = self.judge.receipt(made, self.judge.fp32, 1, str(backends_of(precision)[0]))
         else:
             passed = pass_gate(
                 precision,
@@ -103,7 +92,7 @@ class PrecisionMaker:
                 raise GateError(
                     f"{precision} does not reach {self.judge.gate:g} % of fp32's F1 {self.judge.fp32.f1:.2f}"
                 )
-            made, receipt = passed[0], self.judge.receipt(*passed, judged_in(precision))
+            made, receipt = passed[0], self.judge.receipt(*passed, str(backends_of(precision)[0]))
         session = self.open_as(precision, made.path)
         found = parity.compare(self.expected, session)
         if precision == "fp32":
@@ -169,12 +158,6 @@ class PrecisionMaker:
         )
 
 
-def judged_in(precision: str) -> str:
-    """The place, "engine/device", where a precision is compared with its source and measured."""
-    return _ENGINES[precision][0]
-
-
 def _engines(precision: str, fused: dict[str, int]) -> tuple[str, ...]:
-    """The places where a graph with so many fused nodes runs."""
-    plain = precision in _IN_TENSORRT and not fused
-    return (*_ENGINES[precision], "tensorrt/cuda") if plain else _ENGINES[precision]
+    """The backends that run a graph with so many fused nodes, which TensorRT does not know."""
+    return tuple(str(backend) for backend in backends_of(precision) if backend.engine != "tensorrt" or not fused)

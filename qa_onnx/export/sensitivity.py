@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx.session import OnnxSession
+from qa_onnx.engines.onnx_cpu import OnnxSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -14,13 +14,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_onnx.engines.onnx_cpu import OnnxSession, import_runtime
 from qa_onnx.errors import BundleError, EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
 from qa_onnx.export.checkpoint import check_name, load_checkpoint, refuse_unsafe
 from qa_onnx.export.finished import find_onnx, load_finished
 from qa_onnx.machine.packages import require
-from qa_onnx.session import OnnxSession, import_runtime
 from qa_onnx.windows import Windower
 
 if TYPE_CHECKING:

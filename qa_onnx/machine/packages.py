@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 
-from qa_onnx import __version__
 from qa_onnx.errors import MissingExtraError
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
@@ -51,7 +50,7 @@ def survey() -> Installed:
     return Installed(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
-        versions={"qa-onnx": __version__, **{name: version(name) for name in _SHOWN}},
+        versions={name: version(name) for name in ("qa-onnx", *_SHOWN)},
         runtimes=runtimes,
         extras={extra: tuple(_lacks(needs)) for extra, needs in extras.items()},
         unmet=tuple(_lacks(base)),

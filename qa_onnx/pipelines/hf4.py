@@ -40,7 +40,7 @@ Span: TypeAlias = tuple[float, int, int]  # score, position of the first token i
 _MAX_LENGTH = 384
 
 
-class Result(TypedDict):
+class PipelineResult(TypedDict):
     """An answer as the old pipeline returned it: `context[start:end] == answer`."""
 
     score: float
@@ -49,7 +49,9 @@ class Result(TypedDict):
     answer: str
 
 
-def hf4_results(reader: Reader, examples: Iterable[Example], arguments: Arguments) -> Iterator[list[Result]]:
+def hf4_results(
+    reader: Reader, examples: Iterable[Example], arguments: Arguments
+) -> Iterator[list[PipelineResult]]:
     """Answer as transformers 4.57.6 did.
 
     Yields:
@@ -78,9 +80,9 @@ def _options(reader: Reader, arguments: Arguments) -> Options:
     )
 
 
-def _merge(windows: Iterable[Row], arguments: Arguments) -> list[Result]:
+def _merge(windows: Iterable[Row], arguments: Arguments) -> list[PipelineResult]:
     count = 2 * arguments.top_k + 10 if arguments.align_to_words else arguments.top_k
-    results: dict[str, Result] = {}
+    results: dict[str, PipelineResult] = {}
     null_score = 1e6
     for row in windows:
         window = row[0]
@@ -95,10 +97,10 @@ def _merge(windows: Iterable[Row], arguments: Arguments) -> list[Result]:
             if known := results.get(answer.lower()):
                 known["score"] += score
             else:
-                results[answer.lower()] = Result(score=score, start=begin, end=stop, answer=answer)
+                results[answer.lower()] = PipelineResult(score=score, start=begin, end=stop, answer=answer)
     found = list(results.values())
     if arguments.handle_impossible_answer:
-        found.append(Result(score=null_score, start=0, end=0, answer=""))
+        found.append(PipelineResult(score=null_score, start=0, end=0, answer=""))
     return sorted(found, key=lambda result: -result["score"])[: arguments.top_k]
 
 

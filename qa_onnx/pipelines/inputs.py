@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from qa_onnx.bounds import BOUNDS
 from qa_onnx.errors import InputError
+from qa_onnx.options import BOUNDS
 from qa_onnx.windows import Example
 
 Form: TypeAlias = Literal["one", "many", "columns", "stream"]

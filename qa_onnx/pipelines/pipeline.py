@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import MANIFEST
-from qa_onnx.engines.sessions import check_place
+from qa_onnx.engines.names import Backend
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options
-from qa_onnx.pipelines.hf4 import Result, hf4_results
+from qa_onnx.pipelines.hf4 import PipelineResult, hf4_results
 from qa_onnx.pipelines.inputs import Arguments, Inputs, read_inputs
 from qa_onnx.reader import Reader
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from qa_onnx.answers import Prediction
-    from qa_onnx.engines.sessions import Engine
-    from qa_onnx.session import Device
+    from qa_onnx.engines.names import Device, Engine
     from qa_onnx.windows import Example
 
 _TASK = "question-answering"
@@ -103,7 +102,9 @@ class QuestionAnsweringPipeline:
     def _is_one(self, inputs: Inputs, count: int) -> bool:
         return inputs.form == "one" or (self.compat == "hf4" and inputs.form == "many" and count == 1)
 
-    def _answer(self, examples: Iterable[Example], arguments: Arguments) -> Iterator[Result | list[Result]]:
+    def _answer(
+        self, examples: Iterable[Example], arguments: Arguments
+    ) -> Iterator[PipelineResult | list[PipelineResult]]:
         if self.compat == "hf4":
             for results in hf4_results(self.reader, examples, arguments):
                 yield results[0] if len(results) == 1 else results
@@ -126,13 +127,13 @@ class QuestionAnsweringPipeline:
             batch_tokens=own.batch_tokens if batch is None else batch * base.max_length,
         )
 
-    def _results(self, prediction: Prediction, arguments: Arguments) -> list[Result]:
+    def _results(self, prediction: Prediction, arguments: Arguments) -> list[PipelineResult]:
         """Results of a prediction; "no answer" comes first where it wins, and else where its score puts it."""
         found = [
-            Result(score=one.probability, start=one.start, end=one.end, answer=one.text)
+            PipelineResult(score=one.probability, start=one.start, end=one.end, answer=one.text)
             for one in prediction.answers
         ]
-        null = Result(score=prediction.null_probability, start=0, end=0, answer="")
+        null = PipelineResult(score=prediction.null_probability, start=0, end=0, answer="")
         if arguments.handle_impossible_answer:
             threshold = self.reader.null_threshold
             answered = prediction.choose(0.0 if threshold is None else threshold)
@@ -245,7 +246,7 @@ def _load(
         bundle = path if isinstance(path, Bundle) else Bundle.load(path)
         wanted = precision
         if wanted is None and compat is not None:
-            wanted = _exact(bundle, check_place(engine or "onnxruntime", device or "cpu"))
+            wanted = _exact(bundle, Backend(engine or "onnxruntime", device or "cpu"))
         return Reader.load(bundle, precision=wanted, device=device, engine=engine, threads=threads)
 
     if model is None or isinstance(model, Bundle) or (Path(model) / MANIFEST).is_file():
@@ -255,10 +256,10 @@ def _load(
     return load_cached(model, "fp32" if precision is None else precision, load)
 
 
-def _exact(bundle: Bundle, place: str) -> str | None:
+def _exact(bundle: Bundle, backend: Backend) -> str | None:
     """fp32 where the bundle has it for this engine and device."""
     graph = bundle.manifest.graphs.get("fp32")
-    if graph and place in graph.engines:
+    if graph and str(backend) in graph.engines:
         return "fp32"
     warnings.warn(
         f"{bundle.path} holds {', '.join(bundle.manifest.graphs)}, so scores are not those of the old pipeline to "

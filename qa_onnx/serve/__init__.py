@@ -7,5 +7,6 @@
     service.py     starting, ready, stopping; the reader behind the endpoints
     server.py      one process; supervisor.py several that share a port
 
-Left out: TLS and rate limits for each client, which a reverse proxy does well.
+May import: everything of the run time. Left out: TLS and rate limits for each client, which a reverse proxy does
+well.
 """

@@ -131,8 +131,8 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         return _json(document)
 
 
-def _known(request: Request) -> middleware.Request:
-    known: middleware.Request = request.scope["qa_onnx"]
+def _known(request: Request) -> middleware.RequestState:
+    known: middleware.RequestState = request.scope["qa_onnx"]
     return known
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from qa_onnx import Options, Prediction
-    from qa_onnx.serve.middleware import Request
+    from qa_onnx.serve.middleware import RequestState
     from qa_onnx.serve.schemas import AskOne
     from qa_onnx.serve.service import Service
     from qa_onnx.serve.settings import Model
@@ -36,7 +36,7 @@ class Asked:
         Problem: an option is out of the model's range.
     """
 
-    def __init__(self, service: Service, ask: AskOne | AskMany, request: Request) -> None:
+    def __init__(self, service: Service, ask: AskOne | AskMany, request: RequestState) -> None:
         self.several = isinstance(ask, AskMany)
         self._service = service
         self._request = request

@@ -17,7 +17,7 @@ from qa_onnx.serve.problems import Problem
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from qa_onnx.serve.middleware import Request
+    from qa_onnx.serve.middleware import RequestState
     from qa_onnx.serve.service import Service
 
 _WITHOUT_KEY = frozenset({"/", "/docs", "/openapi.json", "/health/live", "/health/ready"})
@@ -44,7 +44,7 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request: Request = scope["qa_onnx"]
+        request: RequestState = scope["qa_onnx"]
         self._check_key(scope, request)
         parts: list[bytes] = []
         try:
@@ -57,7 +57,7 @@ class Limits:
         finally:
             self._held -= sum(map(len, parts))
 
-    def _check_key(self, scope: Scope, request: Request) -> None:
+    def _check_key(self, scope: Scope, request: RequestState) -> None:
         if not self._settings.keys or request.endpoint in _WITHOUT_KEY:
             return
         if not keys.accepted(header(scope, b"authorization"), self._settings.keys):
@@ -99,7 +99,7 @@ class Limits:
 
     async def _until_gone(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the endpoint; stop it, and what it asked of the reader, when the client goes away."""
-        request: Request = scope["qa_onnx"]
+        request: RequestState = scope["qa_onnx"]
         gone = asyncio.Event()
 
         async def receive_no_more() -> Message:

@@ -86,7 +86,7 @@ class Metrics:
     def model(self, model: Model) -> None:
         """The model is loaded and runs where it says."""
         name = model.bundle.manifest.source.name
-        self._info.labels(name, model.precision, model.engine, model.device, __version__).set(1)
+        self._info.labels(name, model.precision, model.backend.engine, model.backend.device, __version__).set(1)
 
     def request(self, endpoint: str, code: int, seconds: float) -> None:
         """A request was answered."""

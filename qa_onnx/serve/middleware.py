@@ -42,7 +42,7 @@ class ClientGoneError(Exception):
 
 
 @dataclass(slots=True)
-class Request:
+class RequestState:
     """What is known of a request, in `scope["qa_onnx"]`.
 
     Attributes:
@@ -88,7 +88,7 @@ class Requests:
             return
         given, path = header(scope, b"x-request-id"), scope["path"]
         known = _REQUEST_ID.fullmatch(given)
-        request = Request(
+        request = RequestState(
             given.decode("ascii") if known else uuid.uuid4().hex, path if path in ENDPOINTS else "other"
         )
         scope["qa_onnx"] = request
@@ -118,7 +118,7 @@ class Requests:
             self._service.under_way -= 1
             self._log(scope, request)
 
-    def _log(self, scope: Scope, request: Request) -> None:
+    def _log(self, scope: Scope, request: RequestState) -> None:
         seconds = monotonic() - request.arrived
         self._service.metrics.request(request.endpoint, request.code, seconds)
         fields: dict[str, Any] = {
@@ -134,7 +134,7 @@ class Requests:
         LOGGER.info("request", extra={"fields": fields})
 
 
-def failed(error: Exception, request: Request, metrics: Metrics) -> Problem:
+def failed(error: Exception, request: RequestState, metrics: Metrics) -> Problem:
     """Count an error, log it where it is the server's fault, and make a problem of it."""
     problem = problems.of_error(error)
     metrics.error(error)
@@ -149,7 +149,7 @@ def header(scope: Scope, name: bytes) -> bytes:
     return value
 
 
-async def _send_problem(problem: Problem, send: Send, request: Request) -> None:
+async def _send_problem(problem: Problem, send: Send, request: RequestState) -> None:
     """Send a problem as the response."""
     body = problem.body(request.id)
     headers = {"Content-Type": problems.MEDIA_TYPE, "Content-Length": str(len(body)), **problem.headers}

@@ -23,8 +23,8 @@ DESCRIPTION = (
 _REF = "#/components/schemas/{model}"
 _READ = (schemas.AskOne, schemas.AskMany, schemas.AskScores)
 _WRITTEN = (
-    schemas.Result,
-    schemas.Results,
+    schemas.AnswerResult,
+    schemas.AnswerResults,
     schemas.FailedExample,
     schemas.Scores,
     schemas.BundleInfo,
@@ -66,7 +66,7 @@ def _json(model: dict[str, Any]) -> dict[str, Any]:
 _LINES = {"schema": {"type": "string", "description": "A Result or a FailedExample a line, in the order asked."}}
 
 ANSWER = _endpoint(
-    {**_json(_any_of(schemas.Result, schemas.Results)), **dict.fromkeys(accept.JSON_LINES, _LINES)},
+    {**_json(_any_of(schemas.AnswerResult, schemas.AnswerResults)), **dict.fromkeys(accept.JSON_LINES, _LINES)},
     _WITH_BODY,
     body=_any_of(schemas.AskOne, schemas.AskMany),
 )

@@ -95,8 +95,8 @@ def bundle(model: Model) -> dict[str, Any]:
     return {
         "name": manifest.source.name,
         "precision": model.precision,
-        "engine": model.engine,
-        "device": model.device,
+        "engine": model.backend.engine,
+        "device": model.backend.device,
         "threads": model.threads,
         "max_length": model.max_length,
         "null_threshold": manifest.null_threshold,

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from qa_onnx.bounds import BOUNDS
+from qa_onnx.options import BOUNDS
 from qa_onnx.serve.offsets import OffsetUnit  # noqa: TC001 - pydantic reads the annotations
 from qa_onnx.serve.settings import MAX_EXAMPLES, MAX_N_BEST, MAX_SCORE_CHARACTERS
 
@@ -133,7 +133,7 @@ class AnswerItem(BaseModel):
     probability: float = Field(ge=0, le=1, description='Among all spans of the context and "no answer".')
 
 
-class Result(BaseModel):
+class AnswerResult(BaseModel):
     """What the model makes of one question."""
 
     question: str
@@ -146,13 +146,13 @@ class Result(BaseModel):
     offset_unit: OffsetUnit
 
 
-class ExampleResult(Result):
+class ExampleResult(AnswerResult):
     """What the model makes of one of many questions."""
 
     id: str | int | None
 
 
-class Results(BaseModel):
+class AnswerResults(BaseModel):
     """Of many questions, in their order."""
 
     results: list[ExampleResult]

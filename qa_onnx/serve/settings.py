@@ -6,12 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.bounds import check_bounds
+from qa_onnx.options import check_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qa_onnx import Bundle, Options, Reader
+    from qa_onnx.engines.names import Backend
 
 MAX_EXAMPLES = 1000  # of a request
 MAX_ANSWERS = 10_000  # examples of a request times n_best
@@ -58,8 +59,7 @@ class Model:
     Attributes:
         bundle: where it comes from.
         precision: of its graph.
-        engine: that runs it.
-        device: where; a reader that cannot run there does not load.
+        backend: that runs it; a reader that cannot run there does not load.
         threads: of one run on the CPU.
         options: of questions that bring none.
         load: makes the reader; takes a second or more, so it is called in a thread.
@@ -67,21 +67,19 @@ class Model:
 
     bundle: Bundle
     precision: str
-    engine: str
-    device: str
+    backend: Backend
     threads: int
     options: Options
     load: Callable[[], Reader]
 
     def as_loaded(self, reader: Reader) -> Model:
         """What is really served, where the reader could fall back to the CPU."""
-        if reader.place is None or reader.precision is None:
+        if reader.backend is None or reader.precision is None:
             return self
-        engine, device = reader.place.split("/")
         options = self.options
-        if device != self.device:  # batches for a GPU are none for a CPU
+        if reader.backend.device != self.backend.device:  # batches for a GPU are none for a CPU
             options = dataclasses.replace(options, batch_tokens=reader.options.batch_tokens)
-        return dataclasses.replace(self, precision=reader.precision, engine=engine, device=device, options=options)
+        return dataclasses.replace(self, precision=reader.precision, backend=reader.backend, options=options)
 
     @property
     def max_length(self) -> int:

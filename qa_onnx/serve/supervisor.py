@@ -39,7 +39,7 @@ _LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(slots=True)
-class _Worker:
+class _WorkerProcess:
     process: subprocess.Popen[bytes]
     started: float = field(default_factory=monotonic)
 
@@ -69,7 +69,7 @@ class Supervisor:
         self._listener = listener
         self._count = workers
         self._stop_s = stop_s
-        self._workers: list[_Worker] = []
+        self._workers: list[_WorkerProcess] = []
         self._signals = 0
         self._pause_s = 0.0
         self._next_start = 0.0
@@ -127,7 +127,7 @@ class Supervisor:
             env={**os.environ, FOLDER: folder},
             start_new_session=True,  # Ctrl-C is the supervisor's to hand on
         )
-        self._workers.append(_Worker(process))
+        self._workers.append(_WorkerProcess(process))
         settings = {**self._settings, "socket": socket_number}
         assert process.stdin is not None
         try:
@@ -137,7 +137,7 @@ class Supervisor:
             pass  # it is dead already, as the next look at it tells
         LOGGER.info("worker started", extra={"fields": {"worker": process.pid}})
 
-    def _bury(self, worker: _Worker, code: int, folder: str) -> None:
+    def _bury(self, worker: _WorkerProcess, code: int, folder: str) -> None:
         """Take note of a dead worker, and when the next one may start."""
         self._workers.remove(worker)
         if worker.process.stdin is not None:

@@ -55,7 +55,7 @@ class WordPiece:
 
     def __init__(self, normalize: Callable[[str], str], split: Split, encode: Encode) -> None:
         self._encode = encode
-        self._table = _Table(normalize, split)
+        self._table = _CharacterTable(normalize, split)
         self._known = _Known()
         self._lock = threading.Lock()  # to add to it
 
@@ -219,7 +219,7 @@ class _Known:
             table.update(more)
 
 
-class _Table(dict[int, str]):
+class _CharacterTable(dict[int, str]):
     """Characters by code point, normalized: a blank, or what is a word of its own between blanks.
 
     Attributes:

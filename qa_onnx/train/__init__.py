@@ -2,6 +2,8 @@
 
 In the order of the work: settings, corpus (with tally), negatives, targets, features, order, schedule, teacher,
 loss, loop (with base, device, rows, optimizer, scoring, state), workspace, card and plot; run joins them.
+
+May import: everything of the run time, export. Left out: a bundle of the trained checkpoint (export).
 """
 
 from qa_onnx.train.run import train

@@ -26,7 +26,7 @@ _MANY_ARTICLES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataFile:
     """A data file: its name, the SHA-256 of its bytes, and how many of its questions are used."""
 
     name: str
@@ -43,7 +43,7 @@ class Corpus:
         golds: their questions, in the order of the files.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[DataFile, ...]
     golds: tuple[Gold, ...]
 
 
@@ -58,7 +58,7 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> Corpus:
     Raises:
         InputError: a file cannot be read, or no question is left.
     """
-    sources: list[Source] = []
+    sources: list[DataFile] = []
     golds: list[Gold] = []
     seen: set[tuple[str, str, str]] = set()
     for path in _files(paths):
@@ -77,7 +77,7 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> Corpus:
             else:
                 seen.add(key)
                 golds.append(gold)
-        sources.append(Source(data.name, data.sha256, len(golds) - before))
+        sources.append(DataFile(data.name, data.sha256, len(golds) - before))
     if not golds:
         raise InputError(nothing_left(paths, tally))
     return Corpus(tuple(sources), tuple(golds))

@@ -25,7 +25,7 @@ _CPU_TOKENS, _GPU_TOKENS = 768, 32_768
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TorchDevice:
     """A device and how it computes.
 
     Attributes:
@@ -54,7 +54,7 @@ class Place:
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
 
-def choose_place(settings: TrainSettings) -> Place:
+def choose_place(settings: TrainSettings) -> TorchDevice:
     """The device asked for, and bfloat16 where it was asked for or has instructions for it.
 
     Raises:
@@ -72,7 +72,7 @@ def choose_place(settings: TrainSettings) -> Place:
     if settings.bf16 and not fast:
         _LOG.warning("this %s has no instructions for bfloat16, which will be slow", "GPU" if cuda else "CPU")
     tokens = _GPU_TOKENS if cuda else _CPU_TOKENS
-    return Place(
+    return TorchDevice(
         device=settings.device,
         bf16=fast if settings.bf16 is None else settings.bf16,
         batch_tokens=tokens if settings.batch_tokens is None else settings.batch_tokens,

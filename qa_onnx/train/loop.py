@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from qa_onnx.train.record import Job
+    from qa_onnx.train.record import TrainingJob
     from qa_onnx.train.state import State
     from qa_onnx.train.teacher import Taught
 
@@ -76,7 +76,7 @@ class Loop:
 
     def __init__(
         self,
-        job: Job,
+        job: TrainingJob,
         *,
         folder: Path,
         state: State,
@@ -117,7 +117,7 @@ class Loop:
             if self.state.steps:
                 restore(self._folder, self._base.model, self._optimizer)
             self.state.threads = torch.get_num_threads()
-            self._clock = schedule.Clock(self.state.elapsed)
+            self._clock = schedule.TrainingClock(self.state.elapsed)
             self._saved = time.monotonic()
             self._base.model.train()
             while not self.state.done:

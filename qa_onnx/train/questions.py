@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.data import squad
 from qa_onnx.data.squad import DataSet
-from qa_onnx.train.corpus import Source, load_corpus, split
+from qa_onnx.train.corpus import DataFile, load_corpus, split
 from qa_onnx.train.negatives import make_negatives
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Questions:
         own: whether they were held out of the training data.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[DataFile, ...]
     train: tuple[Gold, ...]
     held_out: DataSet | None
     own: bool

@@ -12,7 +12,7 @@ from qa_onnx.machine.cpu import instruction_sets
 
 if TYPE_CHECKING:
     from qa_onnx.train.base import Base
-    from qa_onnx.train.device import Place
+    from qa_onnx.train.device import TorchDevice
     from qa_onnx.train.features import Features
     from qa_onnx.train.questions import Questions
     from qa_onnx.train.settings import TrainSettings
@@ -24,7 +24,7 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Job:
+class TrainingJob:
     """A run: what is trained on what, where and how.
 
     Attributes:
@@ -41,7 +41,7 @@ class Job:
     base: Base
     questions: Questions
     features: Features
-    place: Place
+    place: TorchDevice
     tally: Tally
     teacher: Teacher | None = None
 
@@ -62,7 +62,7 @@ class Job:
         }
 
 
-def make_record(job: Job, state: State, *, name: str, licence: str, peak_rate: float) -> dict[str, Any]:
+def make_record(job: TrainingJob, state: State, *, name: str, licence: str, peak_rate: float) -> dict[str, Any]:
     """All that is known of a run, as JSON.
 
     Args:
@@ -121,7 +121,7 @@ def _held_out(questions: Questions) -> dict[str, Any] | None:
     }
 
 
-def _run(job: Job, state: State, peak_rate: float) -> dict[str, Any]:
+def _run(job: TrainingJob, state: State, peak_rate: float) -> dict[str, Any]:
     return {
         "features": len(job.features),
         "features_sha256": job.features.sha256(),

@@ -15,7 +15,7 @@ from qa_onnx.train.card import card
 from qa_onnx.train.corpus import nothing_left
 from qa_onnx.train.features import build
 from qa_onnx.train.questions import read_questions, to_lines
-from qa_onnx.train.record import Job, make_record
+from qa_onnx.train.record import TrainingJob, make_record
 from qa_onnx.train.settings import TrainSettings
 from qa_onnx.train.tally import Tally
 from qa_onnx.train.workspace import RECORD, Workspace
@@ -95,7 +95,7 @@ def _prepare(
     eval_data: str | Path | None,
     teacher: str | Path | None,
     settings: TrainSettings,
-) -> Job:
+) -> TrainingJob:
     """All that is needed for the first step."""
     from qa_onnx.train.base import load_base
     from qa_onnx.train.device import choose_place
@@ -111,10 +111,10 @@ def _prepare(
     if not tally.counts.get("answerable"):
         raise InputError(nothing_left(data, tally))
     taught_by = None if teacher is None else load_teacher(str(teacher), loaded, features, settings, place)
-    return Job(settings, loaded, questions, features, place, tally, taught_by)
+    return TrainingJob(settings, loaded, questions, features, place, tally, taught_by)
 
 
-def _state(workspace: Workspace, job: Job, *, resume: bool) -> State:
+def _state(workspace: Workspace, job: TrainingJob, *, resume: bool) -> State:
     """The state to go on from."""
     from qa_onnx.train.state import State, read_state
 
@@ -137,7 +137,7 @@ def _state(workspace: Workspace, job: Job, *, resume: bool) -> State:
 
 
 def _run(
-    job: Job, state: State, workspace: Workspace, licence: str, tell: Callable[[Status], None] | None
+    job: TrainingJob, state: State, workspace: Workspace, licence: str, tell: Callable[[Status], None] | None
 ) -> dict[str, Any]:
     """Train to the end; afterwards the model has its best weights."""
     from qa_onnx.train.loop import Loop
@@ -157,7 +157,7 @@ def _run(
     return make_record(job, state, name=workspace.to.resolve().name, licence=licence, peak_rate=rate)
 
 
-def _stage(job: Job, state: State, workspace: Workspace, record: dict[str, Any]) -> None:
+def _stage(job: TrainingJob, state: State, workspace: Workspace, record: dict[str, Any]) -> None:
     """Write the result, not yet to its place."""
     from qa_onnx.train.plot import plot
 

@@ -23,7 +23,7 @@ def rate(progress: float, warmup: float) -> float:
     return max(0.0, (1 - progress) / (1 - warmup))
 
 
-class Clock:
+class TrainingClock:
     """Seconds that a run has taken, those before an interruption included.
 
     Args:

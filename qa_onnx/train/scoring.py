@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qa_onnx.options import Options
     from qa_onnx.spans import Logits
     from qa_onnx.train.base import Base
-    from qa_onnx.train.device import Place
+    from qa_onnx.train.device import TorchDevice
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Score:
 class _TorchSession:
     """The model as a `Session`, so that a Reader can ask it."""
 
-    def __init__(self, base: Base, place: Place) -> None:
+    def __init__(self, base: Base, place: TorchDevice) -> None:
         self.input_names = base.inputs
         self.run_overhead = RUN_OVERHEAD[place.device]
         self.frees_host = place.device != "cpu"
@@ -65,7 +65,7 @@ class _TorchSession:
         return out.start_logits.float().cpu().numpy(), out.end_logits.float().cpu().numpy()
 
 
-def score(base: Base, place: Place, data: DataSet, options: Options) -> Score:
+def score(base: Base, place: TorchDevice, data: DataSet, options: Options) -> Score:
     """Ask a model all questions of a data set.
 
     Args:

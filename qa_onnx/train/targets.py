@@ -39,7 +39,7 @@ NEARBY = 100  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AnswerLocation:
     """Where an answer is, or why it is nowhere.
 
     Attributes:
@@ -60,7 +60,7 @@ class Target:
     end: int
 
 
-def locate(context: str, text: str, start: int) -> Place:
+def locate(context: str, text: str, start: int) -> AnswerLocation:
     """Find an answer's characters.
 
     Args:
@@ -73,19 +73,19 @@ def locate(context: str, text: str, start: int) -> Place:
     lead = len(text) - len(text.lstrip())
     for at in (start + lead, start):
         if start >= 0 and context.startswith(bare, at):
-            return Place((at, at + len(bare)), kinds)
+            return AnswerLocation((at, at + len(bare)), kinds)
     found = _occurrences(context, bare)
     if not found:
-        return Place(None, ("absent",))
+        return AnswerLocation(None, ("absent",))
     if start < 0:
-        return Place((found[0], found[0] + len(bare)), (*kinds, "ambiguous") if len(found) > 1 else kinds)
+        return AnswerLocation((found[0], found[0] + len(bare)), (*kinds, "ambiguous") if len(found) > 1 else kinds)
     near = [at for at in found if abs(at - start) <= NEARBY]
     if len(near) != 1:
-        return Place(None, ("misplaced",))
-    return Place((near[0], near[0] + len(bare)), (*kinds, "moved"))
+        return AnswerLocation(None, ("misplaced",))
+    return AnswerLocation((near[0], near[0] + len(bare)), (*kinds, "moved"))
 
 
-def choose(gold: Gold) -> Place:
+def choose(gold: Gold) -> AnswerLocation:
     """The span to train on of a question with answers: the one that most of them name."""
     places = [
         locate(gold.context, text, start) for text, start in zip(gold.answers, gold.answer_starts, strict=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.tokens.special_tokens import Template
     from qa_onnx.train.base import Base
-    from qa_onnx.train.device import Place
+    from qa_onnx.train.device import TorchDevice
     from qa_onnx.train.features import Features
     from qa_onnx.train.settings import TrainSettings
 
@@ -56,7 +56,7 @@ class Teacher:
     """
 
     base: Base
-    place: Place
+    place: TorchDevice
     student: Template
     table: NDArray[np.int64]
 
@@ -123,7 +123,9 @@ class Taught:
         return torch.from_numpy(found)
 
 
-def load_teacher(name: str, student: Base, features: Features, settings: TrainSettings, place: Place) -> Teacher:
+def load_teacher(
+    name: str, student: Base, features: Features, settings: TrainSettings, place: TorchDevice
+) -> Teacher:
     """Load a teacher, and see that it can read the student's windows.
 
     Args:

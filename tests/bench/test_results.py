@@ -12,9 +12,9 @@ import pytest
 
 from qa_onnx import InputError
 from qa_onnx.bench.results import (
-    Outcome,
-    Results,
-    Server,
+    BenchResults,
+    ContenderResult,
+    ServerResult,
     from_json,
     latency_of,
     ratio_of,
@@ -22,7 +22,7 @@ from qa_onnx.bench.results import (
     to_json,
 )
 
-BASE = Outcome(
+BASE = ContenderResult(
     name="PyTorch fp32",
     em=70.0,
     f1=80.0,
@@ -30,7 +30,7 @@ BASE = Outcome(
     rate=10.0,
     ratio=ratio_of([[2.0]] * 3, [[2.0]] * 3),
     latency=latency_of([0.1, 0.2, 0.3]),
-    server=Server(250.0, 8.0, ((6.0, 120.0, 30), (8.0, 240.0, 30), (9.2, 260.0, 30))),
+    server=ServerResult(250.0, 8.0, ((6.0, 120.0, 30), (8.0, 240.0, 30), (9.2, 260.0, 30))),
     stages={"tokenize": 1.0, "pack": 0.1, "model": 90.0, "search": 0.5, "map": 0.4},
     by_batch_tokens={384: 9.0, 768: 10.0},
     by_length={32: 40.0, 384: 5.0},
@@ -50,7 +50,7 @@ MACHINE = {
     "python": "3.12.1",
     "versions": {"numpy": "2.0"},
 }
-RUN = Results(
+RUN = BenchResults(
     title="a model on some data",
     command="qa-onnx bench --quick",
     created="2026-11-25T12:00:00+00:00",
@@ -66,7 +66,7 @@ RUN = Results(
     },
     rounds=3,
     noise=("other programs used 40 % of the cores' time",),
-    outcomes=(BASE, FAST, Outcome(name="broken | one", error="it is not installed")),
+    outcomes=(BASE, FAST, ContenderResult(name="broken | one", error="it is not installed")),
 )
 
 

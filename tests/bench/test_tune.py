@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from qa_onnx import Bundle, EngineError, Example, InputError, Reader
 from qa_onnx.bench import tune as work
 from qa_onnx.bench.settings import Setting, accuracy_note, default_setting, settings
-from qa_onnx.bench.tune import Plan, Row, tune
+from qa_onnx.bench.tune import Row, TunePlan, tune
 from qa_onnx.bundle.receipt import Accuracy, Receipt
 from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.cli import main
@@ -31,7 +31,7 @@ EXAMPLES = (
     Example("Who lit the lamp?", "The keeper lit the lamp at dusk. Ships saw it from afar."),
     Example("Where?", "In the tower by the harbour. " * 6),
 )
-PLAN = Plan(examples=EXAMPLES, data="two texts", min_f1_percent=0, seconds=0.5)
+PLAN = TunePlan(examples=EXAMPLES, data="two texts", min_f1_percent=0, seconds=0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -155,9 +155,9 @@ def test_a_plan_is_checked(change: dict[str, Any], said: str) -> None:
 def test_the_command_keeps_the_winner_and_forgets_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     data = tmp_path / "mine.jsonl"
     data.write_text('{"question": "Who?", "context": "The keeper.", "answers": ["keeper"]}\n', encoding="utf-8")
-    seen: list[Plan] = []
+    seen: list[TunePlan] = []
 
-    def short(bundle: Bundle, plan: Plan, **arguments: Any) -> Any:
+    def short(bundle: Bundle, plan: TunePlan, **arguments: Any) -> Any:
         seen.append(plan)
         return tune(bundle, replace(plan, seconds=0.5), **arguments)
 
@@ -181,11 +181,11 @@ def test_the_command_keeps_the_winner_and_forgets_it(monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def planned(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[TunePlan]:
     """What the command would have done: it stops with an error instead."""
-    seen: list[Plan] = []
+    seen: list[TunePlan] = []
 
-    def stop(bundle: Bundle, plan: Plan, **arguments: Any) -> Any:
+    def stop(bundle: Bundle, plan: TunePlan, **arguments: Any) -> Any:
         seen.append(plan)
         raise EngineError("enough")
 
@@ -193,7 +193,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     return seen
 
 
-def test_texts_of_our_own_are_asked_by_default(planned: list[Plan]) -> None:
+def test_texts_of_our_own_are_asked_by_default(planned: list[TunePlan]) -> None:
     done = CliRunner().invoke(main, ["tune"])
     assert (done.exit_code, done.stderr) == (1, "Error: enough\n")
     lengths = [len(example.context) for example in planned[0].examples]
@@ -202,7 +202,7 @@ def test_texts_of_our_own_are_asked_by_default(planned: list[Plan]) -> None:
     assert planned[0].data == "questions of qa-onnx"
 
 
-def test_the_first_of_the_users_questions_are_of_all_lengths(planned: list[Plan], tmp_path: Path) -> None:
+def test_the_first_of_the_users_questions_are_of_all_lengths(planned: list[TunePlan], tmp_path: Path) -> None:
     data = tmp_path / "by-length.jsonl"
     line = {"question": "Who?", "answers": ["keeper"]}
     lines = [line | {"context": "The keeper. " * count} for count in range(1, 41)]
@@ -214,7 +214,7 @@ def test_the_first_of_the_users_questions_are_of_all_lengths(planned: list[Plan]
 
 
 def test_only_what_the_cache_folder_did_is_blamed_on_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def broken(bundle: Bundle, plan: Plan, **arguments: Any) -> Any:
+    def broken(bundle: Bundle, plan: TunePlan, **arguments: Any) -> Any:
         raise OSError("too many open files")
 
     with monkeypatch.context() as patch:

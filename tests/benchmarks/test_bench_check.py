@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 from bench_check import changes, differences
 
-from qa_onnx.bench.results import Outcome, Ratio, Results, to_json
+from qa_onnx.bench.results import BenchResults, ContenderResult, Ratio, to_json
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bench_check.py"
 
 
-def results(*, title: str = "minilm", base: str = "PyTorch fp32", threads: int = 2, **ratios: float) -> Results:
-    outcomes = [Outcome(name=base, ratio=Ratio(1.0, 1.0, 1.0, (1.0,)))]
+def results(
+    *, title: str = "minilm", base: str = "PyTorch fp32", threads: int = 2, **ratios: float
+) -> BenchResults:
+    outcomes = [ContenderResult(name=base, ratio=Ratio(1.0, 1.0, 1.0, (1.0,)))]
     outcomes += [
-        Outcome(
+        ContenderResult(
             name=name.replace("_", " ").replace("qa onnx", "qa-onnx"), ratio=Ratio(value, value, value, (value,))
         )
         for name, value in ratios.items()
     ]
-    return Results(
+    return BenchResults(
         title=title,
         command="",
         created="2026-01-01T00:00:00+00:00",
@@ -34,7 +36,7 @@ def results(*, title: str = "minilm", base: str = "PyTorch fp32", threads: int =
     )
 
 
-def check(tmp_path: Path, new: Results, stored: Results) -> subprocess.CompletedProcess[str]:
+def check(tmp_path: Path, new: BenchResults, stored: BenchResults) -> subprocess.CompletedProcess[str]:
     paths = tmp_path / "new.json", tmp_path / "stored.json"
     for path, run in zip(paths, (new, stored), strict=True):
         path.write_text(to_json([run]))

@@ -11,6 +11,7 @@ import gpu_check
 import pytest
 
 from qa_onnx import QaOnnxError
+from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
 from tests.conftest import TINY
 
@@ -25,7 +26,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_without_a_gpu_it_says_so_in_a_line() -> None:
     try:
-        check_usable("onnxruntime/cuda")
+        check_usable(Backend("onnxruntime", "cuda"))
     except QaOnnxError as error:
         reason = str(error)
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qa_onnx import QaOnnxError
+from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
 from tests.conftest import TINY
 
@@ -39,7 +40,7 @@ def test_wrong_arguments_are_exit_code_2(arguments: tuple[str, ...], said: str) 
 
 def test_without_a_gpu_it_says_so_in_a_line() -> None:
     try:
-        check_usable("onnxruntime/cuda")
+        check_usable(Backend("onnxruntime", "cuda"))
     except QaOnnxError as error:
         reason = str(error)
     else:

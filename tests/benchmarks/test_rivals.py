@@ -14,7 +14,7 @@ from rivals import BEGIN, END, README, filled, write_report
 
 from qa_onnx import EngineError
 from qa_onnx.bench.contender import Contender
-from qa_onnx.bench.results import Outcome, Ratio, Results
+from qa_onnx.bench.results import BenchResults, ContenderResult, Ratio
 from qa_onnx.data.squad import load
 from tests.conftest import TINY
 
@@ -102,7 +102,7 @@ def test_the_size_of_a_model_is_that_of_its_own_export(tmp_path: Path) -> None:
     assert model_bytes(cache, "int8", tmp_path / "checkpoint") == 3
 
 
-def run_of(name: str) -> Results:
+def run_of(name: str) -> BenchResults:
     cores = {"instruction_sets": ["avx2"], "threads": 2, "cpus": [0, 1], "cpu": "a CPU", "gpu": None}
     rest: dict[str, object] = {
         "memory_bytes": 8_000_000_000,
@@ -111,7 +111,7 @@ def run_of(name: str) -> Results:
         "python": "3.12",
         "versions": {},
     }
-    return Results(
+    return BenchResults(
         title=name,
         command="make rivals",
         created="2026-01-02T00:00:00+00:00",
@@ -129,8 +129,8 @@ def run_of(name: str) -> Results:
         rounds=3,
         noise=("other programs used 50 % of the cores' time",),
         outcomes=(
-            Outcome(name="PyTorch", rate=5.0, ratio=Ratio(1.0, 1.0, 1.0, (1.0,)), em=1.0, f1=1.0),
-            Outcome(name="absent", error="no wheel"),
+            ContenderResult(name="PyTorch", rate=5.0, ratio=Ratio(1.0, 1.0, 1.0, (1.0,)), em=1.0, f1=1.0),
+            ContenderResult(name="absent", error="no wheel"),
         ),
     )
 

@@ -20,7 +20,7 @@ from qa_onnx import (
 from qa_onnx.bundle import runtime
 from qa_onnx.cli import main
 from qa_onnx.engines import sessions
-from qa_onnx.engines.sessions import PREFERRED, check_place
+from qa_onnx.engines.names import BACKENDS, Backend
 from tests.conftest import TINY, FakeSession, edit_manifest
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose GPU cannot be used; the CPU can."""
 
-    def open_session(path: Path, *, device: str, **arguments: Any) -> Any:
-        if device == "cuda":
+    def open_session(path: Path, *, backend: Backend, **arguments: Any) -> Any:
+        if backend.device == "cuda":
             raise DeviceError(REASON)
-        return sessions.open_session(path, device="cpu", **arguments)
+        return sessions.open_session(path, backend=backend, **arguments)
 
-    def check_usable(place: str) -> None:
-        assert place.endswith("/cuda")
+    def check_usable(backend: Backend) -> None:
+        assert backend.device == "cuda"
         raise DeviceError(REASON)
 
     monkeypatch.setattr(runtime, "open_session", open_session)
@@ -64,23 +64,23 @@ def make_plain(folder: Path, **changes: Any) -> None:
     edit_manifest(
         folder,
         lambda content: content["graphs"]["fp32"].update(
-            kind="plain", fused_nodes={}, engines=[*PREFERRED], **changes
+            kind="plain", fused_nodes={}, engines=[*map(str, BACKENDS)], **changes
         ),
     )
 
 
-def test_every_place_is_known_to_the_check() -> None:
-    for place in PREFERRED:
-        assert check_place(*place.split("/")) == place
-    for wrong in (("tensorrt", "cpu"), ("openvino", "cuda")):
+def test_a_backend_is_its_name() -> None:
+    for backend in BACKENDS:
+        assert Backend.parse(str(backend)) == backend
+    for wrong in ("tensorrt/cpu", "openvino/cuda"):
         with pytest.raises(EngineError, match=r"it can be onnxruntime/cpu, .*, tensorrt/cuda"):
-            check_place(*wrong)
+            Backend.parse(wrong)
 
 
 @pytest.mark.parametrize("device", ["tpu", "CPU", "", "cuda:0"])
 def test_an_unknown_device_is_refused(device: str) -> None:
     with pytest.raises(EngineError, match=f"device is {device!r}; it must be one of cpu, cuda"):
-        check_place("onnxruntime", device)
+        Backend.parse(f"onnxruntime/{device}")
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -97,7 +97,7 @@ def test_where_it_is_allowed_the_cpu_takes_over_with_its_best_precision(precisio
     with pytest.warns(RuntimeWarning, match=said) as caught:
         reader = Reader.load(TINY, device="cuda", precision=precision, allow_fallback=True, threads=1)
     assert [warning.filename for warning in caught] == [__file__]
-    assert (reader.place, reader.precision) == ("onnxruntime/cpu", "int8")
+    assert (str(reader.backend), reader.precision) == ("onnxruntime/cpu", "int8")
     assert reader.ask("Where?", "At dusk.") == Reader.load(TINY, threads=1).ask("Where?", "At dusk.")
 
 
@@ -119,22 +119,22 @@ def test_what_is_no_matter_of_the_device_stays_an_error() -> None:
 
 
 def test_a_wheel_that_cannot_drive_a_gpu_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    def check_usable(place: str) -> None:
+    def check_usable(backend: Backend) -> None:
         raise MissingExtraError("pip install 'qa-onnx[gpu]'")
 
     monkeypatch.setattr(runtime, "check_usable", check_usable)
     with pytest.warns(RuntimeWarning, match=r"tensorrt/cuda cannot be used, .*: pip install 'qa-onnx\[gpu\]'"):
         reader = Reader.load(TINY, engine="tensorrt", device="cuda", allow_fallback=True, threads=1)
-    assert reader.place == "onnxruntime/cpu"
+    assert str(reader.backend) == "onnxruntime/cpu"
 
 
 def test_where_the_gpu_works_nothing_falls_back(
     calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "check_usable", lambda place: None)
+    monkeypatch.setattr(runtime, "check_usable", lambda backend: None)
     reader = Reader.load(TINY, device="cuda", allow_fallback=True)
-    assert (reader.place, reader.precision) == ("onnxruntime/cuda", "fp32")
-    assert [call["device"] for call in calls] == ["cuda"]
+    assert (str(reader.backend), reader.precision) == ("onnxruntime/cuda", "fp32")
+    assert [call["backend"].device for call in calls] == ["cuda"]
 
 
 def test_batches_are_large_on_a_gpu_alone(calls: list[dict[str, Any]]) -> None:
@@ -142,7 +142,7 @@ def test_batches_are_large_on_a_gpu_alone(calls: list[dict[str, Any]]) -> None:
     assert Reader.load(TINY, precision="fp32", device="cpu").options.batch_tokens == 1024
     own = Options(max_length=64, doc_stride=16, max_question_length=16, batch_tokens=77)
     assert Reader.load(TINY, precision="fp32", device="cuda", options=own).options.batch_tokens == 77
-    assert [one["device"] for one in calls] == ["cuda", "cpu", "cuda"]
+    assert [one["backend"].device for one in calls] == ["cuda", "cpu", "cuda"]
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -163,20 +163,20 @@ def test_a_server_on_the_cpu_that_takes_over_has_its_batches_too() -> None:
     assert wished.options.batch_tokens == 16_384
     with pytest.warns(RuntimeWarning, match="takes over"):
         served = wished.as_loaded(wished.load())
-    assert (served.device, served.precision, served.options.batch_tokens) == ("cpu", "int8", 1024)
+    assert (served.backend.device, served.precision, served.options.batch_tokens) == ("cpu", "int8", 1024)
 
 
 def test_on_the_cpu_there_is_nothing_to_fall_back_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    def check_usable(place: str) -> None:
-        raise AssertionError(place)
+    def check_usable(backend: Backend) -> None:
+        raise AssertionError(backend)
 
     monkeypatch.setattr(runtime, "check_usable", check_usable)
-    assert Reader.load(TINY, allow_fallback=True, threads=1).place == "onnxruntime/cpu"
+    assert str(Reader.load(TINY, allow_fallback=True, threads=1).backend) == "onnxruntime/cpu"
 
 
 def test_a_reader_of_parts_tells_no_place(windower: Any) -> None:
     reader = Reader(session=FakeSession(), windower=windower)
-    assert (reader.place, reader.precision) == (None, None)
+    assert (reader.backend, reader.precision) == (None, None)
 
 
 def test_int8_on_cuda_names_the_precision_that_runs_there(tiny_copy: Path) -> None:
@@ -214,12 +214,11 @@ def test_tensorrt_runs_the_plain_fp32_graph(
 ) -> None:
     make_plain(tiny_copy)
     reader = Reader.load(tiny_copy, engine="tensorrt", device="cuda", precision=precision)
-    assert (reader.place, reader.precision) == ("tensorrt/cuda", "fp32")
+    assert (str(reader.backend), reader.precision) == ("tensorrt/cuda", "fp32")
     [call] = calls
     assert call == {
         "path": tiny_copy / tiny_bundle.graph("fp32").file.name,
-        "engine": "tensorrt",
-        "device": "cuda",
+        "backend": Backend("tensorrt", "cuda"),
         "threads": None,
         "precision": "fp32",
         "inputs": tiny_bundle.manifest.inputs,

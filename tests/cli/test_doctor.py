@@ -19,7 +19,7 @@ from qa_onnx.cli import doctor as command
 from qa_onnx.cli import main
 from qa_onnx.doctor import findings as examination
 from qa_onnx.doctor import trial
-from qa_onnx.engines.sessions import PREFERRED
+from qa_onnx.engines.names import BACKENDS
 from qa_onnx.machine import cpu
 from tests.conftest import TINY
 
@@ -124,7 +124,7 @@ def test_json_has_the_keys_that_are_documented() -> None:
 def test_json_says_what_was_found() -> None:
     code, content = report("-b", TINY)
     assert code == 0
-    assert set(content["engines"]) == set(PREFERRED)
+    assert set(content["engines"]) == set(map(str, BACKENDS))
     assert content["engines"]["onnxruntime/cpu"] == {"starts": True, "precision": "int8", "error": None}
     assert content["cpu"]["threads"] == cpu.default_threads()
     assert content["cpu"]["instruction_sets"] == list(cpu.instruction_sets())
@@ -171,7 +171,7 @@ def test_no_bundle(tmp_path: Path) -> None:
 def test_a_gpu_that_is_asked_for_and_not_there() -> None:
     code, content = report("-b", TINY, "--device", "cuda")
     assert code == 1
-    assert content["asked"]["places"] == ["onnxruntime/cpu", "onnxruntime/cuda"]
+    assert content["asked"]["backends"] == ["onnxruntime/cpu", "onnxruntime/cuda"]
     assert "onnxruntime/cuda does not start" in content["problems"][0]["what"]
     assert "no NVIDIA driver was found" in content["problems"][0]["remedy"]
     shown = doctor("-b", TINY, "--device", "cuda")

@@ -31,15 +31,17 @@ GPU = Nvidia(
 )
 
 
-def ran(place: str, precision: str, **changes: Any) -> Trial:
-    trial = Trial(place=place, precision=precision, golden=PASSED, questions_per_second=9.0, right=1, questions=2)
+def ran(backend: str, precision: str, **changes: Any) -> Trial:
+    trial = Trial(
+        backend=backend, precision=precision, golden=PASSED, questions_per_second=9.0, right=1, questions=2
+    )
     return dataclasses.replace(trial, **changes)
 
 
 def failed(
-    place: str, error: str, *, precision: str | None = None, kind: str = "EngineError", log: str = ""
+    backend: str, error: str, *, precision: str | None = None, kind: str = "EngineError", log: str = ""
 ) -> Trial:
-    return Trial(place=place, precision=precision, error=error, kind=kind, log=log)
+    return Trial(backend=backend, precision=precision, error=error, kind=kind, log=log)
 
 
 def packages(**runtimes: str) -> Installed:
@@ -54,7 +56,7 @@ def packages(**runtimes: str) -> Installed:
 
 
 def findings(*others: Trial, **changes: Any) -> Findings:
-    """Of a machine where the default place works, and what else is given."""
+    """Of a machine where the default backend works, and what else is given."""
     sound = Findings(
         asked=(CPU,),
         precision=None,
@@ -171,7 +173,7 @@ def test_other_versions_than_at_export_are_named() -> None:
     ],
 )
 def test_a_broken_bundle(state: BundleState, said: str, remedy: str) -> None:
-    trial = Trial(place=CPU, precision=None)
+    trial = Trial(backend=CPU, precision=None)
     (problem,) = diagnose(findings(bundle=state, trials=(trial,))).problems
     assert said in problem.what
     assert remedy in problem.remedy
@@ -184,7 +186,7 @@ def test_a_place_that_does_not_exist() -> None:
 
 def test_a_bundle_without_a_precision_for_the_place(tiny_copy: Path) -> None:
     edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
-    found = findings(Trial(place=CUDA, precision=None), asked=(CPU, CUDA), bundle=look_at(tiny_copy), gpu=GPU)
+    found = findings(Trial(backend=CUDA, precision=None), asked=(CPU, CUDA), bundle=look_at(tiny_copy), gpu=GPU)
     (problem,) = diagnose(found).problems
     assert problem.what.endswith("none of which runs on onnxruntime/cuda")
     assert problem.remedy.startswith(f"qa-onnx export CHECKPOINT --to {tiny_copy} --precision fp32 adds it")
@@ -237,7 +239,7 @@ def test_a_cpu_without_bf16_is_a_problem_where_the_bundle_has_nothing_else(
     unfit: Findings, tiny_copy: Path
 ) -> None:
     edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(engines=[CPU]))
-    starts = Trial(place=OPENVINO, precision=None)
+    starts = Trial(backend=OPENVINO, precision=None)
     trials = (ran(CPU, "int8"), starts, *(trial for trial in unfit.trials if trial.kind == UNFIT))
     found = dataclasses.replace(unfit, asked=(CPU, OPENVINO), trials=trials, bundle=look_at(tiny_copy))
     (problem,) = diagnose(found).problems

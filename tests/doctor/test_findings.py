@@ -10,7 +10,7 @@ import pytest
 from qa_onnx import Bundle
 from qa_onnx.doctor import findings
 from qa_onnx.doctor.findings import UNFIT, Job, Trial
-from qa_onnx.engines.sessions import PREFERRED
+from qa_onnx.engines.names import BACKENDS
 from qa_onnx.machine import cpu
 from tests.conftest import TINY, edit_manifest
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.cpu
+
+ALL = [str(backend) for backend in BACKENDS]
 
 
 class Runner:
@@ -30,9 +32,9 @@ class Runner:
         self._kind = kind
 
     def __call__(self, job: Job) -> Trial:
-        self.jobs.append((job.place, job.precision))
+        self.jobs.append((job.backend, job.precision))
         error = self._error(job)
-        return Trial(place=job.place, precision=job.precision, error=error, kind=error and self._kind)
+        return Trial(backend=job.backend, precision=job.precision, error=error, kind=error and self._kind)
 
 
 def in_openvino(content: dict[str, Any]) -> None:
@@ -56,8 +58,8 @@ def test_every_precision_is_tried_at_every_place_that_runs_it() -> None:
         ("onnxruntime/cpu", "fp32"),
         ("onnxruntime/cuda", "fp32"),
     ]
-    assert list(dict.fromkeys(place for place, _ in runner.jobs)) == list(PREFERRED)
-    assert [trial.place for trial in found.trials] == [place for place, _ in runner.jobs]
+    assert list(dict.fromkeys(backend for backend, _ in runner.jobs)) == ALL
+    assert [trial.backend for trial in found.trials] == [backend for backend, _ in runner.jobs]
     assert [trial.precision for trial in found.at("onnxruntime/cpu")] == ["int8", "fp32"]
 
 
@@ -73,7 +75,7 @@ def test_where_the_bundle_has_nothing_the_engine_is_started_all_the_same(int8_al
     findings.examine(int8_alone, run=runner)
     assert runner.jobs[0] == ("onnxruntime/cpu", "int8")
     assert ("openvino/cpu", None) in runner.jobs
-    assert {place for place, _ in runner.jobs} == set(PREFERRED)
+    assert {backend for backend, _ in runner.jobs} == set(ALL)
 
 
 def test_all_places_share_the_time(int8_alone: Path) -> None:
@@ -85,7 +87,7 @@ def test_all_places_share_the_time(int8_alone: Path) -> None:
 
 
 def test_an_engine_that_does_not_start_is_tried_no_further() -> None:
-    runner = Runner(lambda job: "broken" if job.place == "onnxruntime/cpu" else None)
+    runner = Runner(lambda job: "broken" if job.backend == "onnxruntime/cpu" else None)
     found = findings.examine(TINY, run=runner)
     assert [job for job in runner.jobs if job[0] == "onnxruntime/cpu"] == [
         ("onnxruntime/cpu", "int8"),
@@ -98,7 +100,7 @@ def test_an_engine_that_does_not_start_is_tried_no_further() -> None:
 def test_an_engine_that_is_not_installed_is_tried_once() -> None:
     runner = Runner(lambda _: "not installed", kind="MissingExtraError")
     found = findings.examine(TINY, run=runner)
-    assert [place for place, _ in runner.jobs] == list(PREFERRED)
+    assert [backend for backend, _ in runner.jobs] == ALL
     assert {trial.precision for trial in found.trials} == {None}
 
 
@@ -146,7 +148,7 @@ def test_bf16_is_tried_where_the_cpu_has_it(
     monkeypatch.setattr(cpu, "instruction_sets", lambda: sets)
     runner = Runner()
     trials = findings.examine(tiny_copy, run=runner).at("openvino/cpu")
-    assert [name for place, name in runner.jobs if place == "openvino/cpu"] == tried
+    assert [name for backend, name in runner.jobs if backend == "openvino/cpu"] == tried
     assert [trial.precision for trial in trials] == [*tried, *left_out]
     assert [trial.precision for trial in trials if trial.kind == UNFIT] == left_out
     assert all((trial.error or "").startswith("this CPU has no bf16") for trial in trials if trial.kind == UNFIT)
@@ -161,7 +163,7 @@ def test_an_engine_is_started_where_the_cpu_is_unfit_for_all_that_it_runs(
     runner = Runner()
     trials = findings.examine(tiny_copy, run=runner).at("openvino/cpu")
     assert [(trial.precision, trial.kind) for trial in trials] == [(None, None), ("bf16", UNFIT)]
-    broken = Runner(lambda job: "broken" if job.place == "openvino/cpu" else None)
+    broken = Runner(lambda job: "broken" if job.backend == "openvino/cpu" else None)
     (trial,) = findings.examine(tiny_copy, run=broken).at("openvino/cpu")
     assert (trial.precision, trial.error) == (None, "broken")
 
@@ -188,7 +190,7 @@ def test_a_changed_file_is_named_and_no_graph_of_it_is_run(tiny_copy: Path) -> N
     assert not found.bundle.whole
     (said,) = found.bundle.damaged
     assert graph.name in said
-    assert runner.jobs == [(place, None) for place in PREFERRED]
+    assert runner.jobs == [(backend, None) for backend in ALL]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_a_bundle_that_cannot_be_loaded_is_a_finding(
     found = findings.examine(tiny_copy, run=runner)
     assert said in (found.bundle.error or "")
     assert not found.bundle.whole
-    assert runner.jobs == [(place, None) for place in PREFERRED]
+    assert runner.jobs == [(backend, None) for backend in ALL]
 
 
 def test_no_folder_has_no_manifest(tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ def test_precisions_of_a_place_come_best_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "kind", "error", "log", "reason"),
+    ("backend", "kind", "error", "log", "reason"),
     [
         ("onnxruntime/cpu", "EngineError", "two\n lines", "", "two lines"),
         ("onnxruntime/cuda", "EngineError", "most likely this", "that", "that"),
@@ -233,5 +235,5 @@ def test_precisions_of_a_place_come_best_first() -> None:
         ("onnxruntime/cpu", "crash", "it ended", "its last line", "it ended (its last line)"),
     ],
 )
-def test_the_reason_is_the_most_exact_word(place: str, kind: str, error: str, log: str, reason: str) -> None:
-    assert Trial(place=place, precision=None, error=error, kind=kind, log=log).reason == reason
+def test_the_reason_is_the_most_exact_word(backend: str, kind: str, error: str, log: str, reason: str) -> None:
+    assert Trial(backend=backend, precision=None, error=error, kind=kind, log=log).reason == reason

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cpu
 
 
-def run(place: str = "onnxruntime/cpu", precision: str | None = None, bundle: Path = TINY) -> Trial:
-    return trial.run(Job(place=place, bundle=bundle, precision=precision, seconds=0.01))
+def run(backend: str = "onnxruntime/cpu", precision: str | None = None, bundle: Path = TINY) -> Trial:
+    return trial.run(Job(backend=backend, bundle=bundle, precision=precision, seconds=0.01))
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +57,12 @@ def test_a_precision_runs_passes_its_golden_check_and_answers(precision: str) ->
     assert found.questions_per_second is not None
     assert found.questions_per_second > 0
     assert found.questions == len(ITEMS)
-    assert (found.place, found.precision) == ("onnxruntime/cpu", precision)
+    assert (str(found.backend), found.precision) == ("onnxruntime/cpu", precision)
 
 
 def test_right_answers_are_counted(default_answers: list[str]) -> None:
     right = sum(exact_match(text, item.answers) for text, item in zip(default_answers, ITEMS, strict=True))
-    found = trial.run(Job(place="onnxruntime/cpu", bundle=default_bundle(), precision="int8", seconds=0.01))
+    found = trial.run(Job(backend="onnxruntime/cpu", bundle=default_bundle(), precision="int8", seconds=0.01))
     assert found.right == right
 
 
@@ -78,11 +78,11 @@ def test_a_graph_that_computes_otherwise_fails_its_golden_check(tiny_copy: Path)
     assert not found.golden.passed
 
 
-@pytest.mark.parametrize("place", ["onnxruntime/cpu", "openvino/cpu"])
-def test_an_engine_starts_without_any_bundle(place: str, tmp_path: Path) -> None:
-    if find_spec(place.partition("/")[0]) is None:
-        pytest.skip(f"{place} is not installed")
-    found = run(place, bundle=tmp_path / "none")
+@pytest.mark.parametrize("backend", ["onnxruntime/cpu", "openvino/cpu"])
+def test_an_engine_starts_without_any_bundle(backend: str, tmp_path: Path) -> None:
+    if find_spec(backend.partition("/")[0]) is None:
+        pytest.skip(f"{backend} is not installed")
+    found = run(backend, bundle=tmp_path / "none")
     assert (found.error, found.golden, found.questions_per_second) == (None, None, None)
 
 

@@ -30,12 +30,13 @@ from qa_onnx import (
 from qa_onnx.bench.entrants import entrants
 from qa_onnx.bench.settings import accuracy_note, settings
 from qa_onnx.bundle import manifest
-from qa_onnx.bundle.manifest import MANIFEST, PRECISIONS
-from qa_onnx.bundle.runtime import make_wish
+from qa_onnx.bundle.manifest import MANIFEST
+from qa_onnx.bundle.runtime import resolve_runtime
 from qa_onnx.cli import main
 from qa_onnx.engines import openvino_cpu
+from qa_onnx.engines.names import BACKENDS, IN_BF16, PRECISIONS, Backend, check_precision, why_not
 from qa_onnx.engines.openvino_cpu import OpenVinoSession
-from qa_onnx.engines.sessions import IN_BF16, PREFERRED, check_precision, open_session, why_not
+from qa_onnx.engines.sessions import open_session
 from qa_onnx.evaluation import golden
 from qa_onnx.machine import cpu, packages
 from tests import exports
@@ -128,7 +129,7 @@ def test_the_two_precisions_need_a_cpu_that_is_known_to_have_bf16(
 
 
 def test_no_other_engine_runs_them() -> None:
-    assert [place for place, names in PREFERRED.items() if set(names) & set(IN_BF16)] == ["openvino/cpu"]
+    assert [str(backend) for backend in BACKENDS if set(backend.precisions) & set(IN_BF16)] == ["openvino/cpu"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_the_best_precision_is_one_that_the_cpu_has(
     folder = with_graphs(tiny_copy, *held)
     if "int8-static" in held:
         edit_manifest(folder, lambda content: content["graphs"]["int8-static"].update(engines=["openvino/cpu"]))
-    assert Bundle.load(folder).best_precision("openvino", "cpu") == best
+    assert Bundle.load(folder).best_precision(Backend("openvino", "cpu")) == best
 
 
 @pytest.mark.usefixtures("no_bf16")
@@ -185,7 +186,7 @@ def test_what_was_asked_for_by_name_is_refused_with_the_precision_to_use(
 def test_no_session_is_opened_behind_the_check(tiny_bundle: Bundle) -> None:
     path = tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
     with pytest.raises(EngineError, match="bf16 cannot run here"):
-        open_session(path, engine="openvino", precision="bf16")
+        open_session(path, backend=Backend("openvino"), precision="bf16")
 
 
 @pytest.mark.usefixtures("bf16")
@@ -193,8 +194,8 @@ def test_the_precision_brings_its_engine(tiny_copy: Path) -> None:
     bundle = Bundle.load(with_graphs(tiny_copy, "fp32", "bf16"))
 
     def engine(precision: str | None, **asked: Any) -> str:
-        wish = make_wish(bundle, precision=precision, threads=None, **{"device": None, "engine": None, **asked})
-        return wish.engine
+        asked = {"device": None, "engine": None, **asked}
+        return resolve_runtime(bundle, precision=precision, threads=None, **asked).backend.engine
 
     assert engine("bf16") == engine("int8-static-bf16", device="cpu") == "openvino"
     assert engine("fp32") == engine(None, device="cpu") == engine("bf16", device="cuda") == "onnxruntime"
@@ -259,7 +260,7 @@ def test_openvino_computes_in_bfloat16_when_asked_and_never_by_itself(
     monkeypatch.setattr(cpu, "instruction_sets", lambda: WITH)
     path = tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
     for precision in ("fp32", "int8-static", "bf16", "int8-static-bf16"):
-        session = open_session(path, engine="openvino", threads=1, precision=precision)
+        session = open_session(path, backend=Backend("openvino"), threads=1, precision=precision)
         pickle.loads(pickle.dumps(session))
     assert hints == ["f32"] * 4 + ["bf16"] * 4
 
@@ -309,7 +310,7 @@ def test_a_reader_answers_pickles_and_tells_where_it_runs(tiny_copy: Path) -> No
     reader = Reader.load(with_graphs(tiny_copy, "fp32", "bf16"), precision="bf16", threads=1)
     again = pickle.loads(pickle.dumps(reader))
     for one in (reader, again):
-        assert (one.precision, one.place) == ("bf16", "openvino/cpu")
+        assert (one.precision, str(one.backend)) == ("bf16", "openvino/cpu")
         assert one.ask("Who?", TEXT).text in TEXT
     assert reader.ask("Who?", TEXT).score == pytest.approx(again.ask("Who?", TEXT).score, abs=1e-4)
 
@@ -390,7 +391,7 @@ def test_a_server_takes_it_to_its_engine_and_refuses_it_with_the_reason(
         model(ReaderSettings(**chosen), 1)
     monkeypatch.setattr(cpu, "instruction_sets", lambda: WITH)
     served = model(ReaderSettings(**chosen), 1)
-    assert (served.precision, served.engine, served.device) == ("bf16", "openvino", "cpu")
+    assert (served.precision, str(served.backend)) == ("bf16", "openvino/cpu")
 
 
 # Export
@@ -426,7 +427,7 @@ def test_an_export_writes_one_file_for_both_and_all_of_it_works(tmp_path: Path) 
     assert json.loads((bundle.path / MANIFEST).read_bytes())["format_version"] == "1.1"
     assert {"openvino", "onnxruntime"} <= bundle.manifest.versions.keys()
     readers = [Reader.load(bundle, precision=name, threads=1) for name in ("fp32", "bf16")]
-    assert [reader.place for reader in readers] == ["onnxruntime/cpu", "openvino/cpu"]
+    assert [str(reader.backend) for reader in readers] == ["onnxruntime/cpu", "openvino/cpu"]
     for reader, name in zip(readers, ("fp32", "bf16"), strict=True):
         assert golden.check(reader, bundle.text(bundle.graph(name).golden), name).passed
         assert reader.ask("Who lit the lamp?", TEXT).text in TEXT
@@ -573,7 +574,7 @@ def test_a_pipeline_exports_a_checkpoint_to_it() -> None:
 
 def test_nothing_of_an_old_bundle_changes(tiny_bundle: Bundle) -> None:
     assert tiny_bundle.manifest.format_version == (1, 0)
-    assert tiny_bundle.best_precision("onnxruntime", "cpu") == "int8"
+    assert tiny_bundle.best_precision(Backend("onnxruntime", "cpu")) == "int8"
     with pytest.raises(BundleError, match=r"fp32, int8, not bf16: qa-onnx export .* --precision bf16 adds it"):
         tiny_bundle.graph("bf16")
     assert Reader.load(tiny_bundle, threads=1).precision == "int8"

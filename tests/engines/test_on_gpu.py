@@ -70,7 +70,7 @@ def test_threads_share_a_session_on_cuda(graph: Path) -> None:
 def test_a_reader_on_cuda_answers_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = Reader.load(TINY, precision="fp32", device="cuda")
     theirs = Reader.load(TINY, precision="fp32", threads=1)
-    assert ours.place == "onnxruntime/cuda"
+    assert str(ours.backend) == "onnxruntime/cuda"
     for question in ("Who lit the lamp?", "Where?", "What lay still?"):
         mine, other = (reader.ask(question, TEXT) for reader in (ours, theirs))
         assert (mine.start, mine.end) == (other.start, other.end)
@@ -137,4 +137,6 @@ def test_tensorrt_gives_the_logits_of_the_cpu(
         inputs = batch(rows, min(tokens, manifest.max_positions))
         assert furthest(ours.run(inputs), theirs.run(inputs), inputs) < most
     assert list((tmp_path / "cache").rglob("*.engine"))
-    assert Reader.load(bundle, engine="tensorrt", device="cuda", precision=precision).place == "tensorrt/cuda"
+    assert (
+        str(Reader.load(bundle, engine="tensorrt", device="cuda", precision=precision).backend) == "tensorrt/cuda"
+    )

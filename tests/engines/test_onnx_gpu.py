@@ -339,7 +339,7 @@ def test_a_session_pickles_by_its_arguments(graph: Path, runtime: Notes, expecte
 
 def test_a_reader_on_cuda_answers_as_on_the_cpu(runtime: Notes) -> None:
     reader = Reader.load(TINY, device="cuda")
-    assert (reader.place, reader.precision) == ("onnxruntime/cuda", "fp32")
+    assert (str(reader.backend), reader.precision) == ("onnxruntime/cuda", "fp32")
     other = Reader.load(TINY, precision="fp32", threads=1)
     for question in ("Where?", "Who lit it?"):
         mine, theirs = (one.ask(question, "The lamp was lit at dusk.") for one in (reader, other))
@@ -376,7 +376,7 @@ def test_the_real_gpu_wheel_without_a_gpu_names_the_cause(
 def test_the_real_gpu_wheel_without_a_gpu_can_fall_back() -> None:
     with pytest.warns(RuntimeWarning, match=r"onnxruntime/cuda cannot be used, int8 on the CPU takes over: no NV"):
         reader = Reader.load(TINY, device="cuda", allow_fallback=True, threads=1)
-    assert (reader.place, reader.precision) == ("onnxruntime/cpu", "int8")
+    assert (str(reader.backend), reader.precision) == ("onnxruntime/cpu", "int8")
     assert reader.ask("Where?", "The lamp was lit at dusk.")
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from qa_onnx import Bundle, EngineError, MissingExtraError, OnnxSession, Options, Reader
+from qa_onnx.engines.names import Backend
 from qa_onnx.engines.openvino_cpu import OpenVinoSession
-from qa_onnx.engines.sessions import open_session
 from tests import exports, tiny
 from tests.conftest import TINY, edit_manifest
 
@@ -178,7 +178,7 @@ def test_a_reader_answers_the_same_in_both_engines(here: Path) -> None:
 
 
 def test_openvino_takes_fp32_where_there_is_no_int8_static(here: Path) -> None:
-    assert Bundle.load(here).best_precision("openvino", "cpu") == "fp32"
+    assert Bundle.load(here).best_precision(Backend("openvino", "cpu")) == "fp32"
     answer = Reader.load(here, engine="openvino", threads=1).ask("Where?", TEXT)
     assert answer.score == pytest.approx(Reader.load(here, precision="fp32", threads=1).ask("Where?", TEXT).score)
 
@@ -199,7 +199,7 @@ def test_openvino_on_cuda_is_refused(graph: Path) -> None:
     ):
         Reader.load(TINY, engine="openvino", device="cuda")
     with pytest.raises(EngineError, match="engine 'openvino' does not run on device 'cuda'"):
-        open_session(graph, engine="openvino", device="cuda")
+        Backend("openvino", "cuda")
 
 
 def test_an_unknown_engine_is_refused() -> None:

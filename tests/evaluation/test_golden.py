@@ -145,6 +145,6 @@ def test_damaged_text_is_a_bundle_error(tiny_reader: Reader, damaged: str) -> No
 
 
 def test_every_precision_has_a_tolerance() -> None:
-    from qa_onnx.bundle.manifest import PRECISIONS
+    from qa_onnx.engines.names import PRECISIONS
 
     assert set(golden.TOLERANCE) == set(PRECISIONS)

@@ -12,10 +12,10 @@ import pytest
 
 from qa_onnx import ExportError, Reader, Windower
 from qa_onnx.bundle.manifest import Parity
+from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export import export, graph, parity
 from qa_onnx.export.checkpoint import load_checkpoint
-from qa_onnx.session import OnnxSession
 from tests.exports import check_files, checkpoint, copy, exported, graph_path, snapshot
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import ExportError, InputError
 from qa_onnx.export.calibrate import METHODS, calibrate
 from qa_onnx.export.graph import save
@@ -19,7 +20,6 @@ from qa_onnx.export.static import (
     quantize_static,
     to_int8_static,
 )
-from qa_onnx.session import OnnxSession
 from tests.export.test_calibrate import batches_of, every_kind, load, plain
 from tests.export.test_smooth import plant_outliers
 from tests.exports import checkpoint, ragged_batch, run_onnx

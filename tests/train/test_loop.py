@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx.train.loop import Status
-    from qa_onnx.train.record import Job
+    from qa_onnx.train.record import TrainingJob
     from qa_onnx.train.state import State
 
 pytestmark = [pytest.mark.export, pytest.mark.cpu]
@@ -38,7 +38,7 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
-    def drive(self, made: Job) -> Job:
+    def drive(self, made: TrainingJob) -> TrainingJob:
         """Let the job's model move the time."""
 
         def part(module: Any, _: object) -> None:
@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
     clock = Clock()
     monkeypatch.setattr("qa_onnx.train.loop.time", clock)
-    monkeypatch.setattr(schedule, "Clock", partial(schedule.Clock, now=clock.monotonic))
+    monkeypatch.setattr(schedule, "TrainingClock", partial(schedule.TrainingClock, now=clock.monotonic))
     return clock
 
 
@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_weights_another_seed_others(data: Path, tm
 # What each knob does to the steps
 
 
-def rates(made: Job, folder: Path) -> list[float]:
+def rates(made: TrainingJob, folder: Path) -> list[float]:
     """The learning rate of each step."""
     from qa_onnx.train.loop import Loop
     from qa_onnx.train.state import State

@@ -7,7 +7,7 @@ import pytest
 from qa_onnx.batches import by_length
 from qa_onnx.train import TrainSettings
 from qa_onnx.train.order import Order
-from qa_onnx.train.schedule import Clock, progress, rate, total_examples
+from qa_onnx.train.schedule import TrainingClock, progress, rate, total_examples
 
 
 def test_each_epoch_is_every_example_once_in_an_order_of_its_own() -> None:
@@ -54,4 +54,4 @@ def test_progress_is_by_examples_or_by_the_clock() -> None:
 
 def test_the_clock_goes_on_where_it_stopped() -> None:
     times = iter([100.0, 107.0])
-    assert Clock(50.0, now=lambda: next(times)).elapsed() == 57.0
+    assert TrainingClock(50.0, now=lambda: next(times)).elapsed() == 57.0

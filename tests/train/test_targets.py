@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qa_onnx import Example, Options
 from qa_onnx.data.squad import Gold
-from qa_onnx.train.targets import NEARBY, Place, choose, in_window, locate, targets, to_tokens
+from qa_onnx.train.targets import NEARBY, AnswerLocation, choose, in_window, locate, targets, to_tokens
 
 if TYPE_CHECKING:
     from qa_onnx import Window, Windower
@@ -52,31 +52,31 @@ def is_cls(target: Target) -> bool:
 @pytest.mark.parametrize(
     ("text", "start", "expected"),
     [
-        ("by sound", 15, Place((15, 23))),
-        ("Barn", 0, Place((0, 4))),
-        ("one.", 78, Place((78, 82))),
-        (" by sound", 14, Place((15, 23), ("trimmed",))),
-        ("by sound ", 15, Place((15, 23), ("trimmed",))),
-        (" by sound\n", 15, Place((15, 23), ("trimmed",))),  # the blank is in the text alone
-        ("by sound", 14, Place((15, 23), ("moved",))),
-        ("by sound", 15 + NEARBY, Place((15, 23), ("moved",))),
-        ("by sound", 16 + NEARBY, Place(None, ("misplaced",))),
-        ("by sound", 10_000, Place(None, ("misplaced",))),
-        ("the", 52, Place(None, ("misplaced",))),  # stands twice nearby
-        ("the", 53, Place((53, 56))),  # and once exactly there
-        ("by sound", -1, Place((15, 23))),
-        ("the", -1, Place((53, 56), ("ambiguous",))),
-        ("by night", 15, Place(None, ("absent",))),
-        ("by night", -1, Place(None, ("absent",))),
-        ("BY SOUND", 15, Place(None, ("absent",))),
+        ("by sound", 15, AnswerLocation((15, 23))),
+        ("Barn", 0, AnswerLocation((0, 4))),
+        ("one.", 78, AnswerLocation((78, 82))),
+        (" by sound", 14, AnswerLocation((15, 23), ("trimmed",))),
+        ("by sound ", 15, AnswerLocation((15, 23), ("trimmed",))),
+        (" by sound\n", 15, AnswerLocation((15, 23), ("trimmed",))),  # the blank is in the text alone
+        ("by sound", 14, AnswerLocation((15, 23), ("moved",))),
+        ("by sound", 15 + NEARBY, AnswerLocation((15, 23), ("moved",))),
+        ("by sound", 16 + NEARBY, AnswerLocation(None, ("misplaced",))),
+        ("by sound", 10_000, AnswerLocation(None, ("misplaced",))),
+        ("the", 52, AnswerLocation(None, ("misplaced",))),  # stands twice nearby
+        ("the", 53, AnswerLocation((53, 56))),  # and once exactly there
+        ("by sound", -1, AnswerLocation((15, 23))),
+        ("the", -1, AnswerLocation((53, 56), ("ambiguous",))),
+        ("by night", 15, AnswerLocation(None, ("absent",))),
+        ("by night", -1, AnswerLocation(None, ("absent",))),
+        ("BY SOUND", 15, AnswerLocation(None, ("absent",))),
     ],
 )
-def test_where_an_answer_is(text: str, start: int, expected: Place) -> None:
+def test_where_an_answer_is(text: str, start: int, expected: AnswerLocation) -> None:
     assert locate(CONTEXT, text, start) == expected
 
 
 def test_an_occurrence_that_overlaps_itself_counts_as_two() -> None:
-    assert locate("x aaa y", "aa", -1) == Place((2, 4), ("ambiguous",))
+    assert locate("x aaa y", "aa", -1) == AnswerLocation((2, 4), ("ambiguous",))
 
 
 def test_the_span_that_most_answers_name_is_chosen_of_equals_the_first() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qa_onnx.train.record import Job
+    from qa_onnx.train.record import TrainingJob
     from qa_onnx.train.teacher import Teacher
 
 pytestmark = pytest.mark.export
@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lessons.write(tmp_path_factory.mktemp("teacher") / "data.json", articles=30)
 
 
-def teacher_of(made: Job, kind: str = "mpnet") -> Teacher:
+def teacher_of(made: TrainingJob, kind: str = "mpnet") -> Teacher:
     from qa_onnx.train.teacher import load_teacher
 
     return load_teacher(str(checkpoint(kind)), made.base, made.features, made.settings, made.place)
@@ -182,7 +182,7 @@ def test_a_student_comes_to_say_what_the_teacher_says(data: Path, tmp_path: Path
     assert last - least < 0.3 * (first - least)
 
 
-def _entropy(made: Job, logits: NDArray[np.float16]) -> float:
+def _entropy(made: TrainingJob, logits: NDArray[np.float16]) -> float:
     """The loss of a student that says what the teacher says: the mean over all windows."""
     import torch
 
