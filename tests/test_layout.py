@@ -62,6 +62,8 @@ PACKAGES = {
     "tokenizers": {"windows", "tokens"},
     "onnxruntime": {"engines", "machine"},
     "openvino": {"engines"},
+    "msgspec": {"bundle", "data"},
+    "packaging": {"machine"},
 }
 
 
