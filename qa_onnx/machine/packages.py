@@ -1,30 +1,29 @@
-"""What is installed beside qa-onnx: versions, wheels of ONNX Runtime, and which extras are complete.
+"""Installed packages: versions, wheels of ONNX Runtime, and which extras of qa-onnx are complete.
 
-Read from the metadata of the packages: nothing is imported, so what is broken is still seen. `require` is what
-commands and library calls check with, before they begin, that what they need is there.
+All is read from the packages' metadata. Nothing is imported, so that a broken package is seen too. Commands and
+library calls check with `require`, before they begin, that what they need is installed.
 """
 
 from __future__ import annotations
 
 import platform
-import re
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion
+
 from qa_onnx.errors import MissingExtraError
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-_SHOWN = ("numpy", "tokenizers", "openvino")
-_NOT_EXTRAS = ("all", "cpu", "gpu")  # the first is the sum of others; the runtimes have a line of their own
-
-_REQUIREMENT = re.compile(r"""([\w.-]+)(?:\[([\w.,-]+)])?([^;]*)(?:;.*\bextra\s*==\s*["']([\w-]+)["'])?""")
-_BOUND = re.compile(r"(>=|<)\s*([\d.]+)")
+_SHOWN = ("qa-onnx", "numpy", "tokenizers", "openvino")
+_NOT_EXTRAS = {"all", "cpu", "gpu"}  # the first is the sum of others; the runtimes have a line of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """What Python finds beside qa-onnx.
+    """The packages that this Python finds, as far as they matter to qa-onnx.
 
     Attributes:
         python: its version.
@@ -32,7 +31,7 @@ class Installed:
         versions: of qa-onnx and the packages that it reads with; None: not installed.
         runtimes: version of each wheel of ONNX Runtime; more than one break each other.
         extras: what each extra of qa-onnx lacks; empty where it is complete.
-        unmet: what qa-onnx itself needs and does not find, or finds in a version that it does not allow.
+        unmet: what qa-onnx itself needs and is missing, or installed in a version that it does not allow.
     """
 
     python: str
@@ -44,16 +43,20 @@ class Installed:
 
 
 def survey() -> Installed:
-    """Look at the packages of this Python."""
-    runtimes = {name: found for name in RUNTIMES if (found := version(name)) is not None}
-    extras, base = _requirements()
+    """Return what is installed."""
+    try:
+        extras = set(metadata.metadata("qa-onnx").get_all("Provides-Extra") or ()) - _NOT_EXTRAS
+    except metadata.PackageNotFoundError:
+        extras = set()
+    # An installed ONNX Runtime belongs to the base; one that is missing does not, since either wheel will do.
+    runtimes = [need for extra in ("cpu", "gpu") for need in _needs(extra) if version(need.name)]
     return Installed(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
-        versions={name: version(name) for name in ("qa-onnx", *_SHOWN)},
-        runtimes=runtimes,
-        extras={extra: tuple(_lacks(needs)) for extra, needs in extras.items()},
-        unmet=tuple(_lacks(base)),
+        versions={name: version(name) for name in _SHOWN},
+        runtimes={name: number for name in RUNTIMES if (number := version(name)) is not None},
+        extras={extra: tuple(_lacks(_needs(extra))) for extra in sorted(extras)},
+        unmet=tuple(_lacks(_needs() + runtimes)),
     )
 
 
@@ -62,100 +65,73 @@ def require(extra: str, *, runtime: bool = False) -> None:
 
     Args:
         extra: of qa-onnx.
-        runtime: an ONNX Runtime is needed as well, whichever.
+        runtime: whether an ONNX Runtime is needed too, either wheel of it.
 
     Raises:
         MissingExtraError: some are not; it names all of them, and one line for pip.
     """
-    needs = _requirements()[0].get(extra, [])
-    lacks = _lacks(needs) + [one.name for one in needs if version(one.name) and not _can_be_imported(_module(one))]
+    needs = _needs(extra)
+    # Of all packages that extras need, the module has the name of the package.
+    broken = [need.name for need in needs if version(need.name) and not _importable(need.name.replace("-", "_"))]
+    lacks = _lacks(needs) + broken
     names = [extra] if lacks else []
-    if runtime and not _can_be_imported("onnxruntime"):
+    if runtime and not _importable("onnxruntime"):
         lacks.append("an ONNX Runtime")
         names.insert(0, "cpu")
     if lacks:
-        raise MissingExtraError(f"{', '.join(lacks)} not installed: pip install 'qa-onnx[{','.join(names)}]'")
+        raise MissingExtraError(
+            f"{', '.join(lacks)} not installed", remedy=f"pip install 'qa-onnx[{','.join(names)}]'"
+        )
 
 
 def version(distribution: str) -> str | None:
-    """Version of an installed package, or None; its metadata may be damaged and say nothing."""
+    """Return the version of an installed package, or None; its metadata may be damaged and lack it."""
     try:
-        found: str | None = metadata.version(distribution)
+        number: str | None = metadata.version(distribution)
     except (metadata.PackageNotFoundError, KeyError):
         return None
-    return found
+    return number
 
 
-@dataclass(frozen=True, slots=True)
-class _Requirement:
-    """A package that qa-onnx needs, and the versions that it allows, as in its metadata."""
+def _needs(extra: str = "") -> list[Requirement]:
+    """Return what an extra of qa-onnx needs, or "", its base; nothing where qa-onnx has no metadata.
 
-    name: str
-    bounds: str
-
-
-def _requirements() -> tuple[dict[str, list[_Requirement]], list[_Requirement]]:
-    """What each extra of qa-onnx needs, and what its base needs; nothing where it has no metadata.
-
-    The wheel of ONNX Runtime that is there belongs to the base, and no other.
+    Hatchling writes the packages of an extra that another one names into both.
     """
     try:
-        lines = metadata.requires("qa-onnx") or []
+        needs = [Requirement(line) for line in metadata.requires("qa-onnx") or ()]
     except metadata.PackageNotFoundError:
-        return {}, []
-    extras: dict[str, list[_Requirement]] = {}
-    brought: dict[str, list[str]] = {}  # extras that an extra brings
-    base: list[_Requirement] = []
-    for line in lines:
-        match = _REQUIREMENT.match(line)
-        if match is None:
-            continue
-        name, inner, bounds, extra = match.groups()
-        if name == "qa-onnx":
-            brought.setdefault(extra, []).extend(inner.split(","))
-        elif extra is None or (name in RUNTIMES and version(name) is not None):
-            base.append(_Requirement(name, bounds))
-        elif extra not in _NOT_EXTRAS:
-            extras.setdefault(extra, []).append(_Requirement(name, bounds))
-
-    def whole(extra: str) -> list[_Requirement]:
-        return [*extras.get(extra, ()), *(one for other in brought.get(extra, ()) for one in whole(other))]
-
-    return {extra: list(dict.fromkeys(whole(extra))) for extra in extras}, list(dict.fromkeys(base))
+        return []
+    if not extra:
+        return [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    return [
+        need
+        for need in needs
+        if need.marker and need.marker.evaluate({"extra": extra}) and not need.marker.evaluate({"extra": ""})
+    ]
 
 
-def _lacks(requirements: list[_Requirement]) -> list[str]:
-    return [lack for one in requirements for lack in _lack(one)]
+def _lacks(needs: list[Requirement]) -> list[str]:
+    """Return the packages that are missing or of a version that is not allowed, the latter with both versions."""
+    lacks = []
+    for need in needs:
+        number = version(need.name)
+        if number is None:
+            lacks.append(need.name)
+        elif not _allows(need, number):
+            lacks.append(f"{need.name} {need.specifier} (found {number})")
+    return lacks
 
 
-def _lack(requirement: _Requirement) -> list[str]:
-    """What is wrong with a required package, by metadata; nothing where it is there in an allowed version."""
-    found = version(requirement.name)
-    if found is None:
-        return [requirement.name]
-    fits = all(
-        _numbers(found) >= _numbers(bound) if sign == ">=" else _numbers(found) < _numbers(bound)
-        for sign, bound in _BOUND.findall(requirement.bounds)
-    )
-    return [] if fits else [f"{requirement.name} {requirement.bounds.strip()} (found {found})"]
-
-
-def _module(requirement: _Requirement) -> str:
-    """The module that a distribution installs: of all that extras need, it has the distribution's name."""
-    return requirement.name.replace("-", "_")
-
-
-def _can_be_imported(module: str) -> bool:
+def _allows(need: Requirement, number: str) -> bool:
     try:
-        return find_spec(module) is not None
-    except (ImportError, ValueError):  # something in its place that is no module
+        return need.specifier.contains(number, prereleases=True)
+    except InvalidVersion:
         return False
 
 
-def _numbers(text: str) -> list[int]:
-    """The release of a version, without zeros at its end: "2.1.0rc1" gives [2, 1]."""
-    match = re.match(r"\d+(\.\d+)*", text)
-    numbers = [int(number) for number in match[0].split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return numbers
+def _importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # something that is no module has its name
+        return False
