@@ -86,7 +86,7 @@ def test_a_reader_on_cuda_answers_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(GpuSession, "run", recorded)
     found, expected = ([one.answers[0].score for one in reader.predict(many)] for reader in (ours, theirs))
     assert found == pytest.approx(expected, abs=1e-3)
-    assert names == {overlap.NAME}
+    assert names == {f"{overlap.NAME}_0"}, "the background thread"
 
 
 @pytest.mark.usefixtures("cuda")
