@@ -1,9 +1,9 @@
-"""What a native library opened, usable in every process that forks from the one that opened it.
+"""A native object that works in every process that forks from the one that opened it.
 
-An engine's threads do not live on in a forked process: a run there may wait for them for ever, and so may the end
-of the process, where the engine's destructor joins them. So a child never touches what its parent opened. It is
-kept, unused, to the end of the process, and opened again when it is first needed. What a fork costs a child is
-thus the time of a load and the memory of one more copy.
+An engine's threads do not exist in a forked process: a run there may wait for them forever, and so may the end of
+the process, where the engine's destructor joins them. So a child never touches its parent's object. It keeps it,
+unused, until it ends, and opens its own when it first needs one: a fork costs a child the time of a load and the
+memory of one more copy.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class Native(Generic[_T]):
-    """Holds what `open_here` returns.
+class ForkSafe(Generic[_T]):
+    """Hold an object that every process opens for itself.
 
     Args:
-        open_here: called at once, and once more in each forked process that calls `get`.
+        open_here: opens it; called at once, and once more in each forked process that calls `get`.
     """
 
     def __init__(self, open_here: Callable[[], _T]) -> None:
@@ -34,10 +34,10 @@ class Native(Generic[_T]):
         _ALL.add(self)
 
     def get(self) -> _T:
-        """What was opened in this process.
+        """Return the object of this process.
 
         Raises:
-            EngineError: as opening it does.
+            EngineError: opening it failed.
         """
         value = self._value
         if value is None:
@@ -48,20 +48,20 @@ class Native(Generic[_T]):
         return value
 
     def leave_to_parent(self) -> None:
-        """Forget the value without destroying it; the lock too, whose holder may be gone."""
+        """Drop the object without destroying it, and the lock, which a thread of the parent may hold."""
         if self._value is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._value))  # a reference that nothing gives back
         self._value = None
         self._lock = threading.Lock()
 
 
-_ALL: WeakSet[Native[Any]] = WeakSet()
+_ALL: WeakSet[ForkSafe[Any]] = WeakSet()
 
 
 def _after_fork() -> None:
-    for native in list(_ALL):
-        native.leave_to_parent()
+    for one in list(_ALL):
+        one.leave_to_parent()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)

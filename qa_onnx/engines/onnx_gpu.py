@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from qa_onnx.engines import tensorrt
-from qa_onnx.engines.fork_safe import Native
+from qa_onnx.engines.fork_safe import ForkSafe
 from qa_onnx.engines.onnx_cpu import check_outputs, import_runtime, session_options, shapes_of
 from qa_onnx.engines.padding import bucket_of, length_buckets, pad_to
 from qa_onnx.errors import DeviceError, EngineError, MissingExtraError
@@ -90,8 +90,8 @@ class GpuSession:
 
     def __init__(self, path: Path, plan: GpuPlan) -> None:
         self._path, self._plan = path, plan
-        self._native = Native(self._open)
-        opened = self._native.get().session
+        self._opened = ForkSafe(self._open)
+        opened = self._opened.get().session
         self.input_names: tuple[str, ...] = tuple(value.name for value in opened.get_inputs())
         masked = "attention_mask" in self.input_names  # without it padding would be read as text
         self._buckets = length_buckets(plan.longest) if plan.longest is not None and masked else ()
@@ -136,7 +136,7 @@ class GpuSession:
         return start, end
 
     def _run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        opened = self._native.get()
+        opened = self._opened.get()
         try:
             binding = opened.idle.pop()
         except IndexError:

@@ -1,19 +1,19 @@
 """Arrays -> logits in OpenVINO: the only module that imports openvino.
 
 On CPUs with VNNI it is the faster engine for int8-static and fp32 graphs. It reads the same ONNX files as ONNX
-Runtime; what it computes is held to the same parity. On CPUs with bf16 it can compute in bfloat16, which is a
+Runtime, and its logits must pass the same parity check. On CPUs with bf16 it can compute in bfloat16, which is a
 precision of its own.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.engines.fork_safe import Native
+from qa_onnx.engines.fork_safe import ForkSafe
 from qa_onnx.engines.names import check_threads
 from qa_onnx.engines.onnx_cpu import check_outputs, shapes_of
 from qa_onnx.engines.padding import pad_to
@@ -27,16 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-
-STEP = 16  # tokens
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A model for the CPU, and its requests that no call uses: as many as calls have ever run at once."""
-
-    model: Any
-    idle: deque[Any]
+STEP = 16  # tokens; batches are padded to multiples of it
 
 
 class OpenVinoSession:
@@ -45,19 +36,19 @@ class OpenVinoSession:
     Args:
         path: the file.
         threads: of one run; None: `cpu.default_threads()`.
-        longest: tokens that the model reads at most; batches are then padded to multiples of `STEP`, since
-            OpenVINO prepares itself for every shape and remembers what it prepared, a megabyte and more each.
-            None: not known; batches then run in the length they have.
+        longest: maximum tokens that the model reads. Batches are then padded to multiples of `STEP`, since
+            OpenVINO prepares itself for every shape and keeps that in memory, a megabyte or more each.
+            None: unknown; batches then run at their own length.
         pad_id: token id that pads a batch.
-        bf16: compute in bfloat16, but for products of int8. A CPU without instructions for it emulates it or
-            leaves it out: see `engines.check_precision`.
+        bf16: whether to compute in bfloat16, except for products of int8. A CPU without instructions for it
+            emulates or ignores it: see `names.check_precision`.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
         EngineError: the file is no QA graph, or has operators that OpenVINO does not know.
     """
 
-    run_overhead = RUN_OVERHEAD["cpu"] + STEP  # apart, rows are padded too
+    run_overhead = RUN_OVERHEAD["cpu"] + STEP  # rows that run alone are padded too
     frees_host = False
 
     def __init__(
@@ -72,27 +63,27 @@ class OpenVinoSession:
         check_threads(threads)
         self._path, self._threads, self._longest, self._pad_id = path, threads, longest, pad_id
         self._bf16 = bf16
-        self._native = Native(self._compile)
-        inputs = self._native.get().model.inputs
+        self._opened = ForkSafe(self._compile)
+        inputs = self._opened.get()[0].inputs
         self.input_names: tuple[str, ...] = tuple(value.any_name for value in inputs)
 
-    def _compile(self) -> _Compiled:
+    def _compile(self) -> tuple[Any, deque[Any]]:
+        """Return a compiled model, and its idle requests: as many as calls have ever run at once."""
         openvino = import_openvino()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch
             "INFERENCE_NUM_THREADS": cpu.default_threads() if self._threads is None else self._threads,
-            # By itself it computes in bfloat16 wherever the CPU can. Precision is the bundle's choice, and was
-            # measured.
+            # OpenVINO's default is bfloat16 wherever the CPU has it; the bundle's precision is what was measured.
             "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
             "ENABLE_CPU_PINNING": False,  # the host's threads stay where the host put them
         }
         try:
             model = openvino.Core().compile_model(self._path, "CPU", settings)
-        except Exception as error:  # it raises RuntimeError for all that can go wrong
+        except Exception as error:  # a RuntimeError, whatever the cause
             reason = " ".join(str(error).split())
             raise EngineError(f"OpenVINO {openvino.__version__} cannot load {self._path}: {reason}") from error
         check_outputs(self._path, {name for output in model.outputs for name in output.names})
-        return _Compiled(model, deque())
+        return model, deque()
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Compute a batch; see `Session.run`.
@@ -101,32 +92,31 @@ class OpenVinoSession:
             EngineError: OpenVINO cannot run it.
         """
         self._check(inputs)
-        asked = inputs[self.input_names[0]].shape[1]
-        padded = pad_to(
-            {name: inputs[name] for name in self.input_names}, self._length(asked), pad_id=self._pad_id
-        )
-        compiled = self._native.get()
+        tokens = inputs[self.input_names[0]].shape[1]
+        declared = {name: inputs[name] for name in self.input_names}
+        padded = pad_to(declared, self._length(tokens), pad_id=self._pad_id)
+        model, idle = self._opened.get()
         try:
-            request = compiled.idle.pop()
+            request = idle.pop()
         except IndexError:
-            request = compiled.model.create_infer_request()
+            request = model.create_infer_request()
         try:
             # The inputs are read in place; the outputs are copies, so the request is free for another call.
             results = request.infer(padded, share_inputs=True)
-            start, end = (np.asarray(results[name], np.float32)[:, :asked] for name in OUTPUTS)
+            start, end = (np.asarray(results[name], np.float32)[:, :tokens] for name in OUTPUTS)
         except Exception as error:
             raise EngineError(f"OpenVINO failed on {shapes_of(inputs)}: {error}") from error
-        compiled.idle.append(request)
+        idle.append(request)
         return start, end
 
     def _length(self, tokens: int) -> int:
-        """The length to pad to: without a mask padding would be read as text."""
+        """Return the length to pad to; without an attention mask, padding would be read as text."""
         if self._longest is None or "attention_mask" not in self.input_names:
             return tokens
         return max(tokens, min(self._longest, -(-tokens // STEP) * STEP))
 
     def _check(self, inputs: Mapping[str, NDArray[np.int64]]) -> None:
-        """Refuse what OpenVINO would not: it keeps an earlier call's input, and takes shapes that do not fit."""
+        """Refuse a missing input, for which OpenVINO would take an earlier call's, and unequal shapes."""
         missing = set(self.input_names) - inputs.keys()
         if missing:
             raise EngineError(f"the graph's inputs {', '.join(sorted(missing))} are missing")
@@ -135,16 +125,17 @@ class OpenVinoSession:
             raise EngineError(f"the inputs must have one shape, (B, T): {shapes}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {"threads": self._threads, "longest": self._longest, "pad_id": self._pad_id, "bf16": self._bf16}
-        return _open_session, (self._path, options)
-
-
-def _open_session(path: Path, options: dict[str, Any]) -> OpenVinoSession:
-    return OpenVinoSession(path, **options)
+        options: dict[str, Any] = {
+            "threads": self._threads,
+            "longest": self._longest,
+            "pad_id": self._pad_id,
+            "bf16": self._bf16,
+        }
+        return partial(OpenVinoSession, self._path, **options), ()
 
 
 def import_openvino() -> Any:
-    """The module openvino.
+    """Import and return the module openvino.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -152,5 +143,6 @@ def import_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise MissingExtraError(f"OpenVINO is not installed: pip install 'qa-onnx[openvino]' ({error})") from error
+        problem = f"OpenVINO is not installed ({error})"
+        raise MissingExtraError(problem, remedy="pip install 'qa-onnx[openvino]'") from error
     return openvino

@@ -1,6 +1,6 @@
-"""Lengths of batches -> a few lengths, for engines that plan, allocate or compile for each shape anew.
+"""Batches of any length -> a few lengths, for engines that plan, allocate or compile for each shape.
 
-A batch is padded on the right up to its bucket; the attention mask hides the padding, and the logits are cut back.
+A batch is padded on the right to the next bucket. The attention mask hides the padding; the logits are cut back.
 """
 
 from __future__ import annotations
@@ -14,28 +14,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_FIRST = (32, 64, 96, 128)
-_STEPS = ((512, 64), (1024, 128))  # up to which length, in which steps
+# Up to a length, the step from one bucket to the next.
+_STEPS = ((128, 32), (512, 64), (1024, 128))
 _LAST_STEP = 512
 
 
 def length_buckets(longest: int) -> tuple[int, ...]:
-    """Lengths to pad to, ascending; the last is `longest`, so no position is beyond what the model knows.
+    """Return the lengths to pad to, ascending; the last is `longest`, the last position that the model knows.
 
     A batch of 33 tokens or more at most doubles; one of 65 or more grows by half at most.
 
     Args:
-        longest: tokens that the model reads at most; at least 1.
+        longest: maximum tokens that the model reads; at least 1.
     """
-    lengths = list(_FIRST)
-    for limit, step in _STEPS:
+    lengths = [0]
+    for limit, step in (*_STEPS, (longest, _LAST_STEP)):
         lengths += range(lengths[-1] + step, limit + 1, step)
-    lengths += range(lengths[-1] + _LAST_STEP, longest + 1, _LAST_STEP)
-    return (*(length for length in lengths if length < longest), longest)
+    return (*(length for length in lengths[1:] if length < longest), longest)
 
 
 def bucket_of(tokens: int, buckets: Sequence[int]) -> int:
-    """The shortest bucket that holds so many tokens; where none does, the number itself."""
+    """Return the shortest bucket that holds so many tokens; if none does, the number itself."""
     return next((length for length in buckets if length >= tokens), tokens)
 
 
@@ -48,7 +47,7 @@ def pad_to(inputs: Mapping[str, NDArray[np.int64]], tokens: int, *, pad_id: int)
         pad_id: the token id to pad input_ids with; the others get zeros.
 
     Returns:
-        int64 (B, tokens) each, in memory order; the same arrays where they fit already.
+        int64 (B, tokens) each, C-contiguous; the same arrays if nothing is to be done.
     """
     padded = {}
     for name, array in inputs.items():

@@ -1,4 +1,4 @@
-"""Native: what one process opened is never touched by the processes that fork from it."""
+"""ForkSafe: what one process opened is never touched by the processes that fork from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from qa_onnx.engines.fork_safe import Native
+from qa_onnx.engines.fork_safe import ForkSafe
 from qa_onnx.errors import EngineError
 
 
@@ -19,25 +19,25 @@ def test_it_opens_at_once_and_once() -> None:
         opened.append(len(opened))
         return len(opened)
 
-    native = Native(open_here)
+    holder = ForkSafe(open_here)
     assert opened == [0]
-    assert [native.get(), native.get()] == [1, 1]
-    native.leave_to_parent()
-    threads = [threading.Thread(target=native.get) for _ in range(8)]
+    assert [holder.get(), holder.get()] == [1, 1]
+    holder.leave_to_parent()
+    threads = [threading.Thread(target=holder.get) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert native.get() == 2
+    assert holder.get() == 2
     assert len(opened) == 2
 
 
 def test_a_lock_that_another_thread_held_at_the_fork_holds_nobody() -> None:
-    native = Native(object)
-    first = native.get()
-    native._lock.acquire()
-    native.leave_to_parent()
-    assert native.get() is not first
+    holder = ForkSafe(object)
+    first = holder.get()
+    holder._lock.acquire()
+    holder.leave_to_parent()
+    assert holder.get() is not first
 
 
 def test_what_opening_raises_is_raised_and_may_go_well_later() -> None:
@@ -49,16 +49,16 @@ def test_what_opening_raises_is_raised_and_may_go_well_later() -> None:
             raise answer
         return answer
 
-    native = Native(open_here)
-    native.leave_to_parent()
+    holder = ForkSafe(open_here)
+    holder.leave_to_parent()
     with pytest.raises(EngineError, match="no"):
-        native.get()
-    assert native.get() == 2
+        holder.get()
+    assert holder.get() == 2
 
 
 FORKING = """
 import os, sys
-from qa_onnx.engines.fork_safe import Native
+from qa_onnx.engines.fork_safe import ForkSafe
 
 class Opened:
     def __init__(self):
@@ -67,7 +67,7 @@ class Opened:
         if os.getpid() != self.process:
             os.write(1, b"destroyed in a child\\n")
 
-used, unused = Native(Opened), Native(Opened)
+used, unused = ForkSafe(Opened), ForkSafe(Opened)
 child = os.fork()
 if child == 0:
     assert used.get().process == os.getpid() and used.get() is used.get()
