@@ -1,6 +1,6 @@
 """A graph and a backend -> a session.
 
-A backend or precision that the user names is used, or an error says why it cannot be: none replaces another.
+The backend and precision that the caller names are used, or an error says why not: none replaces another.
 
 Left out: which precision runs on which backend (names.py), and the engines themselves.
 """
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 def check_usable(backend: Backend) -> None:
-    """Refuse a backend that cannot be used on this machine, as far as that shows without a graph.
+    """Refuse a backend that this machine cannot run, as far as that shows without a graph.
 
     Raises:
-        MissingExtraError: the engine is not installed, or the installed one cannot drive the device.
-        DeviceError: the device is not there, or libraries for it are missing.
+        MissingExtraError: the engine is not installed, or the installed one cannot use the device.
+        DeviceError: there is no such device, or libraries for it are missing.
     """
     if backend.device == "cuda":
         from qa_onnx.engines import onnx_gpu
 
-        onnx_gpu.check_usable(backend.engine)
+        onnx_gpu.check_gpu(backend.engine)
     elif backend.engine == "openvino":
         from qa_onnx.engines import openvino_cpu
 
@@ -49,17 +49,17 @@ def open_session(
 
     Args:
         path: the ONNX file.
-        backend: that runs it.
+        backend: the engine and device that run it.
         threads: of one run on the CPU; None: `cpu.default_threads()`.
-        precision: what to compute in, of those that the graph was made for: bfloat16 or not in OpenVINO; see
-            `GpuPlan` for a GPU.
-        inputs: names of the graph's inputs; they matter on a GPU alone.
-        longest: tokens that the model reads at most; it and the next matter to OpenVINO and on a GPU.
+        precision: to compute in, one of those that the graph was made for. It selects bfloat16 in OpenVINO, and
+            what TensorRT may compute in.
+        inputs: names of the graph's inputs; used on a GPU only.
+        longest: maximum tokens that the model reads; used, like `pad_id`, in OpenVINO and on a GPU.
         pad_id: token id that pads a batch.
 
     Raises:
         MissingExtraError: the engine is not installed.
-        EngineError: it does not start on the device, or cannot run the graph; or the CPU lacks the precision.
+        EngineError: the engine does not start or cannot run the graph, or the CPU lacks the precision.
     """
     check_precision(precision)
     if backend == Backend("openvino"):

@@ -1,35 +1,36 @@
-"""TensorRT in ONNX Runtime: the options of its provider, and the folder that keeps what it compiles.
+"""TensorRT in ONNX Runtime: options of its provider, and the cache folder of compiled engines.
 
-TensorRT compiles a graph for one GPU and a range of shapes, which takes minutes; the result is kept in the user's
-cache folder, never in the bundle. Option names: onnxruntime's page "TensorRT Execution Provider".
+TensorRT compiles a graph for one GPU and a range of shapes, which takes minutes. The result is kept in the user's
+cache folder, never in the bundle. The options are those of ONNX Runtime's page "TensorRT Execution Provider".
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qa_onnx.engines.padding import bucket_of, length_buckets
 from qa_onnx.machine.cache import cache_folder
+from qa_onnx.machine.nvidia import TENSORRT_LIBRARIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-MOST_ROWS = 64  # of a run; a larger batch is cut
-_USUAL = (8, 384)  # rows and tokens to be fastest at
+MOST_ROWS = 64  # of a run; a larger batch is split
+_USUAL = (8, 384)  # rows and tokens of the shape to optimize for
 _KEY_LENGTH = 32  # hex digits
 
 
 def provider_options(names: Sequence[str], *, longest: int, precision: str, cache: Path) -> dict[str, str]:
-    """Options of the TensorRT provider.
+    """Return the options of the TensorRT provider.
 
     Args:
         names: of the graph's inputs.
-        longest: tokens that the model reads at most.
-        precision: of the bundle. TensorRT may compute in fp16 only for "fp16", in int8 only for "int8-static".
-        cache: an existing folder for compiled engines, and for no other graph's.
+        longest: maximum tokens that the model reads.
+        precision: of the bundle. TensorRT may compute in fp16 for "fp16" only.
+        cache: an existing folder for the compiled engines of this graph alone.
     """
     buckets = length_buckets(longest)
     usual = (_USUAL[0], bucket_of(min(_USUAL[1], longest), buckets))
@@ -43,27 +44,25 @@ def provider_options(names: Sequence[str], *, longest: int, precision: str, cach
         "trt_timing_cache_path": str(cache),
     }
     if precision == "fp16":
-        # The powers and sums of a layer norm pass the range of fp16.
+        # Powers and sums of a layer norm exceed the range of fp16.
         options |= {"trt_fp16_enable": "True", "trt_layer_norm_fp32_fallback": "True"}
-    if precision == "int8-static":
-        options["trt_int8_enable"] = "True"
     return options
 
 
 def profile(names: Sequence[str], shape: tuple[int, int]) -> str:
-    """One shape for all inputs, as the options write it: "input_ids:1x32,attention_mask:1x32"."""
+    """Return one shape for all inputs in the syntax of the options: "input_ids:1x32,attention_mask:1x32"."""
     return ",".join(f"{name}:{shape[0]}x{shape[1]}" for name in names)
 
 
 def engine_folder(graph: Path, *, gpu: str, versions: str, plan: str) -> Path:
-    """The folder for what is compiled of a graph here; it is made.
+    """Create and return the folder for engines that are compiled from a graph on this machine.
 
     Compiled engines are programs that TensorRT runs unchecked, so no other user may write there.
 
     Args:
-        graph: the ONNX file; its content counts, not its name.
+        graph: the ONNX file; its content is part of the key, its name is not.
         gpu: name of the GPU.
-        versions: of what compiles.
+        versions: of ONNX Runtime and TensorRT.
         plan: precision and shapes.
     """
     with graph.open("rb") as file:
@@ -74,9 +73,9 @@ def engine_folder(graph: Path, *, gpu: str, versions: str, plan: str) -> Path:
     return folder
 
 
-def version(library: str, load: Callable[[str], Any] = ctypes.CDLL) -> str:
-    """What TensorRT's library, such as libnvinfer.so.10, says of its version; "unknown" where it does not load."""
+def version() -> str:
+    """Return the version of TensorRT's library, such as "101600"; "unknown" if it does not load."""
     try:
-        return str(load(library).getInferLibVersion())
+        return str(ctypes.CDLL(TENSORRT_LIBRARIES[0]).getInferLibVersion())
     except (OSError, AttributeError):
         return "unknown"

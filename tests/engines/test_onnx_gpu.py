@@ -26,9 +26,9 @@ from qa_onnx import (
     Reader,
 )
 from qa_onnx.engines import onnx_gpu
-from qa_onnx.engines.onnx_gpu import GpuPlan, GpuSession, cuda_options
+from qa_onnx.engines.onnx_gpu import CUDA_OPTIONS, GpuPlan, GpuSession
 from qa_onnx.engines.tensorrt import provider_options
-from qa_onnx.machine import gpu
+from qa_onnx.machine import nvidia
 from tests.conftest import TINY
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 CUDA = ALL[1:]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-DRIVER = gpu.Driver((13, 0), "NVIDIA H100")
 
 
 class Binding:
@@ -126,7 +125,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notes]:
 
     notes = Notes(onnxruntime, tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", notes)
-    monkeypatch.setattr(gpu, "read_driver", lambda: DRIVER)
+    monkeypatch.setattr(nvidia, "usable_gpu", lambda cuda, tensorrt: "NVIDIA H100")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return notes
 
@@ -206,25 +205,15 @@ def test_results_outlive_later_runs(graph: Path, runtime: Notes) -> None:
 
 
 def test_cuda_gets_its_options_and_no_fallback(graph: Path, runtime: Notes) -> None:
-    GpuSession(graph, GpuPlan(longest=128, memory_limit_mb=2048))
+    GpuSession(graph, GpuPlan(longest=128))
     [opened] = runtime.opened
     assert opened["path"] == graph
     assert opened["enable_fallback"] == 0
     assert not runtime.fallback
     [(name, options)] = opened["providers"]
     assert name == "CUDAExecutionProvider"
-    assert options == {
-        "arena_extend_strategy": "kSameAsRequested",
-        "use_tf32": "0",
-        "gpu_mem_limit": str(2048 * 1024 * 1024),
-    }
+    assert options == {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
     assert runtime.preloaded == 1
-    assert "gpu_mem_limit" not in cuda_options(GpuPlan())
-
-
-def test_a_memory_limit_that_holds_no_model_is_refused() -> None:
-    with pytest.raises(EngineError, match="memory_limit_mb is 8; it must be at least 64"):
-        GpuPlan(memory_limit_mb=8)
 
 
 def test_tensorrt_comes_before_cuda_and_large_batches_are_cut(
@@ -273,37 +262,29 @@ def test_the_installed_wheel_of_the_cpu_names_the_remedy(graph: Path) -> None:
         GpuSession(graph, GpuPlan())
 
 
-def test_all_that_is_missing_is_said_at_once_and_nothing_is_opened(
+def test_a_gpu_that_cannot_be_used_is_refused_before_anything_is_opened(
     graph: Path, runtime: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read_driver() -> gpu.Driver:
-        raise DeviceError("no NVIDIA driver")
+    checked: list[tuple[str, bool]] = []
 
-    asked: list[tuple[str, str]] = []
+    def usable_gpu(cuda: str, *, tensorrt: bool) -> str:
+        checked.append((cuda, tensorrt))
+        raise DeviceError("no NVIDIA driver", remedy="install it")
 
-    def check_libraries(providers: list[Path], *, built_for: str) -> None:
-        asked.extend((provider.name, built_for) for provider in providers)
-        raise DeviceError("no libraries")
-
-    monkeypatch.setattr(gpu, "read_driver", read_driver)
-    monkeypatch.setattr(gpu, "check_libraries", check_libraries)
-    with pytest.raises(DeviceError, match=r"^no NVIDIA driver; no libraries$"):
-        GpuSession(graph, GpuPlan(engine="tensorrt", longest=128, inputs=INPUTS))
-    assert asked == [(f"libonnxruntime_providers_{name}.so", "13.0") for name in ("cuda", "tensorrt")]
+    monkeypatch.setattr(nvidia, "usable_gpu", usable_gpu)
+    for plan in (GpuPlan(), GpuPlan(engine="tensorrt", longest=128, inputs=INPUTS)):
+        with pytest.raises(DeviceError, match=r"^no NVIDIA driver: install it$"):
+            GpuSession(graph, plan)
+    assert checked == [("13.0", False), ("13.0", True)]
     assert not runtime.opened
     assert not runtime.preloaded
 
 
-def test_an_old_driver_is_refused(graph: Path, runtime: Notes) -> None:
-    runtime.cuda_version = "14.1"
-    with pytest.raises(DeviceError, match=r"too old: it runs CUDA 13\.0"):
-        GpuSession(graph, GpuPlan())
-
-
 def test_a_silent_fall_back_is_an_error(graph: Path, runtime: Notes) -> None:
     runtime.used = ["CPUExecutionProvider"]
-    with pytest.raises(DeviceError, match="fell back from CUDAExecutionProvider to CPUExecutionProvider"):
+    with pytest.raises(DeviceError, match="fell back from CUDAExecutionProvider to CPUExecutionProvider") as error:
         GpuSession(graph, GpuPlan())
+    assert error.value.remedy == "pip install 'qa-onnx[gpu]'"
 
 
 def test_cuda_in_place_of_tensorrt_is_an_error(graph: Path, runtime: Notes) -> None:
@@ -330,7 +311,7 @@ def test_a_missing_input_is_an_engine_error(graph: Path, runtime: Notes) -> None
 
 
 def test_a_session_pickles_by_its_arguments(graph: Path, runtime: Notes, expected: OnnxSession) -> None:
-    plan = GpuPlan(longest=128, memory_limit_mb=512)
+    plan = GpuPlan(longest=128)
     again = pickle.loads(pickle.dumps(GpuSession(graph, plan)))
     inputs = batch(2, 9)
     assert_same(again.run(inputs), expected.run(inputs), inputs)
@@ -356,7 +337,7 @@ def gpu_wheel() -> None:
     except metadata.PackageNotFoundError:
         pytest.skip("needs onnxruntime-gpu instead of onnxruntime")
     try:
-        onnx_gpu.check_usable("onnxruntime")
+        onnx_gpu.check_gpu("onnxruntime")
     except DeviceError:
         return
     pytest.skip("there is a GPU")
@@ -385,11 +366,9 @@ def test_the_real_gpu_wheel_knows_every_option(tmp_path: Path) -> None:
     import onnxruntime
 
     capi = Path(onnxruntime.__file__).parent / "capi"
-    both = ("fp16", "int8-static")
-    options = [provider_options(INPUTS, longest=128, precision=precision, cache=tmp_path) for precision in both]
-    for name, given in (
-        ("cuda", cuda_options(GpuPlan(memory_limit_mb=64))),
-        ("tensorrt", {key: value for one in options for key, value in one.items()}),
+    for name, options in (
+        ("cuda", CUDA_OPTIONS),
+        ("tensorrt", provider_options(INPUTS, longest=128, precision="fp16", cache=tmp_path)),
     ):
         content = (capi / f"libonnxruntime_providers_{name}.so").read_bytes()
-        assert [option for option in given if option.encode() + b"\0" not in content] == []
+        assert [option for option in options if option.encode() + b"\0" not in content] == []

@@ -1,14 +1,17 @@
-"""NVIDIA: what its tools, its files and its libraries tell, with stand-ins for a machine that has a GPU."""
+"""NVIDIA: what tools, files and libraries tell, and every reason against a GPU. None of this needs a GPU."""
 
 from __future__ import annotations
 
+import ctypes
+import re
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qa_onnx import DeviceError
 from qa_onnx.machine import nvidia
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "site").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(sys, "path", [str(tmp_path / "site")])
-    monkeypatch.setattr(nvidia, "_DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(nvidia, "_PROC", tmp_path / "driver")
     return tmp_path
 
 
@@ -168,3 +171,189 @@ def test_nvidias_wheels_are_listed(bare: Path) -> None:
 def test_a_driver_may_be_too_old(driver: str | None, cuda: str | None, needed: str | None) -> None:
     found = nvidia.Nvidia(driver=driver, gpus=(), said=None, cuda=cuda, libraries=(), wheels={})
     assert found.too_old == needed
+
+
+# usable_gpu
+
+
+class FakeDriver:
+    """libcuda.so.1: its functions return codes by name."""
+
+    def __init__(self, *, version: int = 13000, **codes: int) -> None:
+        self.version, self.codes = version, codes
+
+    def __getattr__(self, name: str) -> Any:
+        def function(*arguments: Any) -> int:
+            if self.codes.get(name, 0) == 0:
+                if name == "cuDriverGetVersion":
+                    arguments[0]._obj.value = self.version
+                if name == "cuDeviceGetName":
+                    arguments[0].value = b"NVIDIA H100"
+                if name == "cuGetErrorString":
+                    arguments[1]._obj.value = b"no CUDA-capable device is detected"
+            return self.codes.get(name, 0)
+
+        return function
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Gives this process a driver and libraries; returns the list of what is loaded."""
+
+    def make(driver: FakeDriver | None = None, *, lacks: tuple[str, ...] = ()) -> list[str]:
+        loaded: list[str] = []
+
+        def load(name: str) -> object:
+            if name.startswith(lacks) or (driver is None and name == "libcuda.so.1"):
+                raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+            loaded.append(name)
+            return driver
+
+        monkeypatch.setattr(ctypes, "CDLL", load)
+        return loaded
+
+    return make
+
+
+@linux
+@pytest.mark.usefixtures("bare")
+def test_a_usable_gpu_is_named_and_libraries_are_loaded_in_order(loads: Callable[..., list[str]]) -> None:
+    loaded = loads(FakeDriver(version=13020))
+    assert nvidia.usable_gpu("13.0", tensorrt=True) == "NVIDIA H100"
+    assert loaded == [
+        "libcuda.so.1",
+        *("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13"),
+        *("libcurand.so.10", "libcufft.so.12", "libcudnn.so.9"),
+        *("libnvinfer.so.10", "libnvonnxparser.so.10"),
+    ]
+    loads(FakeDriver(), lacks=("libcudnn", "libcufft"))  # ONNX Runtime 1.28 and newer run without them
+    assert nvidia.usable_gpu("13.0", tensorrt=False) == "NVIDIA H100"
+
+
+def test_pips_library_comes_before_the_systems(bare: Path, loads: Callable[..., list[str]]) -> None:
+    paths = [bare / "site/nvidia/cu13/lib/libcublas.so.13", bare / "site/tensorrt_libs/libnvinfer.so.10"]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    loaded = loads(FakeDriver())
+    nvidia.usable_gpu("13.0", tensorrt=True)
+    assert {*map(str, paths)} <= set(loaded)
+    assert not {"libcublas.so.13", "libnvinfer.so.10"} & set(loaded)
+
+
+def refused(cuda: str = "13.0", *, tensorrt: bool = False) -> DeviceError:
+    with pytest.raises(DeviceError) as error:
+        nvidia.usable_gpu(cuda, tensorrt=tensorrt)
+    return error.value
+
+
+@pytest.mark.usefixtures("bare")
+def test_driver_and_libraries_that_are_missing_are_named_at_once(loads: Callable[..., list[str]]) -> None:
+    loads(None, lacks=("libcublas", "libnv"))
+    error = refused(tensorrt=True)
+    assert error.problem == (
+        "no NVIDIA driver is found (libcuda.so.1: cannot open shared object file: No such file or directory); the "
+        "installed onnxruntime-gpu, built for CUDA 13.0, does not find CUDA (libcublasLt.so.13, libcublas.so.13); "
+        "TensorRT (libnvinfer.so.10, libnvonnxparser.so.10)"
+    )
+    assert error.remedy == (
+        "install the driver, or start the container with --gpus all, until nvidia-smi lists a GPU; pip install "
+        "'qa-onnx[gpu]' and pip install 'tensorrt-cu13==10.*'"
+    )
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(
+    ("driver", "cuda", "problem", "remedy"),
+    [
+        (
+            FakeDriver(cuInit=100),
+            "13.0",
+            "has no GPU to use: no CUDA-capable device is detected (CUDA error 100 of cuInit)",
+            "CUDA_VISIBLE_DEVICES",
+        ),
+        (FakeDriver(cuDeviceGet=101), "13.0", "(CUDA error 101 of cuDeviceGet)", "CUDA_VISIBLE_DEVICES"),
+        (FakeDriver(cuInit=3), "13.0", "forked from one that used it", "start processes with the method spawn"),
+        (
+            FakeDriver(version=12040),
+            "13.0",
+            "is too old: it runs CUDA 12.4, and the installed onnxruntime-gpu was built for CUDA 13.0",
+            "update the driver, or install an onnxruntime-gpu for CUDA 12",
+        ),
+    ],
+)
+def test_a_driver_that_cannot_be_used(
+    driver: FakeDriver, cuda: str, problem: str, remedy: str, loads: Callable[..., list[str]]
+) -> None:
+    loads(driver)
+    error = refused(cuda)
+    assert problem in error.problem
+    assert remedy in error.remedy
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("cuda", ["12.8", "12.0", "11.8", ""])
+def test_a_driver_runs_older_cuda_and_newer_minor_versions(cuda: str, loads: Callable[..., list[str]]) -> None:
+    loads(FakeDriver(version=12040))
+    assert nvidia.usable_gpu(cuda, tensorrt=False) == "NVIDIA H100"
+
+
+@pytest.mark.usefixtures("bare")
+def test_missing_libraries_name_what_installs_them(loads: Callable[..., list[str]]) -> None:
+    loads(FakeDriver(), lacks=("libnv",))
+    assert str(nvidia.missing_libraries("12.8", tensorrt=True)) == (
+        "the installed onnxruntime-gpu, built for CUDA 12.8, does not find TensorRT (libnvinfer.so.10, "
+        "libnvonnxparser.so.10): pip install 'tensorrt-cu12==10.*'"
+    )
+    loads(FakeDriver(), lacks=("libcublasLt", "libcudnn"))
+    assert str(nvidia.missing_libraries("12.8", tensorrt=True)) == (
+        "the installed onnxruntime-gpu, built for CUDA 12.8, does not find CUDA (libcublasLt.so.12); cuDNN "
+        "(libcudnn.so.9): pip install 'qa-onnx[gpu]'"
+    )
+    loads(FakeDriver())
+    assert nvidia.missing_libraries("12.8", tensorrt=True) is None
+
+
+# explain
+
+
+CALL = "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:122 std::conditional_t<THRW, void, Status> "
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Failed to load library libonnxruntime_providers_cuda.so with error: "
+            "libcublasLt.so.13: cannot open shared object file: No such file or directory",
+            r"does not find CUDA \(libcublasLt.so.13\): pip install 'qa-onnx\[gpu\]'",
+        ),
+        ("libcuda.so.1: cannot open shared object file: No such file", "no NVIDIA driver is found"),
+        ("libcudnn.so.9: cannot open shared object file", r"does not find cuDNN \(libcudnn.so.9\)"),
+        (
+            f"{CALL}CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version",
+            "driver is too old",
+        ),
+        (f"{CALL}CUDA failure 100: no CUDA-capable device is detected ; GPU=-1", "has no GPU to use"),
+        (f"{CALL}CUDA failure 3: initialization error ; GPU=0", "forked"),
+        (f"{CALL}CUDA failure 2: out of memory ; GPU=0", "too little free memory.*batch_tokens"),
+        ("Failed to allocate memory for requested buffer of size 4096", "too little free memory"),
+        (
+            "bfc_arena.cc:360 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, Stream*) "
+            "Available memory of 5541120 is smaller than requested bytes of 10240000",
+            "too little free memory",
+        ),
+        (f"{CALL}CUDA failure 209: no kernel image is available for execution", "not built for this GPU"),
+        ("CUDNN failure 1: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0", "cuDNN is missing or of another version"),
+    ],
+)
+def test_what_onnx_runtime_raises_is_explained(text: str, meaning: str) -> None:
+    error = nvidia.explain(text, cuda="13.0")
+    assert error
+    assert error.remedy
+    assert re.search(meaning, str(error))
+
+
+@pytest.mark.parametrize("text", ["Invalid rank for input: input_ids", "CUDA failure 30: unknown", ""])
+def test_other_errors_are_not_explained(text: str) -> None:
+    assert nvidia.explain(text) is None
