@@ -7,7 +7,7 @@
     tensorrt      cuda     fp16, fp32, of graphs in standard operators
 
 bf16 and int8-static-bf16 are the graphs of fp32 and int8-static, computed in bfloat16 except for products of int8.
-They run only on CPUs with instructions for it.
+They run only on CPUs that have instructions for it.
 
 Left out: opening an engine (sessions.py).
 """
@@ -29,7 +29,7 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 DEVICES: tuple[Device, ...] = get_args(Device)
 PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
 
-# Precisions that OpenVINO computes in bfloat16, and the one whose graph each of them runs.
+# Precisions that OpenVINO computes in bfloat16 -> the precision whose graph they run.
 IN_BF16 = {"bf16": "fp32", "int8-static-bf16": "int8-static"}
 
 
@@ -67,7 +67,7 @@ class Backend:
         """Return the backend of a name such as "onnxruntime/cpu".
 
         Raises:
-            EngineError: it is no backend's name.
+            EngineError: there is no such backend.
         """
         engine, _, device = name.partition("/")
         return cls(engine, device)  # type: ignore[arg-type]  # __post_init__ checks them
@@ -88,19 +88,19 @@ BACKENDS = tuple(map(Backend.parse, _PRECISIONS_OF))
 
 
 def backends_of(precision: str) -> tuple[Backend, ...]:
-    """Return the backends that run a precision, the one that it is measured on first."""
+    """Return the backends that run a precision; exports measure it on the first."""
     return tuple(backend for backend in BACKENDS if precision in backend.precisions)
 
 
 def usual_engine(precision: str | None, device: str) -> Engine:
-    """Return the engine for a precision where the user names none: ONNX Runtime, if that has the precision."""
+    """Return the default engine for a precision: ONNX Runtime, unless only OpenVINO computes it."""
     return "openvino" if precision in IN_BF16 and device == "cpu" else "onnxruntime"
 
 
 def why_not(precision: str) -> str:
-    """Return why this CPU cannot compute in a precision; empty if it can.
+    """Return why this CPU cannot compute in a precision; "" if it can.
 
-    Without instructions for it OpenVINO would emulate bfloat16 or leave it out: slower, or with results other
+    Without instructions for bfloat16, OpenVINO would emulate it, which is slow, or ignore it, with other results
     than those that were measured.
     """
     if precision not in IN_BF16 or cpu.has_bf16():
@@ -114,16 +114,15 @@ def check_precision(precision: str) -> None:
     """Refuse a precision that this CPU cannot compute in.
 
     Raises:
-        EngineError: it cannot.
+        EngineError: the CPU has no instructions for it.
     """
-    reason = why_not(precision)
-    if reason:
-        other = IN_BF16[precision]
-        raise EngineError(f"{precision} cannot run here, since {reason}: use {other}, the same graph without bf16")
+    if reason := why_not(precision):
+        remedy = f"use {IN_BF16[precision]}, the same graph without bf16"
+        raise EngineError(f"{precision} cannot run here, since {reason}", remedy=remedy)
 
 
 def check_threads(threads: int | None) -> None:
-    """Refuse a number of threads that no run can have.
+    """Refuse a number of threads that is out of range; None is the default.
 
     Raises:
         EngineError: it is out of range.

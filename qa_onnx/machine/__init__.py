@@ -1,4 +1,4 @@
-"""What this machine has: cores, instruction sets, packages, NVIDIA's driver and libraries, a cache folder.
+"""This machine: cores, instruction sets, memory, installed packages, NVIDIA's driver and libraries, cache folder.
 
-May import: errors. Left out: judging it (doctor).
+May import: errors. Left out: judging them (doctor).
 """

@@ -1,4 +1,4 @@
-"""Where this user's machine keeps what can be made again: profiles, engines, exported checkpoints."""
+"""The user's cache folder: tuning profiles, TensorRT engines, exported checkpoints."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder under $XDG_CACHE_HOME/qa-onnx, or ~/.cache/qa-onnx; it need not exist.
+    """Return a folder under $XDG_CACHE_HOME/qa-onnx, or ~/.cache/qa-onnx; it need not exist.
 
     Raises:
         OSError: the user has no home folder.
     """
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(named).is_absolute():  # the XDG specification has relative ones ignored
-        return Path(named, "qa-onnx", *parts)
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(cache).is_absolute():  # the XDG specification says to ignore a relative one
+        return Path(cache, "qa-onnx", *parts)
     try:
         home = Path.home()
     except RuntimeError as error:

@@ -1,6 +1,6 @@
-"""What this machine offers: the cores and the memory that this process may use, its CPU and instruction sets.
+"""The CPU and memory of this machine: what this process may use of them, and the CPU's instruction sets.
 
-Read on Linux; elsewhere the guess is what `os` knows, and no instruction set is claimed.
+All of it is known on Linux only. Elsewhere the cores are those that `os` counts; no instruction set is assumed.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -25,7 +26,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 _NO_LIMIT = 1 << 60  # bytes; cgroup v1 writes "no limit" as a number near 2 ** 63
 
-# What matters to quantized graphs, under the names that Linux gives.
+# Those that matter to quantized graphs, under their names in Linux.
 _INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
 _SETS_VARIABLE = "QA_ONNX_INSTRUCTION_SETS"
 
@@ -34,14 +35,14 @@ BF16_SETS = ("avx512_bf16", "amx_bf16")  # one of them is enough
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cores:
-    """What bounds the threads of a run.
+    """The cores of the machine, and how many of them this process may use.
 
     Attributes:
-        logical: CPUs that the machine has.
-        physical: cores that it has: two hyper-threads of one share its arithmetic units.
+        logical: CPUs of the machine, hyper-threads included.
+        physical: cores of the machine; the hyper-threads of a core share its arithmetic units.
         allowed: logical CPUs that this process may run on.
-        usable: physical cores behind those.
-        quota: CPUs' worth of time that the control groups grant; None: no limit.
+        usable: physical cores of those.
+        quota: CPU time that the control groups grant, in CPUs; None: no limit.
     """
 
     logical: int
@@ -52,13 +53,13 @@ class Cores:
 
     @property
     def threads(self) -> int:
-        """Threads to run a graph with: the least of all, the quota rounded up; at least 1."""
+        """Threads to run a graph with: the smallest of the bounds, the quota rounded up; at least 1."""
         granted = self.allowed if self.quota is None else math.ceil(self.quota)
         return max(1, min(self.allowed, self.usable, granted))
 
     @property
     def limit(self) -> Literal["cgroup quota", "affinity", "physical cores"]:
-        """Which of the three bounds them."""
+        """The bound that decides the number of threads."""
         if self.quota is not None and math.ceil(self.quota) < self.usable:
             return "cgroup quota"
         return "affinity" if self.usable < self.physical else "physical cores"
@@ -66,12 +67,12 @@ class Cores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Memory in bytes; None: not known.
+    """Memory in bytes; None: unknown.
 
     Attributes:
-        total: what the machine has.
-        available: what is left without swapping.
-        limit: what the control groups grant; None: no limit.
+        total: of the machine.
+        available: without swapping.
+        limit: of the control groups; None: no limit.
     """
 
     total: int | None
@@ -80,12 +81,12 @@ class Memory:
 
 
 def default_threads() -> int:
-    """Threads to run a graph with: the least of affinity, cgroup quota and physical cores; at least 1."""
+    """Return the threads to run a graph with: the least of affinity, quota and physical cores; at least 1."""
     return cores().threads
 
 
 def cores() -> Cores:
-    """The cores of the machine, and how many of them this process may use."""
+    """Return the cores of the machine, and how many of them this process may use."""
     logical, allowed = os.cpu_count() or 1, _affinity()
     return Cores(
         logical=logical,
@@ -103,20 +104,16 @@ def _affinity() -> frozenset[int]:
 
 
 def _physical_cores(cpus: Iterable[int]) -> int:
-    """Cores behind some logical CPUs."""
     return len({_core(cpu) for cpu in cpus})
 
 
 def _core(cpu: int) -> str:
-    """A name of the core that a logical CPU belongs to."""
-    try:
-        return (_TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
-    except OSError:
-        return f"unknown {cpu}"
+    """Return a name of the core that a logical CPU belongs to."""
+    return _read(_TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").strip() or f"unknown {cpu}"
 
 
 def core_cpus() -> list[int]:
-    """A logical CPU of each core that this process may use, in their order."""
+    """Return one logical CPU of each core that this process may use, in order."""
     by_core: dict[str, int] = {}
     for cpu in sorted(_affinity()):
         by_core.setdefault(_core(cpu), cpu)
@@ -124,19 +121,32 @@ def core_cpus() -> list[int]:
 
 
 def _quota() -> float | None:
-    quotas = [_quota_v2(folder) for folder in _groups("")]
-    quotas += [_quota_v1(folder) for folder in _groups("cpu")]
-    return min((quota for quota in quotas if quota is not None), default=None)
+    """Return the smallest quota of the control groups that this process is in, in CPUs; None: no limit."""
+    texts = [_read(folder / "cpu.max") for folder in _groups("")]
+    texts += [_read(one / "cpu.cfs_quota_us") + " " + _read(one / "cpu.cfs_period_us") for one in _groups("cpu")]
+    return min((quota for text in texts if (quota := _parse_quota(text)) is not None), default=None)
+
+
+def _parse_quota(text: str) -> float | None:
+    """Return 1.5 of "150000 100000", the microseconds of CPU time in each period of so many."""
+    try:
+        quota, period = map(int, text.split())
+        return quota / period if quota > 0 else None
+    except (ValueError, ZeroDivisionError):  # "max", and -1 in version 1, mean no limit
+        return None
 
 
 def _groups(controller: str) -> list[Path]:
-    """Folders of the control groups that this process is in, up to the root; "" is that of version 2.
+    """Return the folders of the control groups that this process is in, up to the root.
 
-    A group grants no more than those above it. In a container the root that is seen is the container's own.
+    A group grants no more than the groups above it. A container sees its own group as the root.
+
+    Args:
+        controller: of cgroup version 1, such as "cpu"; "" for version 2.
     """
     root = _CGROUP / controller
     folders = {root: None}
-    for line in _lines(_OWN_CGROUPS):
+    for line in _read(_OWN_CGROUPS).splitlines():
         _, names, path = [*line.split(":", 2), "", ""][:3]
         parts = PurePosixPath(path).parts[1:]
         if controller in names.split(",") and ".." not in parts:
@@ -144,32 +154,15 @@ def _groups(controller: str) -> list[Path]:
     return list(folders)
 
 
-def _quota_v2(folder: Path) -> float | None:
-    try:
-        quota, period = (folder / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
-def _quota_v1(folder: Path) -> float | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        period = int((folder / "cpu.cfs_period_us").read_text())
-        return quota / period if quota > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
 def memory() -> Memory:
-    """The memory of the machine, and the limit of the control groups that this process is in."""
+    """Return the memory of the machine, and the limit of the control groups that this process is in."""
     files = [folder / "memory.max" for folder in _groups("")]
     files += [folder / "memory.limit_in_bytes" for folder in _groups("memory")]
-    limits = [int(text) for file in files for text in _lines(file)[:1] if text.strip().isdigit()]
-    known = dict(line.split(":", 1) for line in _lines(_MEMINFO) if ":" in line)
+    limits = [int(text) for file in files if (text := _read(file).strip()).isdigit()]
+    lines = dict(line.split(":", 1) for line in _read(_MEMINFO).splitlines() if ":" in line)
     return Memory(
-        total=_kibibytes(known.get("MemTotal", "")),
-        available=_kibibytes(known.get("MemAvailable", "")),
+        total=_kibibytes(lines.get("MemTotal", "")),
+        available=_kibibytes(lines.get("MemAvailable", "")),
         limit=min((limit for limit in limits if limit < _NO_LIMIT), default=None),
     )
 
@@ -179,16 +172,16 @@ def _kibibytes(text: str) -> int | None:
     return int(number) * 1024 if number.isdigit() else None
 
 
-def _lines(path: Path) -> list[str]:
-    """Lines of a file of the kernel's; none where it is not there."""
+def _read(path: Path) -> str:
+    """Return the content of a file of the kernel; "" if there is no such file."""
     try:
-        return path.read_text().splitlines()
+        return path.read_text()
     except (OSError, UnicodeDecodeError):
-        return []
+        return ""
 
 
 def load() -> float | None:
-    """Processes that wanted a CPU over the last minute, on average; None: not known."""
+    """Return how many processes wanted a CPU over the last minute, on average; None: unknown."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows has none
@@ -196,48 +189,50 @@ def load() -> float | None:
 
 
 def cpu_model() -> str:
-    """The CPU's name as it gives it itself, or that of its architecture."""
-    named = (line.partition(":")[2].strip() for line in _lines(_CPUINFO) if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+    """Return the CPU's own name, or that of its architecture."""
+    match = re.search(r"^model name[ \t]*:[ \t]*(\S.*)", _read(_CPUINFO), re.MULTILINE)
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """Those of AVX2, AVX-512, VNNI, AMX and bf16 that the CPU has, as /proc/cpuinfo names them.
+    """Return those of AVX2, AVX-512, VNNI, AMX and bf16 that the CPU has, as /proc/cpuinfo names them.
 
-    For tests, the environment variable QA_ONNX_INSTRUCTION_SETS names others, with commas between them, or none
-    where it is empty. It changes what qa-onnx believes of the CPU, not what the CPU or any engine does.
+    For tests, the environment variable QA_ONNX_INSTRUCTION_SETS replaces them: names with commas between them, or
+    nothing. It changes what qa-onnx assumes of the CPU, not what the CPU or any engine does.
 
     Raises:
-        InputError: the variable names what is not known here.
+        InputError: the variable has an unknown name.
     """
     text = os.environ.get(_SETS_VARIABLE)
     if text is not None:
         return _parse_sets(text)
-    flags = next((set(line.split()[2:]) for line in _lines(_CPUINFO) if line.startswith("flags")), set())
+    match = re.search(r"^flags[ \t]*:(.*)", _read(_CPUINFO), re.MULTILINE)
+    flags = match[1].split() if match else []
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
 
 
 def _parse_sets(text: str) -> tuple[str, ...]:
-    """The instruction sets of a list with commas, in the order that this module has."""
+    """Return the instruction sets of a list with commas, in the order of this module."""
     names = {name.strip() for name in text.split(",")} - {""}
     if unknown := sorted(names.difference(_INSTRUCTION_SETS)):
         raise InputError(
             f"the environment variable {_SETS_VARIABLE} names {', '.join(unknown)}; it can name "
-            f"{', '.join(_INSTRUCTION_SETS)}, with commas between them; without it the CPU itself is read"
+            f"{', '.join(_INSTRUCTION_SETS)}",
+            remedy="put commas between the names, or unset it to read the CPU itself",
         )
     return tuple(name for name in _INSTRUCTION_SETS if name in names)
 
 
 def has_exact_int8() -> bool:
-    """Whether this CPU sums products of unsigned and signed bytes without saturating."""
+    """Return whether this CPU sums products of unsigned and signed bytes without saturating."""
     return exact_int8(instruction_sets())
 
 
 def exact_int8(sets: Iterable[str]) -> bool:
-    """Whether a CPU with these instruction sets does: it takes VNNI or AMX."""
+    """Return whether a CPU with these instruction sets sums such products exactly: it needs VNNI or AMX."""
     return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(sets)
 
 
 def has_bf16() -> bool:
-    """Whether this CPU multiplies numbers in bfloat16 by instructions of its own: others emulate it, slowly."""
+    """Return whether this CPU has instructions to multiply in bfloat16; others emulate it, slowly."""
     return not set(BF16_SETS).isdisjoint(instruction_sets())

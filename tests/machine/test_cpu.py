@@ -1,4 +1,4 @@
-"""Machine: threads from affinity, cgroup quota and cores; memory; instruction sets from /proc/cpuinfo."""
+"""CPU: threads from affinity, cgroup quota and cores; memory; instruction sets from /proc/cpuinfo."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_tests_may_name_other_instruction_sets(
 
 def test_instruction_sets_that_are_not_known_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QA_ONNX_INSTRUCTION_SETS", "avx2,sse9,vnni")
-    expected = "QA_ONNX_INSTRUCTION_SETS names sse9, vnni; it can name avx2, avx512f, .*without it the CPU itself"
+    expected = "QA_ONNX_INSTRUCTION_SETS names sse9, vnni; it can name avx2, avx512f, .*: put commas .*, or unset"
     with pytest.raises(InputError, match=expected):
         cpu.instruction_sets()
 
