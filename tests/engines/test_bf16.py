@@ -161,11 +161,11 @@ def test_a_bundle_that_holds_nothing_else_says_why_it_does_not_run(tiny_copy: Pa
     bundle = Bundle.load(with_graphs(tiny_copy, "bf16"))
     with pytest.raises(EngineError) as refused:
         Reader.load(bundle, engine="openvino")
-    said = str(refused.value)
-    assert said.startswith(
+    message = str(refused.value)
+    assert message.startswith(
         f"{tiny_copy} holds bf16, none of which runs on openvino/cpu, since {NONE}: qa-onnx export"
     )
-    assert "--precision int8-static adds it" in said
+    assert "--precision int8-static adds it" in message
 
 
 @pytest.mark.usefixtures("no_bf16")
@@ -193,9 +193,9 @@ def test_no_session_is_opened_behind_the_check(tiny_bundle: Bundle) -> None:
 def test_the_precision_brings_its_engine(tiny_copy: Path) -> None:
     bundle = Bundle.load(with_graphs(tiny_copy, "fp32", "bf16"))
 
-    def engine(precision: str | None, **asked: Any) -> str:
-        asked = {"device": None, "engine": None, **asked}
-        return resolve_runtime(bundle, precision=precision, threads=None, **asked).backend.engine
+    def engine(precision: str | None, **arguments: Any) -> str:
+        arguments = {"device": None, "engine": None, **arguments}
+        return resolve_runtime(bundle, precision=precision, threads=None, **arguments).backend.engine
 
     assert engine("bf16") == engine("int8-static-bf16", device="cpu") == "openvino"
     assert engine("fp32") == engine(None, device="cpu") == engine("bf16", device="cuda") == "onnxruntime"
@@ -274,9 +274,9 @@ def test_its_logits_are_near_those_of_float32(tiny_bundle: Bundle) -> None:
     for tokens in (5, 16, 41):
         expected = theirs.run(batch(tokens))
         for session in (ours, pickle.loads(pickle.dumps(ours))):
-            found = session.run(batch(tokens))
-            assert found[0].dtype == np.float32
-            np.testing.assert_allclose(np.stack(found), np.stack(expected), atol=0.1, rtol=0)
+            logits = session.run(batch(tokens))
+            assert logits[0].dtype == np.float32
+            np.testing.assert_allclose(np.stack(logits), np.stack(expected), atol=0.1, rtol=0)
 
 
 @OPENVINO
@@ -286,9 +286,9 @@ def test_commands_and_pipeline_run_it_by_its_name(tiny_copy: Path, tmp_path: Pat
     text = tmp_path / "text.txt"
     text.write_text(TEXT, encoding="utf-8")
     answer = Reader.load(folder, precision="fp32", threads=1).ask("Who lit the lamp?", TEXT)
-    asked = run("ask", "-b", folder, "--precision", "bf16", "--json", "-q", "Who lit the lamp?", "-c", text)
-    assert asked.exit_code == 0, asked.output
-    assert json.loads(asked.stdout)["answer"]["score"] == pytest.approx(answer.score, abs=0.2)
+    answered = run("ask", "-b", folder, "--precision", "bf16", "--json", "-q", "Who lit the lamp?", "-c", text)
+    assert answered.exit_code == 0, answered.output
+    assert json.loads(answered.stdout)["answer"]["score"] == pytest.approx(answer.score, abs=0.2)
     data = tmp_path / "data.jsonl"
     data.write_text(
         json.dumps({"question": "Who lit the lamp?", "context": TEXT, "answers": ["The keeper"]}), encoding="utf-8"
@@ -299,9 +299,9 @@ def test_commands_and_pipeline_run_it_by_its_name(tiny_copy: Path, tmp_path: Pat
     ):
         result = run(*arguments)
         assert result.exit_code == 0, result.output
-    found = pipeline("question-answering", str(folder), precision="bf16")(question="Who?", context=TEXT)
-    assert isinstance(found, dict)
-    assert found["answer"] in TEXT
+    result = pipeline("question-answering", str(folder), precision="bf16")(question="Who?", context=TEXT)
+    assert isinstance(result, dict)
+    assert result["answer"] in TEXT
 
 
 @OPENVINO
@@ -367,8 +367,8 @@ def test_bench_runs_it_or_names_the_reason(tiny_copy: Path, monkeypatch: pytest.
     for sets, reason in ((WITH, ""), (WITHOUT, NONE)):
         monkeypatch.setattr(cpu, "instruction_sets", lambda sets=sets: sets)
         for precisions in (None, ["bf16"]):
-            found = entrants(bundle, precisions=precisions, against=None, device="cpu")
-            assert {one.name: one.why_not for one in found}["bf16, openvino"] == reason
+            contenders = entrants(bundle, precisions=precisions, against=None, device="cpu")
+            assert {one.name: one.why_not for one in contenders}["bf16, openvino"] == reason
     monkeypatch.setattr(cpu, "instruction_sets", lambda: WITHOUT)
     result = run("bench", "-b", bundle.path, "--precisions", "bf16", "--quick", "--seconds", "1")
     assert result.exit_code == 1
@@ -479,8 +479,8 @@ def test_ranges_are_found_once_and_every_receipt_names_its_engine(
     assert ours
     assert ours.settings == static_receipt.settings
     assert ours.instruction_sets == WITH
-    shown = run("report", "-b", bundle.path)
-    assert "in openvino/cpu on avx2, avx512f, amx_bf16" in " ".join(shown.stdout.split())
+    report = run("report", "-b", bundle.path)
+    assert "in openvino/cpu on avx2, avx512f, amx_bf16" in " ".join(report.stdout.split())
     if find_spec("matplotlib"):
         page = tmp_path / "page.html"
         assert run("report", "-b", bundle.path, "--html", page).exit_code == 0
@@ -568,9 +568,9 @@ def test_what_to_try_next_names_the_precision_where_nothing_runs_by_itself(tmp_p
 @pytest.mark.usefixtures("bf16")
 def test_a_pipeline_exports_a_checkpoint_to_it() -> None:
     qa = pipeline("question-answering", str(exports.checkpoint("bert")), precision="bf16")
-    found = qa(question="Who lit the lamp?", context=TEXT)
-    assert isinstance(found, dict)
-    assert found["answer"] in TEXT
+    result = qa(question="Who lit the lamp?", context=TEXT)
+    assert isinstance(result, dict)
+    assert result["answer"] in TEXT
 
 
 def test_nothing_of_an_old_bundle_changes(tiny_bundle: Bundle) -> None:

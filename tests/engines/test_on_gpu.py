@@ -1,4 +1,4 @@
-"""What only a GPU can tell: run by `make gpu`, skipped with the reason where there is none."""
+"""GpuSession on a real GPU: `make gpu` runs these tests; without a GPU they skip, with the reason."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def batch(rows: int, tokens: int, *, seed: int = 0) -> dict[str, NDArray[np.int6
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
 
-def furthest(found: Any, expected: Any, inputs: dict[str, NDArray[np.int64]]) -> float:
+def furthest(logits: Any, expected: Any, inputs: dict[str, NDArray[np.int64]]) -> float:
     """Largest difference of two pairs of logits, excluding padding."""
     real = inputs["attention_mask"] == 1
-    return float(np.abs(np.stack(found) - np.stack(expected))[:, real].max())
+    return float(np.abs(np.stack(logits) - np.stack(expected))[:, real].max())
 
 
 @pytest.mark.usefixtures("cuda")
@@ -61,8 +61,8 @@ def test_threads_share_a_session_on_cuda(graph: Path) -> None:
     ours, theirs = GpuSession(graph, GpuPlan(longest=128)), OnnxSession(graph, threads=1)
     inputs = [batch(1 + seed % 7, 10 + seed % 90, seed=seed) for seed in range(400)]
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(ours.run, inputs))
-    for one, logits in zip(inputs, found, strict=True):
+        results = list(pool.map(ours.run, inputs))
+    for one, logits in zip(inputs, results, strict=True):
         assert furthest(logits, theirs.run(one), one) < 1e-3
 
 
@@ -84,8 +84,8 @@ def test_a_reader_on_cuda_answers_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch)
         return run(session, inputs)
 
     monkeypatch.setattr(GpuSession, "run", recorded)
-    found, expected = ([one.answers[0].score for one in reader.predict(many)] for reader in (ours, theirs))
-    assert found == pytest.approx(expected, abs=1e-3)
+    scores, expected = ([one.answers[0].score for one in reader.predict(many)] for reader in (ours, theirs))
+    assert scores == pytest.approx(expected, abs=1e-3)
     assert names == {f"{overlap.NAME}_0"}, "the background thread"
 
 
@@ -106,7 +106,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.usefixtures("cuda")
-def test_a_forked_process_is_told_that_cuda_cannot_follow() -> None:
+def test_cuda_in_a_forked_process_is_an_error() -> None:
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout == "7\n"
 

@@ -1,6 +1,6 @@
-"""GpuSession without a GPU: a stand-in for onnxruntime-gpu computes on the CPU, and notes what it was asked for.
+"""GpuSession without a GPU: a stand-in for onnxruntime-gpu computes on the CPU, and records the calls.
 
-What only a GPU can tell is in test_on_gpu.py.
+Tests that need a GPU are in test_on_gpu.py.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Binding:
 
 
 class Notes(types.ModuleType):
-    """The stand-in for the module onnxruntime, and what it was asked for."""
+    """The stand-in for the module onnxruntime, and the calls that it got."""
 
     __version__ = "1.31.1"
     cuda_version = "13.0"
@@ -147,9 +147,9 @@ def batch(rows: int, tokens: int, *, seed: int = 0) -> dict[str, NDArray[np.int6
     return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
 
-def assert_same(found: Any, wanted: Any, inputs: dict[str, NDArray[np.int64]]) -> None:
+def assert_same(result: Any, wanted: Any, inputs: dict[str, NDArray[np.int64]]) -> None:
     real = inputs["attention_mask"] == 1
-    for logits, others in zip(found, wanted, strict=True):
+    for logits, others in zip(result, wanted, strict=True):
         assert logits.shape == real.shape
         assert logits.dtype == np.float32
         np.testing.assert_allclose(logits[real], others[real], atol=1e-5, rtol=0)
@@ -189,8 +189,8 @@ def test_no_two_calls_share_a_binding(graph: Path, runtime: Notes, expected: Onn
     session = GpuSession(graph, GpuPlan(longest=128))
     inputs = [batch(1 + seed % 3, 10 + seed % 50, seed=seed) for seed in range(60)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(session.run, inputs))
-    for one, logits in zip(inputs, found, strict=True):
+        results = list(pool.map(session.run, inputs))
+    for one, logits in zip(inputs, results, strict=True):
         assert_same(logits, expected.run(one), one)
     assert 1 <= len(runtime.bindings) <= 8
 
@@ -240,15 +240,15 @@ def test_tensorrt_must_know_its_shapes(lacks: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "has", "said"),
+    ("engine", "has", "problem"),
     [("onnxruntime", [], "cannot use device 'cuda'"), ("tensorrt", CUDA, "cannot use TensorRT")],
 )
 def test_a_wheel_without_the_provider_names_the_remedy(
-    graph: Path, runtime: Notes, engine: Any, has: list[str], said: str
+    graph: Path, runtime: Notes, engine: Any, has: list[str], problem: str
 ) -> None:
     runtime.available = has
     plan = GpuPlan(engine=engine, longest=128, inputs=INPUTS)
-    with pytest.raises(MissingExtraError, match=rf"{said}: pip uninstall onnxruntime, .*'qa-onnx\[gpu\]'"):
+    with pytest.raises(MissingExtraError, match=rf"{problem}: pip uninstall onnxruntime, .*'qa-onnx\[gpu\]'"):
         GpuSession(graph, plan)
     assert not runtime.opened
 

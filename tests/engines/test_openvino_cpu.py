@@ -66,15 +66,15 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 @pytest.mark.export
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_fused_fp32_graphs_give_the_logits_of_pytorch(kind: str) -> None:
-    made = exports.exported(kind)
-    inputs = exports.ragged_batch(made.checkpoint)
-    session = OpenVinoSession(exports.graph_path(made.bundle, "fp32"), threads=1)
+    export = exports.exported(kind)
+    inputs = exports.ragged_batch(export.checkpoint)
+    session = OpenVinoSession(exports.graph_path(export.bundle, "fp32"), threads=1)
     assert not session.frees_host
-    found = np.stack(session.run({name: inputs[name] for name in session.input_names}))
-    expected = exports.run_torch(exports.load_torch(made.checkpoint), inputs)
+    logits = np.stack(session.run({name: inputs[name] for name in session.input_names}))
+    expected = exports.run_torch(exports.load_torch(export.checkpoint), inputs)
     real = inputs["attention_mask"] == 1
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found[:, real], expected[:, real], atol=1e-4, rtol=0)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits[:, real], expected[:, real], atol=1e-4, rtol=0)
 
 
 def test_it_gives_the_logits_of_onnx_runtime_at_every_shape(graph: Path) -> None:
@@ -83,9 +83,9 @@ def test_it_gives_the_logits_of_onnx_runtime_at_every_shape(graph: Path) -> None
     for rows, tokens in ((1, 5), (4, 40), (3, 17), (1, 64), (4, 40)):
         inputs = batch(rows, tokens)
         real = inputs["attention_mask"] == 1
-        for found, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
-            assert found.shape == (rows, tokens)
-            np.testing.assert_allclose(found[real], expected[real], atol=1e-4, rtol=0)
+        for logits, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
+            assert logits.shape == (rows, tokens)
+            np.testing.assert_allclose(logits[real], expected[real], atol=1e-4, rtol=0)
 
 
 def test_batches_are_padded_to_few_lengths_and_the_logits_cut_back(
@@ -96,9 +96,9 @@ def test_batches_are_padded_to_few_lengths_and_the_logits_cut_back(
     for rows, tokens, reaches in ((2, 5, 16), (1, 16, 16), (3, 17, 32), (2, 49, 60), (1, 60, 60), (1, 62, 62)):
         inputs = batch(rows, tokens)
         real = inputs["attention_mask"] == 1
-        for found, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
-            assert found.shape == (rows, tokens)
-            np.testing.assert_allclose(found[real], expected[real], atol=1e-4, rtol=0)
+        for logits, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
+            assert logits.shape == (rows, tokens)
+            np.testing.assert_allclose(logits[real], expected[real], atol=1e-4, rtol=0)
         assert computed[-1]["input_ids"].shape == (rows, reaches)
 
 
@@ -134,8 +134,8 @@ def test_threads_share_a_session(graph: Path) -> None:
     alone = [session.run(one) for one in inputs]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(session.run, inputs))
-    for expected, found in zip(alone, together, strict=True):
-        np.testing.assert_allclose(np.stack(found), np.stack(expected), atol=1e-5, rtol=0)
+    for expected, logits in zip(alone, together, strict=True):
+        np.testing.assert_allclose(np.stack(logits), np.stack(expected), atol=1e-5, rtol=0)
 
 
 def test_a_missing_input_is_an_error_and_not_an_old_value(graph: Path) -> None:

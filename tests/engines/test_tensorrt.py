@@ -43,9 +43,9 @@ def test_precision_is_the_callers_choice() -> None:
 
 
 def test_compiled_engines_are_kept() -> None:
-    found = options(cache=Path("/cache/key"))
-    assert found["trt_engine_cache_enable"] == found["trt_timing_cache_enable"] == "True"
-    assert found["trt_engine_cache_path"] == found["trt_timing_cache_path"] == "/cache/key"
+    result = options(cache=Path("/cache/key"))
+    assert result["trt_engine_cache_enable"] == result["trt_timing_cache_enable"] == "True"
+    assert result["trt_engine_cache_path"] == result["trt_timing_cache_path"] == "/cache/key"
 
 
 @pytest.fixture
@@ -63,11 +63,11 @@ def folder(graph: Path, **changes: Any) -> Path:
 
 
 def test_the_cache_is_the_users_own_and_never_in_the_bundle(graph: Path, tmp_path: Path) -> None:
-    found = folder(graph)
-    assert found.is_dir()
-    assert found.is_relative_to(tmp_path / "cache" / "qa-onnx" / "tensorrt")
-    assert stat.S_IMODE(found.stat().st_mode) == 0o700
-    assert folder(graph) == found
+    path = folder(graph)
+    assert path.is_dir()
+    assert path.is_relative_to(tmp_path / "cache" / "qa-onnx" / "tensorrt")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert folder(graph) == path
     assert list(graph.parent.iterdir()) == [graph]
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.cpu
 
 @pytest.fixture
 def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine of eight allowed CPUs that says nothing else of itself."""
+    """A machine with eight allowed CPUs, of which nothing else is known."""
     monkeypatch.setattr(cpu, "_CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(cpu, "_TOPOLOGY", tmp_path / "cpu")
     monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
@@ -123,7 +123,7 @@ def test_the_hosts_environment_is_not_read(computer: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("flags", "found", "exact", "bf16"),
+    ("flags", "sets", "exact", "bf16"),
     [
         ("fpu avx2 avx512f avx512_vnni", ("avx2", "avx512f", "avx512_vnni"), True, False),
         ("avx_vnni avx2", ("avx2", "avx_vnni"), True, False),
@@ -135,9 +135,9 @@ def test_the_hosts_environment_is_not_read(computer: Path, monkeypatch: pytest.M
         ("", (), False, False),
     ],
 )
-def test_instruction_sets(computer: Path, flags: str, found: tuple[str, ...], exact: bool, bf16: bool) -> None:
+def test_instruction_sets(computer: Path, flags: str, sets: tuple[str, ...], exact: bool, bf16: bool) -> None:
     write(computer / "cpuinfo", f"processor\t: 0\nvmx flags\t: avx2\nflags\t\t: {flags}\nbugs\t\t: none\n")
-    assert cpu.instruction_sets() == found
+    assert cpu.instruction_sets() == sets
     assert cpu.has_exact_int8() is exact
     assert cpu.has_bf16() is bf16
 
@@ -158,7 +158,7 @@ def test_tests_may_name_other_instruction_sets(
     assert cpu.instruction_sets() == sets
 
 
-def test_instruction_sets_that_are_not_known_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_instruction_sets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QA_ONNX_INSTRUCTION_SETS", "avx2,sse9,vnni")
     expected = "QA_ONNX_INSTRUCTION_SETS names sse9, vnni; it can name avx2, avx512f, .*: put commas .*, or unset"
     with pytest.raises(InputError, match=expected):
@@ -166,7 +166,7 @@ def test_instruction_sets_that_are_not_known_are_refused(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("cpuinfo", [None, "processor : 0\nFeatures : fp asimd\n"])
-def test_nothing_is_claimed_of_a_cpu_that_does_not_say(computer: Path, cpuinfo: str | None) -> None:
+def test_a_cpu_without_flags_has_no_instruction_sets(computer: Path, cpuinfo: str | None) -> None:
     if cpuinfo is not None:
         write(computer / "cpuinfo", cpuinfo)
     assert cpu.instruction_sets() == ()
@@ -203,9 +203,9 @@ def test_the_limit_that_bounds_the_threads_is_named(
         write(computer / f"cpu/cpu{number}/topology/thread_siblings_list", siblings)
     if quota is not None:
         write(computer / "cgroup/cpu.max", quota)
-    found = cpu.cores()
-    assert (found.logical, found.physical, found.allowed) == (8, 4 if pairs else 8, len(allowed))
-    assert (found.threads, found.limit) == (threads, limit)
+    cores = cpu.cores()
+    assert (cores.logical, cores.physical, cores.allowed) == (8, 4 if pairs else 8, len(allowed))
+    assert (cores.threads, cores.limit) == (threads, limit)
 
 
 def test_the_quota_of_every_group_above_counts(computer: Path) -> None:
@@ -246,7 +246,7 @@ def test_memory_and_its_least_limit(computer: Path) -> None:
     assert cpu.memory().limit == 2_000_000
 
 
-def test_memory_that_is_not_told_is_not_known(computer: Path) -> None:
+def test_memory_may_be_unknown(computer: Path) -> None:
     write(computer / "meminfo", "MemTotal: plenty\n")
     assert cpu.memory() == cpu.Memory(total=None, available=None, limit=None)
 

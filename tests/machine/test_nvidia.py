@@ -57,33 +57,33 @@ def some_library() -> Path:
     return next(Path(line.split()[-1]) for line in lines if Path(line.split()[-1]).name.startswith("libm.so"))
 
 
-def test_nothing_is_there(bare: Path) -> None:
+def test_a_machine_without_nvidia(bare: Path) -> None:
     assert nvidia.survey() == nvidia.Nvidia(driver=None, gpus=(), said=None, cuda=None, libraries=(), wheels={})
 
 
 @linux
 def test_nvidia_smi_lists_the_gpus(smi: Callable[[str], None]) -> None:
     smi('echo "580.95.05, 81559, NVIDIA H100, 80GB HBM3"; echo "580.95.05, [N/A], NVIDIA GB10"')
-    found = nvidia.survey()
-    assert found.driver == "580.95.05"
-    assert found.gpus == (nvidia.Gpu("NVIDIA H100, 80GB HBM3", 81559), nvidia.Gpu("NVIDIA GB10", None))
-    assert found.said is None
+    state = nvidia.survey()
+    assert state.driver == "580.95.05"
+    assert state.gpus == (nvidia.Gpu("NVIDIA H100, 80GB HBM3", 81559), nvidia.Gpu("NVIDIA GB10", None))
+    assert state.said is None
 
 
 @linux
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "message"),
     [
         ("echo 'Driver/library version mismatch'; exit 18", "exit code 18: Driver/library version mismatch"),
         ("exit 0", "exit code 0"),
     ],
 )
-def test_what_nvidia_smi_says_instead_is_kept(smi: Callable[[str], None], script: str, said: str) -> None:
+def test_the_output_of_a_failing_nvidia_smi_is_kept(smi: Callable[[str], None], script: str, message: str) -> None:
     smi(script)
-    found = nvidia.survey()
-    assert found.driver is None
-    assert found.said is not None
-    assert said in found.said
+    state = nvidia.survey()
+    assert state.driver is None
+    assert state.said is not None
+    assert message in state.said
 
 
 @linux
@@ -106,17 +106,17 @@ def test_the_drivers_files_tell_where_there_is_no_nvidia_smi(bare: Path) -> None
         "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12\n"
     )
     (bare / "driver/gpus/0000:01:00.0/information").write_text("Model: \t\t NVIDIA A10\nIRQ:   \t\t 33\n")
-    found = nvidia.survey()
-    assert found.driver == "535.183.01"
-    assert found.gpus == (nvidia.Gpu("NVIDIA A10", None),)
+    state = nvidia.survey()
+    assert state.driver == "535.183.01"
+    assert state.gpus == (nvidia.Gpu("NVIDIA A10", None),)
 
 
 @linux
 def test_the_wheel_tells_its_cuda_without_being_imported(bare: Path) -> None:
     wheel(bare, "12.8")
-    found = nvidia.survey()
-    assert found.cuda == "12.8"
-    names = [library.name for library in found.libraries]
+    state = nvidia.survey()
+    assert state.cuda == "12.8"
+    names = [library.name for library in state.libraries]
     assert names.index("libcublasLt.so.12") < names.index("libcublas.so.12")
     assert {"libcudart.so.12", "libcufft.so.11", "libcudnn.so.9"} <= set(names)
 
@@ -134,11 +134,11 @@ def test_libraries_of_pip_are_loaded_and_what_is_missing_is_named(bare: Path) ->
         (bare / f"site/nvidia/{folder}/lib").mkdir(parents=True)
         shutil.copy(some_library(), bare / f"site/nvidia/{folder}/lib/{name}")
     (bare / "site/nvidia/cublas/lib/libcublas.so.97").write_text("no library")
-    found = {library.name: library.error for library in nvidia.survey().libraries}
-    assert found["libcudart.so.97"] is None
-    assert found["libcublasLt.so.97"] is None
-    assert "invalid ELF header" in (found["libcublas.so.97"] or "") or "file too short" in (
-        found["libcublas.so.97"] or ""
+    state = {library.name: library.error for library in nvidia.survey().libraries}
+    assert state["libcudart.so.97"] is None
+    assert state["libcublasLt.so.97"] is None
+    assert "invalid ELF header" in (state["libcublas.so.97"] or "") or "file too short" in (
+        state["libcublas.so.97"] or ""
     )
     assert "libcufft.so.96" in nvidia.survey().not_loaded
 
@@ -169,8 +169,8 @@ def test_nvidias_wheels_are_listed(bare: Path) -> None:
     ],
 )
 def test_a_driver_may_be_too_old(driver: str | None, cuda: str | None, needed: str | None) -> None:
-    found = nvidia.Nvidia(driver=driver, gpus=(), said=None, cuda=cuda, libraries=(), wheels={})
-    assert found.too_old == needed
+    state = nvidia.Nvidia(driver=driver, gpus=(), said=None, cuda=cuda, libraries=(), wheels={})
+    assert state.too_old == needed
 
 
 # usable_gpu

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes packages as pip leaves them: a folder with METADATA, where Python looks and nothing else is."""
+    """Writes packages as pip does, a folder with METADATA each, to the only folder that Python searches."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
 
     def make(name: str, version: str = "1.0", requires: tuple[str, ...] = ()) -> None:
@@ -36,11 +36,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
 
 def test_this_environment() -> None:
-    found = packages.survey()
-    assert found.python == platform.python_version()
-    assert found.versions["qa-onnx"] == __version__
-    assert found.versions["numpy"] == np.__version__
-    assert found.unmet == ()
+    installed = packages.survey()
+    assert installed.python == platform.python_version()
+    assert installed.versions["qa-onnx"] == __version__
+    assert installed.versions["numpy"] == np.__version__
+    assert installed.unmet == ()
 
 
 def test_the_wheels_of_onnx_runtime_are_told_apart(install: Callable[..., None]) -> None:
@@ -51,7 +51,7 @@ def test_the_wheels_of_onnx_runtime_are_told_apart(install: Callable[..., None])
     assert packages.survey().runtimes == {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}
 
 
-def test_what_is_not_there_has_no_version(install: Callable[..., None]) -> None:
+def test_a_missing_package_has_no_version(install: Callable[..., None]) -> None:
     assert packages.survey().versions["openvino"] is None
     install("openvino", "2026.4.1")
     assert packages.survey().versions["openvino"] == "2026.4.1"
@@ -71,12 +71,12 @@ def test_an_extra_lacks_what_is_missing_and_what_has_another_version(install: Ca
     install("onnx", "2.0.0")
     install("torch", "2.13.0+cpu")
     install("transformers", "4.57.6")
-    found = packages.survey()
-    assert found.extras == {
+    installed = packages.survey()
+    assert installed.extras == {
         "quantize": ("onnx <2,>=1.17 (found 2.0.0)",),
         "export": ("transformers >=5.3 (found 4.57.6)",),
     }
-    assert found.unmet == ()
+    assert installed.unmet == ()
 
 
 @pytest.mark.parametrize(
@@ -106,16 +106,16 @@ def test_a_runtime_that_is_too_old_and_a_missing_base_package_are_unmet(install:
 
 
 def test_without_metadata_of_its_own_nothing_is_claimed(install: Callable[..., None]) -> None:
-    found = packages.survey()
-    assert found.extras == {}
-    assert found.unmet == ()
+    installed = packages.survey()
+    assert installed.extras == {}
+    assert installed.unmet == ()
 
 
 def test_the_metadata_of_this_package_is_understood() -> None:
     try:
         provided = set(metadata.metadata("qa-onnx").get_all("Provides-Extra") or ())
     except metadata.PackageNotFoundError:
-        pytest.skip("qa-onnx is not installed here, only found")
+        pytest.skip("qa-onnx is imported from its folder here, without being installed")
     assert set(packages.survey().extras) == provided - {"all", "cpu", "gpu"}
     named = [line for line in metadata.requires("qa-onnx") or () if line.startswith("qa-onnx")]
     assert named == [], "the build writes out what an extra of an extra needs"
