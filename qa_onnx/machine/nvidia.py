@@ -236,7 +236,7 @@ def usable_gpu(cuda: str, *, tensorrt: bool) -> str:
 
 
 def missing_libraries(cuda: str, *, tensorrt: bool, ignored: tuple[str, ...] = ()) -> DeviceError | None:
-    """Load the providers' libraries; return the error for missing ones, unless they start with one of `ignored`."""
+    """Load the providers' libraries; return the error for missing ones that start with none of `ignored`."""
     libraries = map(load_library, cuda_libraries(cuda) + (TENSORRT_LIBRARIES if tensorrt else ()))
     names = [one.name for one in libraries if one.error is not None and not one.name.startswith(ignored)]
     return _missing(names, cuda) if names else None
