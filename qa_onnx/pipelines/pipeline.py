@@ -17,8 +17,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from qa_onnx.bundle.folder import Bundle
-from qa_onnx.bundle.manifest import MANIFEST
+from qa_onnx.bundle.folder import MANIFEST, Bundle
 from qa_onnx.engines.names import Backend
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options
