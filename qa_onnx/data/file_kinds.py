@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from qa_onnx.errors import InputError
 
+BEGINNING = 1 << 16  # bytes of a file that show its kind
 _SAMPLE = 4096  # bytes at the start that show a UTF-16 text without a mark
 _ZIPPED = {  # a name inside of a ZIP archive: the kind of file that it shows
     b"word/": "a Word document (DOCX)",
