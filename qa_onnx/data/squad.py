@@ -170,7 +170,7 @@ def load(
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a data file that can be read") from error
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error.__cause__
+        raise InputError(f"{path}: {error.problem}", remedy=error.remedy) from error.__cause__
     if limit is not None:
         golds = sample(golds, limit, seed)
     return DataSet(name=path.name, sha256=hashlib.sha256(data).hexdigest(), golds=golds)
