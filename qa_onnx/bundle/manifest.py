@@ -279,10 +279,10 @@ def _check_version(name: str, version: object) -> None:
     match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", version) if isinstance(version, str) else None
     if match is None:
         raise BundleError(f"{name} is damaged: format_version is {version!r}")
-    found = (int(match[1]), int(match[2]))
-    if found > FORMAT_VERSION:
+    number = (int(match[1]), int(match[2]))
+    if number > FORMAT_VERSION:
         problem = f"{name} has format {version}; this release reads up to {newest}"
         raise BundleFormatError(problem, remedy="pip install --upgrade qa-onnx")
-    if found[0] < FORMAT_VERSION[0]:
+    if number[0] < FORMAT_VERSION[0]:
         problem = f"{name} has format {version}; this release reads {newest}"
         raise BundleFormatError(problem, remedy="export it again")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qa_onnx.errors import InputError
 from qa_onnx.evaluation import metrics
 from qa_onnx.windows import Example
 
@@ -131,7 +132,7 @@ def evaluate(
         progress: called with the number of questions answered so far.
 
     Raises:
-        InputError: the options do not fit the model.
+        InputError: the data set is empty, or the options do not fit the model.
         EngineError: the graph failed.
     """
     started = time.perf_counter()
@@ -147,7 +148,8 @@ def evaluate(
         for gold, prediction in zip(data.golds, predictions, strict=True)
     )
     whole = _part(outcomes)
-    assert whole, "a data set is never empty"
+    if whole is None:
+        raise InputError(f"{data.name} holds no questions")
     return Report(
         data=data.name,
         sha256=data.sha256,
