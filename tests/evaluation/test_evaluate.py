@@ -217,7 +217,7 @@ def test_data_of_blank_contexts_has_no_null_threshold(tiny_reader: Reader) -> No
 
 
 def test_an_empty_data_set_is_refused(tiny_reader: Reader) -> None:
-    with pytest.raises(InputError, match="none.json holds no questions"):
+    with pytest.raises(InputError, match=r"none\.json holds no questions"):
         evaluate(tiny_reader, squad.DataSet("none.json", "0" * 64, ()))
 
 
