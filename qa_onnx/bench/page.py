@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx.bundle.folder import Bundle
-    from qa_onnx.bundle.manifest import Manifest
-    from qa_onnx.bundle.receipt import Confidence, ReliabilityBin
+    from qa_onnx.bundle.manifest import Confidence, Manifest, ReliabilityBin
 
 
 def page(bundle: Bundle) -> str:

@@ -1,7 +1,4 @@
-"""A bundle and what the user asks for -> the runtime: which graph runs, on which backend; and its open session.
-
-With `allow_fallback`, the CPU replaces a GPU that cannot be used, with a warning.
-"""
+"""A bundle and the caller's settings -> the runtime: graph, backend, threads; and an open session for it."""
 
 from __future__ import annotations
 
@@ -24,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What a bundle runs with.
+    """The settings that a bundle runs with.
 
     Attributes:
-        precision: of the bundle.
-        backend: that runs it.
+        precision: one of the bundle's, or fp16 that TensorRT makes of fp32.
+        backend: runs the graph.
         threads: of one run on the CPU; None: `cpu.default_threads()`.
-        batch_tokens: from a tuning profile, or a GPU's; None: the default.
+        batch_tokens: from the tuning profile, or the default of a GPU; None: the default of a CPU.
     """
 
     precision: str
@@ -47,7 +44,7 @@ def resolve_runtime(
     engine: Engine | None,
     threads: int | None,
 ) -> Runtime:
-    """Return what the user asks for; if that is nothing, what `qa-onnx tune` found, and else the defaults.
+    """Return the caller's settings, completed by defaults; if there are none, those of the tuning profile.
 
     Raises:
         EngineError: unknown engine or device, the engine does not support the device, or the bundle holds nothing
@@ -73,11 +70,11 @@ def resolve_runtime(
 
 
 def open_runtime(bundle: Bundle, runtime: Runtime, *, min_f1: float | None = None) -> Session:
-    """Open the graph of a runtime.
+    """Open a session on the graph of a runtime.
 
     Args:
-        bundle: a whole one.
-        runtime: as `resolve_runtime` gives it.
+        bundle: holds the graph.
+        runtime: as `resolve_runtime` returns it.
         min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
 
     Raises:
@@ -100,8 +97,9 @@ def open_runtime(bundle: Bundle, runtime: Runtime, *, min_f1: float | None = Non
     )
     if set(session.input_names) != set(manifest.inputs):
         raise EngineError(
-            f"{graph.file.name} declares {', '.join(session.input_names)}, its bundle says "
-            f"{', '.join(manifest.inputs)}: export it again"
+            f"{graph.file.name} declares the inputs {', '.join(session.input_names)}, its bundle says "
+            f"{', '.join(manifest.inputs)}",
+            remedy="export it again",
         )
     return session
 
@@ -116,7 +114,7 @@ def load_runtime(
     min_f1: float | None,
     allow_fallback: bool,
 ) -> tuple[Runtime, Session]:
-    """Resolve and open a runtime; with `allow_fallback` the CPU replaces a GPU that cannot be used.
+    """Resolve and open a runtime; with `allow_fallback` the CPU replaces an unusable GPU, with a warning.
 
     Raises:
         BundleError: see `open_runtime`.
@@ -125,7 +123,7 @@ def load_runtime(
     """
     gpu = device == "cuda" and allow_fallback
     try:
-        if gpu and precision is None:  # else a bundle without a graph for GPUs would not load where there is none
+        if gpu and precision is None:  # before a bundle without a graph for GPUs is refused
             check_usable(Backend("onnxruntime" if engine is None else engine, "cuda"))
         runtime = resolve_runtime(bundle, precision=precision, device=device, engine=engine, threads=threads)
         return runtime, open_runtime(bundle, runtime, min_f1=min_f1)
@@ -141,33 +139,28 @@ def load_runtime(
 
 
 def _graph(bundle: Bundle, precision: str, backend: Backend) -> Graph:
-    """The graph that computes a precision on a backend.
-
-    TensorRT makes fp16 of the fp32 graph by itself, where the bundle has no fp16 graph for it.
-    """
-    graphs = bundle.manifest.graphs
-    made = graphs.get("fp32")
-    own = graphs.get(precision)
-    if precision == "fp16" and backend.engine == "tensorrt" and made and str(backend) in made.engines:
-        return own if own and str(backend) in own.engines else made
+    """Return the graph that computes a precision on a backend."""
+    usable = {name: graph for name, graph in bundle.manifest.graphs.items() if str(backend) in graph.engines}
+    if precision in usable:
+        return usable[precision]
+    if precision == "fp16" and backend.engine == "tensorrt" and "fp32" in usable:
+        return usable["fp32"]  # of which TensorRT makes fp16 by itself
     graph = bundle.graph(precision)
-    if str(backend) in graph.engines:
-        return graph
     raise EngineError(
-        f"{precision} of {bundle.path} runs on {', '.join(graph.engines)}, not on {backend}: choose another "
-        f"precision, engine or device; {_remedy(bundle, graph, precision, backend)}"
+        f"{precision} of {bundle.path} runs on {', '.join(graph.engines)}, not on {backend}",
+        remedy=f"choose another precision, engine or device; {_remedy(bundle, graph, precision, backend)}",
     )
 
 
 def _remedy(bundle: Bundle, graph: Graph, precision: str, backend: Backend) -> str:
-    """What would run on a backend, where a precision does not."""
+    """Return what would run on a backend that does not run a precision."""
     if backend.engine == "tensorrt" and graph.kind == "fused":
         return (
             f"{', '.join(graph.fused_nodes)} are ONNX Runtime's own operators, which TensorRT does not know: "
             f"{bundle.how_to_add('--no-fusion --precision fp32', beside=True)}"
         )
     if backend.engine == "tensorrt" and precision == "int8-static":
-        return "its activations have a zero point, and TensorRT multiplies symmetric int8 alone: use fp32 or fp16"
+        return "its activations have a zero point, and TensorRT multiplies symmetric int8 only: use fp32 or fp16"
     try:
         return f"of this bundle {bundle.best_precision(backend)} does"
     except EngineError as error:

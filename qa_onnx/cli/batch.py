@@ -21,15 +21,13 @@ import click
 from qa_onnx import Example
 from qa_onnx.cli.output import whole_file
 from qa_onnx.cli.progress import progress
-from qa_onnx.data.file_kinds import refuse_other_kinds
+from qa_onnx.data.file_kinds import BEGINNING, refuse_other_kinds
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from qa_onnx import Answer, Options, Prediction, Reader
-
-_BEGINNING = 1 << 16  # bytes that tell what kind a file is
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         return
     with Path(path).open("rb") as file:
         if file.seekable():
-            refuse_other_kinds(file.read(_BEGINNING), "the input", file=path)
+            refuse_other_kinds(file.read(BEGINNING), "the input", file=path)
             file.seek(0)
         yield file
 

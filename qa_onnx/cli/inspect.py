@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Bundle
-    from qa_onnx.bundle.receipt import Confidence
+    from qa_onnx.bundle.manifest import Confidence
     from qa_onnx.bundle.tuned import Profile
 
 

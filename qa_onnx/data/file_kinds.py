@@ -1,8 +1,8 @@
-"""Bytes that should be text -> text, or an error that names what they are and the command that makes text of them.
+"""Bytes of a file -> text, or an error that names the kind of file and the command that converts it to text.
 
-Kinds are told by their first bytes (the signatures that file(1) knows), UTF-16 also by its zero bytes.
+Kinds are recognized by their first bytes (the signatures that file(1) knows), UTF-16 also by its zero bytes.
 
-Left out: guessing between 8-bit encodings, which would be wrong silently.
+Left out: guessing between 8-bit encodings, since a wrong guess would go unnoticed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from qa_onnx.errors import InputError
 
-_SAMPLE = 4096  # bytes at the start that show a UTF-16 text without a mark
-_ZIPPED = {  # a name inside of a ZIP archive: the kind of file that it shows
+BEGINNING = 1 << 16  # bytes of a file that show its kind
+_SAMPLE = 4096  # bytes at the start that show UTF-16 text without a byte order mark
+_ZIPPED = {  # a name inside a ZIP archive: the kind of file
     b"word/": "a Word document (DOCX)",
     b"ppt/": "a PowerPoint file (PPTX)",
     b"xl/": "an Excel file (XLSX)",
@@ -31,11 +32,11 @@ _MARKS = {  # longest first: UTF-32's begins with UTF-16's
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """What a file is that is no UTF-8 text.
+    """A kind of file that is not UTF-8 text.
 
     Attributes:
         name: with its article, such as "a PDF".
-        remedy: how to make text of it; "{file}" stands for the file's name.
+        remedy: how to convert it to text; "{file}" stands for the file's name.
     """
 
     name: str
@@ -64,7 +65,7 @@ _SIGNATURES = {
 
 
 def kind_of(data: bytes) -> FileKind | None:
-    """Return what bytes are that are known not to be UTF-8 text; None for text and for what is not known.
+    """Return the kind of a file that is known not to be UTF-8 text; None for text and for unknown kinds.
 
     Args:
         data: the whole file, or its beginning.
@@ -84,11 +85,11 @@ def kind_of(data: bytes) -> FileKind | None:
 
 
 def _wide_encoding(data: bytes) -> str | None:
-    """UTF-16 or UTF-32 as iconv names it; None where the bytes are neither."""
+    """Return UTF-16 or UTF-32 as iconv names it; None if the bytes are neither."""
     for mark, name in _MARKS.items():
         if data.startswith(mark):
             return name
-    # Without a mark: of text in the Latin alphabet every second byte is zero, and no other is.
+    # Without a mark: in Latin text every second byte is zero, and almost no other.
     sample = data[:_SAMPLE]
     even, odd = sample[::2], sample[1::2]
     if len(sample) < 4:
@@ -107,7 +108,7 @@ def decode(data: bytes, name: str) -> str:
         name: of the file, for the error.
 
     Raises:
-        InputError: it is another kind of file, in another encoding, or neither; the message has the remedy.
+        InputError: it is another kind of file, or in another encoding; the message has the remedy.
     """
     refuse_other_kinds(data, name)
     try:
@@ -115,23 +116,24 @@ def decode(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         byte = data[error.start]
         raise InputError(
-            f"{name} is not UTF-8 text (byte {error.start} is 0x{byte:02x}): if it is text in another encoding, "
-            f"convert it, as in iconv -f LATIN1 -t UTF-8 {shlex.quote(name)} > text.txt"
+            f"{name} is not UTF-8 text (byte {error.start} is 0x{byte:02x})",
+            remedy="if it is text in another encoding, convert it, as in iconv -f LATIN1 -t UTF-8 "
+            f"{shlex.quote(name)} > text.txt",
         ) from error
 
 
 def refuse_other_kinds(data: bytes, name: str, *, file: str | None = None) -> None:
-    """Refuse what is known not to be UTF-8 text.
+    """Refuse a file that is known not to be UTF-8 text.
 
     Args:
         data: the whole file, or its beginning.
         name: what the error calls it.
-        file: its path, for the command that mends it; None: `name`.
+        file: its path, for the command that converts it; None: `name`.
 
     Raises:
-        InputError: it is another kind; the message names the kind and what to do.
+        InputError: it is another kind of file; the message names the kind and the remedy.
     """
     kind = kind_of(data)
     if kind is not None:
         remedy = kind.remedy.format(file=shlex.quote(name if file is None else file))
-        raise InputError(f"{name} is {kind.name}, not UTF-8 text: {remedy}")
+        raise InputError(f"{name} is {kind.name}, not UTF-8 text", remedy=remedy)

@@ -15,8 +15,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.folder import Bundle, default_bundle
-from qa_onnx.bundle.manifest import MANIFEST
+from qa_onnx.bundle.folder import MANIFEST, Bundle, default_bundle
 from qa_onnx.engines.names import BACKENDS, Backend, why_not
 from qa_onnx.errors import BundleError, EngineError, QaOnnxError
 from qa_onnx.machine import cpu, nvidia, packages

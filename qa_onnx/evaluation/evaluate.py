@@ -1,17 +1,20 @@
-"""Reader over a data set -> Report: how well it answers, and how sure that figure is.
+"""A reader and a data set -> Report: EM, F1 and their confidence intervals, end to end.
 
-Text in, answer out: the same road as `Reader.predict`, scored as the official SQuAD script does (metrics.py).
-Left out: writing it down in a bundle (export/receipt.py), and showing it (cli/eval.py).
+Scores are those of the official SQuAD script (metrics.py). Left out: recording them in a bundle (export/gate.py),
+and printing them (cli/eval.py).
 """
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qa_onnx.errors import InputError
 from qa_onnx.evaluation import metrics
 from qa_onnx.windows import Example
 
@@ -23,18 +26,18 @@ if TYPE_CHECKING:
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
 
-# Upper bounds, in words of the context, of the classes of `Report.by_length`.
+# Upper bounds of the groups of `Report.by_length`, in words of the context.
 LENGTHS = (50, 100, 150, 200, 300, 500, 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one question.
+    """The answer to one question, and its scores.
 
     Attributes:
         gold: the question and its right answers.
-        answer: what the reader gave; falsy for "no answer".
-        prediction: what it chose from.
+        answer: the reader's; falsy for "no answer".
+        prediction: the candidates that it was chosen from.
         em: exact match, 0 or 1.
         f1: 0 to 1.
     """
@@ -48,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Mean scores of some questions, in per cent."""
+    """Mean scores of a group of questions, in per cent."""
 
     n: int
     em: float
@@ -57,7 +60,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class NullThreshold:
-    """The null threshold that would have been best on this data, and the F1 and EM it would have given."""
+    """The null thresholds with the highest F1 and EM on this data, and those scores in per cent."""
 
     best_f1: float
     best_f1_threshold: float
@@ -76,12 +79,12 @@ class Report:
         em: exact match in per cent.
         f1: in per cent.
         em_interval: 95 % bootstrap interval of em.
-        f1_interval: likewise of f1.
-        has_answer: the questions that have an answer; None if there are none.
-        no_answer: the questions that have none; None if there are none.
-        null_threshold: None where every question has an answer, or every context is blank.
-        seconds: that answering took.
-        outcomes: question by question, in the order of the data.
+        f1_interval: 95 % bootstrap interval of f1.
+        has_answer: scores of the questions that have an answer; None if there are none.
+        no_answer: scores of the questions that have none; None if there are none.
+        null_threshold: None if every question has an answer, or every context is blank.
+        seconds: time to answer, excluding the time to compute metrics.
+        outcomes: in the order of the data.
     """
 
     data: str
@@ -99,19 +102,16 @@ class Report:
 
     @property
     def questions_per_second(self) -> float:
-        """Text to answer, scoring apart."""
+        """Throughput end to end, excluding the time to compute metrics."""
         return self.n / self.seconds
 
     def by_length(self) -> list[tuple[str, Part]]:
-        """Scores by the length of the context in words, short to long; empty classes are left out."""
-        bounds = (0, *LENGTHS)
-        names = [f"{low + 1}-{high}" for low, high in zip(bounds, LENGTHS, strict=False)]
-        classes = np.searchsorted(LENGTHS, [len(outcome.gold.context.split()) for outcome in self.outcomes])
-        parts = (
-            (name, _part(o for o, place in zip(self.outcomes, classes, strict=True) if place == number))
-            for number, name in enumerate([*names, f"{LENGTHS[-1] + 1}-"])
-        )
-        return [(name, part) for name, part in parts if part]
+        """Return scores by the length of the context in words, shortest first; empty groups are left out."""
+        names = [f"{low + 1}-{high}" for low, high in itertools.pairwise((0, *LENGTHS))] + [f"{LENGTHS[-1] + 1}-"]
+        groups: dict[str, list[Outcome]] = {name: [] for name in names}
+        for outcome in self.outcomes:
+            groups[names[bisect.bisect_left(LENGTHS, len(outcome.gold.context.split()))]].append(outcome)
+        return [(name, part) for name, outcomes in groups.items() if (part := _part(outcomes))]
 
 
 def evaluate(
@@ -125,14 +125,14 @@ def evaluate(
     """Answer every question of a data set and score the answers.
 
     Args:
-        reader: to ask.
+        reader: answers the questions.
         data: questions with their right answers.
-        options: instead of the reader's own.
+        options: replace the reader's own.
         seed: of the bootstrap.
-        progress: is called with the number of questions done so far.
+        progress: called with the number of questions answered so far.
 
     Raises:
-        InputError: the options do not fit the model.
+        InputError: the data set is empty, or the options do not fit the model.
         EngineError: the graph failed.
     """
     started = time.perf_counter()
@@ -148,7 +148,8 @@ def evaluate(
         for gold, prediction in zip(data.golds, predictions, strict=True)
     )
     whole = _part(outcomes)
-    assert whole, "a data set is never empty"
+    if whole is None:
+        raise InputError(f"{data.name} holds no questions")
     return Report(
         data=data.name,
         sha256=data.sha256,
@@ -189,20 +190,21 @@ def _interval(values: list[float], seed: int) -> tuple[float, float]:
 
 
 def _null_threshold(outcomes: tuple[Outcome, ...]) -> NullThreshold | None:
-    """The best thresholds; a context without any span has no difference, and always "no answer"."""
-    open_ones = [outcome for outcome in outcomes if outcome.prediction.answers]
-    if not open_ones:
+    """Return the best thresholds; a question whose context has no span is "no answer" at any threshold."""
+    scored = [outcome for outcome in outcomes if outcome.prediction.answers]
+    if not scored:
         return None
-    golds = [outcome.gold.answers for outcome in open_ones]
-    best = [outcome.prediction.answers[0] for outcome in open_ones]
+    best = [outcome.prediction.answers[0] for outcome in scored]
     differences = np.array(
-        [outcome.prediction.null_score - answer.score for outcome, answer in zip(open_ones, best, strict=True)]
+        [outcome.prediction.null_score - answer.score for outcome, answer in zip(scored, best, strict=True)]
     )
-    found = {}
-    for name, score in (("f1", metrics.f1), ("em", metrics.exact_match)):
-        answered = np.array([score(answer.text, gold) for answer, gold in zip(best, golds, strict=True)])
-        withheld = np.array([score("", gold) for gold in golds])
+    results: list[float] = []
+    for score in (metrics.f1, metrics.exact_match):
+        answered = np.array(
+            [score(answer.text, outcome.gold.answers) for outcome, answer in zip(scored, best, strict=True)]
+        )
+        withheld = np.array([score("", outcome.gold.answers) for outcome in scored])
         threshold, mean = metrics.best_null_threshold(differences, answered, withheld)
-        closed = sum(score("", outcome.gold.answers) for outcome in outcomes if not outcome.prediction.answers)
-        found[name] = (100 * (mean * len(open_ones) + closed) / len(outcomes), threshold)
-    return NullThreshold(*found["f1"], *found["em"])
+        rest = sum(score("", outcome.gold.answers) for outcome in outcomes if not outcome.prediction.answers)
+        results += [100 * (mean * len(scored) + rest) / len(outcomes), threshold]
+    return NullThreshold(*results)

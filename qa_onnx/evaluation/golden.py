@@ -1,8 +1,7 @@
-"""Golden examples: text and the logits that it gave at export, so that a machine can check itself.
+"""Golden examples: texts and the logits that the graph gave at export, to check a bundle on another machine.
 
-A bundle that gives other token ids, or logits further off than the precision allows, would answer
-differently here than where it was measured: another tokenizer release, a CPU whose byte products saturate, a
-broken runtime.
+If token ids or logits differ by more than the precision allows, the bundle would answer differently here than
+where it was evaluated: another tokenizer release, a CPU whose byte products saturate, a broken runtime.
 """
 
 from __future__ import annotations
@@ -20,24 +19,24 @@ from qa_onnx.windows import Example
 if TYPE_CHECKING:
     from qa_onnx.reader import Reader
 
-# Short windows keep the file small and still make several of them out of a text.
+# Short windows: the file stays small, and a text still has several of them.
 OPTIONS = Options(max_length=96, doc_stride=24, max_question_length=32, batch_tokens=96)
 
-# Largest absolute difference of a logit. Integer products are exact, but a float that is rounded to the
-# next integer elsewhere moves the int8 logits visibly. bfloat16 has 8 bits, 3 less than float16, and AMX sums its
-# products in another order than AVX-512 does: MiniLM's logits are 0.06 apart there.
+# Largest absolute difference of a logit. Integer products are exact, but a float that another CPU rounds to the
+# next integer moves the int8 logits visibly. bfloat16 has 8 bits, 3 less than float16, and AMX sums its products
+# in another order than AVX-512 does: MiniLM's logits differ by 0.06 there.
 TOLERANCE = {"fp32": 1e-3, "fp16": 0.1, "int8": 1.0, "int8-static": 1.0, "bf16": 0.5, "int8-static-bf16": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenCheck:
-    """How close this machine comes to the exporting one.
+    """Difference between the logits on this machine and those at export.
 
     Attributes:
-        windows: how many were compared.
-        max_abs: largest absolute difference of a logit; infinite where the token ids differ, a logit is not a
+        windows: number of windows compared.
+        max_abs: largest absolute difference of a logit; infinite if the token ids differ, a logit is not a
             number, or there is nothing to compare.
-        tolerance: what the precision allows.
+        tolerance: largest difference that the precision allows.
     """
 
     windows: int
@@ -51,7 +50,7 @@ class GoldenCheck:
 
 
 def record(reader: Reader, examples: tuple[Example, ...]) -> str:
-    """Run the examples and write what came out as the text of a golden file."""
+    """Run the examples and return the text of a golden file."""
     windows = [
         {
             "example": window.example,
@@ -66,15 +65,15 @@ def record(reader: Reader, examples: tuple[Example, ...]) -> str:
 
 
 def check(reader: Reader, golden: str, precision: str) -> GoldenCheck:
-    """Run the examples of a golden file again and compare.
+    """Run the examples of a golden file again and compare the logits.
 
     Args:
-        reader: of the precision that the file belongs to.
+        reader: runs the precision that the file belongs to.
         golden: the file's text.
-        precision: names the tolerance.
+        precision: selects the tolerance.
 
     Raises:
-        BundleError: the text is not that of a golden file.
+        BundleError: the golden file is damaged.
     """
     try:
         content = json.loads(golden)
@@ -85,9 +84,9 @@ def check(reader: Reader, golden: str, precision: str) -> GoldenCheck:
         ]
     except (ValueError, TypeError, KeyError) as error:
         raise BundleError(f"the golden file of {precision} is damaged: {error!r}") from error
-    found = list(reader.logits(examples, options=OPTIONS))
-    worst = 0.0 if expected and len(found) == len(expected) else float("inf")
-    for (window, start, end), (input_ids, logits) in zip(found, expected, strict=False):
+    rows = list(reader.logits(examples, options=OPTIONS))
+    worst = 0.0 if expected and len(rows) == len(expected) else float("inf")
+    for (window, start, end), (input_ids, logits) in zip(rows, expected, strict=False):
         same = window.input_ids.tolist() == input_ids and logits.shape == (2, len(input_ids))
         if same and np.isfinite((start, end, *logits)).all():
             worst = max(worst, float(np.abs(np.stack((start, end)) - logits).max()))

@@ -1,16 +1,15 @@
 """Predicted and gold texts -> exact match and F1, as the official SQuAD scripts define them.
 
-Both scripts, evaluate-v1.1.py and evaluate-v2.0.py, normalise texts in one way, compare them or their bags of
-tokens, and take the best gold answer. They differ only where a gold text normalises to nothing:
+evaluate-v1.1.py and evaluate-v2.0.py normalize texts in the same way, compare the texts or their bags of tokens,
+and take the best gold answer. They differ only if a gold text normalizes to the empty text:
 
-- v2.0 drops such golds; when none is left, or there were none, the gold is the empty text. v1.1 keeps them.
-- With no tokens on either side F1 is 1 in v2.0 and 0 in v1.1; exact match is 1 in both.
+- v2.0 drops such golds; if none is left, or there was none, the gold is the empty text. v1.1 keeps them.
+- If neither side has a token, F1 is 1 in v2.0 and 0 in v1.1; exact match is 1 in both.
 
-This module follows v2.0 throughout. On v1.1 data the results differ from evaluate-v1.1.py only for a question
-that has a gold of nothing but punctuation and articles, and only if the prediction is of that kind too. Such
-golds are rare: "." beside real answers in 2 of 5,665 questions of the v1.1 dev set (half of it), "." or "$"
-alone in 2 of its 87,598 training questions. So a figure of v1.1 can shift by a few hundredths of a point at
-most, and not at all when the answers to these questions hold a word.
+This module follows v2.0. On v1.1 data the results differ from evaluate-v1.1.py only for a question with a gold of
+nothing but punctuation and articles, and only if the prediction is also of that kind. Such golds are rare: "."
+beside real answers in 2 of 5,665 questions of half the v1.1 dev set, "." or "$" alone in 2 of its 87,598 training
+questions. So a figure of v1.1 can shift by a few hundredths of a point at most.
 
 Left out: which texts to compare, and averages over a data set (evaluate.py).
 """
@@ -34,53 +33,45 @@ _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 
 
 def normalize_answer(text: str) -> str:
-    """Reduce a text to what counts when answers are compared.
+    """Return a text in lower case, without punctuation, articles and repeated blanks.
 
-    In the order of the official scripts, because the order shows: "A." loses its point first and is then an
-    article. Only ASCII punctuation counts; a dash or quotation mark beyond ASCII stays.
+    In the order of the official scripts, because it matters: "A." first loses its point and is then an article.
+    Only ASCII punctuation is removed; a dash or quotation mark beyond ASCII stays.
     """
-    bare = text.lower().translate(_WITHOUT_PUNCTUATION)
-    return " ".join(_ARTICLE.sub(" ", bare).split())
+    return " ".join(_ARTICLE.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
 def exact_match(predicted: str, golds: tuple[str, ...] | list[str]) -> float:
-    """Tell whether a text equals one of the gold answers after normalisation.
+    """Return 1.0 if a text equals one of the gold answers after normalization, else 0.0.
 
     Args:
-        predicted: the answer given; empty for "no answer".
-        golds: the right answers; empty when the question has none.
-
-    Returns:
-        1.0 or 0.0.
+        predicted: the predicted answer; empty for "no answer".
+        golds: the right answers; empty if the question has none.
     """
     return float(normalize_answer(predicted) in _normalized_golds(golds))
 
 
 def f1(predicted: str, golds: tuple[str, ...] | list[str]) -> float:
-    """Overlap of a text with the nearest gold answer, as bags of normalised tokens.
+    """Return F1 of a text and the most similar gold answer as bags of normalized tokens, 0.0 to 1.0.
 
-    Harmonic mean of precision c/p and recall c/g, which is 2c / (p + g) with c tokens in common, p predicted
-    and g in the gold answer.
+    F1 is the harmonic mean of precision c/p and recall c/g, which is 2c / (p + g) with c tokens in common, p
+    predicted and g in the gold answer. It is 1.0 if neither side has a token.
 
     Args:
-        predicted: the answer given; empty for "no answer".
-        golds: the right answers; empty when the question has none.
-
-    Returns:
-        0.0 to 1.0; 1.0 when neither side has a token.
+        predicted: the predicted answer; empty for "no answer".
+        golds: the right answers; empty if the question has none.
     """
     tokens = Counter(normalize_answer(predicted).split())
     return max(_overlap(tokens, Counter(gold.split())) for gold in _normalized_golds(golds))
 
 
 def _normalized_golds(golds: tuple[str, ...] | list[str]) -> list[str]:
-    """The gold texts that hold a token, or the empty text when there is none, as in v2.0."""
-    texts = [text for text in map(normalize_answer, golds) if text]
-    return texts if texts else [""]
+    """Return the normalized golds that hold a token; if there is none, the empty text, as in v2.0."""
+    return list(filter(None, map(normalize_answer, golds))) or [""]
 
 
 def _overlap(predicted: Counter[str], gold: Counter[str]) -> float:
-    """F1 of two bags of tokens."""
+    """Return F1 of two bags of tokens."""
     size = predicted.total() + gold.total()
     return 2 * (predicted & gold).total() / size if size else 1.0
 
@@ -88,7 +79,7 @@ def _overlap(predicted: Counter[str], gold: Counter[str]) -> float:
 def bootstrap_interval(
     values: NDArray[np.float64], *, seed: int = 0, samples: int = 1000, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean.
+    """Return the percentile bootstrap interval of a mean: lower and upper end, in the unit of the values.
 
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. Resamples are drawn one by one,
     so memory grows with n + samples and not with their product.
@@ -96,14 +87,11 @@ def bootstrap_interval(
     Args:
         values: float64 (n,), one score a question.
         seed: of the generator; the same seed gives the same interval.
-        samples: how many resamples to draw.
+        samples: number of resamples.
         confidence: share of the resampled means inside the interval, between 0 and 1.
 
-    Returns:
-        Lower and upper end, in the unit of the values.
-
     Raises:
-        InputError: there are no values, or one is not finite, or an option is out of range.
+        InputError: there are no values, a value is not finite, or an option is out of range.
     """
     _check(values=values)
     if samples < 1:
@@ -125,11 +113,11 @@ def best_null_threshold(
     answer_scores: NDArray[np.float64],
     no_answer_scores: NDArray[np.float64],
 ) -> tuple[float, float]:
-    """Find the null threshold with the highest mean score.
+    """Return the null threshold with the highest mean score, and that score.
 
-    The answer is withheld when its difference is greater than the threshold. Every distinct outcome is
-    compared, by sorting. Ties go to the lowest threshold, which withholds most, as in evaluate-v2.0.py: of
-    two equal means the better one shows fewer wrong answers.
+    An answer is withheld if its difference is greater than the threshold. Sorting compares every distinct outcome.
+    Ties go to the lowest threshold, which withholds most, as in evaluate-v2.0.py: of two equal means the better
+    one shows fewer wrong answers.
 
     Args:
         score_differences: float64 (n,), null score - best score, finite.
@@ -138,7 +126,7 @@ def best_null_threshold(
 
     Returns:
         The threshold and its mean score. The threshold lies midway between the two neighbouring differences;
-        it is 1 below the lowest where never answering is best, 1 above the highest where always answering is.
+        it is 1 below the lowest if never answering is best, 1 above the highest if always answering is.
 
     Raises:
         InputError: the arrays are empty, differ in length, or hold a value that is not finite.
@@ -149,15 +137,15 @@ def best_null_threshold(
     gains = (answer_scores - no_answer_scores)[order].astype(np.float64)
     # totals[k]: the sum of scores when the k lowest differences are answered.
     totals = no_answer_scores.sum(dtype=np.float64) + np.concatenate(([0.0], np.cumsum(gains)))
-    # Equal differences share one fate, so no threshold falls between them.
+    # No threshold can fall between equal differences.
     possible = np.flatnonzero(np.concatenate(([True], differences[1:] > differences[:-1], [True])))
-    # Rounded, so that the rounding of the sums does not decide a tie.
+    # Rounded, so that floating-point errors of the sums do not decide a tie.
     answered = int(possible[np.argmax(np.round(totals[possible], 9))])
     return _threshold(differences, answered), float(totals[answered] / len(differences))
 
 
 def _threshold(differences: NDArray[np.float64], answered: int) -> float:
-    """The number that parts the first `answered` of the ascending differences from the rest."""
+    """Return a threshold between the first `answered` of the ascending differences and the rest."""
     if answered == 0:
         return float(min(differences[0] - 1.0, np.nextafter(differences[0], -np.inf)))
     lower = differences[answered - 1]
@@ -165,19 +153,21 @@ def _threshold(differences: NDArray[np.float64], answered: int) -> float:
         return float(lower + 1.0)
     upper = differences[answered]
     middle = lower / 2 + upper / 2
-    # Rounding can carry the middle of two close neighbours onto one of them; the lower is always right.
+    # The middle of two close neighbours can be rounded to the upper one; the lower is always right.
     return float(middle if lower <= middle < upper else lower)
 
 
 def _check(**arrays: NDArray[np.float64]) -> None:
-    """Refuse arrays that are not vectors of one positive length and of finite numbers."""
+    """Refuse arrays that are not vectors of finite numbers, or have no or different lengths."""
     length = len(next(iter(arrays.values())))
     for name, array in arrays.items():
         if array.ndim != 1 or len(array) != length or length == 0:
             raise InputError(
                 f"{name} has shape {array.shape}; it must be a vector of one number a question, with at "
-                "least one question, and as long as any other that is given"
+                "least one question, and all must have the same length"
             )
         if not np.isfinite(array).all():
             position = int(np.flatnonzero(~np.isfinite(array))[0])
-            raise InputError(f"{name}[{position}] is {array[position]}; leave out what has no finite score")
+            raise InputError(
+                f"{name}[{position}] is {array[position]}; leave out questions without a finite score"
+            )

@@ -1,7 +1,7 @@
-"""A dozen short questions of this project's own, of different domains: enough to see that a reader answers.
+"""Twelve short questions of different domains, written for this project: enough to see that a reader works.
 
-They are easy on purpose: the default model answers all of them. A count of right answers tells a broken set-up
-from a working one; how good a model is, `qa-onnx eval` tells, on data that was made for it.
+They are easy on purpose: the default model answers all of them. To measure how good a model is, use `qa-onnx eval`
+with a data set.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx.bundle.receipt import Confidence, ReliabilityBin
+from qa_onnx.bundle.manifest import Confidence, ReliabilityBin
 from qa_onnx.evaluation import metrics
 from qa_onnx.evaluation.evaluate import evaluate
 from qa_onnx.probabilities import Piece, log_sum_exp_spans

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bundle.receipt import Accuracy, Receipt
+from qa_onnx.bundle.manifest import Accuracy, Receipt
 from qa_onnx.evaluation.evaluate import evaluate
 from qa_onnx.machine import cpu
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.folder import Bundle
-from qa_onnx.bundle.manifest import MANIFEST, Manifest, read_manifest
+from qa_onnx.bundle.folder import MANIFEST, Bundle, read_manifest
 from qa_onnx.errors import BundleError, BundleFormatError, ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from qa_onnx.bundle.manifest import Manifest
     from qa_onnx.export.model import SourceModel
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qa_onnx.bundle.manifest import Source
+    from qa_onnx.bundle.manifest import Architecture, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class SourceModel:
     hidden_size: int
     parameters: int
 
-    def architecture(self) -> dict[str, Any]:
+    def architecture(self) -> Architecture:
         """The record for the manifest."""
         return {
             "model_type": self.model_type,

@@ -14,7 +14,8 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.manifest import MANIFEST, FileEntry
+from qa_onnx.bundle.folder import MANIFEST
+from qa_onnx.bundle.manifest import FileEntry
 from qa_onnx.errors import ExportError
 
 if TYPE_CHECKING:

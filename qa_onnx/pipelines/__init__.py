@@ -1,4 +1,4 @@
-"""transformers' question-answering pipeline as it was: its arguments, its results.
+"""The question-answering pipeline that transformers 5 removed: same arguments, same form of results.
 
 May import: the files of the root, bundle; export, when a checkpoint is handed in. Left out: other tasks.
 """

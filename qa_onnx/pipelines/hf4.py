@@ -1,26 +1,25 @@
-"""Logits -> results as the pipeline of transformers 4.57.6 gave them, faults included.
+"""Logits -> the results of the question-answering pipeline of transformers 4.57.6, including its faults.
 
-What it does, window by window, and what `Reader.predict` does not:
+Differences from `Reader.predict`, for each window:
 
-1. Starts and ends become probabilities by two softmaxes over the window's context and its [CLS]. A window that
-   does not hold the answer has nothing better to do with its share, so scores of windows cannot be compared.
-2. The score of a span is their product. The best 2 top_k + 10 of a window are kept, top_k without alignment.
-3. Each is aligned to words, as far as this window shows them.
-4. Spans that read the same but for upper and lower case, anywhere in the context, become one: scores are added,
-   and may pass 1; the position is that of the first.
-5. "No answer" has the least product at [CLS] of all windows.
+1. Two softmaxes over the window's context and its [CLS] give the probabilities of starts and ends. They sum to 1
+   even in a window without the answer, so scores of different windows cannot be compared.
+2. The score of a span is the product of the two. The best 2 top_k + 10 spans are kept, or top_k without alignment.
+3. Each span is aligned to words, as far as this window shows them.
+4. Spans with the same text, ignoring case, become one, wherever they are in the context: scores are added, and may
+   exceed 1; the position is that of the first.
+5. "No answer" has the lowest product at [CLS] of all windows.
 
-Windows are those of the old pipeline: the question is never cut, whatever `max_question_len` says. Left out: text
-that spells a special token, such as "[SEP]", is text here and was that token there.
+The question is never truncated, whatever `max_question_len` says. Left out: text that spells a special token, such
+as "[SEP]", is text here and was that token there; and the order in which NumPy leaves spans of score 0.
 """
 
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qa_onnx.options import Options
 from qa_onnx.spans import best_spans, require_finite
@@ -28,14 +27,13 @@ from qa_onnx.spans import best_spans, require_finite
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from numpy.typing import NDArray
+
     from qa_onnx.answers import Row
     from qa_onnx.pipelines.inputs import Arguments
     from qa_onnx.reader import Reader
     from qa_onnx.spans import Logits
     from qa_onnx.windows import Example, Window
-
-Probabilities: TypeAlias = NDArray[np.float32]
-Span: TypeAlias = tuple[float, int, int]  # score, position of the first token in the window, of the last
 
 _MAX_LENGTH = 384
 
@@ -52,60 +50,55 @@ class PipelineResult(TypedDict):
 def hf4_results(
     reader: Reader, examples: Iterable[Example], arguments: Arguments
 ) -> Iterator[list[PipelineResult]]:
-    """Answer as transformers 4.57.6 did.
-
-    Yields:
-        For each example at most `top_k` results, best first.
+    """Yield for each example at most `top_k` results, best first, as transformers 4.57.6 gave them.
 
     Raises:
-        InputError: a question leaves its context no room, or an argument does not fit the model.
+        InputError: a question leaves no room for its context, or an argument does not fit the model.
         EngineError: see `Reader.ask`.
     """
     rows = reader.logits(examples, options=_options(reader, arguments))
-    for _, windows in groupby(rows, key=lambda row: row[0].example):
-        yield _merge(windows, arguments)
+    for _, group in groupby(rows, key=lambda row: row[0].example):
+        yield _merge(group, arguments)
 
 
 def _options(reader: Reader, arguments: Arguments) -> Options:
-    wanted = arguments.max_seq_len
-    max_seq_len = min(reader.max_positions, _MAX_LENGTH) if wanted is None else wanted
-    stride = arguments.doc_stride
+    length, stride, batch = arguments.max_seq_len, arguments.doc_stride, arguments.batch_size
+    max_seq_len = min(reader.max_positions, _MAX_LENGTH) if length is None else length
     max_length = min(max_seq_len, reader.max_positions)
-    budget = reader.options.batch_tokens
     return Options(
         max_length=max_length,
         doc_stride=min(max_seq_len // 2, 128) if stride is None else stride,
         max_question_length=None,
-        batch_tokens=budget if arguments.batch_size is None else arguments.batch_size * max_length,
+        batch_tokens=reader.options.batch_tokens if batch is None else batch * max_length,
     )
 
 
-def _merge(windows: Iterable[Row], arguments: Arguments) -> list[PipelineResult]:
+def _merge(rows: Iterable[Row], arguments: Arguments) -> list[PipelineResult]:
+    """Return the results of one example from the logits of its windows."""
     count = 2 * arguments.top_k + 10 if arguments.align_to_words else arguments.top_k
     results: dict[str, PipelineResult] = {}
     null_score = 1e6
-    for row in windows:
-        window = row[0]
-        require_finite(*row[1:])
-        start, end = (_softmax(window, logits) for logits in row[1:])
+    for row in rows:
+        window, start_logits, end_logits = row
+        require_finite(start_logits, end_logits)
+        start, end = _softmax(window, start_logits), _softmax(window, end_logits)
         null_score = min(null_score, float(start[window.cls] * end[window.cls]))
-        start[window.cls] = end[window.cls] = 0.0
-        text = window.context.text
-        for score, first, last in _spans(row, start, end, count, arguments.max_answer_len):
+        spans = _spans(row, count, arguments.max_answer_len)
+        for first, last in spans:
             begin, stop = _characters(window, first, last, align_to_words=arguments.align_to_words)
-            answer = text[begin:stop]
-            if known := results.get(answer.lower()):
-                known["score"] += score
-            else:
-                results[answer.lower()] = PipelineResult(score=score, start=begin, end=stop, answer=answer)
-    found = list(results.values())
+            answer = window.context.text[begin:stop]
+            result = PipelineResult(score=0.0, start=begin, end=stop, answer=answer)
+            results.setdefault(answer.lower(), result)["score"] += float(start[first] * end[last])
+        if len(spans) < count:  # the old pipeline goes on with spans of score 0
+            results.setdefault("", PipelineResult(score=0.0, start=0, end=0, answer=""))
+    merged = list(results.values())
     if arguments.handle_impossible_answer:
-        found.append(PipelineResult(score=null_score, start=0, end=0, answer=""))
-    return sorted(found, key=lambda result: -result["score"])[: arguments.top_k]
+        merged.append(PipelineResult(score=null_score, start=0, end=0, answer=""))
+    return sorted(merged, key=lambda result: -result["score"])[: arguments.top_k]
 
 
-def _softmax(window: Window, logits: Logits) -> Probabilities:
-    """Probabilities over [CLS] and the context, 0 elsewhere: float32 (T,)."""
+def _softmax(window: Window, logits: Logits) -> NDArray[np.float32]:
+    """Return probabilities over [CLS] and the context, 0 elsewhere: float32 (T,)."""
     out = np.zeros(len(logits), np.float32)
     part = slice(window.first, window.last + 1)
     highest = max(logits[window.cls], logits[part].max(initial=-np.inf))
@@ -114,62 +107,27 @@ def _softmax(window: Window, logits: Logits) -> Probabilities:
     return np.asarray(out / out.sum())
 
 
-def _spans(row: Row, start: Probabilities, end: Probabilities, count: int, max_answer_len: int) -> Iterable[Span]:
-    """The `count` spans with the highest products, best first."""
+def _spans(row: Row, count: int, max_answer_len: int) -> list[tuple[int, int]]:
+    """Return the first and last token of the `count` best spans of a window, best first."""
     window, start_logits, end_logits = row
-    first = window.first
-    if window.last >= first:
-        table = best_spans(
-            start_logits[None, : window.last + 1],
-            end_logits[None, : window.last + 1],
-            np.array([first]),
-            np.array([window.last]),
-            max_answer_length=max_answer_len,
-            n_best=count,
-        )  # in the order of the products, since these are the logits' sums but for a factor
-        spans = [(float(start[i] * end[j]), i, j) for _, i, j in table.rows()[0]]
-        if len(spans) == count and spans[-1][0] > 0:
-            return spans
-    return _all_spans(window, start, end, count, max_answer_len)
-
-
-def _all_spans(
-    window: Window, start: Probabilities, end: Probabilities, count: int, max_answer_len: int
-) -> Iterator[Span]:
-    """The same where fewer than `count` products are above 0, which short contexts have.
-
-    The old pipeline then went on with products of 0: of [CLS], of spans that end before they start. Which ones is
-    up to the order in which NumPy leaves equal values in its T x T matrix, so that is what is made here.
-    """
-    products = np.tril(np.triu(np.multiply.outer(start, end)), max_answer_len - 1)
-    flat = -products.ravel()
-    if count == 1:
-        chosen = np.array([flat.argmin()])
-    elif len(flat) <= count:
-        chosen = np.argsort(flat)
-    else:
-        chosen = np.argpartition(flat, count)[:count]
-        chosen = chosen[np.argsort(flat[chosen])]
-    for first, last in zip(*np.divmod(chosen, len(start)), strict=True):
-        if all(at == window.cls or window.first <= at <= window.last for at in (first, last)):
-            yield float(products[first, last]), int(first), int(last)
+    if window.last < window.first:
+        return []
+    table = best_spans(
+        start_logits[None, : window.last + 1],
+        end_logits[None, : window.last + 1],
+        np.array([window.first]),
+        np.array([window.last]),
+        max_answer_length=max_answer_len,
+        n_best=count,
+    )  # the order of the products of probabilities, which are exp(sum of logits) times a constant
+    return [(first, last) for _, first, last in table.rows()[0]]
 
 
 def _characters(window: Window, first: int, last: int, *, align_to_words: bool) -> tuple[int, int]:
-    """Characters of a span that may touch [CLS], which has none."""
-    if window.cls in (first, last):
-        return (
-            0 if first == window.cls else _token(window, first)[0],
-            0 if last == window.cls else _token(window, last)[1],
-        )
-    begin, stop = (window.token_offset + at - window.first for at in (first, last))
+    """Return the characters of a span, aligned to words as far as the window shows them."""
+    offset = window.token_offset - window.first
+    begin, stop = first + offset, last + offset
     if align_to_words:
-        shown = (window.token_offset, window.token_offset + window.last - window.first)
         wide = window.context.words(begin, stop)
-        begin, stop = max(wide[0], shown[0]), min(wide[1], shown[1])
+        begin, stop = max(wide[0], window.first + offset), min(wide[1], window.last + offset)
     return window.context.characters(begin, stop)
-
-
-def _token(window: Window, at: int) -> tuple[int, int]:
-    token = window.token_offset + at - window.first
-    return window.context.characters(token, token)

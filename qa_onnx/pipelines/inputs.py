@@ -1,4 +1,4 @@
-"""The many forms in which the old pipeline took its questions, and its arguments -> examples, checked arguments.
+"""Questions in all forms that the old pipeline took -> examples; its options -> checked `Arguments`.
 
     question="...", context="..."       one
     question=[...], context="..."       many, all on one context
@@ -7,10 +7,10 @@
     {"question": ..., "context": ...}   one; both may be lists
     [{...}, {...}], or {...}, {...}     many
     a generator                         a stream
-    data=..., X=...                     as if given by position
+    data=..., X=...                     as by position
 
-Wherever a dictionary can stand, so can an `Example`, or an object with `question_text` and `context_text`, as
-transformers' SquadExample is.
+In place of a dictionary there may be an `Example`, or an object with `question_text` and `context_text` such as
+transformers' SquadExample.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _FORMS = "question= and context=, a dictionary with these two keys, or a list of
 
 
 class MissingKeyError(InputError, KeyError):
-    """A dictionary lacks its question or context; a KeyError, as it was in the old pipeline."""
+    """A dictionary lacks its question or context; also a KeyError, as in the old pipeline."""
 
-    __str__ = Exception.__str__  # KeyError's own shows the quoted repr
+    __str__ = Exception.__str__  # KeyError's own adds quotation marks
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a call asks.
+    """The questions of a call.
 
     Attributes:
-        examples: in the order of their results; of a stream, made as it is read.
-        form: "columns" is one dictionary of lists.
+        examples: in the order of their results; a generator if the form is "stream".
+        form: the form of the call; "columns" is one dictionary of lists.
     """
 
     examples: Iterable[Example]
@@ -49,17 +49,17 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """The old call's arguments, under their old names and with their old defaults.
+    """Options of the old call, under their old names and with their old defaults.
 
     Attributes:
-        top_k: results a question.
-        doc_stride: tokens that two neighbouring windows share; None: what suits the windows.
-        max_answer_len: tokens an answer may have.
-        max_seq_len: tokens a window; None: 384, or the bundle's own.
-        max_question_len: tokens of a question that are used; None: 64, or what suits the windows.
-        handle_impossible_answer: "no answer" is a result as well.
-        align_to_words: an answer that starts or ends inside a word takes in the whole word.
-        batch_size: windows of full length that run together; None: as the reader's options say.
+        top_k: number of results of a question.
+        doc_stride: tokens that neighbouring windows share; None: a default that depends on the window length.
+        max_answer_len: largest number of tokens of an answer.
+        max_seq_len: tokens of a window; None: 384, or the bundle's default.
+        max_question_len: tokens after which a question is truncated; None: 64, or less for short windows.
+        handle_impossible_answer: whether "no answer" can be a result.
+        align_to_words: whether an answer that starts or ends inside a word is extended to the whole word.
+        batch_size: number of full-length windows in a batch; None: the reader's `batch_tokens`.
 
     Raises:
         InputError: a value is out of range.
@@ -93,29 +93,29 @@ class Arguments:
             raise InputError(f"`doc_stride` ({self.doc_stride}) is larger than `max_seq_len` ({self.max_seq_len})")
 
 
-def read_inputs(given: tuple[object, ...], question: object, context: object, data: object) -> Inputs:
-    """Find out what is asked, and in which form.
+def read_inputs(args: tuple[object, ...], question: object, context: object, data: object) -> Inputs:
+    """Return the questions of a call, and the form in which they came.
 
     Args:
-        given: the arguments by position; they win over the others.
+        args: the arguments by position; they have priority over the others.
         question: a str, or a list of them.
-        context: likewise.
-        data: any form that one argument by position can have; wins over question and context.
+        context: a str, or a list of them.
+        data: in any form of one argument by position; has priority over question and context.
 
     Raises:
         MissingKeyError: a dictionary lacks a key.
         InputError: the arguments are in no known form, or a text is empty.
     """
-    if len(given) == 2 and all(isinstance(text, str) for text in given):
-        return Inputs([_example(*given)], "one")
-    if len(given) > 1:
-        return Inputs([_item(item) for item in given], "many")
-    if given:
-        return _read_one(given[0])
+    if len(args) == 2 and all(isinstance(text, str) for text in args):
+        return Inputs([_example(*args)], "one")
+    if len(args) > 1:
+        return Inputs([_item(item) for item in args], "many")
+    if args:
+        return _read_one(args[0])
     if data is not None:
         return _read_one(data)
     if question is None and context is None:
-        raise InputError(f"Nothing was asked: give {_FORMS}")
+        raise InputError("no question", remedy=f"give {_FORMS}")
     return _read_columns(question, context)
 
 
@@ -124,14 +124,14 @@ def _read_columns(question: object, context: object) -> Inputs:
         return Inputs([_example(question, context)], "one")
     if not isinstance(question, list) or not isinstance(context, (str, list)):
         raise InputError(
-            f"Arguments can't be understood: question is {_kind(question)}, context is {_kind(context)}; give two "
-            "str, two lists, or a list of questions on one context"
+            f"Arguments can't be understood: question is {_kind(question)}, context is {_kind(context)}",
+            remedy="give two str, two lists, or a list of questions on one context",
         )
     contexts = [context] * len(question) if isinstance(context, str) else context
     if len(question) != len(contexts):
         raise InputError(
-            f"Questions and contexts don't have the same lengths: {len(question)} and {len(contexts)}; where a "
-            "question has several contexts, repeat it"
+            f"Questions and contexts don't have the same lengths: {len(question)} and {len(contexts)}",
+            remedy="to ask one question of several contexts, repeat it",
         )
     return Inputs([_example(*pair) for pair in zip(question, contexts, strict=True)], "many")
 
@@ -148,7 +148,7 @@ def _read_one(value: object) -> Inputs:
         return Inputs((_item(item, may_be_empty=True) for item in value), "stream")
     if isinstance(value, Iterable):
         return Inputs([_item(item) for item in value], "many")
-    raise InputError(f"Invalid arguments: got {_kind(value)}; give {_FORMS}")
+    raise InputError(f"Invalid arguments: got {_kind(value)}", remedy=f"give {_FORMS}")
 
 
 def _item(item: object, *, may_be_empty: bool = False) -> Example:
@@ -177,7 +177,7 @@ def _example(question: object, context: object, *, may_be_empty: bool = False) -
             raise InputError(f"`{name}` cannot be None")
         if text == "" and not may_be_empty:
             raise InputError(f"`{name}` cannot be empty")
-    return Example(question, context)  # type: ignore[arg-type]  # which it checks
+    return Example(question, context)  # type: ignore[arg-type]  # Example checks the types
 
 
 def _kind(value: object) -> str:

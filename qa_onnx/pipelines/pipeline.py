@@ -1,13 +1,12 @@
-"""The question-answering pipeline that transformers 5 removed, on a Reader: old calls, old results.
+"""The question-answering pipeline that transformers 5 removed, on a Reader: same calls, same form of results.
 
 >>> from qa_onnx import pipeline
 >>> qa = pipeline("question-answering")
 >>> qa(question="What colour is the boat?", context="The boat is blue and the sail is white.")["answer"]
 'blue'
 
-Forms and arguments of the old call are read in inputs.py. By default answers are those of
-`Reader.predict`; `compat="hf4"` gives those of transformers 4.57.6 (hf4.py). A checkpoint is exported when it
-is first used (export/cached.py).
+By default answers are those of `Reader.predict`; `compat="hf4"` gives those of transformers 4.57.6 (hf4.py).
+Left out: the forms and options of the old call (inputs.py), and exporting a checkpoint (export/cached.py).
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from qa_onnx.bundle.folder import Bundle
-from qa_onnx.bundle.manifest import MANIFEST
+from qa_onnx.bundle.folder import MANIFEST, Bundle
 from qa_onnx.engines.names import Backend
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options
 from qa_onnx.pipelines.hf4 import PipelineResult, hf4_results
-from qa_onnx.pipelines.inputs import Arguments, Inputs, read_inputs
+from qa_onnx.pipelines.inputs import Arguments, read_inputs
 from qa_onnx.reader import Reader
 
 if TYPE_CHECKING:
@@ -37,15 +35,15 @@ _TASK = "question-answering"
 
 
 class QuestionAnsweringPipeline:
-    """Answers as the old pipeline was called; `pipeline(...)` makes one.
+    """A Reader behind the call of the old pipeline; `pipeline(...)` makes one.
 
     Args:
         reader: answers the questions.
         compat: None, or "hf4" for the results of transformers 4.57.6.
-        arguments: what calls use that do not say otherwise.
+        arguments: default options of the calls.
 
     Raises:
-        InputError: there is no such `compat`.
+        InputError: unknown `compat`.
     """
 
     def __init__(
@@ -63,7 +61,7 @@ class QuestionAnsweringPipeline:
         question: object = None,
         context: object = None,
         data: object = None,
-        X: object = None,  # noqa: N803  # its old name
+        X: object = None,  # noqa: N803  # the old name
         topk: int | None = None,
         padding: object = None,
         num_workers: object = None,
@@ -76,31 +74,29 @@ class QuestionAnsweringPipeline:
             question: a str, or a list of them.
             context: a str, or a list of them, one for each question.
             data: as one argument by position.
-            X: the same under an older name.
+            X: older name of `data`.
             topk: deprecated name of top_k.
-            padding: accepted; windows are never padded to more than their batch needs.
-            num_workers: accepted; there are none.
+            padding: accepted and ignored: a window is never padded to more than its batch needs.
+            num_workers: accepted and ignored.
             arguments: fields of `Arguments`; None: the pipeline's own.
 
         Returns:
-            For one question a dictionary with score, start, end and answer where `top_k` is 1, and else a list of
-            at most `top_k` of them, best first. For many a list of these, for a generator an iterator. With
-            compat="hf4" what is alone in a list comes without the list, except from a generator.
+            For one question a dictionary with score, start, end and answer if `top_k` is 1, otherwise a list of at
+            most `top_k` dictionaries, best first. For several questions a list of these, for a generator an
+            iterator. With compat="hf4" a list of length 1 is replaced by its item, except from a generator.
 
         Raises:
-            InputError: (a ValueError) the arguments are in no known form, a text is empty or a value out of range.
+            InputError: (a ValueError) unknown form of arguments, an empty text, or a value out of range.
             EngineError: see `Reader.ask`.
         """
         chosen = _override(self.arguments, {**arguments, "topk": topk})
         inputs = read_inputs(args, question, context, data if X is None else X)
-        results = self._answer(inputs.examples, chosen)
+        stream = self._answer(inputs.examples, chosen)
         if inputs.form == "stream":
-            return results
-        found = list(results)
-        return found[0] if self._is_one(inputs, len(found)) else found
-
-    def _is_one(self, inputs: Inputs, count: int) -> bool:
-        return inputs.form == "one" or (self.compat == "hf4" and inputs.form == "many" and count == 1)
+            return stream
+        results = list(stream)
+        unpack = inputs.form == "one" or (self.compat == "hf4" and inputs.form == "many" and len(results) == 1)
+        return results[0] if unpack else results
 
     def _answer(
         self, examples: Iterable[Example], arguments: Arguments
@@ -128,20 +124,20 @@ class QuestionAnsweringPipeline:
         )
 
     def _results(self, prediction: Prediction, arguments: Arguments) -> list[PipelineResult]:
-        """Results of a prediction; "no answer" comes first where it wins, and else where its score puts it."""
-        found = [
-            PipelineResult(score=one.probability, start=one.start, end=one.end, answer=one.text)
-            for one in prediction.answers
+        """Return the results of a prediction; "no answer" is first if it wins, else in the order of scores."""
+        results = [
+            PipelineResult(score=answer.probability, start=answer.start, end=answer.end, answer=answer.text)
+            for answer in prediction.answers
         ]
         null = PipelineResult(score=prediction.null_probability, start=0, end=0, answer="")
         if arguments.handle_impossible_answer:
             threshold = self.reader.null_threshold
             answered = prediction.choose(0.0 if threshold is None else threshold)
-            behind = sum(result["score"] >= null["score"] for result in found[1:])
-            found.insert(1 + behind if answered else 0, null)
-        elif arguments.top_k == 1 and not found:
-            found = [null]  # a blank context
-        return found[: arguments.top_k]
+            better = sum(result["score"] >= null["score"] for result in results[1:])
+            results.insert(1 + better if answered else 0, null)
+        elif arguments.top_k == 1 and not results:
+            results = [null]  # a blank context
+        return results[: arguments.top_k]
 
 
 def pipeline(
@@ -156,25 +152,23 @@ def pipeline(
     threads: int | None = None,
     **arguments: Any,
 ) -> QuestionAnsweringPipeline:
-    """Make what `transformers.pipeline("question-answering", ...)` made before transformers 5.
+    """Return a pipeline like that of `transformers.pipeline("question-answering", ...)` before transformers 5.
 
     Args:
-        task: "question-answering", or None for it.
-        model: a bundle, or a checkpoint's folder or hub id, which is exported when it is first used and kept in
-            the user's cache, see export/cached.py; None: the default bundle. A Reader is used as it is.
+        task: "question-answering", or None.
+        model: a bundle, or the folder or hub id of a checkpoint, which is exported at first use and kept in the
+            user's cache, see export/cached.py; None: the default bundle. A Reader is used as it is.
         compat: None, or "hf4" for the answers, offsets and scores of transformers 4.57.6.
-        tokenizer: accepted where it names the model; a bundle brings its own.
+        tokenizer: accepted if it equals `model`; a bundle has its own.
         device: "cpu", "cuda", -1 (the CPU), 0 (the GPU), or a torch.device.
-        precision: see `Reader.load`. None: of a bundle the best for the device, or fp32 with
-            compat="hf4" where there is one; of a checkpoint fp32, since nothing has measured how well it
-            answers in another.
+        precision: see `Reader.load`. None: for a bundle the best for the device, or fp32 with compat="hf4" if the
+            bundle has it; for a checkpoint fp32, since the accuracy of the others was not measured.
         engine: see `Reader.load`.
         threads: see `Reader.load`.
-        arguments: for all calls: top_k, doc_stride, max_answer_len, max_seq_len, max_question_len,
-            handle_impossible_answer, align_to_words and batch_size.
+        arguments: fields of `Arguments`, the defaults of all calls.
 
     Raises:
-        InputError: there is no such task, device or compat, or an argument is out of range.
+        InputError: unknown task, device or compat, or an argument is out of range.
         BundleError: see `Reader.load`.
         EngineError: see `Reader.load`.
         ExportError: the checkpoint cannot be exported.
@@ -183,88 +177,69 @@ def pipeline(
     if task not in (None, _TASK):
         raise InputError(f"Unknown task {task!r}; the only one is {_TASK!r}")
     if tokenizer is not None and str(tokenizer) != str(model):
-        raise InputError(f"tokenizer is {tokenizer!r:.80}; a model brings its own, leave the argument out")
-    chosen = _override(Arguments(), arguments)
+        raise InputError(f"tokenizer is {tokenizer!r:.80}; a model has its own", remedy="omit the argument")
+    if model is not None and not isinstance(model, (str, Path, Bundle, Reader)):
+        raise InputError(
+            f"model is a {type(model).__name__}; it must be the path of a bundle, or the folder or hub id of a "
+            "checkpoint (save a model of transformers with save_pretrained)"
+        )
+    defaults = _override(Arguments(), arguments)
+    on = None if isinstance(model, Reader) else _device(device)
+
+    def load(path: str | Path | Bundle | None) -> Reader:
+        bundle = path if isinstance(path, Bundle) else Bundle.load(path)
+        chosen = precision
+        if chosen is None and compat is not None:
+            chosen = _exact(bundle, Backend(engine or "onnxruntime", on or "cpu"))
+        return Reader.load(bundle, precision=chosen, device=on, engine=engine, threads=threads)
+
     if isinstance(model, Reader):
         reader = model
+    elif model is None or isinstance(model, Bundle) or (Path(model) / MANIFEST).is_file():
+        reader = load(model)
     else:
-        reader = _load(
-            model,
-            device=_device(device),
-            precision=precision,
-            engine=engine,
-            threads=threads,
-            compat=compat,
-        )
-    return QuestionAnsweringPipeline(reader, compat=compat, arguments=chosen)
+        from qa_onnx.export.cached import load_cached
+
+        reader = load_cached(model, "fp32" if precision is None else precision, load)
+    return QuestionAnsweringPipeline(reader, compat=compat, arguments=defaults)
 
 
-def _override(base: Arguments, given: dict[str, Any]) -> Arguments:
-    """Arguments with those replaced that are given and not None."""
-    topk = given.pop("topk", None)
+def _override(base: Arguments, changes: dict[str, Any]) -> Arguments:
+    """Return the arguments with all changes that are not None."""
+    topk = changes.pop("topk", None)
     if topk is not None:
         warnings.warn("topk parameter is deprecated, use top_k instead", UserWarning, stacklevel=3)
-        if given.get("top_k") is None:
-            given["top_k"] = topk
-    unknown = given.keys() - {field.name for field in dataclasses.fields(Arguments)}
+        if changes.get("top_k") is None:
+            changes["top_k"] = topk
+    unknown = changes.keys() - {field.name for field in dataclasses.fields(Arguments)}
     if unknown:
-        raise TypeError(
-            f"there is no argument {', '.join(sorted(unknown))}: see qa_onnx.pipelines.pipeline.Arguments"
-        )
-    return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+        names = ", ".join(sorted(unknown))
+        raise TypeError(f"there is no argument {names}: see qa_onnx.pipelines.inputs.Arguments")
+    return dataclasses.replace(base, **{name: value for name, value in changes.items() if value is not None})
 
 
 def _device(device: object) -> Device | None:
     if device is None:
-        return None  # what `Reader.load` makes of it
+        return None  # the default of `Reader.load`
     name = "cpu" if device == -1 else str(device)
     if name in ("cuda", "cuda:0", "0"):
         return "cuda"
     if name != "cpu":
         raise InputError(
-            f"device is {device!r}; it must be 'cpu', -1, 'cuda' or 0 (CUDA_VISIBLE_DEVICES chooses among GPUs)"
+            f"device is {device!r}; it must be 'cpu', -1, 'cuda' or 0 (CUDA_VISIBLE_DEVICES selects a GPU)"
         )
     return "cpu"
 
 
-def _load(
-    model: str | Path | Bundle | None,
-    *,
-    device: Device | None,
-    precision: str | None,
-    engine: Engine | None,
-    threads: int | None,
-    compat: str | None,
-) -> Reader:
-    if model is not None and not isinstance(model, (str, Path, Bundle)):
-        raise InputError(
-            f"model is a {type(model).__name__}; it must be the path of a bundle, or the folder or hub id of a "
-            "checkpoint (save a model of transformers with save_pretrained)"
-        )
-
-    def load(path: str | Path | Bundle | None) -> Reader:
-        bundle = path if isinstance(path, Bundle) else Bundle.load(path)
-        wanted = precision
-        if wanted is None and compat is not None:
-            wanted = _exact(bundle, Backend(engine or "onnxruntime", device or "cpu"))
-        return Reader.load(bundle, precision=wanted, device=device, engine=engine, threads=threads)
-
-    if model is None or isinstance(model, Bundle) or (Path(model) / MANIFEST).is_file():
-        return load(model)
-    from qa_onnx.export.cached import load_cached
-
-    return load_cached(model, "fp32" if precision is None else precision, load)
-
-
 def _exact(bundle: Bundle, backend: Backend) -> str | None:
-    """fp32 where the bundle has it for this engine and device."""
+    """Return fp32 if the bundle has it for the backend; otherwise warn, and return None."""
     graph = bundle.manifest.graphs.get("fp32")
     if graph and str(backend) in graph.engines:
         return "fp32"
     warnings.warn(
-        f"{bundle.path} holds {', '.join(bundle.manifest.graphs)}, so scores are not those of the old pipeline to "
-        "the last digits: give a bundle with fp32, or name the precision to use",
+        f"{bundle.path} holds {', '.join(bundle.manifest.graphs)}, so scores are not exactly those of the old "
+        "pipeline: use a bundle with fp32, or name the precision to use",
         RuntimeWarning,
-        stacklevel=5,
+        stacklevel=4,
     )
     return None

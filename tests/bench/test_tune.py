@@ -14,7 +14,7 @@ from qa_onnx import Bundle, EngineError, Example, InputError, Reader
 from qa_onnx.bench import tune as work
 from qa_onnx.bench.settings import Setting, accuracy_note, default_setting, settings
 from qa_onnx.bench.tune import Row, TunePlan, tune
-from qa_onnx.bundle.receipt import Accuracy, Receipt
+from qa_onnx.bundle.manifest import Accuracy, Receipt
 from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.cli import main
 from qa_onnx.machine import cpu

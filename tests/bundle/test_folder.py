@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from typing import TYPE_CHECKING
@@ -10,8 +11,7 @@ import pytest
 
 from qa_onnx import Bundle, BundleError, Reader
 from qa_onnx.bundle import folder
-from qa_onnx.bundle.folder import default_bundle
-from qa_onnx.bundle.manifest import MANIFEST
+from qa_onnx.bundle.folder import MANIFEST, default_bundle
 from tests.conftest import TINY, edit_manifest
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def test_a_name_that_is_no_precision_names_those_that_are(tiny_bundle: Bundle, p
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("nothing", "it does not exist. qa-onnx export CHECKPOINT --to"),
+        ("nothing", "it does not exist: qa-onnx export CHECKPOINT --to"),
         ("file", "it is a file, and a bundle is a folder"),
-        ("folder", "it has no bundle.json. qa-onnx export CHECKPOINT --to"),
+        ("folder", "it has no bundle.json: qa-onnx export CHECKPOINT --to"),
     ],
 )
 def test_what_is_no_bundle_is_refused_with_the_reason(tmp_path: Path, kind: str, reason: str) -> None:
@@ -131,10 +131,10 @@ def test_two_files_of_a_bundle_that_changed_places_are_found(tiny_copy: Path) ->
             swapped.text(swapped.graph(name).golden)
 
 
-def test_a_text_file_beyond_the_limit_is_not_read(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "_TEXT_LIMIT", 1000)
-    with pytest.raises(BundleError, match=r"has \d+ bytes; the limit is 1000"):
-        tiny_bundle.text(tiny_bundle.manifest.tokenizer)
+def test_a_text_file_beyond_the_limit_is_not_read(tiny_bundle: Bundle) -> None:
+    huge = dataclasses.replace(tiny_bundle.manifest.tokenizer, size=(256 << 20) + 1)
+    with pytest.raises(BundleError, match=r"has 268435457 bytes; the limit is 268435456"):
+        tiny_bundle.text(huge)
 
 
 def test_a_text_file_that_is_no_text_is_refused(tiny_bundle: Bundle) -> None:
@@ -182,12 +182,15 @@ def test_what_the_default_bundle_lacks_is_made_in_a_clone(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (("config.json", "model.safetensors"), "it is a checkpoint. qa-onnx export {folder} --to exported/some"),
-        (("config.json", "pytorch_model.bin"), "it is a checkpoint. qa-onnx export {folder} --to exported/some"),
-        (("model.onnx",), "it is a folder with a finished ONNX model. qa-onnx export {folder} --to exported/some"),
-        (("onnx/model.onnx",), "it is a folder with a finished ONNX model. qa-onnx export {folder}"),
-        (("first/bundle.json", "second/bundle.json"), "There are bundles in it, name one: first, second"),
-        (("notes.txt",), "it has no bundle.json. qa-onnx export CHECKPOINT --to {folder} makes one"),
+        (("config.json", "model.safetensors"), "it is a checkpoint: qa-onnx export {folder} --to exported/some"),
+        (("config.json", "pytorch_model.bin"), "it is a checkpoint: qa-onnx export {folder} --to exported/some"),
+        (("model.onnx",), "it is a folder with a finished ONNX model: qa-onnx export {folder} --to exported/some"),
+        (("onnx/model.onnx",), "it is a folder with a finished ONNX model: qa-onnx export {folder}"),
+        (
+            ("first/bundle.json", "second/bundle.json"),
+            "it has no bundle.json, but folders in it are bundles: name one of first, second",
+        ),
+        (("notes.txt",), "it has no bundle.json: qa-onnx export CHECKPOINT --to {folder} makes one"),
     ],
 )
 def test_a_folder_that_is_no_bundle_is_named(files: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -206,5 +209,5 @@ def test_a_file_and_a_model_of_the_hub_are_told_from_a_bundle(tmp_path: Path) ->
     with pytest.raises(BundleError, match="it is a file, and a bundle is a folder"):
         Reader.load(tmp_path / "model.onnx")
     command = "qa-onnx export some/model --to exported/model makes a bundle of it, in exported/model"
-    with pytest.raises(BundleError, match=f"it does not exist. If it is a model on the hub, {command}"):
+    with pytest.raises(BundleError, match=f"it does not exist: if it is a model on the hub, {command}"):
         Reader.load("some/model")

@@ -1,4 +1,4 @@
-"""Places: which graph runs where, and what takes over for a GPU that cannot be used."""
+"""Runtimes: which graph runs on which backend, and what replaces a GPU that cannot be used."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_zero_points_do_not_run_in_tensorrt(tiny_copy: Path) -> None:
         content["graphs"]["int8-static"] = graph
 
     edit_manifest(tiny_copy, change)
-    with pytest.raises(EngineError, match="zero point, and TensorRT multiplies symmetric int8 alone: use fp32 or"):
+    with pytest.raises(EngineError, match="zero point, and TensorRT multiplies symmetric int8 only: use fp32 or"):
         Reader.load(tiny_copy, precision="int8-static", engine="tensorrt", device="cuda")
 
 

@@ -237,7 +237,7 @@ def test_a_missing_runtime_is_reported_by_the_command_itself(tmp_path: Path) -> 
     """In a Python that finds all that qa-onnx needs, and no engine."""
     site = tmp_path / "site"
     site.mkdir()
-    for name in ("numpy", "tokenizers", "click", "rich"):
+    for name in ("numpy", "tokenizers", "msgspec", "packaging", "click", "rich"):
         for folder in _folders_of(name):
             if not (site / folder.name).exists():
                 (site / folder.name).symlink_to(folder)

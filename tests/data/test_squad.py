@@ -157,7 +157,7 @@ def test_limit_takes_a_seeded_sample_in_file_order(write: Write) -> None:
 
 
 GOOD = {**WHERE, "answers": []}
-AT = r"data\[0\], paragraphs\[0\], qas\[0\]"
+AT = r"data\[0\]\.paragraphs\[0\]\.qas\[0\]"
 NAMED = AT + r" \(id 'q1'\)"
 
 
@@ -178,76 +178,91 @@ NAMED = AT + r" \(id 'q1'\)"
             r"the first object has only the keys \['rows', 'version'\]; it must be",
         ),
         ("{}", r"the first object has only the keys \[\]"),
-        ('{"data": {}}', r"data: is \{\}; it must be of type list"),
+        ('{"data": {}}', 'the first object: it must be an object with a list "data"'),
         ('{"data": []}', "the file holds no questions; it must be SQuAD JSON"),
         ('{"data": [{"paragraphs": []}]}', "the file holds no questions"),
-        ('{"data": [7]}', r"data\[0\]: is 7; it must be of type dict"),
-        ('{"data": [{}]}', r'data\[0\]: there is no key "paragraphs"; add it'),
+        ('{"data": [7]}', r'data\[0\]: it must be an object with a list "paragraphs"'),
+        ('{"data": [{}]}', r'data\[0\]: it must be an object with a list "paragraphs"'),
         (
-            '{"data": [{"paragraphs": [{}]}]}',
-            r'data\[0\], paragraphs\[0\]: there is no key "context"; add it',
+            '{"data": [{"paragraphs": [{"qas": [{"id": 7}]}]}]}',
+            AT + r" \(id 7\): Expected `str`, got `null` - at `\$\.context`",
         ),
         (
             '{"data": [{"paragraphs": [{"context": ""}]}]}',
-            r'data\[0\], paragraphs\[0\]: there is no key "qas"; add it',
+            r'data\[0\]\.paragraphs\[0\]: it must be an object with a list "qas"',
+        ),
+        (squad_json(GOOD, context=None), NAMED + r": Expected `str`, got `null` - at `\$\.context`"),
+        (squad_json(GOOD) + "\n{}", "the SQuAD object is followed by '{}'; remove that"),
+        (squad_json("q"), AT + ": Expected `object`, got `str`"),
+        (squad_json({"question": "?"}), AT + ": Object missing required field `id`"),
+        (squad_json({**GOOD, "id": [5]}), AT + r" \(id \[5\]\): Expected `int \| str`, got `array` - at `\$\.id`"),
+        (squad_json({"id": "q1", "answers": []}), NAMED + ": Object missing required field `question`"),
+        (squad_json(WHERE), NAMED + ": Object missing required field `answers`"),
+        (
+            squad_json({**WHERE, "answers": "1802"}),
+            NAMED + r": Expected `object \| array`, got `str` - at `\$\.answers`",
         ),
         (
-            squad_json(GOOD, context=None),
-            r"data\[0\], paragraphs\[0\], context: is None; it must be of type str",
+            squad_json({**WHERE, "answers": None}),
+            NAMED + r": Expected `object \| array`, got `null` - at `\$\.answers`",
         ),
-        (squad_json(GOOD) + "\n{}", "the SQuAD object is followed by '{}'; remove that"),
-        (squad_json("q"), AT + ": is 'q'; it must be of type dict"),
-        (squad_json({"question": "?"}), AT + ': there is no key "id"; add it'),
-        (squad_json({**GOOD, "id": [5]}), AT + r", id: is \[5\]; it must be of type str"),
-        (squad_json({"id": "q1", "answers": []}), NAMED + ': there is no key "question"; add it'),
-        (squad_json(WHERE), NAMED + ': there is no key "answers"; add it'),
-        (squad_json({**WHERE, "answers": "1802"}), NAMED + ", answers: is '1802'; it must be of type list"),
-        (squad_json({**WHERE, "answers": None}), NAMED + ", answers: is None; it must be of type list"),
-        (squad_json({**WHERE, "answers": [1]}), NAMED + r", answers\[0\]: is 1; it must be of type dict"),
-        (squad_json({**WHERE, "answers": [{}]}), NAMED + r', answers\[0\]: there is no key "text"; add it'),
+        (
+            squad_json({**WHERE, "answers": [1]}),
+            NAMED + r": Expected `str \| object`, got `int` - at `\$\.answers\[0\]`",
+        ),
+        (
+            squad_json({**WHERE, "answers": [{}]}),
+            NAMED + r": Object missing required field `text` - at `\$\.answers\[0\]`",
+        ),
         (
             squad_json({**WHERE, "answers": ["x", " "]}),
-            NAMED + r', answers\[1\]: the text is blank.*"answers": \[\]',
+            NAMED + r': an answer is blank: remove it; "answers": \[\] stands for no answer',
         ),
         (
             squad_json({**WHERE, "answers": [{"text": "x", "answer_start": True}]}),
-            NAMED + r", answers\[0\], answer_start: is True; it must be of type int",
+            NAMED + r": Expected `int`, got `bool` - at `\$\.answers\[0\]\.answer_start`",
         ),
         (
             squad_json({**WHERE, "answers": [{"text": "x", "answer_start": -2}]}),
-            NAMED + r", answers\[0\]: answer_start is -2; it must be 0 or more, or -1 for unknown",
+            NAMED + r": Expected `int` >= -1 - at `\$\.answers\[0\]\.answer_start`",
         ),
         (
             squad_json({**WHERE, "answers": {"text": ["x", "y"], "answer_start": [0]}}),
-            NAMED + ", answers: 2 texts have 1 starts; give each one, or none any",
+            NAMED + ": 2 answer texts but 1 answer_start values: give one per text, or omit answer_start",
         ),
-        (squad_json({**WHERE, "answers": {}}), NAMED + ', answers: there is no key "text"; add it'),
+        (
+            squad_json({**WHERE, "answers": {}}),
+            NAMED + r": Object missing required field `text` - at `\$\.answers`",
+        ),
         (
             squad_json({**GOOD, "is_impossible": "no"}),
-            NAMED + ", is_impossible: is 'no'; it must be of type bool",
+            NAMED + r": Expected `bool \| null`, got `str` - at `\$\.is_impossible`",
         ),
         (
             squad_json({**GOOD, "is_impossible": False}),
-            NAMED + ": is_impossible is False with 0 answers; change either",
+            NAMED + ": is_impossible is False with 0 answers: change either",
         ),
         (
             squad_json({**WHERE, "answers": ["x"], "is_impossible": True}),
-            NAMED + ": is_impossible is True with 1 answers; change either",
+            NAMED + ": is_impossible is True with 1 answers: change either",
         ),
-        (squad_json(GOOD, GOOD), "id 'q1': two questions have it; give each its own"),
+        (squad_json(GOOD, GOOD), AT[:-3] + r"1\] \(id 'q1'\): duplicate question id 'q1': ids must be unique"),
         (
             squad_json(GOOD, context="\ud83d"),
-            r"data\[0\], paragraphs\[0\], context: holds half of a surrogate pair; write the whole character",
+            NAMED + r": '\\ud83d' is half of a surrogate pair: write the whole character",
         ),
-        (f"{line()}\n\n[1]\n", r"line 3: is \[1\]; it must be of type dict"),
+        (f"{line()}\n\n[1]\n", "line 3: Expected `object`, got `array`"),
         (f"{line()}\n{line()[:-1]}\n{line()}", "line 2, column .*: not JSON .*; it must be"),
-        (f"{line()}\n{line()} {line()}", "line 2: more than an object, .*; move it to a new line"),
-        (f"{line()}\n" + '{"question": "?", "answers": []}', 'line 2: there is no key "context"; add it'),
-        (f"{line()}\n" + '{"question": "?", "context": ""}', 'line 2.*: there is no key "answers"; add it'),
-        ('{"context": "", "answers": []}', 'line 1.*: there is no key "question"; add it'),
-        (line(id=7.5), r"line 1, id: is 7\.5; it must be of type str"),
-        (line(question=7), r"line 1 \(id 'line-1'\), question: is 7; it must be of type str"),
-        (f"{line(id='x')}\n{line(id='x')}", "id 'x': two questions have it"),
+        (f"{line()}\n{line()} {line()}", "line 2: .* follows the object: move it to a new line"),
+        (
+            f"{line()}\n" + '{"question": "?", "answers": []}',
+            r"line 2 \(id 'line-2'\): Object missing required field `context`",
+        ),
+        (f"{line()}\n" + '{"question": "?", "context": ""}', "line 2.*: Object missing required field `answers`"),
+        ('{"context": "", "answers": []}', "line 1.*: Object missing required field `question`"),
+        (line(id=7.5), r"line 1 \(id 7\.5\): Expected `int \| str`, got `float` - at `\$\.id`"),
+        (line(question=7), r"line 1 \(id 'line-1'\): Expected `str`, got `int` - at `\$\.question`"),
+        (f"{line(id='x')}\n{line(id='x')}", r"line 2 \(id 'x'\): duplicate question id 'x': ids must be unique"),
         (gzip.compress(b"not json", mtime=0), "line 1, column 1: not JSON"),
     ],
 )

@@ -199,7 +199,10 @@ def test_a_changed_file_is_named_and_no_graph_of_it_is_run(tiny_copy: Path) -> N
         (lambda folder: (folder / "bundle.json").unlink(), "has no bundle.json"),
         (lambda folder: (folder / "bundle.json").write_text("{"), "is not JSON"),
         (lambda folder: next(folder.glob("golden-*")).unlink(), "is missing"),
-        (lambda folder: edit_manifest(folder, lambda content: content.pop("inputs")), "lacks 'inputs'"),
+        (
+            lambda folder: edit_manifest(folder, lambda content: content.pop("inputs")),
+            "missing required field `inputs`",
+        ),
     ],
 )
 def test_a_bundle_that_cannot_be_loaded_is_a_finding(

@@ -30,7 +30,7 @@ from qa_onnx import (
 from qa_onnx.bench.entrants import entrants
 from qa_onnx.bench.settings import accuracy_note, settings
 from qa_onnx.bundle import manifest
-from qa_onnx.bundle.manifest import MANIFEST
+from qa_onnx.bundle.folder import MANIFEST
 from qa_onnx.bundle.runtime import resolve_runtime
 from qa_onnx.cli import main
 from qa_onnx.engines import openvino_cpu

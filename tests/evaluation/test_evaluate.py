@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from qa_onnx import Example, Reader
+from qa_onnx import Example, InputError, Reader
 from qa_onnx.cli import main
 from qa_onnx.data import squad
 from qa_onnx.evaluation.evaluate import Report, evaluate
@@ -214,6 +214,11 @@ def test_data_of_blank_contexts_has_no_null_threshold(tiny_reader: Reader) -> No
     report = evaluate(tiny_reader, squad.DataSet("blank", "0" * 64, (gold,)))
     assert report.em == 100.0
     assert report.null_threshold is None
+
+
+def test_an_empty_data_set_is_refused(tiny_reader: Reader) -> None:
+    with pytest.raises(InputError, match=r"none\.json holds no questions"):
+        evaluate(tiny_reader, squad.DataSet("none.json", "0" * 64, ()))
 
 
 @pytest.mark.parametrize("command", ["eval", "diff"])

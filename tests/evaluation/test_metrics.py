@@ -258,7 +258,7 @@ def test_best_null_threshold_parts_the_closest_of_neighbours(low: float) -> None
     ("differences", "answer", "message"),
     [
         (np.empty(0), np.empty(0), r"score_differences has shape \(0,\)"),
-        (np.ones(2), np.ones(3), r"answer_scores has shape \(3,\).*as long as any other"),
+        (np.ones(2), np.ones(3), r"answer_scores has shape \(3,\).*must have the same length"),
         (np.array([0.0, np.inf]), np.ones(2), r"score_differences\[1\] is inf; leave out"),
     ],
 )

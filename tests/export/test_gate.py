@@ -21,7 +21,7 @@ from qa_onnx import (
     InputError,
     Reader,
 )
-from qa_onnx.bundle.receipt import ReliabilityBin
+from qa_onnx.bundle.manifest import ReliabilityBin
 from qa_onnx.cli import main
 from qa_onnx.data import squad
 from qa_onnx.data.squad import DataSet, Gold

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qa_onnx import Bundle, ExportError
-from qa_onnx.bundle.manifest import Manifest, read_manifest
+from qa_onnx.bundle.folder import read_manifest
 from qa_onnx.export.writer import Writer
 from tests.conftest import TINY
 from tests.exports import check_files, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from qa_onnx.bundle.manifest import Manifest
 
 STEPS = 4  # files that a commit of `stage` moves: tokenizer, model, golden, bundle.json
 

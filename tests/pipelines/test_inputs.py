@@ -57,7 +57,7 @@ def test_every_form_of_the_old_call(
 @pytest.mark.parametrize(
     ("given", "named", "message"),
     [
-        ((), {}, "Nothing was asked"),
+        ((), {}, "no question: give question= and context="),
         ((), {"question": "Who?"}, "Arguments can't be understood: .*context is NoneType"),
         ((), {"question": None, "context": "Bob."}, "Arguments can't be understood"),
         ((), {"question": "Who?", "context": ["Bob.", "Eve."]}, "Arguments can't be understood: question is str"),

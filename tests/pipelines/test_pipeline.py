@@ -248,7 +248,7 @@ def test_a_misspelt_argument_is_an_error(qa: QuestionAnsweringPipeline, fake: Re
     [
         ({"task": "qa"}, "Unknown task 'qa'; the only one is 'question-answering'"),
         ({"compat": "hf3"}, "compat is 'hf3'"),
-        ({"tokenizer": "other"}, "tokenizer is 'other'; a model brings its own"),
+        ({"tokenizer": "other"}, "tokenizer is 'other'; a model has its own"),
         ({"model": 5}, "model is a int"),
         ({"device": "cuda:1"}, "device is 'cuda:1'"),
         ({"device": 1}, "device is 1"),
@@ -280,7 +280,7 @@ def test_compat_takes_fp32_of_a_bundle_and_says_where_there_is_none(tiny_copy: P
     found = pipeline(model=tiny_copy, compat="hf4", threads=1)
     assert found(question=QUESTION, context=CONTEXT) == expected
     edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
-    with pytest.warns(RuntimeWarning, match="holds int8, so scores are not those") as caught:
+    with pytest.warns(RuntimeWarning, match="holds int8, so scores are not exactly those") as caught:
         pipeline(model=tiny_copy, compat="hf4")
     assert caught[0].filename == __file__
     pipeline(model=tiny_copy, compat="hf4", precision="int8")  # asked for: no warning

@@ -74,9 +74,9 @@ def test_damaged_records_are_counted_and_named(tmp_path: Path) -> None:
     assert [gold.id for gold in golds] == ["1"]
     assert tally.counts == {"damaged": 3}
     one, two, three = tally.named["damaged"]
-    assert one == f"{path.name}: line 2 (id '1'): there is no key \"question\"; add it"
+    assert one == f"{path.name}: line 2 (id '1'): Object missing required field `question`"
     assert two.startswith(f"{path.name}: line 3, column 13: not JSON")
-    assert "line 4 (id '1'), answers[0]: the text is blank" in three
+    assert "line 4 (id '1'): an answer is blank" in three
     assert tally.left_out() == 3
     assert tally.lines() == [f"3 are damaged ({one}; {two}; {three})"]
 
@@ -84,13 +84,14 @@ def test_damaged_records_are_counted_and_named(tmp_path: Path) -> None:
 def test_damaged_parts_of_a_squad_file_leave_the_rest(tmp_path: Path) -> None:
     question = {"id": "1", "question": "Who?", "answers": ["Ida"]}
     good = {"context": "Ida came.", "qas": [question, {"id": "2"}, question]}
-    content = {"data": [{"title": "x"}, {"title": 7, "paragraphs": []}, {"paragraphs": [{"qas": []}, good]}]}
+    titled = {"title": 7, "paragraphs": [{**good, "qas": [{**question, "id": "3"}]}]}
+    content = {"data": [{"title": "x"}, titled, {"paragraphs": [{"qas": [{**question, "id": "4"}]}, good]}]}
     (tmp_path / "data.json").write_text(json.dumps(content))
     golds, tally = corpus(tmp_path / "data.json")
     assert golds == (Gold("1", "Who?", "Ida came.", ("Ida",), (-1,)),)
     assert golds[0].article == "data[2]"
     assert tally.counts == {"damaged": 5}
-    assert any("id '1': two questions have it" in name for name in tally.named["damaged"])
+    assert any("duplicate question id '1'" in name for name in tally.named["damaged"])
 
 
 def test_a_line_of_ten_megabytes_is_counted_and_named(tmp_path: Path) -> None:
