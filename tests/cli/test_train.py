@@ -1,4 +1,4 @@
-"""`qa-onnx train`: every flag reaches the run, and what goes wrong is one line."""
+"""`qa-onnx train`: every flag reaches the run, and an error is one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from qa_onnx.cli import main
-from tests import lessons
+from tests import training_data
 from tests.exports import checkpoint
 from tests.train.test_base import strip_head
 from tests.waiting import eventually
@@ -30,12 +30,12 @@ QUICK = ("--max-length", "96", "--epochs", "0.1", "--learning-rate", "3e-3", "--
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lessons.write(tmp_path_factory.mktemp("cli") / "data.json", articles=24)
+    return training_data.write(tmp_path_factory.mktemp("cli") / "data.json", articles=24)
 
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
-    """The command sets the threads of its process, which here is that of other tests too."""
+    """Restore the number of threads, which the command sets for the process."""
     import torch
 
     before = torch.get_num_threads()
@@ -51,18 +51,18 @@ def train(to: Path, *arguments: str | Path) -> dict[str, Any]:
     """Train the tiny BERT; returns training.json."""
     result = invoke(checkpoint("bert"), *arguments, "--to", to)
     assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads((to / "training.json").read_bytes())
-    return found
+    record: dict[str, Any] = json.loads((to / "training.json").read_bytes())
+    return record
 
 
-def test_a_run_says_how_it_goes_and_how_it_ended(data: Path, tmp_path: Path) -> None:
+def test_a_run_reports_its_progress_and_its_result(data: Path, tmp_path: Path) -> None:
     result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK)
     assert result.exit_code == 0
     record = json.loads((tmp_path / "m" / "training.json").read_bytes())
-    found = record["result"]
+    scores = record["result"]
     assert result.stdout == (
-        f"m: {record['run']['steps']} steps, 0.10 epochs in 0.0 minutes; EM {found['em']:.2f}, "
-        f"F1 {found['f1']:.2f} on {found['n']} questions (questions held out)\n"
+        f"m: {record['run']['steps']} steps, 0.10 epochs in 0.0 minutes; EM {scores['em']:.2f}, "
+        f"F1 {scores['f1']:.2f} on {scores['n']} questions (questions held out)\n"
     )
     assert "have an answer" in result.stderr
     assert "epoch 0." in result.stderr
@@ -100,28 +100,24 @@ def test_the_defaults(data: Path, tmp_path: Path) -> None:
 def test_flags_reach_the_settings(
     monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path, flag: str, value: str, name: str, expected: object
 ) -> None:
-    found = asked(monkeypatch, "bert", data, "--to", tmp_path / "m", flag, value)
-    assert getattr(found["settings"], name) == expected
+    settings = settings_of(monkeypatch, "bert", data, "--to", tmp_path / "m", flag, value)
+    assert getattr(settings, name) == expected
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> dict[str, Any]:
-    """What the command asks the library for."""
-    found: dict[str, Any] = {}
+def settings_of(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> Any:
+    """Return the settings that the command calls the library with."""
+    calls: list[dict[str, Any]] = []
 
-    class AskedError(Exception):
-        pass
-
-    def work(*positional: Any, **named: Any) -> None:
-        found.update(named, positional=positional)
-        raise AskedError
+    def work(*_: Any, **named: Any) -> None:
+        calls.append(named)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("qa_onnx.train.train", work)
-    assert isinstance(invoke(*arguments, "--threads", "1").exception, AskedError)
-    return found
+    assert invoke(*arguments, "--threads", "1").exit_code == 130
+    return calls[0]["settings"]
 
 
-def test_where_the_settings_flags_take_effect(data: Path, tmp_path: Path) -> None:
-    """What the other files test of the settings, once, at the command line."""
+def test_the_settings_take_effect(data: Path, tmp_path: Path) -> None:
     flags = ("--max-length", "64", "--epochs", "0.5", "--learning-rate", "1e-3", "--bf16", "--batch-size", "64")
     record = train(tmp_path / "m", data, *flags, "--negatives", "0", "--eval-limit", "0", "--threads", "1")
     assert record["settings"]["max_length"] == 64
@@ -139,8 +135,8 @@ def test_where_the_settings_flags_take_effect(data: Path, tmp_path: Path) -> Non
 def test_bf16_is_on_off_or_automatic(
     monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path, flag: str | None, expected: bool | None
 ) -> None:
-    found = asked(monkeypatch, "bert", data, "--to", tmp_path / "m", *([flag] if flag else []))
-    assert found["settings"].bf16 is expected
+    settings = settings_of(monkeypatch, "bert", data, "--to", tmp_path / "m", *([flag] if flag else []))
+    assert settings.bf16 is expected
 
 
 def test_minutes_instead_of_epochs(data: Path, tmp_path: Path) -> None:
@@ -154,8 +150,8 @@ def test_minutes_instead_of_epochs(data: Path, tmp_path: Path) -> None:
 
 
 def test_several_files_and_evaluation_data(data: Path, tmp_path: Path) -> None:
-    other = lessons.write(tmp_path / "other.json", articles=2, seed=9)
-    dev = lessons.write(tmp_path / "dev.json", articles=1, seed=10)
+    other = training_data.write(tmp_path / "other.json", articles=2, seed=9)
+    dev = training_data.write(tmp_path / "dev.json", articles=1, seed=10)
     record = train(tmp_path / "m", data, other, *QUICK, "--eval-data", dev)
     assert [source["name"] for source in record["data"]] == ["data.json", "other.json"]
     assert record["held_out"]["name"] == "dev.json"
@@ -163,7 +159,7 @@ def test_several_files_and_evaluation_data(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "m" / "held-out.jsonl").exists()
 
 
-def test_a_finished_model_stays_unless_it_is_to_be_replaced(data: Path, tmp_path: Path) -> None:
+def test_a_finished_model_is_kept_without_replace(data: Path, tmp_path: Path) -> None:
     to = tmp_path / "m"
     train(to, data, *QUICK, "--data-licence", "CC BY-SA 4.0")
     assert "CC BY-SA 4.0" in (to / "README.md").read_text()
@@ -176,8 +172,8 @@ def test_a_finished_model_stays_unless_it_is_to_be_replaced(data: Path, tmp_path
     assert train(to, data, *QUICK, "--replace", "--seed", "4")["settings"]["seed"] == 4
 
 
-def test_an_interrupted_run_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
-    # A process that was started in the background ignores SIGINT, and so would this one.
+def test_an_interrupted_run_says_how_to_resume(data: Path, tmp_path: Path) -> None:
+    # A process started in the background ignores SIGINT, and so would its child.
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = [sys.executable, "-c", f"{listening}; from qa_onnx.cli import main; main()"]
     command += ["train", str(checkpoint("bert")), str(data), "--to"]
@@ -189,9 +185,9 @@ def test_an_interrupted_run_says_how_to_go_on(data: Path, tmp_path: Path) -> Non
     out, errors = run.communicate()
     assert run.returncode == 130
     assert out == ""
-    assert errors.endswith("stopped; the same command with --resume goes on from the last save\n")
+    assert errors.endswith("stopped; the same command with --resume continues from the last save\n")
     assert "Traceback" not in errors
-    assert "  0%  epoch 0." in errors  # a line, since there is no terminal
+    assert "  0%  epoch 0." in errors  # a line, not a bar, without a terminal
     result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK, "--resume")
     assert result.exit_code == 1
     assert (
@@ -199,17 +195,17 @@ def test_an_interrupted_run_says_how_to_go_on(data: Path, tmp_path: Path) -> Non
     )
 
 
-def test_a_bare_encoder_is_said_to_be_one(data: Path, tmp_path: Path) -> None:
+def test_a_bare_encoder_gets_a_head(data: Path, tmp_path: Path) -> None:
     encoder = strip_head(Path(shutil.copytree(checkpoint("bert"), tmp_path / "encoder")))
     result = invoke(encoder, data, "--to", tmp_path / "m", *QUICK)
     assert result.exit_code == 0
-    assert "a fresh one is trained" in result.stderr
+    assert "a new head is trained" in result.stderr
     assert "its head is new" in (tmp_path / "m" / "README.md").read_text()
     for noise in ("newly initialized", "UNEXPECTED", "MISSING", "Loading weights"):
         assert noise not in result.output
 
 
-def test_what_goes_wrong_is_one_line(data: Path, tmp_path: Path) -> None:
+def test_an_error_is_one_line(data: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.json").write_text("")
     for arguments, message in (
         ([checkpoint("bert"), tmp_path / "empty.json"], "the file is empty"),
@@ -223,7 +219,7 @@ def test_what_goes_wrong_is_one_line(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "m").exists()
     result = invoke("bert", data, "--to", tmp_path / "m", "--negatives", "2")
     assert result.exit_code == 2
-    assert "negatives is 2.0; it must be a number from 0.0 to 1" in result.stderr
+    assert "'--negatives': 2.0 is not in the range 0.0<=x<=1.0" in result.stderr
 
 
 def test_a_teacher_and_its_share_reach_the_run(data: Path, tmp_path: Path) -> None:
@@ -235,13 +231,13 @@ def test_a_teacher_and_its_share_reach_the_run(data: Path, tmp_path: Path) -> No
     assert record["settings"]["teacher_share"] == 1.0
     assert json.loads((tmp_path / "most" / "training.json").read_bytes())["settings"]["teacher_share"] == 0.9
     assert losses["none"] == train(tmp_path / "alone", data, *QUICK)["losses"]
-    assert len({tuple(found) for found in losses.values()}) == 3
+    assert len({tuple(values) for values in losses.values()}) == 3
 
 
-def test_a_share_without_a_teacher_and_a_teacher_of_another_tongue_are_a_line(data: Path, tmp_path: Path) -> None:
+def test_a_share_without_a_teacher_and_an_unfit_teacher_are_errors(data: Path, tmp_path: Path) -> None:
     result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK, "--teacher-share", "0.5")
     assert result.exit_code == 2
-    assert "--teacher-share is that of a --teacher, and none is named" in result.stderr
+    assert "--teacher-share requires --teacher" in result.stderr
     result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK, "--teacher", checkpoint("roberta"))
     assert result.exit_code == 1
     assert "has another vocabulary" in result.stderr
