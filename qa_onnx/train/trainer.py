@@ -17,7 +17,6 @@ from qa_onnx.train.evaluations import Evaluations
 from qa_onnx.train.loss import span_loss
 from qa_onnx.train.optimization import Schedule, ShuffledOrder, make_optimizer, peak_learning_rate
 from qa_onnx.train.progress import ProgressMeter
-from qa_onnx.train.rows import keep_gradient
 from qa_onnx.train.state import restore, save_state
 
 if TYPE_CHECKING:
@@ -78,7 +77,6 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(job.settings.seed)
             model.to(job.device.type)
-            self._embedding = keep_gradient(model)
             optimizer = make_optimizer(model, job.settings)
             if state.steps:
                 restore(self._folder, model, optimizer)
@@ -124,9 +122,7 @@ class Trainer:
                 f"rate of {self._peak:g} is too high for this model, or its weights are broken"
             )
         optimizer.step()
-        embedded = self._embedding.grad
         optimizer.zero_grad()
-        self._embedding.grad = embedded.zero_()
         state.position += count
         state.steps += 1
         state.losses.append(loss)
