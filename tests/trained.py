@@ -11,7 +11,10 @@ from qa_onnx.train.trainer import Trainer
 from tests.exports import checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from qa_onnx.train.progress import Status
 
 # Always in float32: by default a CPU with bfloat16 instructions uses them.
 SMALL: dict[str, Any] = {
@@ -40,6 +43,20 @@ def run(job: TrainingJob, folder: Path, *, state: State | None = None, **argumen
     state = State(job.fingerprint()) if state is None else state
     Trainer(job, folder=folder, state=state, **arguments).run()
     return state
+
+
+class StoppedError(Exception):
+    """End of a run in the middle."""
+
+
+def stop_at(step: int) -> Callable[[Status], None]:
+    """Return an `on_step` that ends a run after a step."""
+
+    def on_step(status: Status) -> None:
+        if status.steps == step:
+            raise StoppedError
+
+    return on_step
 
 
 def weights_of(job: TrainingJob) -> dict[str, Any]:

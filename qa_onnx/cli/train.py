@@ -28,14 +28,7 @@ _DEFAULTS = TrainSettings()
 
 
 def _setting(name: str, help_text: str, *, metavar: str | None = None, default: str = "") -> Callable[[Any], Any]:
-    """Return the option for a field of TrainSettings, with its bounds and its default.
-
-    Args:
-        name: of the field.
-        help_text: of the option.
-        metavar: of the option.
-        default: shown in the help if the option has no value unless the user sets it.
-    """
+    """Return the option of a field of TrainSettings; a text `default` is only shown, and the option is None."""
     return click.option(
         "--" + name.removesuffix("_s").replace("_", "-"),
         name,

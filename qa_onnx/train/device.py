@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
@@ -42,11 +40,11 @@ class TorchDevice:
         """Return the JSON of training.json."""
         return {"device": self.type, "bf16": self.bf16, "batch_tokens": self.batch_tokens}
 
-    def autocast(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> Any:
         """Return the context in which the model runs."""
         import torch
 
-        return torch.autocast(self.type, dtype=torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+        return torch.autocast(self.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def tensors(self, arrays: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
         """Copy arrays to the device."""

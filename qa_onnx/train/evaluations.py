@@ -6,8 +6,8 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.errors import EngineError
 from qa_onnx.evaluation.evaluate import evaluate
+from qa_onnx.export.parity import RunnerSession, torch_runner
 from qa_onnx.reader import Reader
 from qa_onnx.session import RUN_OVERHEAD
 from qa_onnx.train.state import save_weights
@@ -50,41 +50,19 @@ class Score:
     n: int
 
 
-class _TorchSession:
-    """A PyTorch model as the `Session` of a Reader."""
-
-    def __init__(self, base: Base, device: TorchDevice) -> None:
-        self.input_names = base.inputs
-        self.run_overhead = RUN_OVERHEAD[device.type]
-        self.frees_host = device.type != "cpu"
-        self._model = base.model
-        self._device = device
-
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
-        import torch
-
-        try:
-            with torch.inference_mode(), self._device.autocast():
-                out = self._model(**self._device.tensors(inputs))
-        except Exception as error:  # torch raises IndexErrors, RuntimeErrors, ...
-            raise EngineError(f"PyTorch failed on input_ids {inputs['input_ids'].shape}: {error}") from error
-        return out.start_logits.float().cpu().numpy(), out.end_logits.float().cpu().numpy()
-
-
 def score(base: Base, device: TorchDevice, data: DataSet, options: Options) -> Score:
-    """Answer all questions of a data set with a model in training.
-
-    Args:
-        base: the model, which is left in evaluation mode.
-        device: where the model is.
-        data: the questions.
-        options: how contexts are cut.
+    """Answer all questions of a data set with a model in training, and leave it in evaluation mode.
 
     Raises:
         EngineError: the model's logits are not finite.
     """
-    base.model.eval()
-    session = _TorchSession(base, device)
+    run = torch_runner(base.model.eval())
+
+    def run_with_autocast(inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
+        with device.autocast():
+            return run(inputs)
+
+    session = RunnerSession(base.inputs, run_with_autocast, RUN_OVERHEAD[device.type], device.type != "cpu")
     reader = Reader(session=session, windower=base.windower, pad_id=base.pad_id, options=options)
     report = evaluate(reader, data)
     best = report.null_threshold
@@ -97,12 +75,12 @@ def score(base: Base, device: TorchDevice, data: DataSet, options: Options) -> S
 
 
 class Evaluations:
-    """The evaluations of a run: when one is due, what it found, and the weights of the best.
+    """The evaluations of a run: when one is due, its scores, and the weights of the best.
 
     Args:
         job: the model, the held-out questions and the settings.
-        state: `evaluations` and `best` are written.
-        schedule: tells the progress of the run.
+        state: takes the scores and the name of the best weights' file.
+        schedule: of the run.
         folder: where the best weights are saved.
     """
 
@@ -111,7 +89,7 @@ class Evaluations:
         self._state = state
         self._schedule = schedule
         self._folder = folder
-        self.seconds = 0.0  # that the last one took
+        self.seconds = 0.0  # of the last evaluation
 
     def are_due(self) -> bool:
         """Return whether it is time for an evaluation."""
@@ -124,15 +102,7 @@ class Evaluations:
         return self.seconds <= _MAX_SHARE * (60 * minutes - self._state.elapsed)
 
     def run(self, elapsed: Callable[[], float]) -> None:
-        """Evaluate the model, and save its weights if they are the best so far.
-
-        Args:
-            elapsed: seconds since the first step.
-
-        Raises:
-            EngineError: the model's logits are not finite.
-            TrainError: the weights cannot be written.
-        """
+        """Evaluate the model, and save its weights if they are the best so far; `elapsed` is the run's clock."""
         job, state = self._job, self._state
         assert job.questions.held_out is not None
         started = elapsed()

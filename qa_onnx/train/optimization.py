@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 
 class ShuffledOrder:
-    """The order of all examples, shuffled anew for each epoch.
-
-    Args:
-        count: examples in an epoch, at least one.
-        seed: of the shuffles.
-    """
+    """The order of the examples, `count` per epoch, shuffled anew for each."""
 
     def __init__(self, count: int, seed: int) -> None:
         self._count = count
@@ -61,12 +56,7 @@ class Schedule:
         return None if settings.minutes is not None else max(1, round(settings.epochs * self.epoch_examples))
 
     def progress(self, position: float, elapsed: float) -> float:
-        """Return the completed share of the run, 0 to 1.
-
-        Args:
-            position: examples seen.
-            elapsed: seconds since the first step.
-        """
+        """Return the completed share of the run, 0 to 1, after `position` examples and `elapsed` seconds."""
         if self.settings.minutes is not None:
             return min(1.0, elapsed / (60 * self.settings.minutes))
         assert self.total_examples is not None

@@ -39,13 +39,7 @@ class Status:
 
 
 class ProgressMeter:
-    """The speed of a run, and the time that remains.
-
-    Args:
-        state: of the run.
-        schedule: tells its length.
-        evaluations: which take time as well.
-    """
+    """Speed of a run, and its remaining time."""
 
     def __init__(self, state: State, schedule: Schedule, evaluations: Evaluations) -> None:
         self._state = state

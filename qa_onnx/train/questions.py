@@ -60,7 +60,7 @@ def read_questions(
         data: files and folders to train on.
         eval_data: a file to evaluate on; None: questions are held out of `data`, with negatives of their own.
         settings: `eval_limit`, `negatives` and `seed` are read.
-        tally: counts the questions that are left out and the negatives that are trained on.
+        tally: counts what is left out, and the negatives that are trained on.
 
     Raises:
         InputError: a file cannot be read, or no question is left.
@@ -78,16 +78,12 @@ def read_questions(
 
 
 def split(all_golds: tuple[Gold, ...], count: int, seed: int) -> tuple[tuple[Gold, ...], tuple[Gold, ...]]:
-    """Hold questions out of training: whole articles if there are at least 20, else whole contexts.
+    """Hold about `count` questions, at most a tenth, out of training.
 
-    Args:
-        all_golds: all questions.
-        count: about how many to hold out; at most a tenth is.
-        seed: of the choice.
+    Whole articles are held out if there are at least 20, else whole contexts.
 
     Returns:
-        The questions to train on, and those held out: none if there are fewer than 20 contexts. No context is in
-        both.
+        The questions to train on, and those held out: none of fewer than 20 contexts. No context is in both.
     """
 
     def unit(gold: Gold) -> str:
@@ -118,16 +114,11 @@ def split(all_golds: tuple[Gold, ...], count: int, seed: int) -> tuple[tuple[Gol
 def make_negatives(golds: Sequence[Gold], share: float, seed: int) -> list[Gold]:
     """Ask some of the questions again, of another paragraph of their article.
 
-    That paragraph holds none of the question's answers, in any case and spacing. Questions without such a
-    paragraph are not asked again. Lines without a title count as one article.
-
-    Args:
-        golds: the questions.
-        share: of the answerable ones.
-        seed: of the choice.
+    That paragraph holds none of the question's answers, in any case and spacing; questions without such a
+    paragraph are not asked. Lines without a title count as one article.
 
     Returns:
-        The negatives, fewer than `share` if there are not so many; their ids end in "-negative".
+        As many as `share` of the answerable questions, if there are so many; their ids end in "-negative".
     """
     draw = random.Random(seed)
     contexts: dict[str, list[str]] = {}

@@ -28,15 +28,7 @@ _POINTS = 300  # of the plotted loss
 def make_record(
     job: TrainingJob, state: State, *, name: str, licence: str, learning_rate: float
 ) -> dict[str, Any]:
-    """Return the content of training.json.
-
-    Args:
-        job: of the run.
-        state: at its end.
-        name: of the trained model.
-        licence: of its weights.
-        learning_rate: at its peak.
-    """
+    """Return the content of training.json; `learning_rate` is that of the peak."""
     return {
         "name": name,
         "base": {**_model(job.base), "fresh_head": bool(job.base.fresh)},
@@ -95,11 +87,7 @@ def _held_out(questions: Questions) -> dict[str, Any] | None:
 
 
 def model_card(record: dict[str, Any]) -> str:
-    """Return the model card of a trained model: metadata for the Hugging Face Hub, and a text.
-
-    Args:
-        record: the content of training.json.
-    """
+    """Return the model card of a run's record: metadata for the Hugging Face Hub, and a text."""
     from huggingface_hub import EvalResult, ModelCardData
 
     base, result = record["base"], record["result"]

@@ -129,12 +129,7 @@ class Trainer:
 
 
 def add_gradients(job: TrainingJob, indices: list[int], teacher_logits: TeacherLogits | None = None) -> float:
-    """Add the gradients of a step's examples to the model's, in parts of similar length that fit the memory.
-
-    Args:
-        job: the model and its features.
-        indices: of the examples.
-        teacher_logits: for the features; None: there is no teacher.
+    """Add the gradients of some examples to the model's, in parts of similar length that fit the memory.
 
     Returns:
         The mean loss of the examples.

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from qa_onnx.cli import main
+from qa_onnx.train import TrainSettings
 from tests import training_data
 from tests.exports import checkpoint
 from tests.train.test_base import strip_head
@@ -70,42 +71,26 @@ def test_a_run_reports_its_progress_and_its_result(data: Path, tmp_path: Path) -
     assert f"next: qa-onnx export {tmp_path / 'm'}" in result.stderr
 
 
-def test_the_defaults(data: Path, tmp_path: Path) -> None:
-    record = train(tmp_path / "m", data, "--max-length", "96", "--threads", "1")
-    settings = record["settings"]
-    assert settings["epochs"] == 2
-    assert (settings["batch_size"], settings["negatives"], settings["seed"]) == (32, 0.1, 0)
-    assert (settings["eval_limit"], settings["evaluations"], settings["patience"]) == (500, 8, None)
-    assert record["run"]["learning_rate"] == 1e-4
-    assert record["run"]["batch_tokens"] == 768
-    assert "The licence of the data" in record["licence"]
+FLAGS: dict[str, Any] = {
+    **{"eval_limit": 7, "evaluations": 1, "patience": 5, "batch_size": 16, "batch_tokens": 500, "max_length": 64},
+    **{"doc_stride": 9, "negatives": 0.5, "dropout": 0.2, "seed": 3, "learning_rate": 1e-3, "save_every_s": 7.5},
+}
 
 
 @pytest.mark.parametrize(
-    ("flag", "value", "name", "expected"),
+    ("flags", "changes"),
     [
-        ("--eval-limit", "7", "eval_limit", 7),
-        ("--evaluations", "1", "evaluations", 1),
-        ("--patience", "5", "patience", 5),
-        ("--batch-size", "16", "batch_size", 16),
-        ("--batch-tokens", "500", "batch_tokens", 500),
-        ("--doc-stride", "9", "doc_stride", 9),
-        ("--negatives", "0.5", "negatives", 0.5),
-        ("--dropout", "0.2", "dropout", 0.2),
-        ("--seed", "3", "seed", 3),
-        ("--save-every", "7.5", "save_every_s", 7.5),
-        ("--device", "cpu", "device", "cpu"),
+        ([], {}),
+        ([f"--{name.removesuffix('_s').replace('_', '-')}={value}" for name, value in FLAGS.items()], FLAGS),
+        (["--epochs", "0.5", "--bf16", "--device", "cuda"], {"epochs": 0.5, "bf16": True, "device": "cuda"}),
+        (["--minutes", "3", "--no-bf16"], {"minutes": 3.0, "bf16": False}),
+        (["--teacher", "mpnet", "--teacher-share", "0.5"], {"teacher_share": 0.5}),
     ],
+    ids=["none", "numbers", "epochs", "minutes", "teacher"],
 )
-def test_flags_reach_the_settings(
-    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path, flag: str, value: str, name: str, expected: object
+def test_flags_reach_the_settings_and_the_others_have_their_defaults(
+    monkeypatch: pytest.MonkeyPatch, data: Path, flags: list[str], changes: dict[str, Any]
 ) -> None:
-    settings = settings_of(monkeypatch, "bert", data, "--to", tmp_path / "m", flag, value)
-    assert getattr(settings, name) == expected
-
-
-def settings_of(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> Any:
-    """Return the settings that the command calls the library with."""
     calls: list[dict[str, Any]] = []
 
     def work(*_: Any, **named: Any) -> None:
@@ -113,30 +98,25 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("qa_onnx.train.train", work)
-    assert invoke(*arguments, "--threads", "1").exit_code == 130
-    return calls[0]["settings"]
+    assert invoke("bert", data, "--to", "m", "--threads", "1", *flags).exit_code == 130
+    assert calls[0]["settings"] == TrainSettings(**changes)
+    assert calls[0]["teacher"] == ("mpnet" if "--teacher" in flags else None)
+    assert "The licence of the data" in calls[0]["licence"]
 
 
 def test_the_settings_take_effect(data: Path, tmp_path: Path) -> None:
-    flags = ("--max-length", "64", "--epochs", "0.5", "--learning-rate", "1e-3", "--bf16", "--batch-size", "64")
-    record = train(tmp_path / "m", data, *flags, "--negatives", "0", "--eval-limit", "0", "--threads", "1")
+    flags = ("--max-length", "64", "--epochs", "0.5", "--bf16", "--batch-size", "64", "--negatives", "0")
+    record = train(tmp_path / "m", data, *flags, "--eval-limit", "0", "--threads", "1")
     assert record["settings"]["max_length"] == 64
     assert record["run"]["epochs"] == pytest.approx(0.5, abs=0.01)
-    assert record["run"]["learning_rate"] == 1e-3
+    assert record["run"]["learning_rate"] == 1e-4  # the defaults of small models and CPUs
+    assert record["run"]["batch_tokens"] == 768
     assert record["run"]["bf16"]
     assert record["run"]["threads"] == 1
     assert record["run"]["steps"] == 2
     assert record["result"] is None
     assert "negatives" not in record["questions"]["counts"]
     assert json.loads((tmp_path / "m" / "config.json").read_bytes())["dtype"] == "float32"
-
-
-@pytest.mark.parametrize(("flag", "expected"), [("--bf16", True), ("--no-bf16", False), (None, None)])
-def test_bf16_is_on_off_or_automatic(
-    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path, flag: str | None, expected: bool | None
-) -> None:
-    settings = settings_of(monkeypatch, "bert", data, "--to", tmp_path / "m", *([flag] if flag else []))
-    assert settings.bf16 is expected
 
 
 def test_minutes_instead_of_epochs(data: Path, tmp_path: Path) -> None:
@@ -220,18 +200,6 @@ def test_an_error_is_one_line(data: Path, tmp_path: Path) -> None:
     result = invoke("bert", data, "--to", tmp_path / "m", "--negatives", "2")
     assert result.exit_code == 2
     assert "'--negatives': 2.0 is not in the range 0.0<=x<=1.0" in result.stderr
-
-
-def test_a_teacher_and_its_share_reach_the_run(data: Path, tmp_path: Path) -> None:
-    losses = {}
-    for name, share in (("most", ()), ("none", ("--teacher-share", "0")), ("all", ("--teacher-share", "1"))):
-        record = train(tmp_path / name, data, *QUICK, "--teacher", checkpoint("mpnet"), *share)
-        losses[name] = record["losses"]
-        assert record["teacher"]["name"] == checkpoint("mpnet").name
-    assert record["settings"]["teacher_share"] == 1.0
-    assert json.loads((tmp_path / "most" / "training.json").read_bytes())["settings"]["teacher_share"] == 0.9
-    assert losses["none"] == train(tmp_path / "alone", data, *QUICK)["losses"]
-    assert len({tuple(values) for values in losses.values()}) == 3
 
 
 def test_a_share_without_a_teacher_and_an_unfit_teacher_are_errors(data: Path, tmp_path: Path) -> None:

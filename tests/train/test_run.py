@@ -21,7 +21,7 @@ from qa_onnx.reader import Reader
 from qa_onnx.train import TrainSettings, train
 from tests import training_data
 from tests.exports import checkpoint, snapshot
-from tests.trained import SMALL
+from tests.trained import SMALL, StoppedError, stop_at
 
 if TYPE_CHECKING:
     from qa_onnx.train.progress import Status
@@ -41,19 +41,6 @@ def model(data: Path) -> tuple[Path, dict[str, Any]]:
     """A finished model, not to be changed, and its record."""
     to = data.parent / "model"
     return to, train(checkpoint("bert"), [data], to, settings=QUICK, licence="CC0 1.0")
-
-
-class StoppedError(Exception):
-    """End of a run in the middle."""
-
-
-def stop(status: Status) -> None:
-    if status.steps == 3:
-        raise StoppedError
-
-
-def stop_at_once(_: Status) -> None:
-    raise StoppedError
 
 
 # What is written
@@ -192,7 +179,7 @@ def test_a_run_that_fails_leaves_the_old_model(
     with pytest.raises(TrainError, match="holds a finished model"):
         train(checkpoint("bert"), [data], to, settings=QUICK)
     with pytest.raises(StoppedError):
-        train(checkpoint("bert"), [data], to, settings=QUICK, replace=True, on_step=stop)
+        train(checkpoint("bert"), [data], to, settings=QUICK, replace=True, on_step=stop_at(3))
     with monkeypatch.context() as patch:
         patch.setattr("qa_onnx.train.base.Base.save", full)
         with pytest.raises(TrainError, match="No space left; go on with --resume"):
@@ -217,7 +204,7 @@ def test_resuming_before_the_first_save_starts_at_the_beginning(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StoppedError):
-        train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, on_step=stop_at_once)
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, on_step=stop_at(1))
     with pytest.raises(TrainError, match="holds an unfinished run: go on with --resume"):
         train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK)
     with caplog.at_level(logging.INFO, "qa_onnx"):
@@ -229,7 +216,7 @@ def test_other_arguments_do_not_resume_a_run(data: Path, tmp_path: Path, caplog:
     often = {**SMALL, "epochs": 0.2, "save_every_s": 0.0}
     other = training_data.write(tmp_path / "other.json", seed=8)
     with pytest.raises(StoppedError):
-        train(checkpoint("bert"), [data], tmp_path / "m", settings=TrainSettings(**often), on_step=stop)
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=TrainSettings(**often), on_step=stop_at(3))
     for changes, files, message in (
         ({"learning_rate": 1e-5}, [data], r"another learning_rate \(0\.003\)"),
         ({"seed": 1}, [data], r"another data \(.*\), evaluation data \(.*\), seed \(0\)"),

@@ -14,7 +14,7 @@ from qa_onnx.train.loss import TEMPERATURE, span_loss
 from tests import training_data
 from tests.exports import checkpoint, copy, edit_json
 from tests.train.test_base import strip_head
-from tests.trained import SMALL, make_job, run, weights_of
+from tests.trained import SMALL, StoppedError, make_job, run, stop_at, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,21 +187,14 @@ def test_a_run_with_a_teacher_resumes_exactly_and_names_it(data: Path, tmp_path:
 
     settings = TrainSettings(**{**SMALL, "save_every_s": 0.0})
 
-    class Stop(Exception):  # noqa: N818  # no error
-        pass
-
-    def stop(status: Any) -> None:
-        if status.steps == 5:
-            raise Stop
-
     def go(to: Path, **more: Any) -> dict[str, Any]:
         return train(
             checkpoint("bert"), [data], to, teacher=checkpoint("mpnet"), settings=settings, licence="CC0", **more
         )
 
     record = go(tmp_path / "whole")
-    with pytest.raises(Stop):
-        go(tmp_path / "broken", on_step=stop)
+    with pytest.raises(StoppedError):
+        go(tmp_path / "broken", on_step=stop_at(5))
     go(tmp_path / "broken", resume=True)
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -211,20 +204,6 @@ def test_a_run_with_a_teacher_resumes_exactly_and_names_it(data: Path, tmp_path:
     without = train(checkpoint("bert"), [data], tmp_path / "alone", settings=settings)
     assert without["teacher"] is None
     assert without["losses"] != record["losses"]
-
-
-def test_a_run_resumes_only_with_the_same_teacher(data: Path, tmp_path: Path) -> None:
-    settings = TrainSettings(**{**SMALL, "save_every_s": 0.0})
-
-    def stop(status: Any) -> None:
-        if status.steps == 2:  # the first is saved
-            raise KeyboardInterrupt
-
-    arguments: dict[str, Any] = {"teacher": checkpoint("bert"), "settings": settings, "on_step": stop}
-    with pytest.raises(KeyboardInterrupt):
-        train(checkpoint("bert"), [data], tmp_path / "m", **arguments)
-    with pytest.raises(TrainError, match=r"state of a run with another teacher \("):
-        train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, resume=True)
 
 
 def test_a_run_that_was_stopped_while_the_teacher_ran_resumes(

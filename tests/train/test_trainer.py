@@ -16,7 +16,7 @@ from qa_onnx import TrainError
 from qa_onnx.train.optimization import Schedule
 from tests import training_data
 from tests.exports import checkpoint
-from tests.trained import SMALL, make_job, run, weights_of
+from tests.trained import SMALL, StoppedError, make_job, run, stop_at, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,10 +247,6 @@ def test_an_unusable_gpu_is_named() -> None:
 # Resuming
 
 
-class StoppedError(Exception):
-    """End of a run in the middle."""
-
-
 def test_a_run_resumes_bit_for_bit(data: Path, tmp_path: Path) -> None:
     import torch
 
@@ -260,22 +256,13 @@ def test_a_run_resumes_bit_for_bit(data: Path, tmp_path: Path) -> None:
     whole = make_job(data, **knobs)
     expected = run(whole, tmp_path / "whole")
 
-    ends = [5, 9, 22]
-
-    def stop(status: Status) -> None:
-        if ends and status.steps == ends[0]:
-            ends.pop(0)
-            raise StoppedError
-
     state: State | None = None
-    for _ in range(4):  # each time with everything loaded anew
-        job = make_job(data, **knobs)
-        try:
-            state = run(job, tmp_path / "broken", on_step=stop, state=state)
-        except StoppedError:
-            state = read_state(tmp_path / "broken")
-    assert state
-    assert not ends
+    for step in (5, 9, 22):  # each time with everything loaded anew
+        with pytest.raises(StoppedError):
+            run(make_job(data, **knobs), tmp_path / "broken", state=state, on_step=stop_at(step))
+        state = read_state(tmp_path / "broken")
+    job = make_job(data, **knobs)
+    state = run(job, tmp_path / "broken", state=state)
     assert state.losses == expected.losses
     for one, other in zip(state.evaluations, expected.evaluations, strict=True):
         assert {**one, "elapsed": 0} == {**other, "elapsed": 0}
@@ -346,19 +333,9 @@ def test_a_saved_clock_goes_on(data: Path, tmp_path: Path) -> None:
 
     clock = Clock()
     knobs: dict[str, Any] = {"minutes": 5.0, "eval_limit": 0, "save_every_s": 0.0}
-
-    def stop(status: Status) -> None:
-        if status.steps == 3:
-            raise StoppedError
-
+    job = clock.drive(make_job(data, **knobs))
     with pytest.raises(StoppedError):
-        run(
-            clock.drive(make_job(data, **knobs)),
-            tmp_path / "run",
-            state=State({}, elapsed=290.0),
-            on_step=stop,
-            clock=clock,
-        )
+        run(job, tmp_path / "run", state=State({}, elapsed=290.0), on_step=stop_at(3), clock=clock)
     state = read_state(tmp_path / "run")
     assert state
     assert state.steps == 2

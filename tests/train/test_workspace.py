@@ -59,6 +59,9 @@ def test_other_files_are_never_replaced(tmp_path: Path, replace: bool) -> None:
         Workspace(tmp_path / "thesis").prepare(resume=False, replace=replace)
     with pytest.raises(TrainError, match="is the root folder"):
         Workspace("/")
+    (tmp_path / RECORD).write_text('{"epochs": 3}')  # another file of that name
+    with pytest.raises(TrainError, match="holds other files than a trained model"):
+        Workspace(tmp_path).prepare(resume=False, replace=replace)
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
@@ -115,12 +118,6 @@ def test_a_run_that_ended_meanwhile_is_not_replaced(tmp_path: Path) -> None:
         pass
     assert (space.to / RECORD).read_text() == OLD
     assert not space.work.exists()
-
-
-def test_another_training_json_is_not_a_finished_model(tmp_path: Path) -> None:
-    (tmp_path / RECORD).write_text('{"epochs": 3}')
-    with pytest.raises(TrainError, match="holds other files than a trained model"):
-        Workspace(tmp_path).prepare(resume=False, replace=True)
 
 
 def test_a_mount_point_is_refused_before_anything_is_trained(
