@@ -1,4 +1,4 @@
-"""What several tests of training share: a base, its job, and a short run."""
+"""Helpers of the tests of training: a job on a tiny model, and a short run."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _DEFAULTS = TrainSettings()
 
 
 def _setting(name: str, help_text: str, *, metavar: str | None = None, default: str = "") -> Callable[[Any], Any]:
-    """Return the option of a field of TrainSettings; a text `default` is only shown, and the option is None."""
+    """Return the option of a field of TrainSettings; a text `default` is only shown."""
     return click.option(
         "--" + name.removesuffix("_s").replace("_", "-"),
         name,
@@ -171,7 +171,7 @@ def _summary(record: dict[str, Any]) -> str:
 def _progress() -> Iterator[Callable[[Status], None]]:
     """Show a bar with loss, speed and remaining time; without a terminal, a line a minute."""
     console = tables.console(stderr=True)
-    shown = -_LINE_EVERY_S
+    last_line = -_LINE_EVERY_S
     with Progress(
         TextColumn("{task.percentage:>3.0f} %"),
         BarColumn(),
@@ -183,10 +183,10 @@ def _progress() -> Iterator[Callable[[Status], None]]:
         task = bar.add_task("", total=1.0)
 
         def on_step(status: Status) -> None:
-            nonlocal shown
+            nonlocal last_line
             bar.update(task, completed=status.progress, description=_line(status))
-            if not console.is_terminal and time.monotonic() - shown >= _LINE_EVERY_S:
-                shown = time.monotonic()
+            if not console.is_terminal and time.monotonic() - last_line >= _LINE_EVERY_S:
+                last_line = time.monotonic()
                 click.echo(f"{status.progress:4.0%}  {_line(status)}", err=True)
 
         yield on_step

@@ -97,7 +97,7 @@ class Evaluations:
         last = evaluations[-1]["mark"] if evaluations else 0
         if self._job.questions.held_out is None or self._mark() <= last:
             return False
-        if minutes is None or self._progress() >= 1:
+        if minutes is None or self._schedule.progress(self._state) >= 1:
             return True
         return self.seconds <= _MAX_SHARE * (60 * minutes - self._state.elapsed)
 
@@ -126,8 +126,8 @@ class Evaluations:
         )
         _LOG.info(
             "%3.0f %%: F1 %.2f, EM %.2f on %d questions%s; loss %.3f, step %d",
-            *(100 * self._progress(), result.f1, result.em, result.n, ", the best so far" if is_best else ""),
-            *(state.recent_loss(), state.steps),
+            *(100 * self._schedule.progress(state), result.f1, result.em, result.n),
+            *(", the best so far" if is_best else "", state.recent_loss(), state.steps),
         )
 
     def are_out_of_patience(self) -> bool:
@@ -141,9 +141,6 @@ class Evaluations:
         """Return the number of evaluations to come."""
         return self._job.settings.evaluations - self._mark() if self._job.questions.held_out else 0
 
-    def _progress(self) -> float:
-        return self._schedule.progress(self._state.position, self._state.elapsed)
-
     def _mark(self) -> int:
         """Return how many of the evaluation times, evenly spaced over the run, have passed."""
-        return int(self._progress() * self._job.settings.evaluations + 1e-9)
+        return int(self._schedule.progress(self._state) * self._job.settings.evaluations + 1e-9)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qa_onnx.train.settings import TrainSettings
+    from qa_onnx.train.state import State
 
 
 class ShuffledOrder:
@@ -55,12 +56,12 @@ class Schedule:
         settings = self.settings
         return None if settings.minutes is not None else max(1, round(settings.epochs * self.epoch_examples))
 
-    def progress(self, position: float, elapsed: float) -> float:
-        """Return the completed share of the run, 0 to 1, after `position` examples and `elapsed` seconds."""
+    def progress(self, state: State, *, examples: float = 0.0, seconds: float = 0.0) -> float:
+        """Return the completed share of the run, 0 to 1, after so many more examples and seconds."""
         if self.settings.minutes is not None:
-            return min(1.0, elapsed / (60 * self.settings.minutes))
+            return min(1.0, (state.elapsed + seconds) / (60 * self.settings.minutes))
         assert self.total_examples is not None
-        return min(1.0, position / self.total_examples)
+        return min(1.0, (state.position + examples) / self.total_examples)
 
     def rate(self, progress: float) -> float:
         """Return the share of the peak learning rate at some progress."""

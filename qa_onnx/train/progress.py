@@ -60,7 +60,7 @@ class ProgressMeter:
         if seconds:
             self._speed = examples / seconds
         return Status(
-            progress=schedule.progress(state.position, state.elapsed),
+            progress=schedule.progress(state),
             epoch=state.position / schedule.epoch_examples,
             steps=state.steps,
             loss=state.recent_loss(),

@@ -10,7 +10,7 @@ _NAMED = 5
 # Kind: its line in the report, in this order. The first are trained on, the others left out.
 USED = {
     "answerable": "have an answer",
-    "unanswerable": "have none: the target is CLS",
+    "unanswerable": "have no answer: the target is CLS",
     "negatives": "of them were added: questions asked of another paragraph of their article",
     "moved": "had a wrong answer_start, and the text is found once nearby: repaired",
     "trimmed": "had blanks around their answer: cut off",

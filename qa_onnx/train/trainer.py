@@ -86,7 +86,8 @@ class Trainer:
             model.train()
             while not state.done:
                 self._step(optimizer)
-                self._step_s, state.elapsed = self._clock() - started - state.elapsed, self._clock() - started
+                elapsed = self._clock() - started
+                self._step_s, state.elapsed = elapsed - state.elapsed, elapsed
                 status = self._meter.after_step()
                 if self._on_step is not None:
                     self._on_step(status)
@@ -94,10 +95,7 @@ class Trainer:
                 if evaluate:
                     self._evaluations.run(lambda: self._clock() - started)
                     self._meter.pause()
-                state.done = (
-                    self._schedule.progress(state.position, state.elapsed) >= 1
-                    or self._evaluations.are_out_of_patience()
-                )
+                state.done = self._schedule.progress(state) >= 1 or self._evaluations.are_out_of_patience()
                 # One save for step and evaluation: a killed run never resumes between them.
                 if state.done or evaluate or self._clock() - saved >= job.settings.save_every_s:
                     save_state(self._folder, state, model, optimizer)
@@ -111,7 +109,7 @@ class Trainer:
         count = job.settings.batch_size
         if schedule.total_examples is not None:
             count = min(count, schedule.total_examples - state.position)
-        middle = schedule.progress(state.position + count / 2, state.elapsed + self._step_s / 2)
+        middle = schedule.progress(state, examples=count / 2, seconds=self._step_s / 2)
         for group in optimizer.param_groups:
             group["lr"] = self._peak * schedule.rate(middle)
         loss = add_gradients(job, self._order.take(state.position, count), self._teacher_logits)

@@ -1,4 +1,4 @@
-"""The loss and its gradient, against PyTorch's own and transformers' own."""
+"""The loss and its gradient, compared with those of PyTorch."""
 
 from __future__ import annotations
 

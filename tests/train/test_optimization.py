@@ -6,6 +6,7 @@ import pytest
 
 from qa_onnx.train import TrainSettings
 from qa_onnx.train.optimization import Schedule, ShuffledOrder
+from qa_onnx.train.state import State
 
 
 def test_each_epoch_is_every_example_once_in_an_order_of_its_own() -> None:
@@ -33,6 +34,6 @@ def test_progress_is_by_examples_or_by_the_clock() -> None:
     by_epochs, by_clock = Schedule(TrainSettings(epochs=1.5), 100), Schedule(TrainSettings(minutes=2), 100)
     assert by_epochs.total_examples == 150
     assert by_clock.total_examples is None
-    assert by_epochs.progress(75, elapsed=9e9) == 0.5
-    assert by_clock.progress(9999, elapsed=30) == 0.25
-    assert by_clock.progress(0, elapsed=9999) == 1.0
+    assert by_epochs.progress(State({}, position=50, elapsed=9e9), examples=25) == 0.5
+    assert by_clock.progress(State({}, position=9999, elapsed=20), seconds=10) == 0.25
+    assert by_clock.progress(State({}, elapsed=9999)) == 1.0

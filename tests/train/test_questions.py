@@ -1,4 +1,4 @@
-"""Files -> questions: what is read, left out, held out, and asked of other paragraphs."""
+"""Files -> questions: those read, left out, held out, and added as negatives."""
 
 from __future__ import annotations
 
