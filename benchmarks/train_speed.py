@@ -34,7 +34,7 @@ from qa_onnx.train.questions import Questions
 from qa_onnx.train.tally import Tally
 
 if TYPE_CHECKING:
-    from qa_onnx.train.record import TrainingJob
+    from qa_onnx.train.job import TrainingJob
 
 NAMES = {
     "ours": "qa-onnx train",
@@ -95,7 +95,7 @@ def train_one(chosen: argparse.Namespace) -> dict[str, float]:
     """Train as one contender does; returns rate, processor seconds, peak memory and, if asked for, F1."""
     import torch
 
-    from qa_onnx.train.scoring import score
+    from qa_onnx.train.evaluations import score
 
     torch.set_num_threads(chosen.threads)
     made = job(chosen)
@@ -108,18 +108,18 @@ def train_one(chosen: argparse.Namespace) -> dict[str, float]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
     found = {"rate": chosen.examples / seconds, "cpu": used / chosen.examples, "peak": peak}
     if chosen.eval_data:
-        made.base.model.to(made.place.device)
+        made.base.model.to(made.device.type)
         data = squad.load(chosen.eval_data, limit=chosen.eval_limit)
-        found["f1"] = score(made.base, made.place, data, made.settings.options()).f1
+        found["f1"] = score(made.base, made.device, data, made.settings.options()).f1
     return found
 
 
 def job(chosen: argparse.Namespace) -> TrainingJob:
     """The windows that all contenders train on, and the model."""
     from qa_onnx.train.base import load_base
-    from qa_onnx.train.device import choose_place
+    from qa_onnx.train.device import choose_device
     from qa_onnx.train.features import build
-    from qa_onnx.train.record import TrainingJob
+    from qa_onnx.train.job import TrainingJob
 
     golds = squad.load(chosen.data, limit=max(QUESTIONS, chosen.examples)).golds
     tally = Tally()
@@ -130,16 +130,16 @@ def job(chosen: argparse.Namespace) -> TrainingJob:
     features = build(golds, base.windower, settings.options(), tally=tally, seed=0)
     settings = dataclasses.replace(settings, epochs=chosen.examples / len(features))
     return TrainingJob(
-        settings, base, Questions((), golds, None, own=True), features, choose_place(settings), tally
+        settings, base, Questions((), golds, None, own=True), features, choose_device(settings), tally
     )
 
 
 def ours(made: TrainingJob) -> None:
-    from qa_onnx.train.loop import Loop
     from qa_onnx.train.state import State
+    from qa_onnx.train.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
-        Loop(made, folder=Path(folder), state=State({})).run()
+        Trainer(made, folder=Path(folder), state=State({})).run()
 
 
 def trainer(made: TrainingJob, base: str, examples: int, *, full: bool) -> None:
@@ -178,7 +178,7 @@ def trainer(made: TrainingJob, base: str, examples: int, *, full: bool) -> None:
                 max_steps=examples // 8,
                 save_strategy="no",
                 report_to="none",
-                use_cpu=made.place.device == "cpu",
+                use_cpu=made.device.type == "cpu",
                 disable_tqdm=True,
             ),
             train_dataset=Rows(),

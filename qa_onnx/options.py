@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qa_onnx.errors import InputError, QaOnnxError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Of a device. MiniLM in fp16 on an H200: 1,450 questions a second with 1,024, 3,400 with 4,096, 4,900 with 16,384.
 BATCH_TOKENS: dict[str, int] = {"cpu": 1024, "cuda": 16_384}
@@ -48,18 +51,24 @@ BOUNDS = {
 }
 
 
-def check_bounds(name: str, value: object, error: type[QaOnnxError] = InputError) -> None:
+def check_bounds(
+    name: str,
+    value: object,
+    error: type[QaOnnxError] = InputError,
+    bounds: Mapping[str, Bounds] = BOUNDS,
+) -> None:
     """Refuse a value of an option that is out of its bounds, or no number.
 
     Args:
-        name: of the option, a key of `BOUNDS`.
+        name: of the option, a key of `bounds`.
         value: to check.
         error: class of the error.
+        bounds: the table.
 
     Raises:
         QaOnnxError: the value is refused, by an error of the class `error`.
     """
-    low, high = BOUNDS[name]
+    low, high = bounds[name]
     whole = isinstance(low, int)
     number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not number or math.isnan(value) or not low <= value <= high:  # type: ignore[arg-type,operator]

@@ -13,8 +13,7 @@ from qa_onnx.cli import main
 from qa_onnx.options import BOUNDS, check_bounds
 
 # Options of the command line under other names than in the table.
-NAMES = {("serve", "workers"): "processes", ("train", "max_length"): None, ("train", "batch_tokens"): None,
-         ("train", "doc_stride"): None, ("export", "max_length"): None}  # fmt: skip
+NAMES = {("serve", "workers"): "processes", ("train", "batch_tokens"): None, ("export", "max_length"): None}
 
 
 def numbers() -> list[tuple[str, click.Option]]:

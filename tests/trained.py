@@ -1,27 +1,22 @@
-"""What several tests of training share: a base, its job, and a short run."""
+"""Helpers of the tests of training: a job on a tiny model, and a short run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.train import TrainSettings
-from qa_onnx.train.base import load_base
-from qa_onnx.train.device import choose_place
-from qa_onnx.train.features import build
-from qa_onnx.train.loop import Loop
-from qa_onnx.train.questions import read_questions
-from qa_onnx.train.record import TrainingJob
+from qa_onnx.train.job import TrainingJob, prepare_job
 from qa_onnx.train.state import State
-from qa_onnx.train.tally import Tally
+from qa_onnx.train.trainer import Trainer
 from tests.exports import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from qa_onnx.train.loop import Status
+    from qa_onnx.train.progress import Status
 
-# In float32 whatever the CPU: by themselves, settings take bfloat16 where it has instructions for it.
+# Always in float32: by default a CPU with bfloat16 instructions uses them.
 SMALL: dict[str, Any] = {
     "bf16": False,
     "max_length": 96,
@@ -34,26 +29,36 @@ SMALL: dict[str, Any] = {
 }
 
 
-def job(data: Path, *, kind: str = "bert", base: Path | None = None, **changes: Any) -> TrainingJob:
-    """A job on a tiny model."""
+def make_job(data: Path, *, kind: str = "bert", teacher: str | None = None, **changes: Any) -> TrainingJob:
+    """Prepare a job on a tiny model."""
     settings = TrainSettings(**{**SMALL, **changes})
-    tally = Tally()
-    questions = read_questions([data], None, settings, tally)
-    loaded = load_base(str(checkpoint(kind) if base is None else base), settings)
-    features = build(questions.train, loaded.windower, settings.options(), tally=tally, seed=settings.seed)
-    return TrainingJob(settings, loaded, questions, features, choose_place(settings), tally)
+    return prepare_job(
+        checkpoint(kind), [data], settings, teacher=None if teacher is None else checkpoint(teacher)
+    )
 
 
-def run(
-    made: TrainingJob, folder: Path, tell: Callable[[Status], None] | None = None, state: State | None = None
-) -> State:
-    """Train to the end; returns the state, which is in the folder as well."""
+def run(job: TrainingJob, folder: Path, *, state: State | None = None, **arguments: Any) -> State:
+    """Train to the end; return the state, which is in the folder as well."""
     folder.mkdir(exist_ok=True)
-    state = State(made.fingerprint()) if state is None else state
-    Loop(made, folder=folder, state=state, tell=tell).run()
+    state = State(job.fingerprint()) if state is None else state
+    Trainer(job, folder=folder, state=state, **arguments).run()
     return state
 
 
-def weights_of(made: TrainingJob) -> dict[str, Any]:
-    """A copy of a job's weights."""
-    return {name: parameter.detach().clone() for name, parameter in made.base.model.named_parameters()}
+class StoppedError(Exception):
+    """End of a run in the middle."""
+
+
+def stop_at(step: int) -> Callable[[Status], None]:
+    """Return an `on_step` that ends a run after a step."""
+
+    def on_step(status: Status) -> None:
+        if status.steps == step:
+            raise StoppedError
+
+    return on_step
+
+
+def weights_of(job: TrainingJob) -> dict[str, Any]:
+    """Copy the weights of a job's model."""
+    return {name: parameter.detach().clone() for name, parameter in job.base.model.named_parameters()}

@@ -13,9 +13,10 @@ from qa_onnx.engines.names import ENGINES, PRECISIONS
 from qa_onnx.options import BOUNDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from qa_onnx import Options, Reader
+    from qa_onnx.options import Bounds
 
 
 def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) -> float | Literal["bundle"] | None:
@@ -30,12 +31,12 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) ->
         raise click.BadParameter(f"{value!r} is neither a number nor off", ctx, param) from None
 
 
-def between(option: str) -> click.IntRange | click.FloatRange:
-    """The type of an option whose bounds are in the table of bounds.py."""
-    bounds = BOUNDS[option]
-    if isinstance(bounds.low, int) and isinstance(bounds.high, int):
-        return click.IntRange(bounds.low, bounds.high)
-    return click.FloatRange(bounds.low, bounds.high)
+def between(option: str, table: Mapping[str, Bounds] = BOUNDS) -> click.IntRange | click.FloatRange:
+    """Return the type of an option whose bounds are in a table."""
+    low, high = table[option]
+    if isinstance(low, int) and isinstance(high, int):
+        return click.IntRange(low, high)
+    return click.FloatRange(low, high)
 
 
 bundle_option = click.option(

@@ -1,4 +1,4 @@
-"""`qa-onnx train`: a checkpoint + questions with their answers -> a better checkpoint."""
+"""`qa-onnx train`: a checkpoint + questions with answers -> a fine-tuned checkpoint."""
 
 from __future__ import annotations
 
@@ -15,13 +15,29 @@ from rich.progress import BarColumn, Progress, TextColumn
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import between
 from qa_onnx.errors import InputError
+from qa_onnx.machine.packages import require
+from qa_onnx.train.settings import TRAIN_BOUNDS, TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from qa_onnx.train.loop import Status
+    from qa_onnx.train.progress import Status
 
-_LINE_EVERY_S = 60.0  # where there is no terminal to draw on
+_LINE_EVERY_S = 60.0  # without a terminal
+_DEFAULTS = TrainSettings()
+
+
+def _setting(name: str, help_text: str, *, metavar: str | None = None, default: str = "") -> Callable[[Any], Any]:
+    """Return the option of a field of TrainSettings; a text `default` is only shown."""
+    return click.option(
+        "--" + name.removesuffix("_s").replace("_", "-"),
+        name,
+        type=between(name, TRAIN_BOUNDS),
+        default=None if default else getattr(_DEFAULTS, name),
+        show_default=default or getattr(_DEFAULTS, name) is not None,
+        metavar=metavar,
+        help=help_text,
+    )
 
 
 @click.command(short_help="Fine-tune an encoder or checkpoint on questions with their answers.")
@@ -32,7 +48,7 @@ _LINE_EVERY_S = 60.0  # where there is no terminal to draw on
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where the trained checkpoint goes; while it is trained, its state is in DIR.partial.",
+    help="Folder of the trained checkpoint; during the run its state is in DIR.partial.",
 )
 @click.option(
     "--eval-data",
@@ -40,80 +56,50 @@ _LINE_EVERY_S = 60.0  # where there is no terminal to draw on
     metavar="FILE",
     help="Choose the best weights on this file.  [default: on questions held out of DATA]",
 )
-@click.option(
-    "--eval-limit",
-    type=click.IntRange(0),
-    default=500,
-    show_default=True,
-    metavar="N",
-    help="Questions that an evaluation asks; 0: no evaluation, the last weights are taken.",
-)
-@click.option(
-    "--evaluations", type=click.IntRange(1), default=8, show_default=True, help="How many, evenly over the run."
-)
-@click.option(
-    "--patience", type=click.IntRange(1), metavar="N", help="Stop after N evaluations without a better F1."
-)
-@click.option("--epochs", type=float, help="Passes over the data.  [default: 2]")
-@click.option(
-    "--minutes", type=float, help="Train for so long instead; the schedule of the learning rate is fitted to it."
-)
-@click.option("--learning-rate", type=float, help="[default: 1e-4 for hidden sizes below 512, else 3e-5]")
-@click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Examples of a step.")
-@click.option(
-    "--batch-tokens",
-    type=int,
+@_setting("eval_limit", "Questions of an evaluation; 0: no evaluation, keep the last weights.", metavar="N")
+@_setting("evaluations", "Number of evaluations, evenly spaced over the run.", metavar="N")
+@_setting("patience", "Stop after N evaluations without a better F1.", metavar="N")
+@_setting("epochs", "Passes over the data.", default=f"{_DEFAULTS.epochs:g}")
+@_setting("minutes", "Train for so long instead; the learning rate schedule is fitted to it.")
+@_setting("learning_rate", "At its peak.", default="1e-4 for hidden sizes below 512, else 3e-5")
+@_setting("batch_size", "Examples of a step.", metavar="N")
+@_setting(
+    "batch_tokens",
+    "A step is computed in parts of at most so many tokens.",
     metavar="TOKENS",
-    help="A step is computed in parts of so many at most.  [default: 768 on a CPU, 32768 on a GPU]",
+    default="768 on a CPU, 32768 on a GPU",
 )
-@click.option("--max-length", type=int, default=384, show_default=True, metavar="TOKENS", help="Of a window.")
-@click.option(
-    "--doc-stride",
-    type=int,
-    metavar="TOKENS",
-    help="Overlap of two windows.  [default: 128, less where windows are short]",
-)
+@_setting("max_length", "Of a window.", metavar="TOKENS")
+@_setting("doc_stride", "Overlap of two windows.", metavar="TOKENS", default="128, less if windows are short")
 @click.option(
     "--teacher",
     metavar="MODEL",
-    help="Folder or hub id of a larger model that answers questions, of the same vocabulary, to learn from too.",
+    help="Folder or hub id of a larger question answering model of the same vocabulary, to learn from too.",
 )
-@click.option(
-    "--teacher-share",
-    type=float,
+@_setting(
+    "teacher_share",
+    "Share of the loss that compares with the teacher.",
     metavar="SHARE",
-    help="Of the loss, that is the teacher's.  [default: 0.9]",
+    default=f"{_DEFAULTS.teacher_share:g}",
 )
-@click.option(
-    "--negatives",
-    type=float,
-    default=0.1,
-    show_default=True,
+@_setting(
+    "negatives",
+    "Share of the questions that is added with another paragraph of the same article, to learn 'no answer'.",
     metavar="SHARE",
-    help="Of the questions that are asked once more, of another paragraph of their article, to learn 'no answer'.",
 )
-@click.option(
-    "--dropout", type=float, default=0.0, show_default=True, help="Of hidden states; never of attention."
-)
-@click.option("--seed", type=int, default=0, show_default=True)
+@_setting("dropout", "Of hidden states; attention has none.")
+@_setting("seed", "Of the order, the negatives, the held-out questions, and a new head.")
 @click.option(
     "--bf16/--no-bf16",
     default=None,
-    help="Compute products in bfloat16.  [default: where the CPU or GPU has instructions for it]",
+    help="Compute matrix products in bfloat16.  [default: if the CPU or GPU has instructions for it]",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default=_DEFAULTS.device, show_default=True)
 @click.option("--threads", type=between("threads"), help="On the CPU.  [default: all cores]")
-@click.option(
-    "--save-every",
-    type=float,
-    default=180.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often the state of the run is saved.",
-)
-@click.option("--resume", is_flag=True, help="Go on with the unfinished run of DIR, if there is one.")
-@click.option("--replace", is_flag=True, help="Throw away a finished model in DIR, or its unfinished run.")
-@click.option("--data-licence", metavar="TEXT", help="What the model card says of the licence.")
+@_setting("save_every_s", "Time between two saves of the run's state.", metavar="SECONDS")
+@click.option("--resume", is_flag=True, help="Continue the unfinished run of DIR, if there is one.")
+@click.option("--replace", is_flag=True, help="Remove a finished model in DIR, or its unfinished run.")
+@click.option("--data-licence", metavar="TEXT", help="Licence of the weights, for the model card.")
 def train(
     *,
     base: str,
@@ -121,83 +107,71 @@ def train(
     to: Path,
     teacher: str | None,
     eval_data: Path | None,
-    epochs: float | None,
-    minutes: float | None,
     threads: int | None,
-    save_every: float,
     resume: bool,
     replace: bool,
     data_licence: str | None,
-    **knobs: Any,
+    **settings: Any,
 ) -> None:
     """Fine-tune BASE on DATA.
 
-    BASE is a folder or hub id of a BERT-family encoder, or of a model that answers questions already
-    (safetensors). DATA is SQuAD v1.1 or v2.0 JSON, or JSON lines of {"question", "context", "answers"}, plain or
-    gzip, or folders of such files. The result is a Hugging Face checkpoint for `qa-onnx export`.
+    BASE is a folder or hub id of a BERT-family encoder, or of a question answering model (safetensors). DATA is
+    SQuAD v1.1 or v2.0 JSON, or JSON lines of {"question", "context", "answers"}, plain or gzip, or folders of such
+    files. The result is a Hugging Face checkpoint for `qa-onnx export`.
 
-    A run that was stopped or killed goes on, exactly, with the same command and --resume.
+    A run that was stopped or killed continues exactly with the same command and --resume.
     """
-    if epochs is not None and minutes is not None:
+    if settings["epochs"] is not None and settings["minutes"] is not None:
         raise click.UsageError("--epochs and --minutes exclude each other")
-    if teacher is None and knobs["teacher_share"] is not None:
-        raise click.UsageError("--teacher-share is that of a --teacher, and none is named")
-    if knobs["teacher_share"] is None:
-        del knobs["teacher_share"]
-    from qa_onnx.machine.packages import require
-
+    if teacher is None and settings["teacher_share"] is not None:
+        raise click.UsageError("--teacher-share requires --teacher")
     require("train")
     import torch
 
+    from qa_onnx import train as library
     from qa_onnx.machine.cpu import default_threads
-    from qa_onnx.train import TrainSettings
-    from qa_onnx.train import train as work
     from qa_onnx.train.run import LICENCE
 
     try:
-        settings = TrainSettings(
-            epochs=2.0 if epochs is None else epochs, minutes=minutes, save_every_s=save_every, **knobs
-        )
+        chosen = TrainSettings(**{name: value for name, value in settings.items() if value is not None})
     except InputError as error:
         raise click.UsageError(str(error)) from error
     torch.set_num_threads(default_threads() if threads is None else threads)
     try:
-        with _progress() as tell:
-            record = work(
+        with _progress() as on_step:
+            record = library.train(
                 base,
                 data,
                 to,
                 teacher=teacher,
-                settings=settings,
+                settings=chosen,
                 eval_data=eval_data,
                 resume=resume,
                 replace=replace,
                 licence=LICENCE if data_licence is None else data_licence,
-                tell=tell,
+                on_step=on_step,
             )
     except KeyboardInterrupt:
-        click.echo("stopped; the same command with --resume goes on from the last save", err=True)
+        click.echo("stopped; the same command with --resume continues from the last save", err=True)
         sys.exit(130)
-    click.echo(_said(record))
+    click.echo(_summary(record))
     click.echo(f"next: qa-onnx export {to}", err=True)
 
 
-def _said(record: dict[str, Any]) -> str:
+def _summary(record: dict[str, Any]) -> str:
     run, result = record["run"], record["result"]
-    said = f"{record['name']}: {run['steps']:,} steps, {run['epochs']:.2f} epochs in {run['minutes']:.1f} minutes"
-    if result is None:
-        return said
-    return (
-        f"{said}; EM {result['em']:.2f}, F1 {result['f1']:.2f} on {result['n']:,} questions "
-        f"({record['held_out']['name']})"
-    )
+    text = f"{record['name']}: {run['steps']:,} steps, {run['epochs']:.2f} epochs in {run['minutes']:.1f} minutes"
+    if result is not None:
+        scores = f"EM {result['em']:.2f}, F1 {result['f1']:.2f}"
+        text += f"; {scores} on {result['n']:,} questions ({record['held_out']['name']})"
+    return text
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Status], None]]:
-    """A bar with loss, rate and time to go; where there is no terminal, a line a minute."""
+    """Show a bar with loss, speed and remaining time; without a terminal, a line a minute."""
     console = tables.console(stderr=True)
-    shown = -_LINE_EVERY_S
+    last_line = -_LINE_EVERY_S
     with Progress(
         TextColumn("{task.percentage:>3.0f} %"),
         BarColumn(),
@@ -208,14 +182,14 @@ def _progress() -> Iterator[Callable[[Status], None]]:
     ) as bar:
         task = bar.add_task("", total=1.0)
 
-        def tell(status: Status) -> None:
-            nonlocal shown
+        def on_step(status: Status) -> None:
+            nonlocal last_line
             bar.update(task, completed=status.progress, description=_line(status))
-            if not console.is_terminal and time.monotonic() - shown >= _LINE_EVERY_S:
-                shown = time.monotonic()
+            if not console.is_terminal and time.monotonic() - last_line >= _LINE_EVERY_S:
+                last_line = time.monotonic()
                 click.echo(f"{status.progress:4.0%}  {_line(status)}", err=True)
 
-        yield tell
+        yield on_step
 
 
 def _line(status: Status) -> str:
@@ -227,7 +201,7 @@ def _line(status: Status) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if math.isnan(seconds):  # there is no rate yet
+    if math.isnan(seconds):  # the speed is not known yet
         return "?"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -1,7 +1,8 @@
-"""Fine-tuning: questions with their answers -> a checkpoint that `qa_onnx.export` takes; needs the extra `train`.
+"""Fine-tuning: questions with answers -> a checkpoint that `qa_onnx.export` takes; needs the extra `train`.
 
-In the order of the work: settings, corpus (with tally), negatives, targets, features, order, schedule, teacher,
-loss, loop (with base, device, rows, optimizer, scoring, state), workspace, card and plot; run joins them.
+Reading order: settings; corpus (with tally), questions, targets and features make the windows; base, device,
+teacher and job the rest; optimization, loss, evaluations, progress, state and trainer are the loop; workspace,
+report and run write the result.
 
 May import: everything of the run time, export. Left out: a bundle of the trained checkpoint (export).
 """

@@ -1,7 +1,7 @@
-"""BASE, an encoder or question answering checkpoint -> a PyTorch model to train, with its tokenizer.
+"""Base, an encoder or question answering checkpoint -> a PyTorch model to train, with its tokenizer.
 
-Loaded as the exporter loads it: safetensors alone, no code of the checkpoint. Attention is computed by PyTorch's
-`scaled_dot_product_attention` where the kind of model has it; its fast kernels need attention without dropout.
+Loaded as the exporter loads it: safetensors only, and no code of the checkpoint runs. Attention is PyTorch's
+`scaled_dot_product_attention` if the architecture has it; its fast kernels need attention without dropout.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Base:
 
     Attributes:
         name: of its folder, or its id on the hub.
-        sha256: of its weights' files.
-        revision: on the hub; None of a folder.
+        sha256: of the files of its weights.
+        revision: on the hub; None: a folder.
         model: in float32.
-        tokenizer: transformers' own, to be saved with the model.
-        windower: cuts with the same tokenizer.
-        inputs: what the model takes.
+        tokenizer: of transformers, to be saved with the model.
+        windower: cuts windows with the same tokenizer.
+        inputs: names of the model's inputs.
         pad_id: token id that pads a batch.
-        positions: tokens of the longest window that it reads.
-        fresh: names of weights that the checkpoint does not have: the head, of a bare encoder.
-        dropouts: those of its config, which the trained model's config shall have again.
+        positions: tokens of the longest window that the model reads.
+        fresh: names of newly made weights: the head, if the checkpoint is an encoder.
+        dropouts: of its config; they are written to the config of the trained model.
     """
 
     name: str
@@ -59,19 +59,19 @@ class Base:
         with checkpoint.quiet():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-        for weights in folder.glob("*.safetensors"):  # written for their owner alone by some releases
+        for weights in folder.glob("*.safetensors"):  # some releases make them readable for their owner only
             shutil.copymode(folder / "config.json", weights)
 
 
 def load_base(base: str, settings: TrainSettings) -> Base:
-    """Load what is trained on.
+    """Load a model to train.
 
     Args:
         base: a folder, or an id on the hub.
-        settings: `seed` makes a fresh head, `dropout` and `max_length` are read.
+        settings: `dropout`, `max_length` and, for a new head, `seed` are read.
 
     Raises:
-        ExportError: it is not there, or not safe to load.
+        ExportError: it does not exist, or is not safe to load.
         TrainError: it lacks weights other than the head's.
         InputError: it does not read windows of `max_length` tokens.
     """
@@ -91,18 +91,18 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model, fresh = checkpoint.load_model(folder, attention=None, config=config)
-    lost = [name for name in fresh if name.startswith(f"{model.base_model_prefix}.")]
-    if lost:
+    missing = [name for name in fresh if name.startswith(f"{model.base_model_prefix}.")]
+    if missing:
         raise TrainError(
-            f"{folder} lacks weights of the encoder, {', '.join(lost[:3])}{' ...' if len(lost) > 3 else ''}: "
-            "it is damaged, or of another architecture than its config.json says"
+            f"{folder} lacks {len(missing)} weights of the encoder, such as {', '.join(missing[:3])}: it is "
+            "damaged, or of another architecture than its config.json says"
         )
     if fresh:
-        _LOG.info("%s is an encoder without a head for question answering: a fresh one is trained", base)
+        _LOG.info("%s is an encoder without a question answering head: a new head is trained", base)
     tokenizer, tokenizer_json = checkpoint.load_tokenizer(folder)
     limit = checkpoint.max_positions(model, tokenizer)
     if settings.max_length > limit:
-        raise InputError(f"max_length is {settings.max_length}; {base} reads at most {limit} tokens")
+        raise InputError(f"max_length is {settings.max_length}; {base} reads at most {limit} tokens: lower it")
     return Base(
         name=Path(base).resolve().name if Path(base).exists() else base,
         sha256=checkpoint.weights_sha256(folder),

@@ -1,12 +1,10 @@
-"""Files and folders of questions -> the questions to train on and those held out.
+"""Data files and folders -> the usable questions in them.
 
-A record that cannot be used is counted and named, and the others stay; a file that cannot be read at all is an
-error, since someone asked for it.
+A damaged record is counted and left out; a file that cannot be read at all is an error, since the user named it.
 """
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,45 +20,33 @@ if TYPE_CHECKING:
 
 MAX_CHARACTERS = 1_000_000
 _ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
-_MANY_ARTICLES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A data file: its name, the SHA-256 of its bytes, and how many of its questions are used."""
+    """Name of a data file, the SHA-256 of its bytes, and the number of its questions that are used."""
 
     name: str
     sha256: str
     questions: int
 
 
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """The questions of some files.
-
-    Attributes:
-        sources: the files.
-        golds: their questions, in the order of the files.
-    """
-
-    sources: tuple[DataFile, ...]
-    golds: tuple[Gold, ...]
-
-
-def load_corpus(paths: Sequence[str | Path], tally: Tally) -> Corpus:
-    """Read data files, and those of folders.
+def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFile, ...], tuple[Gold, ...]]:
+    """Read data files and folders.
 
     Args:
-        paths: files as `squad.load` reads them, and folders, of which those files count that end in .json or
-            .jsonl, packed with gzip or not.
-        tally: is told what is left out.
+        paths: files as `squad.load` reads them, and folders, of which the files are read that end in .json or
+            .jsonl, with .gz or without.
+        tally: counts the questions that are left out.
+
+    Returns:
+        The files, and their questions in the order of the files.
 
     Raises:
         InputError: a file cannot be read, or no question is left.
     """
     sources: list[DataFile] = []
-    golds: list[Gold] = []
-    seen: set[tuple[str, str, str]] = set()
+    golds: dict[tuple[str, str, str], Gold] = {}
     for path in _files(paths):
 
         def skip(problem: str, path: Path = path) -> None:
@@ -72,72 +58,32 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> Corpus:
             key = (gold.id, gold.question, gold.context)
             if max(len(gold.question), len(gold.context)) > MAX_CHARACTERS:
                 tally.add("too long", gold.id)
-            elif key in seen:
+            elif key in golds:
                 tally.add("twice", gold.id)
             else:
-                seen.add(key)
-                golds.append(gold)
+                golds[key] = gold
         sources.append(DataFile(data.name, data.sha256, len(golds) - before))
     if not golds:
         raise InputError(nothing_left(paths, tally))
-    return Corpus(tuple(sources), tuple(golds))
+    return tuple(sources), tuple(golds.values())
 
 
 def nothing_left(paths: Sequence[str | Path], tally: Tally) -> str:
-    """What to say where no question can be used."""
-    said = "; ".join(tally.lines()) or "it holds none"
-    return f"{', '.join(map(str, paths))}: no question is left to train on: {said}"
-
-
-def split(all_golds: tuple[Gold, ...], count: int, seed: int) -> tuple[tuple[Gold, ...], tuple[Gold, ...]]:
-    """Hold questions out of training: whole articles where there are many, else whole contexts.
-
-    Args:
-        all_golds: all questions.
-        count: about how many to hold out; never more than a tenth.
-        seed: of the choice.
-
-    Returns:
-        Those to train on, and those held out: none where there are fewer than 20 contexts. No text is in both.
-    """
-
-    def unit(gold: Gold) -> str:
-        return gold.article if by_article else gold.context
-
-    by_article = len({gold.article for gold in all_golds}) >= _MANY_ARTICLES
-    units = list(dict.fromkeys(unit(gold) for gold in all_golds))
-    if not count or len(units) < _MANY_ARTICLES:
-        return all_golds, ()
-    count = max(1, min(count, len(all_golds) // 10))
-    sizes = dict.fromkeys(units, 0)
-    for gold in all_golds:
-        sizes[unit(gold)] += 1
-    random.Random(seed).shuffle(units)
-    chosen: set[str] = set()
-    held = 0
-    for name in units:
-        if held >= count:
-            break
-        if held + sizes[name] <= 1.5 * count:  # one huge article must not swallow the rest
-            chosen.add(name)
-            held += sizes[name]
-    chosen = chosen or {min(units, key=lambda name: sizes[name])}
-    # The same text may come again under another title, or without one.
-    texts = {gold.context for gold in all_golds if unit(gold) in chosen}
-    kept = tuple(gold for gold in all_golds if gold.context not in texts)
-    return kept, tuple(gold for gold in all_golds if gold.context in texts)
+    """Return the message of the error that no question can be used."""
+    reasons = "; ".join(tally.lines()) or "the data is empty"
+    return f"{', '.join(map(str, paths))}: no question is left to train on: {reasons}"
 
 
 def _files(paths: Sequence[str | Path]) -> list[Path]:
     files: dict[Path, None] = {}
     for path in map(Path, paths):
-        found = sorted(filter(_is_data, path.rglob("*"))) if path.is_dir() else [path]
-        if not found:
+        inside = sorted(filter(_is_data, path.rglob("*"))) if path.is_dir() else [path]
+        if not inside:
             raise InputError(f"{path}: the folder holds no file that ends in {', '.join(_ENDINGS)}")
-        files.update(dict.fromkeys(found))
+        files.update(dict.fromkeys(inside))
     return list(files)
 
 
 def _is_data(path: Path) -> bool:
-    """Whether a file of a folder is meant: not what an unfinished run left there."""
+    """Return whether a file of a folder is data, and not left by an unfinished run."""
     return path.name.endswith(_ENDINGS) and not any(part.endswith(".partial") for part in path.parts)

@@ -1,8 +1,7 @@
-"""Where products are computed, and in which precision."""
+"""TrainSettings -> the PyTorch device of a run, and the precision of its matrix products."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
@@ -21,41 +19,42 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_CPU_TOKENS, _GPU_TOKENS = 768, 32_768
+_BATCH_TOKENS = {"cpu": 768, "cuda": 32_768}
 
 
 @dataclass(frozen=True, slots=True)
 class TorchDevice:
-    """A device and how it computes.
+    """A device and how the model runs on it.
 
     Attributes:
-        device: "cpu" or "cuda".
-        bf16: products are computed in bfloat16; weights, gradients and the optimizer stay in float32.
+        type: "cpu" or "cuda".
+        bf16: matrix products are in bfloat16; weights, gradients and the optimizer stay in float32.
         batch_tokens: most tokens of a part of a step.
     """
 
-    device: str
+    type: str
     bf16: bool
     batch_tokens: int
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which the model runs."""
+    def record(self) -> dict[str, Any]:
+        """Return the JSON of training.json."""
+        return {"device": self.type, "bf16": self.bf16, "batch_tokens": self.batch_tokens}
+
+    def autocast(self) -> Any:
+        """Return the context in which the model runs."""
         import torch
 
-        if not self.bf16:
-            return contextlib.nullcontext()
-        found: AbstractContextManager[Any] = torch.autocast(self.device, dtype=torch.bfloat16)
-        return found
+        return torch.autocast(self.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def tensors(self, arrays: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
-        """Arrays on the device."""
+        """Copy arrays to the device."""
         import torch
 
-        return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+        return {name: torch.from_numpy(array).to(self.type) for name, array in arrays.items()}
 
 
-def choose_place(settings: TrainSettings) -> TorchDevice:
-    """The device asked for, and bfloat16 where it was asked for or has instructions for it.
+def choose_device(settings: TrainSettings) -> TorchDevice:
+    """Return the device of the settings, with bfloat16 by default if the device has instructions for it.
 
     Raises:
         DeviceError: PyTorch cannot use the device.
@@ -65,15 +64,15 @@ def choose_place(settings: TrainSettings) -> TorchDevice:
     cuda = settings.device == "cuda"
     if cuda and not torch.cuda.is_available():
         raise DeviceError(
-            f"PyTorch {torch.__version__} finds no GPU that it can use: install its CUDA build and the driver, or "
-            "train with --device cpu"
+            f"PyTorch {torch.__version__} finds no usable GPU",
+            remedy="install its CUDA build and the driver, or train with --device cpu",
         )
     fast = torch.cuda.is_bf16_supported() if cuda else cpu.has_bf16()
     if settings.bf16 and not fast:
-        _LOG.warning("this %s has no instructions for bfloat16, which will be slow", "GPU" if cuda else "CPU")
-    tokens = _GPU_TOKENS if cuda else _CPU_TOKENS
+        _LOG.warning("this %s has no bfloat16 instructions: bf16 will be slow", "GPU" if cuda else "CPU")
+    bf16, tokens = settings.bf16, settings.batch_tokens
     return TorchDevice(
-        device=settings.device,
-        bf16=fast if settings.bf16 is None else settings.bf16,
-        batch_tokens=tokens if settings.batch_tokens is None else settings.batch_tokens,
+        type=settings.device,
+        bf16=fast if bf16 is None else bf16,
+        batch_tokens=_BATCH_TOKENS[settings.device] if tokens is None else tokens,
     )

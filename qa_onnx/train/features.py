@@ -1,6 +1,6 @@
-"""Questions -> the windows to train on, with their targets, as a few flat arrays.
+"""Questions -> the windows to train on with their targets, as a few flat arrays.
 
-Five bytes a token, so that a hundred thousand windows take less than a hundred megabytes.
+Five bytes per token: a hundred thousand windows take less than a hundred megabytes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from qa_onnx.train.targets import targets
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from qa_onnx.data.squad import Gold
     from qa_onnx.options import Options
     from qa_onnx.train.tally import Tally
-    from qa_onnx.train.targets import Target
     from qa_onnx.windows import Windower
 
-_TOGETHER = 256
+_BLOCK = 256  # questions that are tokenized together
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +33,11 @@ class Features:
     """F windows with their targets.
 
     Attributes:
-        ids: int32 (N,), the token ids of all windows, one after the other.
+        ids: int32 (N,), the token ids of all windows, concatenated.
         types: uint8 (N,), their segment ids.
-        bounds: int64 (F + 1,): window f is at bounds[f] to bounds[f + 1].
-        spans: int32 (F, 5): of each window the target's start and end, the first and the last token of its
-            context, and its [CLS].
+        bounds: int64 (F + 1,): window f is bounds[f] to bounds[f + 1] of them.
+        spans: int32 (F, 5): for each window start and end of the target, first and last token of the context, and
+            [CLS].
     """
 
     ids: NDArray[np.int32]
@@ -50,12 +49,12 @@ class Features:
         return len(self.spans)
 
     def rows(self, indices: Sequence[int]) -> tuple[list[NDArray[np.int32]], list[NDArray[np.uint8]]]:
-        """Token ids and segment ids of some windows."""
+        """Return the token ids and the segment ids of some windows."""
         parts = [slice(self.bounds[index], self.bounds[index + 1]) for index in indices]
         return [self.ids[part] for part in parts], [self.types[part] for part in parts]
 
     def sha256(self) -> str:
-        """Of all arrays, in hexadecimal: the same features are the same training."""
+        """Return the SHA-256 of all arrays, in hexadecimal."""
         digest = hashlib.sha256()
         for array in (self.ids, self.types, self.bounds, self.spans):
             digest.update(array.tobytes())
@@ -69,44 +68,38 @@ def build(
     *,
     tally: Tally,
     seed: int,
-    progress: Callable[[int], None] | None = None,
 ) -> Features:
     """Cut questions into windows and find their targets.
 
     Args:
-        golds: the questions; those of a context are best together, since it is tokenized once then.
+        golds: the questions; a context is tokenized once if its questions are neighbours.
         windower: of the model's tokenizer.
         options: `max_length`, `doc_stride` and `max_question_length` are read.
-        tally: is told what became of each question.
+        tally: counts what becomes of each question.
         seed: of the choice among windows without an answer.
-        progress: is called with the number of questions done so far.
 
     Raises:
         InputError: the options leave a context no room.
     """
-    found: list[Target] = []
     ids: list[NDArray[np.int32]] = []
     types: list[NDArray[np.uint8]] = []
     spans: list[tuple[int, int, int, int, int]] = []
     draw = random.Random(seed)
-    for at in range(0, len(golds), _TOGETHER):
-        part = golds[at : at + _TOGETHER]
-        cut = windower.cut([Example(gold.question, gold.context, gold.id) for gold in part], options)
-        for gold, example in zip(part, cut, strict=True):
-            found, kinds = targets(gold, example.windows, draw)
+    for at in range(0, len(golds), _BLOCK):
+        block = golds[at : at + _BLOCK]
+        cut = windower.cut([Example(gold.question, gold.context, gold.id) for gold in block], options)
+        for gold, example in zip(block, cut, strict=True):
+            chosen, kinds = targets(gold, example.windows, draw)
             for kind in kinds:
                 tally.add(kind, gold.id)
-            for target in found:
+            for target in chosen:
                 window = target.window
                 ids.append(window.input_ids.astype(np.int32))
                 types.append(window.token_type_ids.astype(np.uint8))
                 spans.append((target.start, target.end, window.first, window.last, window.cls))
-        if progress is not None:
-            progress(at + len(part))
-    lengths = [0, *(len(row) for row in ids)]
     return Features(
         ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
         types=np.concatenate(types) if types else np.zeros(0, np.uint8),
-        bounds=np.cumsum(lengths, dtype=np.int64),
+        bounds=np.cumsum([0, *map(len, ids)], dtype=np.int64),
         spans=np.array(spans, np.int32).reshape(-1, 5),
     )

@@ -1,10 +1,9 @@
-"""A run's state <-> one safetensors file, replaced in one step: whatever kills a run leaves the last one whole.
+"""State of a run <-> one safetensors file, replaced atomically: a run that is killed leaves the last state whole.
 
-    state.safetensors        weights, AdamW's moments, random numbers, losses; the rest as JSON in its header
-    best-<step>.safetensors  weights of the best evaluation; the state names it
+    state.safetensors        weights, AdamW's moments, random state, losses; the rest as JSON in its header
+    best-<step>.safetensors  weights of the best evaluation; the state names the file
 
-No pickle is written or read. The order of the examples is a function of seed and position (order.py), so that
-nothing of it needs to be saved.
+No pickle is written or read. The order of the examples is not saved: it is a function of seed and position.
 """
 
 from __future__ import annotations
@@ -22,22 +21,23 @@ if TYPE_CHECKING:
 
 STATE = "state.safetensors"
 _FORMAT = 1
+_RECENT = 50  # steps
 
 
 @dataclass(slots=True)
 class State:
-    """How far a run is.
+    """The position of a run and its results so far.
 
     Attributes:
-        fingerprint: what the run was started with; another run cannot go on from here.
+        fingerprint: of the job; only an equal job can resume from here.
         position: examples seen.
         steps: of the optimizer.
-        elapsed: seconds.
+        elapsed: seconds since the first step, excluding interruptions.
         losses: of each step.
         evaluations: each as JSON: step, position, elapsed, score and whether it was the best so far.
         best: name of the file with the best weights; "" before the first evaluation.
-        done: nothing is left but to write the result.
-        threads: that the last steps were computed with.
+        done: training is finished; only the result is still to be written.
+        threads: of PyTorch, in the last steps.
     """
 
     fingerprint: dict[str, Any]
@@ -50,14 +50,26 @@ class State:
     done: bool = False
     threads: int = 0
 
+    def recent_loss(self) -> float:
+        """Return the mean loss of the last 50 steps."""
+        return sum(self.losses[-_RECENT:]) / len(self.losses[-_RECENT:])
+
+    def best_evaluation(self) -> dict[str, Any] | None:
+        """Return the evaluation with the highest F1, of equals the first; None: there is none."""
+        return next((evaluation for evaluation in reversed(self.evaluations) if evaluation["best"]), None)
+
 
 def weights(model: Any) -> dict[str, Any]:
-    """A model's weights by name, each once."""
+    """Return a model's weights by name, shared ones once."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
 def save_weights(path: Path, model: Any) -> None:
-    """Write a model's weights."""
+    """Write a model's weights.
+
+    Raises:
+        TrainError: they cannot be written.
+    """
     _write(path, weights(model), {})
 
 
@@ -67,12 +79,11 @@ def load_weights(path: Path, model: Any) -> None:
     Raises:
         TrainError: the file is damaged, or of another model.
     """
-    tensors, _ = _read(path)
-    _fill(path, tensors, weights(model))
+    _copy(path, _read(path)[0], weights(model))
 
 
 def save_state(folder: Path, state: State, model: Any, optimizer: Any) -> None:
-    """Write a run's state, and remove best weights that it does not name.
+    """Write the state of a run, and remove best weights that it does not name.
 
     Raises:
         TrainError: it cannot be written.
@@ -82,34 +93,26 @@ def save_state(folder: Path, state: State, model: Any, optimizer: Any) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in weights(model).items()}
     for name, parameter in model.named_parameters():
         tensors |= {f"optimizer.{name}.{key}": value for key, value in optimizer.state[parameter].items()}
-    tensors["losses"] = torch.tensor(state.losses, dtype=torch.float64)
     tensors["random.cpu"] = torch.random.get_rng_state()
     if torch.cuda.is_initialized():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    _write(folder / STATE, tensors, _header(state))
+    _write_state(folder, state, tensors)
     for path in folder.glob("best-*.safetensors"):
         if path.name != state.best:
             path.unlink()
 
 
-def _header(state: State) -> dict[str, str]:
-    facts = {name: getattr(state, name) for name in State.__dataclass_fields__ if name != "losses"}
-    return {"format": str(_FORMAT), "state": json.dumps(facts)}
-
-
 def save_start(folder: Path, state: State) -> None:
-    """Write the state of a run that has taken no step, so that it is held to its arguments from now on.
+    """Write the state of a run before its first step, so that it can resume only with the same arguments.
 
     Raises:
         TrainError: it cannot be written.
     """
-    import torch
-
-    _write(folder / STATE, {"losses": torch.zeros(0, dtype=torch.float64)}, _header(state))
+    _write_state(folder, state, {})
 
 
 def read_state(folder: Path) -> State | None:
-    """The state in a folder; None: there is none.
+    """Read the state in a folder; None: there is none.
 
     Raises:
         TrainError: it is damaged.
@@ -127,7 +130,7 @@ def read_state(folder: Path) -> State | None:
 
 
 def restore(folder: Path, model: Any, optimizer: Any) -> None:
-    """Bring weights, optimizer and random numbers back to the state in a folder.
+    """Copy weights, optimizer and random state from the state in a folder.
 
     Raises:
         TrainError: it is damaged.
@@ -136,44 +139,54 @@ def restore(folder: Path, model: Any, optimizer: Any) -> None:
 
     path = folder / STATE
     tensors, _ = _read(path)
-    _fill(
-        path,
-        {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")},
-        weights(model),
-    )
+    _copy(path, _below("model.", tensors), weights(model))
     for name, parameter in model.named_parameters():
-        prefix = f"optimizer.{name}."
-        found = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-        # Not `.weight` of `a` where there is `a.weight`: a key of the optimizer has no dot.
+        # Not `.weight` of `a` if there is `a.weight`: a key of the optimizer has no dot.
         optimizer.state[parameter] = {
-            key: tensor.to(parameter.device) for key, tensor in found.items() if "." not in key
+            key: tensor.to(parameter.device)
+            for key, tensor in _below(f"optimizer.{name}.", tensors).items()
+            if "." not in key
         }
     torch.random.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
 
 
-def _fill(path: Path, tensors: dict[str, Any], into: dict[str, Any]) -> None:
+def _below(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Return the tensors whose names have a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _copy(path: Path, tensors: dict[str, Any], into: dict[str, Any]) -> None:
     if tensors.keys() != into.keys():
         raise TrainError(f"{path} holds the weights of another model: remove it, or train with --replace")
     for name, tensor in into.items():
         tensor.copy_(tensors[name])
 
 
+def _write_state(folder: Path, state: State, tensors: dict[str, Any]) -> None:
+    import torch
+
+    values = {name: getattr(state, name) for name in State.__dataclass_fields__ if name != "losses"}
+    losses = torch.tensor(state.losses, dtype=torch.float64)
+    header = {"format": str(_FORMAT), "state": json.dumps(values)}
+    _write(folder / STATE, {**tensors, "losses": losses}, header)
+
+
 def _write(path: Path, tensors: dict[str, Any], header: dict[str, str]) -> None:
-    """Write a file under another name, and put it in place when it is on the disk."""
+    """Write a file under another name, and rename it once it is on the disk."""
     from safetensors.torch import save_file
 
     draft = path.with_name(f"{path.name}.partial")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, header)
-        with draft.open("r+b") as file:  # Windows syncs only what may be written
+        with draft.open("r+b") as file:  # Windows syncs only files that are open for writing
             os.fsync(file.fileno())
         draft.replace(path)
     except Exception as error:  # safetensors has an exception of its own for a full disk
         with contextlib.suppress(OSError):
             draft.unlink()
-        raise TrainError(f"cannot write {path}: {error}; the last state is still there") from error
+        raise TrainError(f"cannot write {path}: {error}; the last saved state is kept") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -187,4 +200,4 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _damaged(path: Path, error: Exception) -> TrainError:
-    return TrainError(f"{path} is damaged ({error}): train again with --replace")
+    return TrainError(f"{path} is damaged ({error}): start again with --replace")

@@ -1,16 +1,16 @@
-"""What became of each question on its way into training, counted, with the names of a few."""
+"""Count of what became of each question on its way into training, with a few examples by name."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 _NAMED = 5
 
-# Kind: what is said of it, in the order in which it is shown. The first are used, the others left out.
+# Kind: its line in the report, in this order. The first are trained on, the others left out.
 USED = {
     "answerable": "have an answer",
-    "unanswerable": "have none: the target is CLS",
+    "unanswerable": "have no answer: the target is CLS",
     "negatives": "of them were added: questions asked of another paragraph of their article",
     "moved": "had a wrong answer_start, and the text is found once nearby: repaired",
     "trimmed": "had blanks around their answer: cut off",
@@ -30,38 +30,34 @@ LEFT_OUT = {
 
 @dataclass(slots=True)
 class Tally:
-    """Counts by kind, each with the places or ids of the first few.
+    """Number of questions by kind, with the ids of the first few.
 
     Attributes:
-        counts: how many of each kind.
-        named: what the first of each kind are called, or what is wrong with them.
+        counts: number of questions of each kind.
+        named: ids of the first of each kind, or where they are and what is wrong with them.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     named: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, name: str) -> None:
-        """Count one."""
+        """Count a question."""
         assert kind in USED or kind in LEFT_OUT, kind
         self.counts[kind] = self.counts.get(kind, 0) + 1
         names = self.named.setdefault(kind, [])
         if len(names) < _NAMED:
             names.append(name[:300])
 
-    def left_out(self) -> int:
-        """How many questions are not trained on."""
-        return sum(self.counts.get(kind, 0) for kind in LEFT_OUT)
-
     def lines(self) -> list[str]:
-        """The report, a line for each kind that occurs."""
+        """Return the report: a line for each kind that occurs."""
         lines = []
-        for part, names_shown in ((USED, False), (LEFT_OUT, True)):
-            for kind, said in part.items():
-                if count := self.counts.get(kind):
-                    names = f" ({'; '.join(self.named[kind])}{'; ...' if count > _NAMED else ''})"
-                    lines.append(f"{count:,} {said}{names if names_shown else ''}")
+        for kind, meaning in {**USED, **LEFT_OUT}.items():
+            if count := self.counts.get(kind):
+                more = "; ..." if count > _NAMED else ""
+                names = f" ({'; '.join(self.named[kind])}{more})" if kind in LEFT_OUT else ""
+                lines.append(f"{count:,} {meaning}{names}")
         return lines
 
     def record(self) -> dict[str, Any]:
-        """As JSON."""
-        return {"counts": dict(self.counts), "named": {kind: list(names) for kind, names in self.named.items()}}
+        """Return the JSON of training.json."""
+        return asdict(self)

@@ -1,11 +1,11 @@
-"""A larger model + the windows of the one in training -> the logits that it gives to the same tokens.
+"""A larger model + the windows of the student, the model in training -> the teacher's logits for the same tokens.
 
-The teacher reads the same tokens of question and context, under its own ids and between its own special tokens,
-and what it says of each holds for the student's. So it must have the student's vocabulary, as models with that of
-the uncased BERT have among each other: MiniLM, DistilBERT, ELECTRA, MPNet.
+The teacher reads the tokens of question and context under its own ids and between its own special tokens, and its
+logits for a token are used for the student's. So it must have the student's vocabulary, as the models with that of
+the uncased BERT have: MiniLM, DistilBERT, ELECTRA, MPNet.
 
-It is asked once, before the first step, however many epochs there are. What it says goes into a file of the run as
-it is said, four bytes a token, and a run that was stopped goes on at the end of that file.
+It runs once, before the first step, however many epochs there are. Its logits are appended to a file of the run,
+four bytes a token; a run that was stopped continues at the end of that file.
 """
 
 from __future__ import annotations
@@ -38,38 +38,38 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-TAUGHT = "taught.float16"
-_TOGETHER = 1024  # windows that are sorted by length, and written, together
-_SAID_EVERY_S = 60.0
+LOGITS = "teacher-logits.float16"
+_BLOCK = 1024  # windows that are sorted by length, and written, together
+_LOG_EVERY_S = 60.0
 _SHOWN = 5  # tokens that an error names
 
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A model to learn from.
+    """A model whose probabilities the student learns.
 
     Attributes:
         base: the model.
-        place: where and how its products are computed.
-        student: the special tokens of the windows that it is shown.
-        table: int64 (V,), the teacher's id of each token of the student's; -1 where it has none.
+        device: where it runs.
+        student: the special tokens of the student's windows.
+        vocabulary_map: int64 (V,), the teacher's id of each token of the student; -1: it has none.
     """
 
     base: Base
-    place: TorchDevice
+    device: TorchDevice
     student: Template
-    table: NDArray[np.int64]
+    vocabulary_map: NDArray[np.int64]
 
     def sha256(self) -> str:
-        """Of all that its logits of a window follow from, in hexadecimal."""
-        base = self.base
-        facts = (base.sha256, base.model.config.to_json_string(), base.windower.template, self.student, self.place)
-        return hashlib.sha256(repr(facts).encode() + self.table.tobytes()).hexdigest()
+        """Return the SHA-256, in hexadecimal, of all that its logits of a window depend on."""
+        base, device = self.base, self.device.record()
+        facts = (base.sha256, base.model.config.to_json_string(), base.windower.template, self.student, device)
+        return hashlib.sha256(repr(facts).encode() + self.vocabulary_map.tobytes()).hexdigest()
 
     def logits(
         self, ids: Sequence[NDArray[np.int32]], spans: NDArray[np.int32]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """What it says of B windows of the student's.
+        """Run the teacher on B windows of the student.
 
         Args:
             ids: token ids of each window, the longest window first.
@@ -77,7 +77,7 @@ class Teacher:
 
         Returns:
             Its logits for start and end, (B, T, 2), and for each token of the student's windows, (B, U), the
-            position among the T where its logits are: of the context's tokens and of [CLS], any for the others.
+            position among the T with its logits; meaningful for the context's tokens and [CLS] only.
         """
         import torch
 
@@ -85,24 +85,23 @@ class Teacher:
         rows, types = [], []
         positions = np.zeros((len(ids), len(ids[0])), np.int64)
         for row, (window, (_, _, first, last, cls)) in enumerate(zip(ids, spans.tolist(), strict=True)):
-            question = self.table[window[len(self.student.before) : first - len(self.student.between)]]
-            context = self.table[window[first : last + 1]]
-            made, segments = template.window(question, context)
-            rows.append(made)
-            types.append(segments)
+            question = self.vocabulary_map[window[len(self.student.before) : first - len(self.student.between)]]
+            context = self.vocabulary_map[window[first : last + 1]]
+            row_ids, row_types = template.window(question, context)
+            rows.append(row_ids)
+            types.append(row_types)
             start = template.first(len(question))
             positions[row, first : last + 1] = np.arange(start, start + len(context))
             positions[row, cls] = template.cls
         arrays = batches.pad(rows, types, input_names=self.base.inputs, pad_id=self.base.pad_id)
-        with torch.inference_mode(), self.place.autocast():
-            out = self.base.model(**self.place.tensors(arrays))
-        found: NDArray[np.float32] = torch.stack((out.start_logits, out.end_logits), -1).float().cpu().numpy()
-        return found, positions
+        with torch.inference_mode(), self.device.autocast():
+            out = self.base.model(**self.device.tensors(arrays))
+        return torch.stack((out.start_logits, out.end_logits), -1).float().cpu().numpy(), positions
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
-    """What a teacher says of N tokens of features.
+class TeacherLogits:
+    """A teacher's logits for the N tokens of features.
 
     Attributes:
         bounds: of the features' windows.
@@ -113,32 +112,32 @@ class Taught:
     logits: NDArray[np.float16]
 
     def rows(self, indices: Sequence[int]) -> Any:
-        """Float16 (2, B, T), padded with zeros: of some windows, the longest of which has T tokens."""
+        """Return the logits of B windows, float16 (2, B, T), padded with zeros to the longest."""
         import torch
 
         parts = [self.logits[self.bounds[index] : self.bounds[index + 1]] for index in indices]
-        found = np.zeros((2, len(parts), max(map(len, parts))), np.float16)
+        padded = np.zeros((2, len(parts), max(map(len, parts))), np.float16)
         for row, part in enumerate(parts):
-            found[:, row, : len(part)] = part.T
-        return torch.from_numpy(found)
+            padded[:, row, : len(part)] = part.T
+        return torch.from_numpy(padded)
 
 
 def load_teacher(
-    name: str, student: Base, features: Features, settings: TrainSettings, place: TorchDevice
+    name: str, student: Base, features: Features, settings: TrainSettings, device: TorchDevice
 ) -> Teacher:
-    """Load a teacher, and see that it can read the student's windows.
+    """Load a teacher, and check that it can read the student's windows.
 
     Args:
         name: a folder, or an id on the hub.
         student: the model in training.
-        features: what it is trained on.
+        features: its windows.
         settings: `max_length` is read.
-        place: where and how the teacher's products are computed.
+        device: where the teacher runs.
 
     Raises:
-        ExportError: it is not there, or not safe to load.
-        TrainError: it does not answer questions, or has another vocabulary.
-        InputError: it does not read windows so long.
+        ExportError: it does not exist, or is not safe to load.
+        TrainError: it is not a question answering model, or has another vocabulary.
+        InputError: its windows are too short.
     """
     base = load_base(name, settings)
     if base.fresh:
@@ -149,17 +148,17 @@ def load_teacher(
     longest = settings.max_length - len(student.windower.template) + len(base.windower.template)
     if longest > base.positions:
         raise InputError(
-            f"windows of max_length {settings.max_length} take {longest} tokens of the teacher's; {name} reads at "
-            f"most {base.positions}"
+            f"windows of max_length {settings.max_length} are {longest} tokens long for the teacher; {name} reads "
+            f"at most {base.positions}: lower max_length"
         )
-    return Teacher(base, place, student.windower.template, _table(name, student, base, features))
+    return Teacher(base, device, student.windower.template, _map_vocabulary(name, student, base, features))
 
 
-def _table(name: str, student: Base, teacher: Base, features: Features) -> NDArray[np.int64]:
-    """The teacher's ids by the student's.
+def _map_vocabulary(name: str, student: Base, teacher: Base, features: Features) -> NDArray[np.int64]:
+    """Return the teacher's id of each token of the student; -1: it has none.
 
     Raises:
-        TrainError: the teacher lacks a token of the windows.
+        TrainError: the teacher lacks a token of the features.
     """
     ours, theirs = student.windower.vocabulary(), teacher.windower.vocabulary()
     table = np.full(max(ours.values()) + 1, -1, np.int64)
@@ -171,66 +170,66 @@ def _table(name: str, student: Base, teacher: Base, features: Features) -> NDArr
     missing = used[table[used] < 0]
     if len(missing):
         tokens = {number: token for token, number in ours.items()}
-        shown = ", ".join(repr(tokens[number]) for number in missing[:_SHOWN].tolist())
+        names = ", ".join(repr(tokens[number]) for number in missing[:_SHOWN].tolist())
         raise TrainError(
             f"the teacher {name} has another vocabulary: it lacks {len(missing):,} of the {len(used):,} tokens of "
-            f"the data, such as {shown}; take one with the vocabulary of {student.name}"
+            f"the data, such as {names}; take one with the vocabulary of {student.name}"
         )
     return table
 
 
-def teach(teacher: Teacher, features: Features, folder: Path) -> Taught:
-    """Ask a teacher about all features, or go on where an earlier run was stopped.
+def run_teacher(teacher: Teacher, features: Features, folder: Path) -> TeacherLogits:
+    """Run a teacher on all features, or continue where an earlier run was stopped.
 
     Args:
         teacher: is left in evaluation mode.
         features: of the student.
-        folder: of the run; what is there was said by this teacher of these features.
+        folder: of the run; logits in it are of the same teacher and features.
 
     Raises:
-        TrainError: it cannot be written, or the teacher's logits are no numbers.
+        TrainError: the logits cannot be written, or are not finite.
     """
-    path = folder / TAUGHT
-    edges = [*range(0, len(features), _TOGETHER), len(features)]
+    path = folder / LOGITS
+    edges = [*range(0, len(features), _BLOCK), len(features)]
     try:
         with path.open("ab") as file:
-            whole = np.searchsorted(4 * features.bounds[edges], file.tell(), side="right") - 1
-            file.truncate(int(4 * features.bounds[edges[whole]]))
-            for logits in _ask(teacher, features, edges[whole:]):
-                file.write(logits.tobytes())
+            complete = np.searchsorted(4 * features.bounds[edges], file.tell(), side="right") - 1
+            file.truncate(int(4 * features.bounds[edges[complete]]))
+            for block in _blocks(teacher, features, edges[complete:]):
+                file.write(block.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
         logits = np.fromfile(path, np.float16).reshape(-1, 2)
     except OSError as error:
         raise TrainError(f"cannot write {path}: {error.strerror}; go on with --resume") from error
-    return Taught(features.bounds, logits)
+    return TeacherLogits(features.bounds, logits)
 
 
-def _ask(teacher: Teacher, features: Features, edges: Sequence[int]) -> Iterable[NDArray[np.float16]]:
-    """The logits of the windows between each two edges: float16 (N, 2), of their tokens in order."""
+def _blocks(teacher: Teacher, features: Features, edges: Sequence[int]) -> Iterable[NDArray[np.float16]]:
+    """Yield the logits of the windows between each two edges: float16 (N, 2), of their tokens in order."""
     lengths = np.diff(features.bounds).tolist()
-    teacher.base.model.to(teacher.place.device).eval()
+    teacher.base.model.to(teacher.device.type).eval()
     if len(edges) > 1:
-        _LOG.info("asking the teacher about %s of %s windows", f"{edges[-1] - edges[0]:,}", f"{edges[-1]:,}")
-    started = said = time.monotonic()
+        _LOG.info("the teacher reads %s of %s windows", f"{edges[-1] - edges[0]:,}", f"{edges[-1]:,}")
+    started = logged = time.monotonic()
     for low, high in pairwise(edges):
         begin = features.bounds[low]
-        found = np.zeros((features.bounds[high] - begin, 2), np.float16)
-        for group in batches.by_length(lengths[low:high], batch_tokens=teacher.place.batch_tokens):
+        block = np.zeros((features.bounds[high] - begin, 2), np.float16)
+        for group in batches.by_length(lengths[low:high], batch_tokens=teacher.device.batch_tokens):
             rows = [low + row for row in group]
             logits, positions = teacher.logits(features.rows(rows)[0], features.spans[rows])
             with np.errstate(over="ignore"):
                 logits = logits.astype(np.float16)
             if not np.isfinite(logits).all():
-                raise TrainError("the teacher's logits are no numbers of float16: its weights are broken")
+                raise TrainError("the teacher's logits are not finite in float16: its weights are broken")
             for row, index in enumerate(rows):
                 at = features.bounds[index] - begin
-                found[at : at + lengths[index]] = logits[row, positions[row, : lengths[index]]]
-        yield found
-        if time.monotonic() - said >= _SAID_EVERY_S:
-            said = time.monotonic()
-            rate = (high - edges[0]) / (said - started)
+                block[at : at + lengths[index]] = logits[row, positions[row, : lengths[index]]]
+        yield block
+        if time.monotonic() - logged >= _LOG_EVERY_S:
+            logged = time.monotonic()
+            speed = (high - edges[0]) / (logged - started)
             _LOG.info(
-                "the teacher has read %s of %s windows, %.1f a second", f"{high:,}", f"{len(features):,}", rate
+                "the teacher has read %s of %s windows, %.1f per second", f"{high:,}", f"{edges[-1]:,}", speed
             )
     teacher.base.model.to("cpu")

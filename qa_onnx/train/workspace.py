@@ -1,11 +1,9 @@
-"""Where a run keeps its state, and how its result takes its place.
+"""Folders of a run: its state while it is at work, and the result, which appears in DIR by a rename.
 
-    DIR.partial/      the run at work: state.safetensors, best-<step>.safetensors, taught.float16
-    DIR.partial/model the result, while it is written
-    DIR.partial/old   what was in DIR, for the moment between two renames
-    DIR               the result, renamed when it is whole
-
-Until the last step DIR is what it was before the run.
+DIR.partial/      state.safetensors, best-<step>.safetensors, teacher-logits.float16
+DIR.partial/model the result, while it is written
+DIR.partial/old   the previous content of DIR, between two renames
+DIR               the result, once it is complete; unchanged until then
 """
 
 from __future__ import annotations
@@ -27,24 +25,24 @@ RECORD = "training.json"
 
 
 class Workspace:
-    """The folders of a run.
+    """Folders of a run.
 
     Args:
-        to: where the result goes.
+        to: folder of the result.
     """
 
     def __init__(self, to: str | Path) -> None:
         self.to = Path(to)
         name = self.to.resolve().name
         if not name:
-            raise TrainError(f"{to} is no name for a folder: name one that the result can take")
+            raise TrainError(f"{to} is the root folder, which cannot be replaced: name another folder")
         self.work = self.to.resolve().with_name(f"{name}.partial")
         self.stage = self.work / "model"
         self._old = self.work / "old"
 
     @property
     def finished(self) -> bool:
-        """Whether the folder holds the result of a run, and not somebody else's file of that name."""
+        """Whether the folder holds the result of a run, and not another training.json."""
         try:
             record = json.loads((self.to / RECORD).read_bytes())
         except (OSError, ValueError):
@@ -52,19 +50,19 @@ class Workspace:
         return isinstance(record, dict) and {"base", "run"} <= record.keys()
 
     def prepare(self, *, resume: bool, replace: bool) -> None:
-        """Look at what is there, and refuse to harm it.
+        """Check that the run would overwrite nothing that the user did not allow.
 
         Raises:
-            TrainError: there is a model, an unfinished run or something else, and no word what to do with it.
+            TrainError: it would.
         """
         if self._old.exists() and not self.to.exists():
             self._old.rename(self.to)  # a run was killed between two renames
         if self.to.exists() and not self.to.is_dir():
             raise TrainError(f"{self.to} is a file: name a folder")
         if os.path.ismount(self.to):
-            raise TrainError(f"{self.to} is a mount point, which nothing can be renamed to: name a folder in it")
+            raise TrainError(f"{self.to} is a mount point, which cannot be replaced: name a folder in it")
         if self.to.exists() and not self.finished and any(self.to.iterdir()):
-            raise TrainError(f"{self.to} holds something else than a trained model: name another folder")
+            raise TrainError(f"{self.to} holds other files than a trained model: name another folder")
         if self.finished and not replace and not (resume and self.work.exists()):
             raise TrainError(f"{self.to} holds a finished model: name another folder, or train with --replace")
         if self.work.exists() and not (resume or replace):
@@ -74,15 +72,15 @@ class Workspace:
 
     @contextlib.contextmanager
     def occupied(self, *, resume: bool, replace: bool) -> Iterator[None]:
-        """Work in the folder, alone.
+        """Lock the work folder for this run.
 
         Args:
-            resume: keep what an earlier run left; otherwise it is removed.
-            replace: a finished model may be replaced, even where no earlier run left a state.
+            resume: keep the files of an earlier run, else remove them.
+            replace: a finished model may be replaced, even if no earlier run left a state.
 
         Raises:
-            TrainError: another run is at work there, or came to its end since `prepare`; or the folder cannot be
-                made.
+            TrainError: another run is at work there, or has finished since `prepare`; or the folder cannot be
+                created.
         """
         try:
             self.work.mkdir(parents=True, exist_ok=True)
@@ -93,9 +91,7 @@ class Workspace:
             self._lock(lock)
             if self.finished and not replace and not (self.work / STATE).exists():
                 shutil.rmtree(self.work, ignore_errors=True)
-                raise TrainError(
-                    f"{self.to} holds a finished model, and no run to go on with: train with --replace"
-                )
+                raise TrainError(f"{self.to} holds a finished model, and no run to resume: train with --replace")
             for path in list(self.work.iterdir()):
                 if path.name != "lock" and (not resume or path == self.stage):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -114,10 +110,10 @@ class Workspace:
             ) from error
 
     def commit(self) -> None:
-        """Put the staged result in place and remove the run's state.
+        """Move the staged result to its folder, and remove the run's state.
 
         Raises:
-            TrainError: it cannot be moved; the run's state stays.
+            TrainError: it cannot be moved; the run's state is kept.
         """
         target = self.to.resolve()
         try:

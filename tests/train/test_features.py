@@ -12,7 +12,7 @@ from qa_onnx.data.squad import Gold, load
 from qa_onnx.train.features import build
 from qa_onnx.train.tally import Tally
 from qa_onnx.train.targets import targets
-from tests import lessons
+from tests import training_data
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ OPTIONS = Options(max_length=32, doc_stride=8, max_question_length=10)
 
 
 def test_they_are_the_windows_of_inference_with_their_targets(windower: Windower, tmp_path: Path) -> None:
-    golds = load(lessons.write(tmp_path / "data.json", articles=50)).golds  # more than are cut together
+    golds = load(training_data.write(tmp_path / "data.json", articles=50)).golds  # more than are cut together
     features = build(golds, windower, OPTIONS, tally=Tally(), seed=3)
     draw = random.Random(3)
     cut = windower.cut([Example(gold.question, gold.context) for gold in golds], OPTIONS)
@@ -49,12 +49,10 @@ def test_counts_and_names(windower: Windower) -> None:
         Gold("d", "What hangs?", context, ("the mill",), (4,)),
     ]
     tally = Tally()
-    done: list[int] = []
-    features = build(golds, windower, OPTIONS, tally=tally, seed=0, progress=done.append)
+    features = build(golds, windower, OPTIONS, tally=tally, seed=0)
     assert tally.counts == {"answerable": 2, "moved": 1, "unanswerable": 1, "absent": 1}
     assert tally.named["absent"] == ["d"]
     assert len(features) == 3
-    assert done == [4]
 
 
 def test_nothing_gives_no_features(windower: Windower) -> None:
@@ -62,7 +60,7 @@ def test_nothing_gives_no_features(windower: Windower) -> None:
 
 
 def test_the_hash_tells_a_change(windower: Windower, tmp_path: Path) -> None:
-    golds = load(lessons.write(tmp_path / "data.json", articles=3)).golds
+    golds = load(training_data.write(tmp_path / "data.json", articles=3)).golds
 
     def hashed(part: tuple[Gold, ...]) -> str:
         return build(part, windower, OPTIONS, tally=Tally(), seed=0).sha256()

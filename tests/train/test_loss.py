@@ -1,4 +1,4 @@
-"""The loss and its gradient, against PyTorch's own and transformers' own."""
+"""The loss and its gradient, compared with those of PyTorch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from qa_onnx.batches import pad
-from tests import lessons, tiny
-from tests.trained import job
+from tests import tiny, training_data
+from tests.trained import make_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,8 +53,8 @@ def test_an_empty_context_leaves_cls_alone() -> None:
     assert float(span_loss(torch.randn(1, 5), torch.randn(1, 5), torch.tensor([[0, 0, 3, 2, 0]]))) == 0.0
 
 
-# float32 has 24 bits, and what is added up in another order differs in the last few. bfloat16 has 8, so each
-# rounding is off by up to 2**-9; the loss is a mean over many, a gradient has passed a dozen in a row.
+# float32 has 24 bits, and a sum in another order differs in the last few. bfloat16 has 8, so each rounding is off
+# by up to 2**-9; the loss is a mean of many values, a gradient has passed a dozen roundings.
 @pytest.mark.parametrize(
     ("bf16", "loss_error", "error"),
     [
@@ -63,35 +63,31 @@ def test_an_empty_context_leaves_cls_alone() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", tiny.KINDS)
-def test_parts_and_rows_add_up_to_the_gradient_of_the_whole_batch(
+def test_the_gradients_of_parts_add_up_to_that_of_the_whole_batch(
     kind: str, bf16: bool, loss_error: float, error: float, tmp_path: Path
 ) -> None:
-    """Small parts with the embedding's own rows, against one padded batch and PyTorch's autograd alone."""
     import torch
 
-    from qa_onnx.train.loop import Loop
     from qa_onnx.train.loss import span_loss
-    from qa_onnx.train.rows import keep_gradient
-    from qa_onnx.train.state import State
+    from qa_onnx.train.trainer import add_gradients
 
-    made = job(lessons.write(tmp_path / "data.json", articles=20), kind=kind, batch_tokens=100, bf16=bf16)
-    plain: Any = copy.deepcopy(made.base.model)
+    data = training_data.write(tmp_path / "data.json", articles=20)
+    job = make_job(data, kind=kind, batch_tokens=100, bf16=bf16)
+    plain: Any = copy.deepcopy(job.base.model)
     indices = list(range(0, 24))
-    loop = Loop(made, folder=tmp_path, state=State({}))
-    keep_gradient(made.base.model)
-    loss = loop._gradients(indices)
+    loss = add_gradients(job, indices)
 
-    order = sorted(indices, key=lambda index: -np.diff(made.features.bounds)[index])
-    ids, types = made.features.rows(order)
-    inputs = pad(ids, types, input_names=made.base.inputs, pad_id=made.base.pad_id)
+    order = sorted(indices, key=lambda index: -np.diff(job.features.bounds)[index])
+    ids, types = job.features.rows(order)
+    inputs = pad(ids, types, input_names=job.base.inputs, pad_id=job.base.pad_id)
     out = plain(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-    spans = torch.from_numpy(made.features.spans[order]).long()
+    spans = torch.from_numpy(job.features.spans[order]).long()
     expected = span_loss(out.start_logits, out.end_logits, spans) / len(indices)
     expected.backward()
     assert loss == pytest.approx(float(expected.detach()), rel=loss_error)
     # Some gradients are zero but for rounding, such as a key's bias: all are compared on the largest one's scale.
     scale = max(float(weight.grad.abs().max()) for weight in plain.parameters() if weight.grad is not None)
-    for (name, ours), theirs in zip(made.base.model.named_parameters(), plain.parameters(), strict=True):
+    for (name, ours), theirs in zip(job.base.model.named_parameters(), plain.parameters(), strict=True):
         if theirs.grad is None:
             assert ours.grad is None, name
         else:

@@ -1,4 +1,4 @@
-"""Files -> questions: what is read, left out, held out, and asked of other paragraphs."""
+"""Files -> questions: those read, left out, held out, and added as negatives."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from qa_onnx import InputError
 from qa_onnx.data import squad
 from qa_onnx.data.squad import Gold
 from qa_onnx.train import TrainSettings
-from qa_onnx.train.corpus import MAX_CHARACTERS, load_corpus, nothing_left, split
-from qa_onnx.train.negatives import make_negatives
-from qa_onnx.train.questions import read_questions, to_lines
+from qa_onnx.train.corpus import MAX_CHARACTERS, load_corpus
+from qa_onnx.train.questions import make_negatives, read_questions, split, to_lines
 from qa_onnx.train.tally import Tally
-from tests import lessons
+from tests import training_data
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +27,7 @@ GOOD: dict[str, Any] = {"id": "1", "question": "Who?", "context": "Ida came.", "
 
 def corpus(*paths: Path) -> tuple[tuple[Gold, ...], Tally]:
     tally = Tally()
-    return load_corpus(paths, tally).golds, tally
+    return load_corpus(paths, tally)[1], tally
 
 
 # What is read
@@ -37,19 +36,21 @@ def corpus(*paths: Path) -> tuple[tuple[Gold, ...], Tally]:
 def test_files_and_folders_of_all_forms(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "deep"
     folder.mkdir(parents=True)
-    first = lessons.write(folder / "a.json", articles=2)
-    (folder / "b.json.gz").write_bytes(gzip.compress(lessons.write(tmp_path / "b.json", seed=8).read_bytes()))
-    lessons.lines(folder / "c.jsonl", GOOD)
+    first = training_data.write(folder / "a.json", articles=2)
+    (folder / "b.json.gz").write_bytes(
+        gzip.compress(training_data.write(tmp_path / "b.json", seed=8).read_bytes())
+    )
+    training_data.lines(folder / "c.jsonl", GOOD)
     (folder / "notes.txt").write_text("not data")
     tally = Tally()
-    found = load_corpus([tmp_path / "data", first, tmp_path / "b.json"], tally)
-    assert [(source.name, source.questions) for source in found.sources] == [
+    sources, golds = load_corpus([tmp_path / "data", first, tmp_path / "b.json"], tally)
+    assert [(source.name, source.questions) for source in sources] == [
         ("a.json", 12),
         ("b.json.gz", 204),
         ("c.jsonl", 1),
         ("b.json", 0),  # all of it twice
     ]
-    assert len(found.golds) == 217
+    assert len(golds) == 217
     assert tally.counts == {"twice": 204}
 
 
@@ -57,7 +58,7 @@ def test_versions_may_be_mixed(tmp_path: Path) -> None:
     second = {"id": "2", "question": "Why?", "answers": [], "is_impossible": True}
     content = {"version": "v2.0", "data": [{"paragraphs": [{"context": "Ida came.", "qas": [second]}]}]}
     (tmp_path / "v2.json").write_text(json.dumps(content))
-    golds, tally = corpus(lessons.write(tmp_path / "v1.json", articles=1), tmp_path / "v2.json")
+    golds, tally = corpus(training_data.write(tmp_path / "v1.json", articles=1), tmp_path / "v2.json")
     assert [bool(gold.answers) for gold in golds] == [True] * 6 + [False]
     assert not tally.counts
 
@@ -77,7 +78,6 @@ def test_damaged_records_are_counted_and_named(tmp_path: Path) -> None:
     assert one == f"{path.name}: line 2 (id '1'): Object missing required field `question`"
     assert two.startswith(f"{path.name}: line 3, column 13: not JSON")
     assert "line 4 (id '1'): an answer is blank" in three
-    assert tally.left_out() == 3
     assert tally.lines() == [f"3 are damaged ({one}; {two}; {three})"]
 
 
@@ -96,15 +96,15 @@ def test_damaged_parts_of_a_squad_file_leave_the_rest(tmp_path: Path) -> None:
 
 def test_a_line_of_ten_megabytes_is_counted_and_named(tmp_path: Path) -> None:
     long = {**GOOD, "id": "long", "context": "x" * 10_000_000}
-    golds, tally = corpus(lessons.lines(tmp_path / "data.jsonl", long, GOOD))
+    golds, tally = corpus(training_data.lines(tmp_path / "data.jsonl", long, GOOD))
     assert [gold.id for gold in golds] == ["1"]
     assert tally.named == {"too long": ["long"]}
     just = {**GOOD, "context": "Ida" + "x" * (MAX_CHARACTERS - 3)}
-    assert len(corpus(lessons.lines(tmp_path / "data.jsonl", just))[0]) == 1
+    assert len(corpus(training_data.lines(tmp_path / "data.jsonl", just))[0]) == 1
 
 
 def test_only_the_first_few_are_named(tmp_path: Path) -> None:
-    _, tally = corpus(lessons.lines(tmp_path / "data.jsonl", GOOD, *[{"id": str(n)} for n in range(2, 10)]))
+    _, tally = corpus(training_data.lines(tmp_path / "data.jsonl", GOOD, *[{"id": str(n)} for n in range(2, 10)]))
     assert tally.counts["damaged"] == 8
     assert len(tally.named["damaged"]) == 5
     assert tally.lines()[0].endswith("; ...)")
@@ -114,7 +114,7 @@ def test_only_the_first_few_are_named(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("", "the file is empty"),
-        ('{"data": []}', "no question is left to train on: it holds none"),
+        ('{"data": []}', "no question is left to train on: the data is empty"),
         ('{"question": 1}', "no question is left to train on: 1 are damaged"),
         ("[1]", r"the file starts with \[1\]"),
     ],
@@ -125,24 +125,18 @@ def test_nothing_usable_is_an_error(tmp_path: Path, content: str, message: str) 
         corpus(tmp_path / "data.json")
 
 
-def test_a_folder_without_data_and_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_folder_without_data_and_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the folder holds no file that ends in \.json, \.jsonl"):
         corpus(tmp_path)
     with pytest.raises(InputError, match="No such file"):
         corpus(tmp_path / "absent.json")
 
 
-def test_what_is_said_where_nothing_is_left() -> None:
-    tally = Tally()
-    tally.add("absent", "q7")
-    assert nothing_left(["d.json"], tally).endswith("1 have an answer that is not in the context (q7)")
-
-
 # What is held out
 
 
 def test_whole_articles_are_held_out(tmp_path: Path) -> None:
-    golds, _ = corpus(lessons.write(tmp_path / "data.json", articles=40))
+    golds, _ = corpus(training_data.write(tmp_path / "data.json", articles=40))
     kept, held = split(golds, 12, seed=1)
     assert sorted({*kept, *held}, key=lambda gold: gold.id) == sorted(golds, key=lambda gold: gold.id)
     assert len(held) == 12
@@ -151,7 +145,7 @@ def test_whole_articles_are_held_out(tmp_path: Path) -> None:
 
 
 def test_of_few_articles_whole_contexts_are_held_out(tmp_path: Path) -> None:
-    golds, _ = corpus(lessons.write(tmp_path / "data.json", articles=4, paragraphs=10))
+    golds, _ = corpus(training_data.write(tmp_path / "data.json", articles=4, paragraphs=10))
     kept, held = split(golds, 1000, seed=0)
     assert 0 < len(held) <= 15  # a tenth, in whole contexts
     assert not {gold.context for gold in kept} & {gold.context for gold in held}
@@ -159,21 +153,21 @@ def test_of_few_articles_whole_contexts_are_held_out(tmp_path: Path) -> None:
 
 
 def test_of_few_contexts_none_is_held_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = lessons.write(tmp_path / "data.json", articles=4)
+    path = training_data.write(tmp_path / "data.json", articles=4)
     with caplog.at_level(logging.WARNING, "qa_onnx"):
-        found = read_questions([path], None, TrainSettings(), Tally())
-    assert found.held_out is None
+        questions = read_questions([path], None, TrainSettings(), Tally())
+    assert questions.held_out is None
     assert "too few texts to hold any out" in caplog.text
 
 
 def test_a_huge_article_is_passed_over_for_small_ones(tmp_path: Path) -> None:
-    golds, _ = corpus(lessons.write(tmp_path / "data.json", articles=40))
+    golds, _ = corpus(training_data.write(tmp_path / "data.json", articles=40))
     huge = tuple(Gold(f"h{n}", "Who?", f"Ida {n}", ("Ida",), (0,), "huge") for n in range(1000))
     assert {len(split(golds + huge, 30, seed=seed)[1]) for seed in range(20)} == {30}
 
 
 def test_no_text_is_on_both_sides(tmp_path: Path) -> None:
-    golds, _ = corpus(lessons.write(tmp_path / "data.json", articles=40))
+    golds, _ = corpus(training_data.write(tmp_path / "data.json", articles=40))
     again = tuple(dataclasses.replace(gold, id=f"again {gold.id}", article="") for gold in golds)
     kept, held = split(golds + again, 30, seed=0)
     assert held
@@ -181,68 +175,63 @@ def test_no_text_is_on_both_sides(tmp_path: Path) -> None:
     assert len(kept) + len(held) == 2 * len(golds)
 
 
-def test_ids_of_what_is_held_out_are_unique(tmp_path: Path) -> None:
+def test_ids_of_held_out_questions_are_unique(tmp_path: Path) -> None:
     for name in "ab":
-        lines = [
-            json.dumps(
-                {
-                    "question": "Who?",
-                    "context": f"Ida {name} {n}.",
-                    "answers": [{"text": "Ida", "answer_start": 0}],
-                }
-            )
+        records = [
+            {"question": "Who?", "context": f"Ida {name} {n}.", "answers": [{"text": "Ida", "answer_start": 0}]}
             for n in range(300)
         ]
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
-    found = read_questions([tmp_path], None, TrainSettings(eval_limit=50), Tally()).held_out
-    assert found
-    (tmp_path / "held-out.jsonl").write_text(to_lines(found.golds))
-    assert len(squad.load(tmp_path / "held-out.jsonl").golds) == len(found.golds)
+        training_data.lines(tmp_path / f"{name}.jsonl", *records)
+    held_out = read_questions([tmp_path], None, TrainSettings(eval_limit=50), Tally()).held_out
+    assert held_out
+    (tmp_path / "held-out.jsonl").write_text(to_lines(held_out.golds))
+    assert len(squad.load(tmp_path / "held-out.jsonl").golds) == len(held_out.golds)
 
 
 def test_held_out_questions_get_negatives_and_are_read_back(tmp_path: Path) -> None:
-    path = lessons.write(tmp_path / "data.json", articles=40)
+    path = training_data.write(tmp_path / "data.json", articles=40)
     tally = Tally()
-    found = read_questions([path], None, TrainSettings(eval_limit=20, negatives=0.5), tally)
-    assert found.held_out
-    assert found.own
-    assert sum(not gold.answers for gold in found.held_out.golds) == 12
+    questions = read_questions([path], None, TrainSettings(eval_limit=20, negatives=0.5), tally)
+    held_out = questions.held_out
+    assert held_out
+    assert questions.own
+    assert sum(not gold.answers for gold in held_out.golds) == 12
     assert tally.counts == {"negatives": 108}
-    assert sum(not gold.answers for gold in found.train) == 108
-    assert not {g.article for g in found.train} & {g.article for g in found.held_out.golds}
-    (tmp_path / "held-out.jsonl").write_text(to_lines(found.held_out.golds), encoding="utf-8")
+    assert sum(not gold.answers for gold in questions.train) == 108
+    assert not {gold.article for gold in questions.train} & {gold.article for gold in held_out.golds}
+    (tmp_path / "held-out.jsonl").write_text(to_lines(held_out.golds), encoding="utf-8")
     again = squad.load(tmp_path / "held-out.jsonl")
-    assert again.golds == found.held_out.golds
-    assert [gold.article for gold in again.golds] == [gold.article for gold in found.held_out.golds]
-    assert again.sha256 == found.held_out.sha256
+    assert again.golds == held_out.golds
+    assert [gold.article for gold in again.golds] == [gold.article for gold in held_out.golds]
+    assert again.sha256 == held_out.sha256
 
 
-def test_evaluation_data_is_sampled_and_what_it_shares_is_told(
+def test_evaluation_data_is_sampled_and_shared_texts_give_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = lessons.write(tmp_path / "data.json")
+    path = training_data.write(tmp_path / "data.json")
     with caplog.at_level(logging.WARNING, "qa_onnx"):
-        found = read_questions([path], path, TrainSettings(eval_limit=9, negatives=0.0), Tally())
-    assert found.held_out
-    assert not found.own
-    assert len(found.held_out.golds) == 9
-    assert len(found.train) == 204
+        questions = read_questions([path], path, TrainSettings(eval_limit=9, negatives=0.0), Tally())
+    assert questions.held_out
+    assert not questions.own
+    assert len(questions.held_out.golds) == 9
+    assert len(questions.train) == 204
     assert "9 of 9 questions of data.json are about texts of the training data" in caplog.text
 
 
 def test_no_evaluation(tmp_path: Path) -> None:
-    path = lessons.write(tmp_path / "data.json")
+    path = training_data.write(tmp_path / "data.json")
     for data in (None, path):
-        found = read_questions([path], data, TrainSettings(eval_limit=0, negatives=0.0), Tally())
-        assert found.held_out is None
-        assert len(found.train) == 204
+        questions = read_questions([path], data, TrainSettings(eval_limit=0, negatives=0.0), Tally())
+        assert questions.held_out is None
+        assert len(questions.train) == 204
 
 
 # Negatives
 
 
 def test_negatives_ask_another_paragraph_of_the_article_that_lacks_the_answers(tmp_path: Path) -> None:
-    golds, _ = corpus(lessons.write(tmp_path / "data.json", articles=20, paragraphs=4))
+    golds, _ = corpus(training_data.write(tmp_path / "data.json", articles=20, paragraphs=4))
     by_id = {gold.id: gold for gold in golds}
     negatives = make_negatives(golds, 0.25, seed=0)
     assert len(negatives) == 60

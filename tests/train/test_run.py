@@ -1,4 +1,4 @@
-"""From files to a checkpoint that exports: what is written, refused, resumed and replaced."""
+"""From files to a checkpoint that exports: its files, errors, resuming and replacing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from qa_onnx.export import export
 from qa_onnx.machine import packages
 from qa_onnx.reader import Reader
 from qa_onnx.train import TrainSettings, train
-from tests import lessons
+from tests import training_data
 from tests.exports import checkpoint, snapshot
-from tests.trained import SMALL
+from tests.trained import SMALL, StoppedError, stop_at
 
 if TYPE_CHECKING:
-    from qa_onnx.train.loop import Status
+    from qa_onnx.train.progress import Status
 
 pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
@@ -33,7 +33,7 @@ QUICK = TrainSettings(**{**SMALL, "epochs": 0.2})
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lessons.write(tmp_path_factory.mktemp("run") / "data.json")
+    return training_data.write(tmp_path_factory.mktemp("run") / "data.json")
 
 
 @pytest.fixture(scope="module")
@@ -43,29 +43,16 @@ def model(data: Path) -> tuple[Path, dict[str, Any]]:
     return to, train(checkpoint("bert"), [data], to, settings=QUICK, licence="CC0 1.0")
 
 
-class StoppedError(Exception):
-    """What ends a run in the middle."""
-
-
-def stop(status: Status) -> None:
-    if status.steps == 3:
-        raise StoppedError
-
-
-def stop_at_once(_: Status) -> None:
-    raise StoppedError
-
-
 # What is written
 
 
-def test_the_folder_is_a_checkpoint_with_its_papers(model: tuple[Path, dict[str, Any]], data: Path) -> None:
+def test_the_folder_is_a_checkpoint_with_its_documents(model: tuple[Path, dict[str, Any]], data: Path) -> None:
     to, record = model
     assert {path.name for path in to.iterdir()} == {
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
         *("README.md", "training.json", "training.svg", "held-out.jsonl"),
     }
-    assert len({path.stat().st_mode for path in to.iterdir()}) == 1  # who may read one may read all
+    assert len({path.stat().st_mode for path in to.iterdir()}) == 1  # the same users can read all files
     assert not to.with_name("model.partial").exists()
     assert json.loads((to / "training.json").read_bytes()) == record
     assert record["data"] == [{"name": "data.json", "sha256": squad.load(data).sha256, "questions": 204}]
@@ -76,11 +63,10 @@ def test_the_folder_is_a_checkpoint_with_its_papers(model: tuple[Path, dict[str,
     assert set(record["versions"]) >= {"qa-onnx", "torch", "transformers"}
 
 
-def test_the_card_says_what_it_was_made_of(model: tuple[Path, dict[str, Any]]) -> None:
+def test_the_model_card_names_data_settings_and_result(model: tuple[Path, dict[str, Any]]) -> None:
     to, record = model
     card = (to / "README.md").read_text(encoding="utf-8")
-    for said in (
-        "pipeline_tag: question-answering",
+    for text in (
         "# model\n",
         record["data"][0]["sha256"],
         "180 have an answer",
@@ -90,8 +76,20 @@ def test_the_card_says_what_it_was_made_of(model: tuple[Path, dict[str, Any]]) -
         "## Licence\n\nCC0 1.0",
         "(training.svg)",
     ):
-        assert said in card
+        assert text in card
     assert "its head is new" not in card
+
+
+def test_the_hub_reads_the_model_cards_metadata(model: tuple[Path, dict[str, Any]]) -> None:
+    from huggingface_hub import ModelCard
+
+    data = ModelCard.load(model[0] / "README.md").data
+    assert (data.library_name, data.pipeline_tag) == ("transformers", "question-answering")
+    assert data.base_model == checkpoint("bert").name
+    assert [(result.metric_type, result.metric_value) for result in data.eval_results] == [
+        ("exact_match", round(model[1]["result"]["em"], 2)),
+        ("f1", round(model[1]["result"]["f1"], 2)),
+    ]
 
 
 def test_the_plot_shows_loss_and_f1(model: tuple[Path, dict[str, Any]]) -> None:
@@ -104,16 +102,16 @@ def test_the_plot_shows_loss_and_f1(model: tuple[Path, dict[str, Any]]) -> None:
     assert {c.split(":")[1] for c in colours} <= {"#000000", "#ffffff", "#d9d9d9"}  # black, white and grey
 
 
-def test_losses_are_thinned_by_their_means() -> None:
-    from qa_onnx.train.plot import plot, thinned
+def test_a_plot_has_means_of_many_losses_and_no_empty_panel() -> None:
+    from qa_onnx.train.report import downsample, plot
+    from qa_onnx.train.state import State
 
-    ends, means = thinned([1.0, 3.0, 5.0, 7.0], 2)
-    assert (ends, means) == ([2.0, 4.0], [2.0, 6.0])
-    assert thinned([1.0], 300) == ([1.0], [1.0])
-    assert "axes_2" not in plot([1.0], [])
+    assert downsample([1.0, 3.0, 5.0, 7.0], 2) == ([2.0, 4.0], [2.0, 6.0])
+    assert downsample([1.0], 300) == ([1.0], [1.0])
+    assert "axes_2" not in plot(State({}, losses=[1.0]))
 
 
-def test_it_exports_and_the_bundle_scores_as_training_said(
+def test_it_exports_and_the_bundle_has_the_scores_of_training(
     model: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     to, record = model
@@ -132,11 +130,12 @@ def test_the_weights_are_those_of_the_best_evaluation(
     import torch
     from safetensors.torch import load_file
 
-    from qa_onnx.train.scoring import score
+    from qa_onnx.train.evaluations import score
 
     scores = iter((10.0, 30.0, 30.0, 20.0))
     monkeypatch.setattr(
-        "qa_onnx.train.loop.score", lambda *arguments: dataclasses.replace(score(*arguments), f1=next(scores))
+        "qa_onnx.train.evaluations.score",
+        lambda *arguments: dataclasses.replace(score(*arguments), f1=next(scores)),
     )
     settings = TrainSettings(**{**SMALL, "epochs": 1, "evaluations": 4})
     kept: dict[str, Any] = {}
@@ -145,7 +144,7 @@ def test_the_weights_are_those_of_the_best_evaluation(
         for path in (tmp_path / "m.partial").glob("best-*"):
             kept.setdefault(path.name, load_file(path))
 
-    record = train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, tell=watch)
+    record = train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, on_step=watch)
     best = record["evaluations"][1]
     assert record["result"] == best
     assert best["f1"] == 30.0
@@ -155,19 +154,21 @@ def test_the_weights_are_those_of_the_best_evaluation(
     )
 
 
-def test_without_evaluation_the_last_weights_are_taken_and_nothing_is_claimed(data: Path, tmp_path: Path) -> None:
+def test_without_evaluation_the_last_weights_are_kept_and_no_score_is_claimed(data: Path, tmp_path: Path) -> None:
     settings = TrainSettings(**{**SMALL, "eval_limit": 0, "epochs": 0.1})
     record = train(checkpoint("bert"), [data], tmp_path / "m", settings=settings)
     assert record["result"] is None
     assert record["held_out"] is None
     assert not (tmp_path / "m" / "held-out.jsonl").exists()
-    assert "Not measured" in (tmp_path / "m" / "README.md").read_text()
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "Not measured" in card
+    assert "model-index" not in card
 
 
-# Going on and starting again
+# Resuming and starting again
 
 
-def test_a_run_that_fails_leaves_what_was_there(
+def test_a_run_that_fails_leaves_the_old_model(
     model: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -178,7 +179,7 @@ def test_a_run_that_fails_leaves_what_was_there(
     with pytest.raises(TrainError, match="holds a finished model"):
         train(checkpoint("bert"), [data], to, settings=QUICK)
     with pytest.raises(StoppedError):
-        train(checkpoint("bert"), [data], to, settings=QUICK, replace=True, tell=stop)
+        train(checkpoint("bert"), [data], to, settings=QUICK, replace=True, on_step=stop_at(3))
     with monkeypatch.context() as patch:
         patch.setattr("qa_onnx.train.base.Base.save", full)
         with pytest.raises(TrainError, match="No space left; go on with --resume"):
@@ -203,7 +204,7 @@ def test_resuming_before_the_first_save_starts_at_the_beginning(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StoppedError):
-        train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, tell=stop_at_once)
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, on_step=stop_at(1))
     with pytest.raises(TrainError, match="holds an unfinished run: go on with --resume"):
         train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK)
     with caplog.at_level(logging.INFO, "qa_onnx"):
@@ -213,33 +214,35 @@ def test_resuming_before_the_first_save_starts_at_the_beginning(
 
 def test_other_arguments_do_not_resume_a_run(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     often = {**SMALL, "epochs": 0.2, "save_every_s": 0.0}
-    other = lessons.write(tmp_path / "other.json", seed=8)
+    other = training_data.write(tmp_path / "other.json", seed=8)
     with pytest.raises(StoppedError):
-        train(checkpoint("bert"), [data], tmp_path / "m", settings=TrainSettings(**often), tell=stop)
-    for changes, files, said in (
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=TrainSettings(**often), on_step=stop_at(3))
+    for changes, files, message in (
         ({"learning_rate": 1e-5}, [data], r"another learning_rate \(0\.003\)"),
         ({"seed": 1}, [data], r"another data \(.*\), evaluation data \(.*\), seed \(0\)"),
         ({}, [other], r"another data \(.*\), evaluation data \("),
         ({"bf16": True}, [data], "another bf16"),
     ):
         settings = TrainSettings(**{**often, **changes})
-        with pytest.raises(TrainError, match=said):
+        with pytest.raises(TrainError, match=message):
             train(checkpoint("bert"), files, tmp_path / "m", settings=settings, resume=True)
     settings = TrainSettings(**{**often, "save_every_s": 60.0})  # this one may differ
     with caplog.at_level(logging.INFO, "qa_onnx"):
         train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, resume=True)
-    assert "going on from step 2" in caplog.text
+    assert "resuming at step 2" in caplog.text
 
 
-# What is refused
+# Errors
 
 
-def test_data_with_nothing_to_learn(tmp_path: Path) -> None:
+def test_data_without_a_usable_answer_is_refused(tmp_path: Path) -> None:
     record = {"id": "1", "question": "Who?", "context": "Ida came.", "answers": ["Paul"]}
     with pytest.raises(
         InputError, match=r"no question is left to train on: 1 have an answer that is not in .*\(1\)"
     ):
-        train(checkpoint("bert"), [lessons.lines(tmp_path / "d.jsonl", record)], tmp_path / "m", settings=QUICK)
+        train(
+            checkpoint("bert"), [training_data.lines(tmp_path / "d.jsonl", record)], tmp_path / "m", settings=QUICK
+        )
     assert not (tmp_path / "m.partial").exists()
 
 
@@ -252,8 +255,8 @@ def test_windows_without_room_are_refused(data: Path, tmp_path: Path) -> None:
 def test_a_missing_package_is_named_with_its_remedy(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = packages.version
-    monkeypatch.setattr(packages, "version", lambda name: None if name == "matplotlib" else found(name))
+    version = packages.version
+    monkeypatch.setattr(packages, "version", lambda name: None if name == "matplotlib" else version(name))
     with pytest.raises(MissingExtraError, match=r"^matplotlib not installed: pip install 'qa-onnx\[train\]'$"):
         train(checkpoint("bert"), [data], tmp_path / "m")
 
@@ -263,7 +266,7 @@ def test_a_missing_package_is_named_with_its_remedy(
 
 @pytest.mark.slow
 def test_a_small_random_bert_learns_two_hundred_examples_by_heart_and_exports(tmp_path: Path) -> None:
-    data = lessons.write(tmp_path / "data.json")
+    data = training_data.write(tmp_path / "data.json")
     settings = TrainSettings(
         bf16=False, epochs=45, learning_rate=3e-3, batch_size=16, max_length=96, negatives=0.0, evaluations=3
     )

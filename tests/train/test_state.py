@@ -28,7 +28,7 @@ def parts() -> tuple[Any, Any]:
     return model, optimizer
 
 
-def test_all_comes_back(parts: tuple[Any, Any], tmp_path: Path) -> None:
+def test_a_saved_state_is_restored(parts: tuple[Any, Any], tmp_path: Path) -> None:
     import copy
 
     import torch
@@ -56,7 +56,7 @@ def test_all_comes_back(parts: tuple[Any, Any], tmp_path: Path) -> None:
         assert all(torch.equal(fresh.state[ours][key], value) for key, value in optimizer.state[theirs].items())
 
 
-def test_there_is_none_at_first(tmp_path: Path) -> None:
+def test_there_is_no_state_at_first(tmp_path: Path) -> None:
     from qa_onnx.train.state import read_state
 
     assert read_state(tmp_path) is None
@@ -82,12 +82,12 @@ def test_a_full_disk_leaves_the_last_state(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(TrainError, match="No space left on device; the last state is still there"):
+    with pytest.raises(TrainError, match="No space left on device; the last saved state is kept"):
         save_state(tmp_path, State({}, steps=2), *parts)
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
-    found = read_state(tmp_path)
-    assert found
-    assert found.steps == 1
+    state = read_state(tmp_path)
+    assert state
+    assert state.steps == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "header", "format"])

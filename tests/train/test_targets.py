@@ -26,16 +26,18 @@ def gold(context: str, *answers: tuple[str, int], question: str = "What is it?")
     return Gold("q", question, context, texts, starts)
 
 
-def cut(windower: Windower, asked: Gold, options: Options = SHORT) -> tuple[Window, ...]:
-    return windower.cut([Example(asked.question, asked.context)], options)[0].windows
+def cut(windower: Windower, question: Gold, options: Options = SHORT) -> tuple[Window, ...]:
+    return windower.cut([Example(question.question, question.context)], options)[0].windows
 
 
-def found(windower: Windower, asked: Gold, options: Options = SHORT) -> tuple[list[Target], tuple[str, ...]]:
-    return targets(asked, cut(windower, asked, options), random.Random(0))
+def targets_of(
+    windower: Windower, question: Gold, options: Options = SHORT
+) -> tuple[list[Target], tuple[str, ...]]:
+    return targets(question, cut(windower, question, options), random.Random(0))
 
 
 def text_of(target: Target) -> str:
-    """What inference would answer for a target: its own mapping of tokens to characters."""
+    """Map the target to text as inference does."""
     window = target.window
     shift = window.token_offset - window.first
     start, end = window.context.characters(target.start + shift, target.end + shift)
@@ -46,7 +48,7 @@ def is_cls(target: Target) -> bool:
     return target.start == target.end == target.window.cls
 
 
-# Where the answer is
+# Location of the answer
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def is_cls(target: Target) -> bool:
         ("BY SOUND", 15, AnswerLocation(None, ("absent",))),
     ],
 )
-def test_where_an_answer_is(text: str, start: int, expected: AnswerLocation) -> None:
+def test_the_location_of_an_answer(text: str, start: int, expected: AnswerLocation) -> None:
     assert locate(CONTEXT, text, start) == expected
 
 
@@ -91,36 +93,36 @@ def test_the_span_that_most_answers_name_is_chosen_of_equals_the_first() -> None
 
 
 def test_the_target_in_one_window(windower: Windower) -> None:
-    (target,), kinds = found(windower, gold(CONTEXT, ("the skull", 53)), Options())
+    (target,), kinds = targets_of(windower, gold(CONTEXT, ("the skull", 53)), Options())
     assert kinds == ("answerable",)
     assert text_of(target) == "the skull"
 
 
 @pytest.mark.parametrize("text", ["Barn", CONTEXT, "one.", "."])
 def test_at_the_edges_of_the_context(windower: Windower, text: str) -> None:
-    asked = gold(CONTEXT, (text, CONTEXT.rindex(text)))
-    (target,), _ = found(windower, asked, Options())
+    question = gold(CONTEXT, (text, CONTEXT.rindex(text)))
+    (target,), _ = targets_of(windower, question, Options())
     assert text_of(target) == text
     assert target.start >= target.window.first
     assert target.end <= target.window.last
 
 
-def test_every_window_that_holds_it_whole_has_it_the_others_cls(windower: Windower) -> None:
+def test_every_window_that_holds_the_whole_answer_has_it_as_target_the_others_cls(windower: Windower) -> None:
     text = " ".join(f"w{number}" for number in range(60))
     windows = cut(windower, gold(text))
     assert len(windows) > 8
     whole_in_two = 0
     for number in range(60):
         start = text.index(f"w{number}")
-        asked = gold(text, (f"w{number}", start))
-        held, kinds = found(windower, asked)
-        answers = [target for target in held if not is_cls(target)]
+        question = gold(text, (f"w{number}", start))
+        chosen, kinds = targets_of(windower, question)
+        answers = [target for target in chosen if not is_cls(target)]
         whole_in_two += len(answers) == 2
         assert kinds == ("answerable",)
         assert {text_of(target) for target in answers} == {f"w{number}"}
-        assert sum(is_cls(target) for target in held) == 1  # of many windows without it, one
-        shown = [w for w in windows if in_window(w, to_tokens(w.context, (start, start + len(f"w{number}"))))]  # type: ignore[arg-type]
-        assert [target.window.token_offset for target in answers] == [w.token_offset for w in shown]
+        assert sum(is_cls(target) for target in chosen) == 1  # of many windows without it, one
+        holding = [w for w in windows if in_window(w, to_tokens(w.context, (start, start + len(f"w{number}"))))]  # type: ignore[arg-type]
+        assert [target.window.token_offset for target in answers] == [w.token_offset for w in holding]
     assert whole_in_two > 5
 
 
@@ -129,48 +131,52 @@ def test_an_answer_across_a_border_is_whole_in_the_neighbour(windower: Windower)
     windows = cut(windower, gold(text))
     border = windows[1].token_offset + windows[1].last - windows[1].first  # the last token of the second window
     start, end = windows[0].context.characters(border - 1, border + 1)
-    held, _ = found(windower, gold(text, (text[start:end], start)))
-    assert [t.window.token_offset for t in held if not is_cls(t)] == [windows[2].token_offset]
+    chosen, _ = targets_of(windower, gold(text, (text[start:end], start)))
+    assert [t.window.token_offset for t in chosen if not is_cls(t)] == [windows[2].token_offset]
 
 
 def test_an_answer_that_no_window_holds_is_left_out(windower: Windower) -> None:
     text = " ".join(["ear"] * 80)
-    assert found(windower, gold(text, (text, 0))) == ([], ("cut",))
+    assert targets_of(windower, gold(text, (text, 0))) == ([], ("cut",))
 
 
 def test_an_unanswerable_question_has_cls_in_one_window_chosen_by_seed(windower: Windower) -> None:
-    asked = gold(" ".join(["ear"] * 80))
-    windows = cut(windower, asked)
-    drawn = [targets(asked, windows, random.Random(seed))[0] for seed in range(30)]
-    assert all(len(held) == 1 and is_cls(held[0]) for held in drawn)
-    assert len({held[0].window.token_offset for held in drawn}) > 3
-    assert targets(asked, windows, random.Random(3)) == (drawn[3], ("unanswerable",))
+    question = gold(" ".join(["ear"] * 80))
+    windows = cut(windower, question)
+    drawn = [targets(question, windows, random.Random(seed))[0] for seed in range(30)]
+    assert all(len(chosen) == 1 and is_cls(chosen[0]) for chosen in drawn)
+    assert len({chosen[0].window.token_offset for chosen in drawn}) > 3
+    assert targets(question, windows, random.Random(3)) == (drawn[3], ("unanswerable",))
 
 
-def test_what_is_not_found_has_no_target(windower: Windower) -> None:
-    assert found(windower, gold(CONTEXT, ("by night", 3))) == ([], ("absent",))
-    assert found(windower, gold(CONTEXT, ("by sound", 10_000))) == ([], ("misplaced",))
+def test_a_missing_answer_has_no_target(windower: Windower) -> None:
+    assert targets_of(windower, gold(CONTEXT, ("by night", 3))) == ([], ("absent",))
+    assert targets_of(windower, gold(CONTEXT, ("by sound", 10_000))) == ([], ("misplaced",))
 
 
 def test_an_answer_that_the_tokenizer_drops_is_left_out(windower: Windower) -> None:
     dropped = "\u0000\u0001"  # control characters
-    assert found(windower, gold(f"a {dropped} b", (dropped, 2))) == ([], ("no token",))
+    assert targets_of(windower, gold(f"a {dropped} b", (dropped, 2))) == ([], ("no token",))
 
 
 def test_a_part_of_a_token_takes_all_of_it(windower: Windower) -> None:
-    (target,), kinds = found(windower, gold("Only the owl.", ("he", 6)), Options())
+    (target,), kinds = targets_of(windower, gold("Only the owl.", ("he", 6)), Options())
     assert kinds == ("answerable", "widened")
     assert text_of(target) == "the"
 
 
-def test_repairs_are_told(windower: Windower) -> None:
-    assert found(windower, gold(CONTEXT, (" by sound", 13)), Options())[1] == ("answerable", "trimmed", "moved")
+def test_repairs_are_counted(windower: Windower) -> None:
+    assert targets_of(windower, gold(CONTEXT, (" by sound", 13)), Options())[1] == (
+        "answerable",
+        "trimmed",
+        "moved",
+    )
 
 
 def test_the_empty_context_of_an_unanswerable_question(windower: Windower) -> None:
-    held, kinds = found(windower, gold(""))
+    chosen, kinds = targets_of(windower, gold(""))
     assert kinds == ("unanswerable",)
-    assert is_cls(held[0])
+    assert is_cls(chosen[0])
 
 
 # The property: what inference reads from the target is the answer
@@ -191,12 +197,12 @@ def test_the_target_maps_back_to_the_answers_text(
     end = data.draw(st.integers(start + 1, len(text)))
     if not text[start:end].strip():
         return
-    held, kinds = found(windower, gold(text, (text[start:end], start)))
-    place = locate(text, text[start:end], start)
-    assert place.span is not None
-    left, right = place.span
+    chosen, kinds = targets_of(windower, gold(text, (text[start:end], start)))
+    location = locate(text, text[start:end], start)
+    assert location.span is not None
+    left, right = location.span
     assert text[left:right] == text[start:end].strip()
-    answers = [target for target in held if not is_cls(target)]
+    answers = [target for target in chosen if not is_cls(target)]
     assert bool(answers) == ("answerable" in kinds)
     for target in answers:
         window = target.window

@@ -1,4 +1,4 @@
-"""A teacher: says of the student's windows what it says of its own, once, and the student comes to say it too."""
+"""A teacher: it runs once on the student's windows, and the student learns its probabilities."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pytest
 from qa_onnx import Example, InputError, TrainError
 from qa_onnx.train import TrainSettings, train
 from qa_onnx.train.loss import TEMPERATURE, span_loss
-from tests import lessons
+from tests import training_data
 from tests.exports import checkpoint, copy, edit_json
 from tests.train.test_base import strip_head
-from tests.trained import SMALL, job, run, weights_of
+from tests.trained import SMALL, StoppedError, make_job, run, stop_at, weights_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from qa_onnx.train.record import TrainingJob
+    from qa_onnx.train.job import TrainingJob
     from qa_onnx.train.teacher import Teacher
 
 pytestmark = pytest.mark.export
@@ -30,34 +30,57 @@ pytestmark = pytest.mark.export
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lessons.write(tmp_path_factory.mktemp("teacher") / "data.json", articles=30)
+    return training_data.write(tmp_path_factory.mktemp("teacher") / "data.json", articles=30)
 
 
-def teacher_of(made: TrainingJob, kind: str = "mpnet") -> Teacher:
+def teacher_of(job: TrainingJob, folder: str | Path = "mpnet") -> Teacher:
+    """Load a teacher from a folder, or the tiny one of a kind."""
     from qa_onnx.train.teacher import load_teacher
 
-    return load_teacher(str(checkpoint(kind)), made.base, made.features, made.settings, made.place)
+    name = str(checkpoint(folder) if isinstance(folder, str) else folder)
+    return load_teacher(name, job.base, job.features, job.settings, job.device)
+
+
+@pytest.fixture
+def count(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Let teachers work in small blocks, and list the windows of each of their runs."""
+    from qa_onnx.train import teacher as module
+
+    monkeypatch.setattr(module, "_BLOCK", 16)
+    logits = module.Teacher.logits
+
+    def start(stop_after: int | None = None) -> list[int]:
+        runs: list[int] = []
+
+        def counted(self: Teacher, ids: Any, spans: NDArray[np.int32]) -> Any:
+            runs.append(len(ids))
+            if stop_after is not None and sum(runs) > stop_after:
+                raise KeyboardInterrupt
+            return logits(self, ids, spans)
+
+        monkeypatch.setattr(module.Teacher, "logits", counted)
+        return runs
+
+    return start
 
 
 @pytest.mark.parametrize("kind", ["bert", "mpnet", "distilbert"])
-def test_it_says_of_a_window_what_it_says_of_the_same_window_of_its_own(
-    kind: str, data: Path, tmp_path: Path
-) -> None:
-    """Its own, cut by its own tokenizer from the text: MPNet's has other ids, and a separator more."""
+def test_its_logits_are_those_of_the_same_window_of_its_own(kind: str, data: Path, tmp_path: Path) -> None:
+    """Its own windows are cut by its own tokenizer from the text: MPNet's has other ids, and a separator more."""
     import torch
 
-    from qa_onnx.train.teacher import teach
+    from qa_onnx.train.teacher import run_teacher
 
-    made = job(data)
-    teacher = teacher_of(made, kind)
-    taught = teach(teacher, made.features, tmp_path)
-    more = len(teacher.base.windower.template) - len(made.base.windower.template)
+    job = make_job(data)
+    teacher = teacher_of(job, kind)
+    teacher_logits = run_teacher(teacher, job.features, tmp_path)
+    more = len(teacher.base.windower.template) - len(job.base.windower.template)
     assert more == (1 if kind == "mpnet" else 0)
-    options = made.settings.options()
+    options = job.settings.options()
     longer = dataclasses.replace(options, max_length=options.max_length + more)
-    golds = made.questions.train[:40]
+    golds = job.questions.train[:40]
     cut = teacher.base.windower.cut([Example(gold.question, gold.context) for gold in golds], longer)
-    lengths = np.diff(made.features.bounds)
+    lengths = np.diff(job.features.bounds)
     for row, (one,) in enumerate(example.windows for example in cut):  # these contexts fit one window
         inputs = {"input_ids": one.input_ids, "token_type_ids": one.token_type_ids}
         with torch.no_grad():
@@ -65,98 +88,73 @@ def test_it_says_of_a_window_what_it_says_of_the_same_window_of_its_own(
                 **{k: torch.from_numpy(v)[None] for k, v in inputs.items() if k in teacher.base.inputs}
             )
         own = np.stack((out.start_logits[0].numpy(), out.end_logits[0].numpy()))
-        said = taught.rows([row]).numpy()[:, 0]
-        assert said.shape == (2, lengths[row])
-        _, _, first, last, cls = made.features.spans[row]
-        np.testing.assert_allclose(said[:, first : last + 1], own[:, one.first : one.last + 1], atol=2e-2)
-        np.testing.assert_allclose(said[:, cls], own[:, one.cls], atol=2e-2)
-
-
-def test_rows_are_padded_to_the_longest(data: Path, tmp_path: Path) -> None:
-    from qa_onnx.train.teacher import teach
-
-    made = job(data)
-    taught = teach(teacher_of(made), made.features, tmp_path)
-    lengths = np.diff(made.features.bounds)
-    found = taught.rows([3, 0, 7]).numpy()
-    assert found.shape == (2, 3, lengths[[3, 0, 7]].max())
-    for row, index in enumerate((3, 0, 7)):
-        np.testing.assert_array_equal(found[:, row, : lengths[index]], taught.rows([index]).numpy()[:, 0])
-        assert not found[:, row, lengths[index] :].any()
+        logits = teacher_logits.rows([row]).numpy()[:, 0]
+        assert logits.shape == (2, lengths[row])
+        _, _, first, last, cls = job.features.spans[row]
+        np.testing.assert_allclose(logits[:, first : last + 1], own[:, one.first : one.last + 1], atol=2e-2)
+        np.testing.assert_allclose(logits[:, cls], own[:, one.cls], atol=2e-2)
+    rows = teacher_logits.rows([3, 0, 7]).numpy()
+    assert rows.shape == (2, 3, lengths[[3, 0, 7]].max())
+    for row, index in enumerate((3, 0, 7)):  # padded with zeros to the longest
+        np.testing.assert_array_equal(rows[:, row, : lengths[index]], teacher_logits.rows([index]).numpy()[:, 0])
+        assert not rows[:, row, lengths[index] :].any()
 
 
 @pytest.mark.parametrize("left", [0, 1, 4 * 700, 4 * 2_000 + 3, None])
-def test_what_was_said_before_a_stop_is_not_asked_again(
-    left: int | None, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_stopped_teacher_does_not_repeat_complete_blocks(
+    left: int | None, data: Path, tmp_path: Path, count: Callable[..., list[int]]
 ) -> None:
-    from qa_onnx.train import teacher as module
+    from qa_onnx.train.teacher import LOGITS, run_teacher
 
-    monkeypatch.setattr(module, "_TOGETHER", 16)
-    made = job(data)
-    teacher = teacher_of(made)
-    whole = module.teach(teacher, made.features, tmp_path).logits
-    path = tmp_path / module.TAUGHT
-    size = path.stat().st_size
-    assert size == 4 * len(made.features.ids)
-    with path.open("r+b") as file:
+    job = make_job(data)
+    teacher = teacher_of(job)
+    runs = count()
+    whole = run_teacher(teacher, job.features, tmp_path).logits
+    windows, size = len(job.features), (tmp_path / LOGITS).stat().st_size
+    assert sum(runs) == windows
+    assert size == 4 * len(job.features.ids)
+    with (tmp_path / LOGITS).open("r+b") as file:
         file.truncate(size if left is None else left)
-    asked = 0
-    plain = module.Teacher.logits
-
-    def counted(self: Teacher, ids: Sequence[NDArray[np.int32]], spans: NDArray[np.int32]) -> Any:
-        nonlocal asked
-        asked += len(ids)
-        return plain(self, ids, spans)
-
-    monkeypatch.setattr(module.Teacher, "logits", counted)
-    again = module.teach(teacher, made.features, tmp_path).logits
+    runs = count()
+    again = run_teacher(teacher, job.features, tmp_path).logits
     np.testing.assert_array_equal(again, whole)
-    done = (
-        len(made.features) if left is None else int(np.searchsorted(4 * made.features.bounds, left, "right")) - 1
-    )
-    assert asked == len(made.features) - (done if left is None else done // 16 * 16)
+    done = windows if left is None else int(np.searchsorted(4 * job.features.bounds, left, "right")) - 1
+    assert sum(runs) == windows - (done if left is None else done // 16 * 16)
 
 
-def test_the_hash_is_that_of_weights_config_and_place(data: Path, tmp_path: Path) -> None:
-    from qa_onnx.train.teacher import load_teacher
-
-    made = job(data)
+def test_the_hash_is_that_of_weights_config_and_device(data: Path, tmp_path: Path) -> None:
+    job = make_job(data)
     changed = copy(checkpoint("bert"), tmp_path / "changed")
     edit_json(changed / "config.json", lambda content: content.update(hidden_act="relu"))
-    one, same, other = (
-        load_teacher(str(folder), made.base, made.features, made.settings, made.place)
-        for folder in (checkpoint("bert"), checkpoint("bert"), changed)
-    )
+    one, same, other = teacher_of(job, "bert"), teacher_of(job, "bert"), teacher_of(job, changed)
     assert one.base.sha256 == other.base.sha256
-    elsewhere = dataclasses.replace(one, place=dataclasses.replace(one.place, batch_tokens=77))
-    assert len({teacher.sha256() for teacher in (one, other, elsewhere, teacher_of(made))}) == 4
+    elsewhere = dataclasses.replace(one, device=dataclasses.replace(one.device, batch_tokens=77))
+    assert len({teacher.sha256() for teacher in (one, other, elsewhere, teacher_of(job))}) == 4
     assert one.sha256() == same.sha256()
 
 
-def test_the_loss_is_that_of_the_targets_and_that_of_the_teachers_probabilities() -> None:
+def test_the_loss_is_a_mix_of_targets_and_the_teachers_probabilities() -> None:
     import torch
     from torch.nn.functional import kl_div
 
     torch.manual_seed(0)
-    logits, said = torch.randn(2, 2, 9), torch.randn(2, 2, 9)
+    logits, teacher = torch.randn(2, 2, 9), torch.randn(2, 2, 9)
     spans = torch.tensor([[4, 6, 3, 6, 0], [0, 0, 5, 8, 0]])
     hard = float(span_loss(logits[0], logits[1], spans))
     soft = 0.0
     for row, (_, _, first, last, cls) in enumerate(spans.tolist()):
         choice = [cls, *range(first, last + 1)]
-        for ours, theirs in zip(logits, said, strict=True):
+        for ours, theirs in zip(logits, teacher, strict=True):
             target = (theirs[row][choice] / TEMPERATURE).softmax(0)
-            found = (ours[row][choice] / TEMPERATURE).log_softmax(0)
+            student = (ours[row][choice] / TEMPERATURE).log_softmax(0)
             entropy = -float((target * target.log()).sum())
-            soft += TEMPERATURE**2 * (float(kl_div(found, target, reduction="sum")) + entropy) / 2
-    assert float(span_loss(logits[0], logits[1], spans, said, 0.0)) == pytest.approx(hard, rel=1e-5)
-    assert float(span_loss(logits[0], logits[1], spans, said, 1.0)) == pytest.approx(soft, rel=1e-5)
-    assert float(span_loss(logits[0], logits[1], spans, said, 0.75)) == pytest.approx(
-        0.25 * hard + 0.75 * soft, rel=1e-5
-    )
+            soft += TEMPERATURE**2 * (float(kl_div(student, target, reduction="sum")) + entropy) / 2
+    for share in (0.0, 0.75, 1.0):
+        loss = span_loss(logits[0], logits[1], spans, teacher, share)
+        assert float(loss) == pytest.approx((1 - share) * hard + share * soft, rel=1e-5)
 
 
-def test_who_says_what_the_teacher_says_has_nothing_to_learn_from_it() -> None:
+def test_a_student_with_the_teachers_logits_has_no_gradient() -> None:
     import torch
 
     logits = torch.randn(2, 1, 8, requires_grad=True)
@@ -165,46 +163,29 @@ def test_who_says_what_the_teacher_says_has_nothing_to_learn_from_it() -> None:
     assert float(logits.grad.abs().max()) < 1e-5
 
 
-def test_a_student_comes_to_say_what_the_teacher_says(data: Path, tmp_path: Path) -> None:
-    """The targets have no share here, and the teacher's answers are random: so they are what is learned."""
-    from qa_onnx.train.loop import Loop
-    from qa_onnx.train.state import State
-    from qa_onnx.train.teacher import teach
-
-    made = job(data, teacher_share=1.0, epochs=6, eval_limit=0)
-    made = dataclasses.replace(made, teacher=teacher_of(made))
-    assert made.teacher is not None
-    taught = teach(made.teacher, made.features, tmp_path)
-    state = State(made.fingerprint())
-    Loop(made, folder=tmp_path, state=state, taught=taught).run()
-    first, last = np.mean(state.losses[:5]), np.mean(state.losses[-5:])
-    least = _entropy(made, taught.logits)
-    assert last - least < 0.3 * (first - least)
-
-
-def _entropy(made: TrainingJob, logits: NDArray[np.float16]) -> float:
-    """The loss of a student that says what the teacher says: the mean over all windows."""
+def test_a_student_learns_the_teachers_probabilities(data: Path, tmp_path: Path) -> None:
+    """The targets have no share here, and the teacher's answers are random: so only they can be learned."""
     import torch
 
-    total = 0.0
-    for row, (low, high) in enumerate(zip(made.features.bounds, made.features.bounds[1:], strict=False)):
-        own = torch.from_numpy(logits[low:high].astype(np.float32)).T[:, None]
-        total += float(span_loss(own[0], own[1], torch.from_numpy(made.features.spans[[row]]).long(), own, 1.0))
-    return total / len(made.features)
+    from qa_onnx.train.teacher import run_teacher
+
+    job = make_job(data, teacher="mpnet", teacher_share=1.0, epochs=6, eval_limit=0)
+    assert job.teacher is not None
+    teacher_logits = run_teacher(job.teacher, job.features, tmp_path)
+    losses = run(job, tmp_path, teacher_logits=teacher_logits).losses
+    least = 0.0  # the mean loss of a student with the teacher's logits
+    for row in range(len(job.features)):
+        own = teacher_logits.rows([row]).float()
+        spans = torch.from_numpy(job.features.spans[[row]]).long()
+        least += float(span_loss(own[0], own[1], spans, own, 1.0)) / len(job.features)
+    assert np.mean(losses[-5:]) - least < 0.3 * (np.mean(losses[:5]) - least)
 
 
-def test_a_run_with_a_teacher_goes_on_exactly_and_tells_of_it(data: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_teacher_resumes_exactly_and_names_it(data: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
     settings = TrainSettings(**{**SMALL, "save_every_s": 0.0})
-
-    class Stop(Exception):  # noqa: N818  # no error
-        pass
-
-    def stop(status: Any) -> None:
-        if status.steps == 5:
-            raise Stop
 
     def go(to: Path, **more: Any) -> dict[str, Any]:
         return train(
@@ -212,70 +193,46 @@ def test_a_run_with_a_teacher_goes_on_exactly_and_tells_of_it(data: Path, tmp_pa
         )
 
     record = go(tmp_path / "whole")
-    with pytest.raises(Stop):
-        go(tmp_path / "broken", tell=stop)
+    with pytest.raises(StoppedError):
+        go(tmp_path / "broken", on_step=stop_at(5))
     go(tmp_path / "broken", resume=True)
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert record["teacher"]["model_type"] == "mpnet"
     card = (tmp_path / "whole" / "README.md").read_text(encoding="utf-8")
-    assert "Of the loss, 90% is the cross entropy to the probabilities of tiny-mpnet (mpnet, " in card
+    assert "90% of the loss is the cross entropy to the probabilities of tiny-mpnet (mpnet, " in card
     without = train(checkpoint("bert"), [data], tmp_path / "alone", settings=settings)
     assert without["teacher"] is None
     assert without["losses"] != record["losses"]
 
 
-def test_a_run_goes_on_with_the_same_teacher_alone(data: Path, tmp_path: Path) -> None:
-    settings = TrainSettings(**{**SMALL, "save_every_s": 0.0})
-
-    def stop(status: Any) -> None:
-        if status.steps == 2:  # the first is saved
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(checkpoint("bert"), [data], tmp_path / "m", teacher=checkpoint("bert"), settings=settings, tell=stop)
-    with pytest.raises(TrainError, match=r"state of a run with another teacher \("):
-        train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, resume=True)
-
-
-def test_a_run_that_was_stopped_while_the_teacher_was_asked_goes_on(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_was_stopped_while_the_teacher_ran_resumes(
+    data: Path, tmp_path: Path, count: Callable[..., list[int]]
 ) -> None:
-    """Even in place of a finished model, and not without the teacher, nor with another."""
-    from qa_onnx.train import teacher as module
+    """Even if it replaces a finished model; but not without the teacher, nor with another."""
+    from qa_onnx.train.teacher import LOGITS
 
-    monkeypatch.setattr(module, "_TOGETHER", 16)
     settings = TrainSettings(**SMALL)
     to = tmp_path / "m"
-    plain = module.Teacher.logits
-    asked = stop_after = 0
-
-    def counted(self: Teacher, ids: Sequence[NDArray[np.int32]], spans: NDArray[np.int32]) -> Any:
-        nonlocal asked
-        asked += len(ids)
-        if asked > stop_after:
-            raise KeyboardInterrupt
-        return plain(self, ids, spans)
 
     def go(**more: Any) -> dict[str, Any]:
         return train(checkpoint("bert"), [data], to, settings=settings, **more)
 
     go()
-    monkeypatch.setattr(module.Teacher, "logits", counted)
-    stop_after = 40
+    count(stop_after=40)
     with pytest.raises(KeyboardInterrupt):
         go(teacher=checkpoint("mpnet"), replace=True)
-    assert (to.with_name("m.partial") / module.TAUGHT).stat().st_size > 0
+    assert (to.with_name("m.partial") / LOGITS).stat().st_size > 0
     for other in (None, checkpoint("bert")):
         with pytest.raises(TrainError, match=r"state of a run with another teacher"):
             go(teacher=other, resume=True)
-    asked, stop_after = 0, 1_000_000
+    runs = count()
     record = go(teacher=checkpoint("mpnet"), resume=True)
     assert record["teacher"]["model_type"] == "mpnet"
-    assert asked == record["run"]["features"] - 32
+    assert sum(runs) == record["run"]["features"] - 32
 
 
-def test_who_cannot_teach_is_refused(data: Path, tmp_path: Path) -> None:
+def test_an_unfit_teacher_is_refused(data: Path, tmp_path: Path) -> None:
     encoder = strip_head(copy(checkpoint("bert"), tmp_path / "encoder"))
 
     def refused(kind: str | Path, error: type[Exception], message: str, **changes: Any) -> None:
@@ -290,7 +247,7 @@ def test_who_cannot_teach_is_refused(data: Path, tmp_path: Path) -> None:
     refused(
         "mpnet",
         InputError,
-        "max_length 128 take 129 tokens of the teacher's; .* reads at most 128",
+        "max_length 128 are 129 tokens long for the teacher; .* reads at most 128",
         max_length=128,
     )
 
@@ -299,23 +256,21 @@ def test_who_cannot_teach_is_refused(data: Path, tmp_path: Path) -> None:
 def test_a_teacher_with_broken_weights_is_refused(value: float, data: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    from qa_onnx.train.teacher import load_teacher, teach
+    from qa_onnx.train.teacher import run_teacher
 
     broken = copy(checkpoint("bert"), tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
     weights["qa_outputs.bias"][0] = value
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
-    made = job(data)
-    with pytest.raises(TrainError, match=r"logits are no numbers of float16: its weights are broken"):
-        teach(
-            load_teacher(str(broken), made.base, made.features, made.settings, made.place), made.features, tmp_path
-        )
+    job = make_job(data)
+    with pytest.raises(TrainError, match=r"logits are not finite in float16: its weights are broken"):
+        run_teacher(teacher_of(job, broken), job.features, tmp_path)
 
 
 def test_without_a_teacher_the_share_changes_nothing(data: Path, tmp_path: Path) -> None:
     import torch
 
-    one, two = job(data), job(data, teacher_share=0.1)
+    one, two = make_job(data), make_job(data, teacher_share=0.1)
     assert one.fingerprint() == two.fingerprint()
     run(one, tmp_path / "one")
     run(two, tmp_path / "two")

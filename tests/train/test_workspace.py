@@ -1,4 +1,4 @@
-"""Where a run works and what it may touch."""
+"""Folders of a run: what may be overwritten, and by whom."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_a_result_takes_its_place_and_the_state_is_gone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_what_is_there_is_not_harmed_without_a_word(tmp_path: Path) -> None:
+def test_nothing_is_replaced_that_the_user_did_not_allow(tmp_path: Path) -> None:
     space = Workspace(finished(tmp_path / "m"))
     for resume in (False, True):
         with pytest.raises(TrainError, match=r"holds a finished model: .*--replace"):
             space.prepare(resume=resume, replace=False)
     space.work.mkdir()
-    space.prepare(resume=True, replace=False)  # the run that was told to replace it goes on
+    space.prepare(resume=True, replace=False)  # the run that may replace it resumes
     with pytest.raises(TrainError, match="holds a finished model"):
         space.prepare(resume=False, replace=False)
     (space.to / RECORD).unlink()
@@ -53,12 +53,15 @@ def test_what_is_there_is_not_harmed_without_a_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize("replace", [False, True])
 def test_other_files_are_never_replaced(tmp_path: Path, replace: bool) -> None:
     (tmp_path / "thesis").write_text("mine")
-    with pytest.raises(TrainError, match="holds something else than a trained model"):
+    with pytest.raises(TrainError, match="holds other files than a trained model"):
         Workspace(tmp_path).prepare(resume=False, replace=replace)
     with pytest.raises(TrainError, match="is a file: name a folder"):
         Workspace(tmp_path / "thesis").prepare(resume=False, replace=replace)
-    with pytest.raises(TrainError, match="is no name for a folder"):
+    with pytest.raises(TrainError, match="is the root folder"):
         Workspace("/")
+    (tmp_path / RECORD).write_text('{"epochs": 3}')  # another file of that name
+    with pytest.raises(TrainError, match="holds other files than a trained model"):
+        Workspace(tmp_path).prepare(resume=False, replace=replace)
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
@@ -109,18 +112,12 @@ def test_a_run_that_ended_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     space.prepare(resume=True, replace=False)
     finished(space.to)  # the other run, whose state is gone with it
     with (
-        pytest.raises(TrainError, match="holds a finished model, and no run to go on with"),
+        pytest.raises(TrainError, match="holds a finished model, and no run to resume"),
         space.occupied(resume=True, replace=False),
     ):
         pass
     assert (space.to / RECORD).read_text() == OLD
     assert not space.work.exists()
-
-
-def test_a_file_of_that_name_makes_no_model(tmp_path: Path) -> None:
-    (tmp_path / RECORD).write_text('{"epochs": 3}')
-    with pytest.raises(TrainError, match="holds something else than a trained model"):
-        Workspace(tmp_path).prepare(resume=False, replace=True)
 
 
 def test_a_mount_point_is_refused_before_anything_is_trained(
@@ -143,7 +140,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
-def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(TrainError, match="cannot write to"),

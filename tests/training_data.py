@@ -1,4 +1,4 @@
-"""Questions with answers for the tests of training: made by rule, so that a tiny model can learn them."""
+"""Questions with answers, made by rule so that a tiny model can learn them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLACES = ("the library", "the river", "the harbour office", "the café", "the b
 
 
 def article(draw: random.Random, number: int, *, paragraphs: int = 2) -> dict[str, Any]:
-    """An article in SQuAD's form: three sentences a paragraph, and a question on each."""
+    """Return an article of a SQuAD file: three sentences per paragraph, and a question about each."""
     return {
         "title": f"article {number}",
         "paragraphs": [_paragraph(draw, f"{number}-{index}") for index in range(paragraphs)],
@@ -39,17 +39,17 @@ def _paragraph(draw: random.Random, place: str) -> dict[str, Any]:
         thing, where = draw.choice(_THINGS), draw.choice(_PLACES)
         start = len(context) + len(f"{name} keeps ")
         context += f"{name} keeps {thing} in {where}. "
-        text, asked = (thing, f"What does {name} keep?")
+        text, question = thing, f"What does {name} keep?"
         if index == 1:
-            text, asked, start = where, f"Where does {name} keep it?", start + len(f"{thing} in ")
+            text, question, start = where, f"Where does {name} keep it?", start + len(f"{thing} in ")
         qas.append(
-            {"id": f"{place}-{index}", "question": asked, "answers": [{"text": text, "answer_start": start}]}
+            {"id": f"{place}-{index}", "question": question, "answers": [{"text": text, "answer_start": start}]}
         )
     return {"context": context.rstrip(), "qas": qas}
 
 
 def write(path: Path, *, articles: int = 34, paragraphs: int = 2, seed: int = 7) -> Path:
-    """Write a SQuAD file: six questions an article."""
+    """Write a SQuAD file with six questions per article."""
     draw = random.Random(seed)
     data = [article(draw, number, paragraphs=paragraphs) for number in range(articles)]
     path.write_text(json.dumps({"version": "1.1", "data": data}), encoding="utf-8")
@@ -57,6 +57,6 @@ def write(path: Path, *, articles: int = 34, paragraphs: int = 2, seed: int = 7)
 
 
 def lines(path: Path, *records: dict[str, Any]) -> Path:
-    """Write a file of JSON lines."""
+    """Write a JSON Lines file."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return path

@@ -1,0 +1,158 @@
+"""TrainingJob -> trained weights: AdamW under a schedule, with evaluations, saves and an exact resume.
+
+Not transformers' Trainer: this loop groups windows by length within a step, its schedule can follow the clock,
+and its state is one file without pickles, replaced atomically, from which a run resumes bit for bit in the middle
+of an epoch. Left out: several GPUs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from qa_onnx import batches
+from qa_onnx.errors import TrainError
+from qa_onnx.train.evaluations import Evaluations
+from qa_onnx.train.loss import span_loss
+from qa_onnx.train.optimization import Schedule, ShuffledOrder, make_optimizer, peak_learning_rate
+from qa_onnx.train.progress import ProgressMeter
+from qa_onnx.train.state import restore, save_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from qa_onnx.train.job import TrainingJob
+    from qa_onnx.train.progress import Status
+    from qa_onnx.train.state import State
+    from qa_onnx.train.teacher import TeacherLogits
+
+
+class Trainer:
+    """The training loop of one run.
+
+    Args:
+        job: the model, whose weights are trained in place, its data, device and settings.
+        folder: where the state is saved.
+        state: of the run; if it has taken a step, weights and optimizer are restored from `folder`.
+        teacher_logits: of the job's teacher, for its features; None: there is no teacher.
+        on_step: is called after each step.
+        clock: seconds; another one for tests.
+    """
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        *,
+        folder: Path,
+        state: State,
+        teacher_logits: TeacherLogits | None = None,
+        on_step: Callable[[Status], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._job = job
+        self._folder = folder
+        self._state = state
+        self._teacher_logits = teacher_logits
+        self._on_step = on_step
+        self._clock = clock
+        self._peak = peak_learning_rate(job.base.model, job.settings)
+        self._order = ShuffledOrder(len(job.features), job.settings.seed)
+        self._schedule = Schedule(job.settings, len(job.features))
+        self._evaluations = Evaluations(job, state, self._schedule, folder)
+        self._meter = ProgressMeter(state, self._schedule, self._evaluations)
+        self._step_s = 1.0  # of the last step; before the first, a guess
+
+    def run(self) -> None:
+        """Train to the end of the run; the random state of the process is left as it was.
+
+        Raises:
+            TrainError: the loss is not finite, or the state cannot be read or written.
+            EngineError: an evaluation gave logits that are not finite.
+        """
+        import torch
+
+        job, state, model = self._job, self._state, self._job.base.model
+        with torch.random.fork_rng():
+            torch.manual_seed(job.settings.seed)
+            model.to(job.device.type)
+            optimizer = make_optimizer(model, job.settings)
+            if state.steps:
+                restore(self._folder, model, optimizer)
+            state.threads = torch.get_num_threads()
+            started = self._clock() - state.elapsed
+            saved = self._clock()
+            model.train()
+            while not state.done:
+                self._step(optimizer)
+                elapsed = self._clock() - started
+                self._step_s, state.elapsed = elapsed - state.elapsed, elapsed
+                status = self._meter.after_step()
+                if self._on_step is not None:
+                    self._on_step(status)
+                evaluate = self._evaluations.are_due()
+                if evaluate:
+                    self._evaluations.run(lambda: self._clock() - started)
+                    self._meter.pause()
+                state.done = self._schedule.progress(state) >= 1 or self._evaluations.are_out_of_patience()
+                # One save for step and evaluation: a killed run never resumes between them.
+                if state.done or evaluate or self._clock() - saved >= job.settings.save_every_s:
+                    save_state(self._folder, state, model, optimizer)
+                    saved = self._clock()
+
+    def _step(self, optimizer: Any) -> None:
+        """Take one step of the optimizer."""
+        import torch
+
+        job, state, schedule = self._job, self._state, self._schedule
+        count = job.settings.batch_size
+        if schedule.total_examples is not None:
+            count = min(count, schedule.total_examples - state.position)
+        middle = schedule.progress(state, examples=count / 2, seconds=self._step_s / 2)
+        for group in optimizer.param_groups:
+            group["lr"] = self._peak * schedule.rate(middle)
+        loss = add_gradients(job, self._order.take(state.position, count), self._teacher_logits)
+        norm = float(torch.nn.utils.clip_grad_norm_(job.base.model.parameters(), job.settings.max_grad_norm))
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise TrainError(
+                f"step {state.steps + 1}: the loss is {loss} and the norm of its gradient {norm}: the learning "
+                f"rate of {self._peak:g} is too high for this model, or its weights are broken"
+            )
+        optimizer.step()
+        optimizer.zero_grad()
+        state.position += count
+        state.steps += 1
+        state.losses.append(loss)
+
+
+def add_gradients(job: TrainingJob, indices: list[int], teacher_logits: TeacherLogits | None = None) -> float:
+    """Add the gradients of some examples to the model's, in parts of similar length that fit the memory.
+
+    Returns:
+        The mean loss of the examples.
+    """
+    import torch
+
+    base, device = job.base, job.device
+    ids, types = job.features.rows(indices)
+    total = 0.0
+    for part in batches.by_length([len(row) for row in ids], batch_tokens=device.batch_tokens):
+        arrays = batches.pad(
+            [ids[row] for row in part],
+            [types[row] for row in part],
+            input_names=base.inputs,
+            pad_id=base.pad_id,
+        )
+        if len(ids[part[0]]) == len(ids[part[-1]]):
+            arrays.pop("attention_mask", None)  # no padding, and attention is faster without a mask
+        examples = [indices[row] for row in part]
+        spans = torch.from_numpy(job.features.spans[examples]).long().to(device.type)
+        teacher = None if teacher_logits is None else teacher_logits.rows(examples).to(device.type)
+        with device.autocast():
+            out = base.model(**device.tensors(arrays))
+        loss = span_loss(out.start_logits, out.end_logits, spans, teacher, job.settings.teacher_share)
+        loss = loss / len(indices)
+        loss.backward()
+        total += float(loss.detach())
+    return total
