@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo demo-web test test-fast test-cpus test-random soak test-light check format wheel oldest gpu rivals bench-check clean
+.PHONY: help demo demo-web test test-fast test-cpus test-random soak test-light coverage shape check format wheel oldest gpu rivals bench-check clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
@@ -24,6 +24,8 @@ help:
 	@echo "make test-random the whole suite in another order each time; SEED=1 repeats one"
 	@echo "make test-light  the tests that need no torch, in an environment without it"
 	@echo "make soak        the tests that take minutes: many threads and tasks, many times"
+	@echo "make coverage    the whole suite, and how much of each file it runs"
+	@echo "make shape       the package in figures: files, lines, imports between rooms, what is too long"
 	@echo "make check       format, lint, types, spelling"
 	@echo "make oldest      the built wheel with the oldest versions that it allows"
 	@echo "make rivals      everybody on the same questions, in under an hour; QUICK=1: in minutes"
@@ -110,6 +112,13 @@ test-light:
 	@$(VENV)-light/bin/python -m pip install --quiet --group dev
 	$(VENV)-light/bin/python -m pytest
 
+# Without what other processes run: servers, commands, workers.
+coverage: $(VENV)/.full
+	$(PYTEST) --cov=qa_onnx --cov-report=term
+
+shape: $(VENV)/.full
+	@$(BIN)/python -m tests.shape
+
 check: $(VENV)/.full
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -155,7 +164,14 @@ RIVALS := benchmarks/rivals.py $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 rivals: $(VENV)/.full
 	$(BIN)/python $(RIVALS) $(if $(QUICK),--quick)
 
-bench-check: $(VENV)/.full
+bench-# Without what other processes run: servers, commands, workers.
+coverage: $(VENV)/.full
+	$(PYTEST) --cov=qa_onnx --cov-report=term
+
+shape: $(VENV)/.full
+	@$(BIN)/python -m tests.shape
+
+check: $(VENV)/.full
 	$(BIN)/python $(RIVALS) --quick --only minilm-squad --fresh --out build/rivals/check
 	$(BIN)/python benchmarks/bench_check.py build/rivals/check/results.json benchmarks/results/quick/results.json
 

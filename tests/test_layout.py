@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import qa_onnx
+from tests.shape import too_long
 
 PACKAGE = Path(qa_onnx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -130,3 +131,9 @@ def test_class_names_are_unique() -> None:
         if isinstance(node, ast.ClassDef)
     )
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_nothing_is_too_long() -> None:
+    assert too_long(PACKAGE) == []
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.glob("*.py")}
+    assert {name: count for name, count in lines.items() if count > 250} == {}
