@@ -37,7 +37,7 @@ _COMMANDS = {
     "serve": ("serve:serve", "Answer over HTTP, with a page for people."),
     "report": ("report:report", "Show what was measured of a bundle, as a table or a page with plots."),
     "diff": ("diff:diff", "Show which answers change between two bundles or precisions."),
-    "doctor": ("doctor:doctor", "Tell whether question answering works on this machine, and why not."),
+    "doctor": ("doctor:doctor", "Test whether question answering works on this machine, and explain why not."),
 }
 
 
