@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pages import Page, finish, parser
 
 from qa_onnx import Bundle, Example, Options, Windower
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.process import ContenderProcess
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -42,13 +42,13 @@ def measure(chosen: Namespace) -> Page:
     }
     rows = []
     command = [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)]
-    with Contender("qa-onnx", command) as contender:
+    with ContenderProcess("qa-onnx", command) as process:
         for wanted in QUICK if chosen.quick else WINDOWS:
             document = text_of(wanted, windower, options)
             count = len(windower.cut([Example(QUESTION, document)], options)[0].windows)
             request = {"pairs": [(QUESTION, document)]}
-            times = [contender.ask(request)["seconds"][0] for _ in range(_REPEATS if count <= _REPEATED else 1)]
-            seconds, peak = statistics.median(times), contender.peak_bytes()
+            times = [process.ask(request)["seconds"][0] for _ in range(_REPEATS if count <= _REPEATED else 1)]
+            seconds, peak = statistics.median(times), process.peak_bytes()
             rows.append(
                 (
                     f"{count:,}",
@@ -64,7 +64,7 @@ def measure(chosen: Namespace) -> Page:
         rows=tuple(rows),
         notes=(
             f"{bundle.manifest.source.name} {chosen.precision or 'as loaded by default'}, "
-            f"{contender.facts['backend']}, {chosen.threads or 'all'} threads; medians of {_REPEATS} up to "
+            f"{process.facts['backend']}, {chosen.threads or 'all'} threads; medians of {_REPEATS} up to "
             f"{_REPEATED} windows, one run beyond",
         ),
     )

@@ -1,6 +1,6 @@
 """Who is compared in benchmarks/rivals.py: PyTorch by hand, the rivals in their environments, and qa-onnx.
 
-checkpoint --> bundle, exports of the rivals --> entrants that have been started once
+checkpoint --> bundle, exports of the rivals --> contenders that have been started once
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from environments import BUILD, RIVALS, ROOT, installed
 
 from qa_onnx import Bundle, EngineError
 from qa_onnx.bench.compare import cpus_for
-from qa_onnx.bench.contender import Contender
-from qa_onnx.bench.entrants import Entrant, entrants
+from qa_onnx.bench.contenders import Contender, list_contenders
+from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.turns import TURN
 from qa_onnx.evaluation.sample_questions import ITEMS
 from qa_onnx.export.digest import files_sha256
@@ -97,7 +97,7 @@ class Shape:
 
 def field(
     shape: Shape, golds: Sequence[Gold], *, threads: int, torch_index: str | None, say: Say
-) -> list[Entrant]:
+) -> list[Contender]:
     """All contenders on a shape, each started once, so that what it keeps for later starts is made.
 
     Args:
@@ -111,13 +111,15 @@ def field(
     say(f"{shape.name}: qa-onnx export")
     bundle = Bundle.load(exported(shape.checkpoint, export_options(shape, calibration), read=[calibration]))
     made = []
-    for entrant in entrants(bundle, precisions=precisions_of(shape), against=str(shape.checkpoint), device="cpu"):
-        torch = entrant.name.startswith("PyTorch")
-        short = shape.race != ALL and entrant.name == "int8-static, onnxruntime"
+    for contender in list_contenders(
+        bundle, precisions=precisions_of(shape), against=str(shape.checkpoint), device="cpu"
+    ):
+        torch = contender.name.startswith("PyTorch")
+        short = shape.race != ALL and contender.name == "int8-static, onnxruntime"
         if not short:
-            named = entrant if torch else dataclasses.replace(entrant, name=f"qa-onnx {entrant.name}")
+            named = contender if torch else dataclasses.replace(contender, name=f"qa-onnx {contender.name}")
             made.append(named if named.why_not else _tried(named, threads, say))
-    own = len([entrant for entrant in made if entrant.name.startswith("PyTorch")])
+    own = len([contender for contender in made if contender.name.startswith("PyTorch")])
     others = [] if shape.race != ALL else [_compiled(shape, made[0], threads, say)]
     ours = [] if shape.race != ALL else [_tried(_drop_in(bundle, made[own]), threads, say)]
     others += [
@@ -154,15 +156,15 @@ def export_options(shape: Shape, calibration: Path) -> list[str]:
     return [*named, "--calibration-data", str(calibration)]
 
 
-def _compiled(shape: Shape, eager: Entrant, threads: int, say: Say) -> Entrant:
+def _compiled(shape: Shape, eager: Contender, threads: int, say: Say) -> Contender:
     """PyTorch with torch.compile, whose compiled code is kept."""
     torch = {"checkpoint": str(shape.checkpoint), "precision": "fp32", "compiled": True}
     command = partial(_compiled_command, torch, str(BUILD / "compiled"))
-    entrant = dataclasses.replace(eager, name="PyTorch fp32, torch.compile", command=command)
-    return _tried(entrant, threads, say)
+    contender = dataclasses.replace(eager, name="PyTorch fp32, torch.compile", command=command)
+    return _tried(contender, threads, say)
 
 
-def _drop_in(bundle: Bundle, like: Entrant) -> Entrant:
+def _drop_in(bundle: Bundle, like: Contender) -> Contender:
     """The pipeline of qa-onnx in the mode that gives the old one's answers."""
     command = partial(_drop_in_command, {"model": str(bundle.path), "precision": "fp32", "compat": "hf4"})
     return dataclasses.replace(like, name="qa-onnx pipeline, compat hf4, fp32", command=command, own=False)
@@ -187,7 +189,7 @@ def _started(
     threads: int,
     torch_index: str | None,
     say: Say,
-) -> Entrant:
+) -> Contender:
     say(f"{shape.name}: {rival.name}: environment")
     environment = installed(rival.environment, torch_index=torch_index)
     sources = [RIVALS / rival.script, RIVALS / rival.environment / "requirements.txt", calibration]
@@ -199,7 +201,7 @@ def _started(
         "cache": str(cache),
         "calibration": str(calibration),
     }
-    entrant = Entrant(
+    contender = Contender(
         name=rival.name,
         command=partial(_command, str(environment.python), str(RIVALS / rival.script), order),
         own=False,
@@ -207,8 +209,8 @@ def _started(
         why_not=environment.why_not,
     )
     if environment.why_not:
-        return entrant
-    return _tried(entrant, threads, say, model=cache, variant=rival.variant, golds=golds if rival.sweep else ())
+        return contender
+    return _tried(contender, threads, say, model=cache, variant=rival.variant, golds=golds if rival.sweep else ())
 
 
 def _command(python: str, script: str, order: dict[str, str], threads: int) -> list[str]:
@@ -216,33 +218,35 @@ def _command(python: str, script: str, order: dict[str, str], threads: int) -> l
 
 
 def _tried(
-    entrant: Entrant,
+    contender: Contender,
     threads: int,
     say: Say,
     *,
     model: Path | None = None,
     variant: str = "",
     golds: Sequence[Gold] = (),
-) -> Entrant:
-    """The entrant after its first start, with why it cannot, the size of its model, and its best batch size."""
-    say(f"{entrant.name}: first start")
+) -> Contender:
+    """The contender after its first start, with why it cannot, the size of its model, and its best batch size."""
+    say(f"{contender.name}: first start")
     item = ITEMS[0]
     try:
-        with Contender(entrant.name, entrant.command(threads), cpus=cpus_for(threads)) as contender:
-            contender.ask({"pairs": [(item.question, item.context)]})
-            best = _best_batch(contender, golds) if golds else None
+        with ContenderProcess(contender.name, contender.command(threads), cpus=cpus_for(threads)) as process:
+            process.ask({"pairs": [(item.question, item.context)]})
+            best = _best_batch(process, golds) if golds else None
     except EngineError as error:
-        return dataclasses.replace(entrant, why_not=str(error))
+        return dataclasses.replace(contender, why_not=str(error))
     if best is not None:
-        entrant = dataclasses.replace(entrant, name=f"{entrant.name} of {best}", options={"batch_size": best})
+        contender = dataclasses.replace(
+            contender, name=f"{contender.name} of {best}", options={"batch_size": best}
+        )
     if model is not None:
-        order = entrant.command(threads)[-1]
+        order = contender.command(threads)[-1]
         size = model_bytes(model, variant, Path(json.loads(order)["checkpoint"]))
-        entrant = dataclasses.replace(entrant, model_bytes=size)
-    return entrant
+        contender = dataclasses.replace(contender, model_bytes=size)
+    return contender
 
 
-def _best_batch(contender: Contender, golds: Sequence[Gold]) -> int:
+def _best_batch(process: ContenderProcess, golds: Sequence[Gold]) -> int:
     """Of questions that come as they will when it is timed."""
     calls = [
         [(gold.question, gold.context) for gold in golds[at : at + TURN]] for at in range(0, len(golds), TURN)
@@ -250,7 +254,7 @@ def _best_batch(contender: Contender, golds: Sequence[Gold]) -> int:
 
     def once(size: int) -> float:
         options = {"batch_size": size}
-        return sum(sum(contender.ask({"pairs": pairs, "options": options})["seconds"]) for pairs in calls)
+        return sum(sum(process.ask({"pairs": pairs, "options": options})["seconds"]) for pairs in calls)
 
     times = {size: statistics.median(once(size) for _ in range(3)) for size in BATCH_SIZES}
     return min(times, key=lambda size: times[size])

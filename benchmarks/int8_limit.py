@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from qa_onnx import Bundle, Reader, Windower
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.protocol import own_stdout, serve
 from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
@@ -60,7 +60,9 @@ def compare(chosen: argparse.Namespace) -> None:
     engines = [engine for engine, precision in ENGINES.items() if precision in graphs and usable(engine)]
     command = [sys.executable, __file__, str(chosen.bundle), "--threads", str(chosen.threads), "--serve"]
     with ExitStack() as stack:
-        runners = {name: stack.enter_context(Contender(name, [*command, name])) for name in ("products", *engines)}
+        runners = {
+            name: stack.enter_context(ContenderProcess(name, [*command, name])) for name in ("products", *engines)
+        }
         for shape in chosen.shapes.split(","):
             rows, tokens = (int(number) for number in shape.split("x"))
             request = {"do": "run", "rows": rows, "tokens": tokens}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import html
 import json
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bench.document import table
+from qa_onnx.bench.document import ReportTable
+
+if TYPE_CHECKING:
+    from qa_onnx.bench.document import Block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +58,9 @@ class Page:
         ]
         return "\n".join([self.title, *shown, *self.notes])
 
-    def markdown(self) -> str:
-        """As a section of report.md."""
-        lines = [self.head, ("---", *["---:"] * (len(self.head) - 1)), *self.rows]
-        shown = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-        notes = "\n".join(f"- {note}" for note in self.notes)
-        return "\n\n".join(
-            part for part in (f"## {self.title}", shown, notes, f"```console\n$ {self.command}\n```") if part
-        )
-
-    def html(self) -> str:
-        """As a section of report.html."""
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        shown = table(self.head, self.rows, numbers=range(1, len(self.head)))
-        command = f"<p><code>{html.escape(self.command)}</code></p>"
-        return f"<h2>{html.escape(self.title)}</h2>{shown}<ul>{notes}</ul>{command}"
+    def blocks(self) -> list[Block]:
+        """As a section of a report."""
+        return [f"## {self.title}", ReportTable(self.head, self.rows), list(self.notes), f"$ {self.command}"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

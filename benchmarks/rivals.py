@@ -30,9 +30,10 @@ from shapes import DEFAULT, SHAPES, checkpoint
 
 from qa_onnx import QaOnnxError
 from qa_onnx.bench.compare import compare, cpus_for
+from qa_onnx.bench.document import to_markdown
 from qa_onnx.bench.plan import Plan
 from qa_onnx.bench.questions import load_questions
-from qa_onnx.bench.report import files, markdown_table, remarks
+from qa_onnx.bench.report import files, remarks, table
 from qa_onnx.bench.results import from_json, to_json
 from qa_onnx.data import squad
 from qa_onnx.machine import cpu
@@ -41,6 +42,7 @@ from qa_onnx.machine.packages import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qa_onnx.bench.document import Block
     from qa_onnx.bench.results import BenchResults
     from qa_onnx.data.squad import DataSet
 
@@ -204,7 +206,7 @@ def _page(name: str, *, quick: bool) -> Any:
 
 def write_report(runs: Sequence[BenchResults], pages: Sequence[Page], out: Path) -> None:
     """All files of the report."""
-    made = files(runs, sections=[(page.markdown(), page.html()) for page in pages])
+    made = files(runs, more=[block for page in pages for block in page.blocks()])
     made["pages.json"] = (
         json.dumps([dataclasses.asdict(page) for page in pages], indent=1, ensure_ascii=False) + "\n"
     )
@@ -218,14 +220,13 @@ def filled(readme: str, runs: Sequence[BenchResults]) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"{README} must hold {BEGIN} and {END}, one after the other")
-    said = []
+    blocks: list[Block] = []
     for one in runs:
-        lines = [f"- {line}" for line in remarks(one)]
         measured = (
             f"Measured {one.created[:10]}{f', commit {one.commit}' if one.commit else ''}, {one.machine['cpu']}."
         )
-        said += [f"### {one.title}", measured, markdown_table(one), *(["\n".join(lines)] if lines else [])]
-    return "\n\n".join([f"{before}{begin}", *said, f"{end}{after}"])
+        blocks += [f"### {one.title}", measured, table(one), remarks(one)]
+    return to_markdown([f"{before}{begin}", *blocks, f"{end}{after}"])
 
 
 if __name__ == "__main__":

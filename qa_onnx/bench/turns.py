@@ -1,4 +1,4 @@
-"""Contenders that take turns every few questions, so that what the machine does meanwhile hits all alike."""
+"""Contenders that alternate every few questions, so that disturbances of the machine affect all of them alike."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from qa_onnx.bench.contender import Contender
-    from qa_onnx.bench.entrants import Entrant
+    from qa_onnx.bench.contenders import Contender
+    from qa_onnx.bench.process import ContenderProcess
     from qa_onnx.bench.results import ContenderResult
     from qa_onnx.data.squad import Gold
 
@@ -18,40 +18,40 @@ TURN = 8  # questions
 
 @dataclass(slots=True, eq=False)
 class Runner:
-    """An entrant that runs, and its figures so far.
+    """A contender that runs, and its figures so far.
 
     Attributes:
-        entrant: who it is.
-        contender: its process.
-        outcome: is filled.
+        contender: the contender.
+        process: its process.
+        outcome: the figures to fill.
         together: seconds of the offline scenario, by round and turn.
         alone: seconds of each question of the single-stream scenario.
-        answers: to the questions.
+        answers: answers to the judged questions.
     """
 
-    entrant: Entrant
     contender: Contender
+    process: ContenderProcess
     outcome: ContenderResult
     together: list[list[float]] = field(default_factory=list)
     alone: list[float] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
 
     def ask(self, golds: Sequence[Gold], **request: Any) -> dict[str, Any]:
-        """See protocol.py."""
+        """Ask questions; for the rest of the request see protocol.py."""
         pairs = [(gold.question, gold.context) for gold in golds]
-        options = {**self.entrant.options, **request.pop("options", {})}
-        return self.contender.ask({"pairs": pairs, "options": options, **request})
+        options = {**self.contender.options, **request.pop("options", {})}
+        return self.process.ask({"pairs": pairs, "options": options, **request})
 
 
-def in_turns(
+def alternate(
     runners: Sequence[Runner], golds: Sequence[Gold], number: int = 0, **request: Any
 ) -> Iterator[tuple[Runner, dict[str, Any]]]:
-    """Ask every runner every question, `TURN` at a time; give each turn's runner and reply.
+    """Ask every runner every question, `TURN` at a time; yield the runner and the reply of each turn.
 
     Args:
-        runners: the last comes first in every other turn.
+        runners: their order is reversed in every other turn.
         golds: questions.
-        number: of the round: the next one begins the other way round.
+        number: number of the round; it decides which order comes first.
         request: see protocol.py.
     """
     for turn, first in enumerate(range(0, len(golds), TURN), number):

@@ -27,7 +27,7 @@ from qa_onnx import (
     Reader,
     pipeline,
 )
-from qa_onnx.bench.entrants import entrants
+from qa_onnx.bench.contenders import list_contenders
 from qa_onnx.bench.settings import accuracy_note, settings
 from qa_onnx.bundle import manifest
 from qa_onnx.bundle.manifest import MANIFEST
@@ -366,7 +366,7 @@ def test_bench_runs_it_or_names_the_reason(tiny_copy: Path, monkeypatch: pytest.
     for sets, reason in ((WITH, ""), (WITHOUT, NONE)):
         monkeypatch.setattr(cpu, "instruction_sets", lambda sets=sets: sets)
         for precisions in (None, ["bf16"]):
-            found = entrants(bundle, precisions=precisions, against=None, device="cpu")
+            found = list_contenders(bundle, precisions=precisions, against=None, device="cpu")
             assert {one.name: one.why_not for one in found}["bf16, openvino"] == reason
     monkeypatch.setattr(cpu, "instruction_sets", lambda: WITHOUT)
     result = run("bench", "-b", bundle.path, "--precisions", "bf16", "--quick", "--seconds", "1")
