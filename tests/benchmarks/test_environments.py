@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import environments
 import pytest
-from environments import RIVALS, installed, names, size, stamp
+from environments import RIVALS, installed, names, size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,10 +72,6 @@ def test_size_is_of_packages_without_pip_and_compiled_files(tmp_path: Path) -> N
         (packages / name).parent.mkdir(parents=True)
         (packages / name).write_bytes(b"12345")
     assert size(tmp_path) == 5
-
-
-def test_a_stamp_is_of_requirements() -> None:
-    assert stamp("a==1") == stamp("a==1") != stamp("a==2")
 
 
 @pytest.mark.parametrize("name", names())
