@@ -12,7 +12,7 @@ import click
 
 from qa_onnx.bench.plan import SCENARIOS
 from qa_onnx.cli import tables
-from qa_onnx.cli.options import between, bundle_option
+from qa_onnx.cli.options import bundle_option, data_option, threads_option
 from qa_onnx.cli.output import check_folder, whole_file
 from qa_onnx.engines.names import DEVICES, PRECISIONS
 from qa_onnx.machine.packages import require
@@ -36,7 +36,7 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
         chosen = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
         for name in chosen:
             if name not in names:
-                raise click.BadParameter(f"{name!r} must be one of {', '.join(names)}, all", ctx, param)
+                raise click.BadParameter(f"{name!r} is not one of {', '.join(names)}, all", ctx, param)
         return chosen
 
     return click.option(option, callback=read, default="all", show_default=True, metavar="NAMES", help=help_text)
@@ -47,11 +47,7 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
 @click.option(
     "--against", metavar="CHECKPOINT", help="Compare with this checkpoint in PyTorch; needs qa-onnx[export]."
 )
-@click.option(
-    "--data",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Questions like yours: SQuAD JSON or JSON lines.  [default: questions that come with qa-onnx]",
-)
+@data_option
 @_names_option("--precisions", PRECISIONS, "Precisions of the bundle, separated by commas.")
 @_names_option(
     "--scenarios",
@@ -59,7 +55,7 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
     f"Some of {', '.join(SCENARIOS)}, separated by commas; offline is always measured, for the ratio.",
 )
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
-@click.option("--threads", type=between("threads"), help="Threads of each contender.  [default: all cores]")
+@threads_option
 @click.option(
     "--seconds",
     type=click.FloatRange(1),

@@ -1,4 +1,4 @@
-"""The bar of long commands: how far, how fast, how long to go. On a terminal only."""
+"""Progress bar of long commands, on a terminal only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def progress(total: int | None) -> Iterator[Callable[[int], None]]:
     """Show a bar on stderr while questions are answered.
 
     Args:
-        total: how many there are; None: unknown.
+        total: number of questions; None: unknown.
 
     Yields:
         A function to call with the number of questions done so far.

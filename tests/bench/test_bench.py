@@ -388,8 +388,8 @@ def test_the_user_chooses_data_and_scenarios(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--precisions", "int4"], 2, "'int4' must be one of fp32"),
-        (["--scenarios", "offline,none"], 2, "'none' must be one of offline"),
+        (["--precisions", "int4"], 2, "'int4' is not one of fp32"),
+        (["--scenarios", "offline,none"], 2, "'none' is not one of offline"),
         (["--seconds", "0"], 2, "--seconds"),
         (["--precisions", "fp16"], 1, "holds no fp16"),
         (["--device", "cuda"], 1, "runs on device 'cuda' here"),
