@@ -1,6 +1,6 @@
 """The contenders of `qa-onnx bench`: a bundle's precisions in the engines that run here, and PyTorch.
 
-Left out: starting them (start.py) and measuring them (scenarios.py).
+Left out: starting them (start.py) and measuring them (compare.py).
 """
 
 from __future__ import annotations
@@ -33,25 +33,15 @@ _WHEELS = {"onnxruntime/cpu": "onnxruntime", "onnxruntime/cuda": "onnxruntime-gp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """Something that answers questions and can be started.
-
-    Attributes:
-        name: display name.
-        command: returns the command for a number of threads; see protocol.py.
-        options: options in every request to it.
-        own: True if it runs this project's stages, so that it can split its time and take a token budget.
-        model_bytes: size of its model's files; None: unknown.
-        install_bytes: size of the packages that pip installs for it; None: unknown.
-        why_not: why it cannot run; "" if it can.
-    """
+    """Something that answers questions and can be started."""
 
     name: str
-    command: Callable[[int], Sequence[str]]
-    options: dict[str, Any] = field(default_factory=dict)
-    own: bool = True
-    model_bytes: int | None = None
-    install_bytes: int | None = None
-    why_not: str = ""
+    command: Callable[[int], Sequence[str]]  # for a number of threads; see protocol.py
+    options: dict[str, Any] = field(default_factory=dict)  # in every request
+    own: bool = True  # it runs this project's stages, so it can time them and take a token budget
+    model_bytes: int | None = None  # None: unknown
+    install_bytes: int | None = None  # of the packages that pip installs for it; None: unknown
+    why_not: str = ""  # why it cannot run
 
 
 def list_contenders(
@@ -86,17 +76,12 @@ def list_contenders(
 def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Contender]:
     contenders = []
     for precision in TORCH_PRECISIONS:
-        arguments = {
-            "checkpoint": checkpoint,
-            "precision": precision,
-            "device": device,
-            "max_length": bundle.manifest.max_length,
-        }
+        arguments = {"checkpoint": checkpoint, "precision": precision, "device": device}
         slow = precision == "bf16" and device == "cpu" and not cpu.has_bf16()
         contenders.append(
             Contender(
                 name=f"PyTorch {precision}",
-                command=partial(_answerer, arguments, torch=True),
+                command=partial(_answerer, {**arguments, "max_length": bundle.manifest.max_length}, torch=True),
                 model_bytes=_weights(Path(checkpoint)),
                 install_bytes=install_bytes(("torch", "transformers")),
                 why_not="this CPU has no instructions for bf16; emulating them is slow" if slow else "",

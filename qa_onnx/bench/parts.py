@@ -52,11 +52,7 @@ def split_stages(runners: Sequence[Runner], golds: Sequence[Gold], say: Callable
 def by_size(runners: Sequence[Runner], golds: Sequence[Gold], seconds: float, say: Callable[[str], None]) -> None:
     """Measure rates by the token budget of a batch, and by the length of a text with one question a call.
 
-    Args:
-        runners: the contenders, which alternate.
-        golds: the texts of these are cut to size.
-        seconds: approximate duration.
-        say: is called with each step.
+    The texts of the questions are cut to size; all of it takes about so many seconds.
     """
     words = " ".join(gold.context for gold in golds).split()
     texts = {length: [_about(words, number, length) for number in range(_TEXTS)] for length in LENGTHS}

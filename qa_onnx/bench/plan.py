@@ -23,30 +23,18 @@ _LEAST_LEFT = 0.4  # share of the whole time that is left for measuring, however
 class Plan:
     """What to measure.
 
-    Attributes:
-        golds: questions; as many of them are asked as the time allows.
-        scenarios: some of `SCENARIOS`.
-        threads: threads of each contender.
-        cpus: logical CPUs that each may run on; empty: all.
-        seconds: approximate duration, which decides the number of questions. Contenders that start slowly need
-            more.
-        quick: fewer rounds, one cold start, and no figures by batch, length and threads.
-        most: largest number of questions; None: no limit.
-        p99_ms: limit of the server scenario; None: twice the 99th percentile of the slowest contender when it is
-            asked one question after another.
-
     Raises:
         InputError: a value is out of range.
     """
 
-    golds: Sequence[Gold]
+    golds: Sequence[Gold]  # as many of them are asked as the time allows
     scenarios: Sequence[str] = SCENARIOS
-    threads: int
-    cpus: frozenset[int] = frozenset()
-    seconds: float = 180.0
-    quick: bool = False
-    most: int | None = None
-    p99_ms: float | None = None
+    threads: int  # of each contender
+    cpus: frozenset[int] = frozenset()  # logical CPUs that each may run on; empty: all
+    seconds: float = 180.0  # approximate; decides the number of questions. Slow starts need more
+    quick: bool = False  # fewer rounds, one cold start, and no figures by batch, length and threads
+    most: int | None = None  # questions
+    p99_ms: float | None = None  # limit of the server; None: twice the slowest contender's when asked alone
 
     @property
     def asks_alone(self) -> bool:

@@ -2,7 +2,7 @@
 
     measured figures --> ContenderResult --> BenchResults, one a run --> results.json, results.csv
 
-Left out: measuring (scenarios.py, parts.py) and showing (report.py).
+Left out: measuring (compare.py, parts.py) and showing (report.py).
 """
 
 from __future__ import annotations
@@ -28,19 +28,12 @@ _LATENCIES_KEPT = 200  # quantiles of each contender's latencies, for the plot
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Speed as a multiple of the base's. Rates are medians of whole rounds, so their quotient differs a little.
+    """Speed as a multiple of the base's. Rates are medians of whole rounds, so their quotient differs a little."""
 
-    Attributes:
-        median: over the rounds, see `ratio_of`.
-        low: lower end of the median's 95 % bootstrap interval.
-        high: upper end.
-        rounds: the ratio of each round.
-    """
-
-    median: float
-    low: float
+    median: float  # over the rounds, see `ratio_of`
+    low: float  # ends of the median's 95 % bootstrap interval
     high: float
-    rounds: tuple[float, ...]
+    rounds: tuple[float, ...]  # ratio of each round
 
     @property
     def interval(self) -> str:
@@ -74,19 +67,13 @@ def _median_ratio(base: NDArray[np.float64], own: NDArray[np.float64]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from question to answer, one question after another.
+    """Milliseconds from question to answer, one question after another."""
 
-    Attributes:
-        n: number of timed questions.
-        p50, p90, p99: percentiles.
-        quantiles: evenly spaced quantiles, from the smallest latency to the largest.
-    """
-
-    n: int
+    n: int  # timed questions
     p50: float
     p90: float
     p99: float
-    quantiles: tuple[float, ...]
+    quantiles: tuple[float, ...]  # evenly spaced, from the smallest latency to the largest
 
 
 def latency_of(seconds: list[float]) -> Latency:
@@ -99,98 +86,54 @@ def latency_of(seconds: list[float]) -> Latency:
 
 @dataclass(frozen=True, slots=True)
 class ServerResult:
-    """Results with questions that arrive at random times (Poisson), at rising rates.
+    """Results with questions that arrive at random times (Poisson), at rising rates."""
 
-    Attributes:
-        limit_ms: limit of the 99th percentile of the latency.
-        rate: the highest rate, in questions a second, that kept the limit; 0: none did.
-        steps: rate, 99th percentile in milliseconds, and number of questions of each step.
-    """
-
-    limit_ms: float
-    rate: float
-    steps: tuple[tuple[float, float, int], ...]
+    limit_ms: float  # of the 99th percentile of the latency
+    rate: float  # highest rate, in questions a second, that kept the limit; 0: none did
+    steps: tuple[tuple[float, float, int], ...]  # rate, 99th percentile in milliseconds, number of questions
 
 
 @dataclass(slots=True, kw_only=True)
 class ContenderResult:
-    """The figures of one contender; None or empty where nothing was measured.
-
-    Attributes:
-        name: display name.
-        error: why it did not run; "" if it did.
-        facts: what it reported about itself.
-        em: exact match on the questions that have an answer, in per cent.
-        f1: F1 on the same questions, in per cent.
-        same_answers: share of all questions answered with the base's text.
-        rate: questions a second, many a call; median of the rounds.
-        ratio: speed as a multiple of the base's.
-        model_rate: questions a second if nothing but the model took time: `rate` by its share of the time.
-        latency: of each question in a call of its own.
-        server: see `ServerResult`.
-        stages: milliseconds a question of each stage at `rate`, in the order of the work.
-        padding: share of the model's tokens that is padding.
-        by_batch_tokens: token budget of a batch -> questions a second, on texts that fill a window.
-        by_length: tokens of a window -> questions a second, one question a call.
-        by_threads: threads -> questions a second.
-        cold_start: seconds from starting the process to the first answer.
-        peak_mb: peak of resident memory.
-        gpu_mb: memory on the GPU.
-        model_mb: size of the model's files.
-        install_mb: size of the installed packages.
-    """
+    """The figures of one contender; None or empty where nothing was measured."""
 
     name: str
-    error: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-    em: float | None = None
-    f1: float | None = None
-    same_answers: float | None = None
-    rate: float | None = None
+    error: str = ""  # why it did not run
+    facts: dict[str, Any] = field(default_factory=dict)  # what it reported about itself
+    em: float | None = None  # exact match on the questions that have an answer, in per cent
+    f1: float | None = None  # likewise
+    same_answers: float | None = None  # share of all questions answered with the base's text
+    rate: float | None = None  # questions a second, many a call; median of the rounds
     ratio: Ratio | None = None
-    model_rate: float | None = None
+    model_rate: float | None = None  # questions a second if only the model took time: `rate` by its share
     latency: Latency | None = None
     server: ServerResult | None = None
-    stages: dict[str, float] = field(default_factory=dict)
-    padding: float | None = None
-    by_batch_tokens: dict[int, float] = field(default_factory=dict)
-    by_length: dict[int, float] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)  # milliseconds a question at `rate`, in working order
+    padding: float | None = None  # share of the model's tokens that is padding
+    by_batch_tokens: dict[int, float] = field(default_factory=dict)  # questions a second by token budget
+    by_length: dict[int, float] = field(default_factory=dict)  # by tokens of a window, one question a call
     by_threads: dict[int, float] = field(default_factory=dict)
-    cold_start: float | None = None
-    peak_mb: float | None = None
+    cold_start: float | None = None  # seconds from starting the process to the first answer
+    peak_mb: float | None = None  # peak of resident memory
     gpu_mb: float | None = None
-    model_mb: float | None = None
-    install_mb: float | None = None
+    model_mb: float | None = None  # files of the model
+    install_mb: float | None = None  # packages that pip installs for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchResults:
-    """The results of one run: the same questions for every contender.
-
-    Attributes:
-        title: what was compared.
-        command: command line that repeats the run.
-        created: date and time in UTC, ISO 8601.
-        machine: see `record.record`.
-        data: name and sha256 of the data; number of questions, of timed ones ("asked"), of those behind EM and F1
-            ("judged"), of those of these that have an answer ("answerable"); median words of a context.
-        rounds: number of rounds of the offline scenario.
-        noise: what disturbed the run, in words.
-        outcomes: one for each contender, the base first.
-        notes: what a reader must know, for example that the weights are random.
-        commit: commit of the project, if known.
-    """
+    """The results of one run: the same questions for every contender."""
 
     title: str
-    command: str
-    created: str
-    machine: dict[str, Any]
-    data: dict[str, Any]
-    rounds: int
-    noise: tuple[str, ...]
-    outcomes: tuple[ContenderResult, ...]
-    notes: tuple[str, ...] = ()
-    commit: str | None = None
+    command: str  # repeats the run
+    created: str  # UTC, ISO 8601
+    machine: dict[str, Any]  # see `record.record`
+    data: dict[str, Any]  # see `compare.compare`
+    rounds: int  # of the offline scenario
+    noise: tuple[str, ...]  # what disturbed the run, in words
+    outcomes: tuple[ContenderResult, ...]  # the base first
+    notes: tuple[str, ...] = ()  # what a reader must know, for example that the weights are random
+    commit: str | None = None  # of the project, if known
 
     @property
     def ran(self) -> tuple[ContenderResult, ...]:

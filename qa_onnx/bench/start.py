@@ -2,7 +2,7 @@
 
 contenders --> start, which times the cold start --> sample, as many questions as the time allows --> check answers
 
-Left out: the scenarios (scenarios.py).
+Left out: the scenarios (compare.py).
 """
 
 from __future__ import annotations

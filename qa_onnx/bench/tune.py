@@ -41,45 +41,31 @@ _GAIN = 1.02  # smallest gain over the default: less is noise
 
 @dataclass(slots=True)
 class Row:
-    """A setting and its figures.
-
-    Attributes:
-        setting: the setting.
-        rate: questions a second, many a call; 0 if it was not measured.
-        gain: rate as a multiple of the default's, in the final.
-        p50_ms: median milliseconds of a question asked alone, in the final.
-        p99_ms: 99th percentile, likewise.
-        note: remark for the user.
-    """
+    """A setting and its figures."""
 
     setting: Setting
-    rate: float = 0.0
-    gain: float | None = None
-    p50_ms: float | None = None
+    rate: float = 0.0  # questions a second, many a call; 0 if it was not measured
+    gain: float | None = None  # rate as a multiple of the default's, in the final
+    p50_ms: float | None = None  # of a question asked alone, in the final
     p99_ms: float | None = None
     note: str = ""
+    together: list[float] = field(default_factory=list)  # seconds of each round of the final
+    alone: list[float] = field(default_factory=list)  # seconds of each question alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunePlan:
     """What to ask, and what the winner must reach.
 
-    Attributes:
-        examples: real questions and texts; as many of them are asked as the time allows.
-        data: name of the examples.
-        min_f1_percent: share of fp32's F1 that a precision's receipt must show.
-        p99_ms: limit of the 99th percentile of the milliseconds of a question asked alone; None: no limit.
-        seconds: approximate duration, which decides the number of questions. A busy machine may need more.
-
     Raises:
         InputError: a value is out of range.
     """
 
-    examples: Sequence[Example]
-    data: str
-    min_f1_percent: float = 99.0
-    p99_ms: float | None = None
-    seconds: float = 120.0
+    examples: Sequence[Example]  # as many of them are asked as the time allows
+    data: str  # name of the examples
+    min_f1_percent: float = 99.0  # share of fp32's F1 that a precision's receipt must show
+    p99_ms: float | None = None  # limit for 99 of 100 questions asked alone; None: no limit
+    seconds: float = 120.0  # approximate; decides the number of questions. A busy machine may need more
 
     def __post_init__(self) -> None:
         if not self.examples:
@@ -188,18 +174,14 @@ class _TuneTable:
         finalists = [base, *[row for row in ranked if row is not base][:_FINALISTS]]
         with ExitStack() as stack:
             runners = [(row, stack.enter_context(self._start(row.setting))) for row in finalists]
-            times = self._alternate(runners)
+            self._alternate(runners)
         for row in finalists:
-            alone = 1000 * np.array(times[row.setting].alone)
-            row.rate = len(self.pairs) / statistics.median(times[row.setting].together)
-            row.p50_ms, row.p99_ms = (float(value) for value in np.percentile(alone, (50, 99)))
-            row.gain = statistics.median(
-                b / s for b, s in zip(times[base.setting].together, times[row.setting].together, strict=True)
-            )
+            row.rate = len(self.pairs) / statistics.median(row.together)
+            row.p50_ms, row.p99_ms = (1000 * float(value) for value in np.percentile(row.alone, (50, 99)))
+            row.gain = statistics.median(b / s for b, s in zip(base.together, row.together, strict=True))
         return self._winner(base, finalists, has_default=default is not None)
 
-    def _alternate(self, runners: Sequence[tuple[Row, ContenderProcess]]) -> dict[Setting, _Times]:
-        times = {row.setting: _Times() for row, _ in runners}
+    def _alternate(self, runners: Sequence[tuple[Row, ContenderProcess]]) -> None:
         for number in range(_ROUNDS + 1):
             if number > _FEWEST_ROUNDS and time.perf_counter() - self.started > self.plan.seconds:
                 break
@@ -210,11 +192,10 @@ class _TuneTable:
                 together = process.ask({**request, "alone": False})["seconds"]
                 alone = process.ask({**request, "alone": True})["seconds"]
                 if number:
-                    times[row.setting].together += together
-                    times[row.setting].alone += alone
+                    row.together += together
+                    row.alone += alone
         for row, _ in runners:
             row.note = ""
-        return times
 
     def _winner(self, base: Row, finalists: Sequence[Row], *, has_default: bool) -> Profile:
         limit = self.plan.p99_ms
@@ -244,11 +225,3 @@ class _TuneTable:
             data=self.plan.data,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-
-
-@dataclass(slots=True)
-class _Times:
-    """Seconds of each round, and of each question alone."""
-
-    together: list[float] = field(default_factory=list)
-    alone: list[float] = field(default_factory=list)

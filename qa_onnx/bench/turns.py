@@ -18,23 +18,14 @@ TURN = 8  # questions
 
 @dataclass(slots=True, eq=False)
 class Runner:
-    """A contender that runs, and its figures so far.
-
-    Attributes:
-        contender: the contender.
-        process: its process.
-        outcome: the figures to fill.
-        together: seconds of the offline scenario, by round and turn.
-        alone: seconds of each question of the single-stream scenario.
-        answers: answers to the judged questions.
-    """
+    """A contender that runs, and its figures so far."""
 
     contender: Contender
     process: ContenderProcess
     outcome: ContenderResult
-    together: list[list[float]] = field(default_factory=list)
-    alone: list[float] = field(default_factory=list)
-    answers: list[str] = field(default_factory=list)
+    together: list[list[float]] = field(default_factory=list)  # seconds of offline, by round and turn
+    alone: list[float] = field(default_factory=list)  # seconds of each question of single-stream
+    answers: list[str] = field(default_factory=list)  # to the judged questions
 
     def ask(self, golds: Sequence[Gold], **request: Any) -> dict[str, Any]:
         """Ask questions; for the rest of the request see protocol.py."""

@@ -119,9 +119,7 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
                 "error": ": ".join(filter(None, (trial.error, trial.remedy))) or None,
                 "log": trial.log,
                 "golden": trial.golden and _golden(**asdict(trial.golden), passed=trial.golden.passed),
-                "questions_per_second": trial.questions_per_second,
-                "right": trial.right,
-                "questions": trial.questions,
+                **{name: getattr(trial, name) for name in ("questions_per_second", "right", "questions")},
             }
             for trial in findings.trials
         ],

@@ -73,8 +73,8 @@ def show_receipts(bundle: Bundle) -> bool:
     for name, receipt in receipts.items():
         console().print(
             f"{name}: beside {receipt.source_name}: EM {receipt.source.em:.2f}, F1 {receipt.source.f1:.2f}; "
-            f"fp32: EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} in {receipt.engine} "
-            f"on {', '.join(receipt.instruction_sets) or 'a CPU with unknown instruction sets'}"
+            f"fp32: EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} in "
+            f"{receipt.engine} on {', '.join(receipt.instruction_sets) or 'a CPU with unknown instruction sets'}"
         )
         for node in receipt.kept_back:
             console().print(f"{name}: kept back {node}")

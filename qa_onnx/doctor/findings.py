@@ -40,23 +40,14 @@ _SECONDS = 5.0  # of timing, for all trials together
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleState:
-    """The state of a bundle's folder.
-
-    Attributes:
-        path: the folder.
-        is_default: True for the bundle that comes with the package.
-        bundle: the bundle; None if it cannot be loaded.
-        error: why it cannot be loaded.
-        sha256: hash of its manifest; None if there is no manifest.
-        damaged: one line for each file that is missing or changed.
-    """
+    """The state of a bundle's folder."""
 
     path: Path
-    is_default: bool
-    bundle: Bundle | None = None
-    error: str | None = None
-    sha256: str | None = None
-    damaged: tuple[str, ...] = ()
+    is_default: bool  # it is the bundle that comes with the package
+    bundle: Bundle | None = None  # None: it cannot be loaded
+    error: str | None = None  # why not
+    sha256: str | None = None  # of its manifest; None: there is none
+    damaged: tuple[str, ...] = ()  # a line for each file that is missing or changed
 
     @property
     def whole(self) -> bool:
@@ -66,35 +57,20 @@ class BundleState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Everything that the doctor looks at.
+    """Everything that the doctor looks at."""
 
-    Attributes:
-        asked: names of the backends that must work, the default one first; the last may not exist.
-        precision: must work on the last of these backends; None: the bundle's best.
-        packages: installed packages.
-        cpu: name of the CPU.
-        instruction_sets: see `cpu.instruction_sets`.
-        cores: what limits the number of threads.
-        load: load of the machine before the trials, see `cpu.load`.
-        memory: memory of the machine.
-        environment: the `THREAD_VARIABLES` that are set.
-        gpu: NVIDIA driver, GPUs and libraries.
-        bundle: state of the bundle.
-        trials: of every backend, best precision first, those that the CPU cannot run last.
-    """
-
-    asked: tuple[str, ...]
-    precision: str | None
+    asked: tuple[str, ...]  # backends that must work, the default one first; the last may not exist
+    precision: str | None  # that must work on the last of these; None: the bundle's best
     packages: Installed
     cpu: str
     instruction_sets: tuple[str, ...]
     cores: Cores
-    load: float | None
+    load: float | None  # before the trials
     memory: Memory
-    environment: dict[str, str]
+    environment: dict[str, str]  # the `THREAD_VARIABLES` that are set
     gpu: nvidia.Nvidia
     bundle: BundleState
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial, ...]  # of every backend, best precision first, those that the CPU cannot run last
 
     @property
     def exact_int8(self) -> bool:
@@ -114,13 +90,13 @@ def examine(
     precision: str | None = None,
     progress: Callable[[str], object] = lambda _: None,
 ) -> Findings:
-    """Examine the machine, the packages and the bundle; whatever is broken becomes a finding, not an error.
+    """Examine the machine, the packages and a bundle; whatever is broken becomes a finding, not an error.
 
     Args:
         bundle: folder of the bundle; None: the default one.
-        engine: requested engine.
-        device: requested device.
-        precision: requested precision, in that engine on that device.
+        engine: engine, device and precision are those that the user asked for.
+        device: see engine.
+        precision: see engine; None: the best.
         progress: is called with a line before each step.
     """
     progress("looking at packages, machine and bundle")

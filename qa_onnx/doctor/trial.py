@@ -49,47 +49,27 @@ PROBE = base64.b64decode(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A trial to run.
+    """A trial to run."""
 
-    Attributes:
-        backend: "engine/device".
-        bundle: folder of the bundle.
-        precision: a precision of the bundle; None: only start the engine, with a graph of one operator.
-        seconds: time to spend on measuring the speed.
-    """
-
-    backend: str
+    backend: str  # "engine/device"
     bundle: Path
-    precision: str | None
-    seconds: float
+    precision: str | None  # None: only start the engine, with a graph of one operator
+    seconds: float  # for measuring the speed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """The result of a job.
-
-    Attributes:
-        backend: as in the job.
-        precision: as in the job.
-        error: why it failed, without the remedy; None: it ran.
-        remedy: the remedy that the error names; empty if it names none.
-        kind: class name of the error; "crash" or "timeout" if the process did not report one; or `UNFIT`.
-        log: first error in ONNX Runtime's log; of a process that died, the last line on stderr.
-        golden: golden check of the precision; None if it did not come to that.
-        questions_per_second: end to end; None likewise.
-        right: number of questions that were answered correctly.
-        questions: number of questions that were asked.
-    """
+    """The result of a job."""
 
     backend: str
     precision: str | None
-    error: str | None = None
-    remedy: str = ""
-    kind: str | None = None
-    log: str = ""
+    error: str | None = None  # why it failed, without the remedy; None: it ran
+    remedy: str = ""  # that the error names, if any
+    kind: str | None = None  # class name of the error, or "crash", "timeout", `UNFIT`
+    log: str = ""  # first error in ONNX Runtime's log; of a process that died, the last line on stderr
     golden: GoldenCheck | None = None
     questions_per_second: float | None = None
-    right: int = 0
+    right: int = 0  # questions that were answered correctly
     questions: int = 0
 
     @property

@@ -17,12 +17,11 @@ from click.testing import CliRunner
 from qa_onnx import Bundle, BundleError, EngineError, InputError
 from qa_onnx.bench import protocol
 from qa_onnx.bench import record as bench_record
-from qa_onnx.bench.compare import compare, cpus_for
+from qa_onnx.bench.compare import _falls_behind, compare, cpus_for
 from qa_onnx.bench.contenders import Contender, install_bytes, list_contenders
 from qa_onnx.bench.parts import gpu_megabytes, used_memory
 from qa_onnx.bench.plan import Plan
 from qa_onnx.bench.record import Noise, record
-from qa_onnx.bench.scenarios import _falls_behind
 from qa_onnx.cli import main
 from qa_onnx.data.squad import DataSet, Gold
 from qa_onnx.machine import cpu
