@@ -171,8 +171,8 @@ def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float,
         clock.say(f"server, {rate:.1f} questions a second: {runner.contender.name}")
         count = max(_FEWEST_ARRIVALS, int(rate * seconds))
         arrivals = np.cumsum(draw.exponential(1 / rate, count)).tolist()
-        asked = [golds[index] for index in draw.integers(len(golds), size=count)]
-        latencies = runner.ask(asked, arrivals=arrivals, most=_MOST_TOGETHER)["latencies"]
+        drawn = [golds[index] for index in draw.integers(len(golds), size=count)]
+        latencies = runner.ask(drawn, arrivals=arrivals, most=_MOST_TOGETHER)["latencies"]
         p99 = 1000 * float(np.percentile(latencies, 99))
         steps.append((rate, p99, count))
         if p99 <= limit and not _falls_behind(latencies, limit):

@@ -43,14 +43,8 @@ def start(
 ) -> tuple[list[ContenderResult], list[Runner]]:
     """Start the contenders that can run, more than once unless the plan is quick, to time the cold start.
 
-    Args:
-        contenders: in this order.
-        plan: what to measure.
-        clock: shows the current step.
-        stack: ends their processes.
-
     Returns:
-        An outcome for each contender, and a runner for each that runs.
+        An outcome for each contender, and a runner for each that runs; the stack ends their processes.
     """
     outcomes, runners = [], []
     for contender in contenders:
@@ -117,14 +111,14 @@ def sample(runners: list[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Go
     seconds = sum(times) or 1.0
     fewest, most = _ROUNDS_QUICK if plan.quick else _ROUNDS
     share = 1 - FOR_SERVER * ("server" in plan.scenarios) - FOR_PARTS * (not plan.quick)
-    asked = share * clock.measuring / seconds  # questions to every contender
+    affordable = share * clock.measuring / seconds  # questions to every contender
     times_judged = _JUDGED_QUICK if plan.quick else _JUDGED
     besides = times_judged + _PASSES
     limit = plan.most or len(plan.golds)
-    count = min(limit, max(_FEWEST, int(asked / (fewest + besides))))
+    count = min(limit, max(_FEWEST, int(affordable / (fewest + besides))))
     judged = squad.sample(tuple(plan.golds), min(limit, times_judged * count), seed=0)
     golds = squad.sample(judged, count, seed=0)
-    return judged, golds, max(fewest, min(most, int(asked / len(golds)) - besides))
+    return judged, golds, max(fewest, min(most, int(affordable / len(golds)) - besides))
 
 
 def _warm(runner: Runner, golds: Sequence[Gold]) -> float:

@@ -101,7 +101,7 @@ def _log_on_stderr() -> Iterator[None]:
 @contextlib.contextmanager
 def _warnings_on_stderr() -> Iterator[None]:
     """Show each warning of the library once, in one line; leave those of other packages to Python."""
-    shown = set()
+    printed = set()
     with warnings.catch_warnings():
         # Filters that make warnings errors, or silence them, are meant for programs; these are for the user.
         warnings.filterwarnings("always", category=RuntimeWarning, module=r"qa_onnx\.")
@@ -110,8 +110,8 @@ def _warnings_on_stderr() -> Iterator[None]:
         def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **named: Any) -> None:
             if not issubclass(category, RuntimeWarning) or _PACKAGE not in Path(filename).parents:
                 others(message, category, filename, *rest, **named)
-            elif str(message) not in shown:
-                shown.add(str(message))
+            elif str(message) not in printed:
+                printed.add(str(message))
                 click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
         warnings.showwarning = show

@@ -121,7 +121,7 @@ def _lines(source: IO[bytes], file: str) -> Iterator[_Line]:
 def stdin() -> IO[bytes]:
     """Return standard input, which a process may be started without."""
     if sys.stdin is None:
-        raise click.ClickException("there is no standard input to read from: it is closed")
+        raise click.ClickException("standard input cannot be read: it is closed")
     return sys.stdin.buffer
 
 

@@ -73,7 +73,7 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Write results.json, results.csv, report.md and report.html with plots there; needs qa-onnx[bench].",
+    help="Write results.json, results.csv, report.md and report.html with plots; needs qa-onnx[bench].",
 )
 def bench(
     *,
@@ -172,11 +172,11 @@ def _show(run: BenchResults) -> None:
     from qa_onnx.bench.report import about, remarks, table
 
     figures = table(run, without=("p90 ms",))
-    shown = tables.plain(*figures.head, left=("contender",))
+    grid = tables.plain(*figures.head, left=("contender",))
     for row in figures.rows:
-        shown.add_row(*row)
+        grid.add_row(*row)
     console = tables.console()
-    console.print(shown)
+    console.print(grid)
     for line in [*remarks(run), *about(run)]:
         console.print(line)
     console.print(f"again: {run.command}")

@@ -68,7 +68,7 @@ def _versions(findings: Findings) -> dict[str, str]:
         "runtimes": _numbered({**packages.runtimes, **openvino}) or "none",
         "extras": f"complete: {', '.join(complete) or 'none'}" + (f"; not: {', '.join(partly)}" if partly else "")
         if packages.extras
-        else "not known: pip has not installed this qa-onnx",
+        else "unknown: pip has not installed this qa-onnx",
     }
 
 

@@ -94,7 +94,7 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
         "ok": diagnosis.ok,
         "problems": [asdict(problem) for problem in diagnosis.problems],
         "notes": [asdict(note) for note in diagnosis.notes],
-        "asked": {"backends": list(findings.asked), "precision": findings.precision},
+        "asked": {"backends": list(findings.requested), "precision": findings.precision},
         "versions": {**packages.versions, "python": packages.python, "system": packages.system},
         "runtimes": packages.runtimes,
         "extras": packages.extras,

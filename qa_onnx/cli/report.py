@@ -18,7 +18,7 @@ from qa_onnx.cli.output import check_file, whole_file
     "html_path",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write a page with plots there; needs qa-onnx[bench].",
+    help="Write a page with plots to this file; needs qa-onnx[bench].",
 )
 def report(*, bundle: Path | None, html_path: Path | None) -> None:
     """Show the receipts of a bundle: accuracy and excluded nodes of each precision, calibration."""

@@ -48,7 +48,7 @@ class Diagnosis:
 def diagnose(findings: Findings) -> Diagnosis:
     """Judge the findings."""
     problems = [*_package_faults(findings), *_bundle_faults(findings.bundle)]
-    for backend in findings.asked:
+    for backend in findings.requested:
         problems += _backend_faults(findings, backend)
     notes = [*_other_faults(findings), *_thread_notes(findings)]
     return Diagnosis(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes)))
@@ -120,7 +120,7 @@ def _precision_faults(findings: Findings, bundle: Bundle, backend: str) -> Itera
 
 def _wanted(findings: Findings, backend: str) -> str | None:
     """Return the precision that must work on a backend; None: any."""
-    return findings.precision if backend == findings.asked[-1] else None
+    return findings.precision if backend == findings.requested[-1] else None
 
 
 def _unfit_cpu(trial: Trial) -> Fault:
@@ -193,9 +193,9 @@ def _other_faults(findings: Findings) -> Iterator[Fault]:
     """Yield what is installed and broken, but was not asked for."""
     for requirement in findings.packages.unmet:
         yield Fault(f"qa-onnx needs {requirement}", f"pip install {requirement.partition(' (')[0]!r}")
-    reported = {trial.reason for backend in findings.asked for trial in findings.at(backend)}
+    reported = {trial.reason for backend in findings.requested for trial in findings.at(backend)}
     for trial in findings.trials:
-        if trial.backend in findings.asked or trial.kind == UNFIT:
+        if trial.backend in findings.requested or trial.kind == UNFIT:
             continue
         if trial.error is not None and trial.kind != "MissingExtraError" and trial.reason not in reported:
             yield _failed_trial(findings, trial)

@@ -59,7 +59,7 @@ class BundleState:
 class Findings:
     """Everything that the doctor looks at."""
 
-    asked: tuple[str, ...]  # backends that must work, the default one first; the last may not exist
+    requested: tuple[str, ...]  # backends that must work, the default one first; the last may not exist
     precision: str | None  # that must work on the last of these; None: the bundle's best
     packages: Installed
     cpu: str
@@ -103,7 +103,7 @@ def examine(
     state = look_at(bundle)
     load = cpu.load()  # before the trials
     return Findings(
-        asked=tuple(dict.fromkeys((DEFAULT_BACKEND, f"{engine}/{device}"))),
+        requested=tuple(dict.fromkeys((DEFAULT_BACKEND, f"{engine}/{device}"))),
         precision=precision,
         packages=packages.survey(),
         cpu=cpu.cpu_model(),

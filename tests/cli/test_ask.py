@@ -244,4 +244,4 @@ def test_a_closed_standard_input_is_said(arguments: list[str]) -> None:
         ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == "Error: there is no standard input to read from: it is closed\n"
+    assert done.stderr == "Error: standard input cannot be read: it is closed\n"

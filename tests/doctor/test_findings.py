@@ -129,7 +129,7 @@ def test_a_graph_that_fails_in_a_sound_engine_is_told_from_the_engine() -> None:
     ],
 )
 def test_the_default_place_is_always_asked_for(engine: str, device: str, asked: tuple[str, ...]) -> None:
-    assert examine(TINY, engine=engine, device=device).asked == asked
+    assert examine(TINY, engine=engine, device=device).requested == asked
 
 
 def test_variables_that_set_threads_elsewhere_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
