@@ -1,6 +1,6 @@
-"""Who is compared in benchmarks/rivals.py: PyTorch by hand, the rivals in their environments, and qa-onnx.
+"""The contenders of benchmarks/rivals.py: PyTorch, the rivals in their environments, and qa-onnx.
 
-checkpoint --> bundle, exports of the rivals --> contenders that have been started once
+checkpoint --> bundle, exports of the rivals --> contenders, each started once
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Rival:
     """A contender of another project.
 
     Attributes:
-        name: as it is shown.
-        environment: the folder of its requirements.
+        name: display name.
+        environment: folder of its requirements.
         script: its runner.
-        variant: what the runner is asked to be.
-        also: races that it takes part in besides the full one.
-        sweep: ask it with its best batch size of `BATCH_SIZES`.
+        variant: variant for the runner, such as "fp32".
+        also: races that it takes part in, in addition to the full one.
+        sweep: use its best batch size of `BATCH_SIZES`.
     """
 
     name: str
@@ -78,12 +78,12 @@ FIELD = (
 
 @dataclass(frozen=True)
 class Shape:
-    """A model to compare everybody on.
+    """A model on which all contenders are compared.
 
     Attributes:
-        name: of it.
+        name: name of the model.
         checkpoint: its folder.
-        race: of `ALL`, `QUICK`, `BASE` and `LARGE`; all but the first have fewer contenders, for want of time.
+        race: one of `ALL`, `QUICK`, `BASE` and `LARGE`; all but the first have fewer contenders, to save time.
     """
 
     name: str
@@ -91,26 +91,26 @@ class Shape:
     race: str = ALL
 
     def takes(self, rival: Rival) -> bool:
-        """Whether the rival takes part."""
+        """Return True if the rival takes part."""
         return self.race == ALL or self.race in rival.also
 
 
 def field(
     shape: Shape, golds: Sequence[Gold], *, threads: int, torch_index: str | None, say: Say
 ) -> list[Contender]:
-    """All contenders on a shape, each started once, so that what it keeps for later starts is made.
+    """Return all contenders for a model. Each is started once, so that its caches exist.
 
     Args:
         shape: the model.
-        golds: questions, to find the best batch size with.
-        threads: of each.
+        golds: questions for choosing the best batch size.
+        threads: threads of each contender.
         torch_index: see environments.py.
-        say: hears what begins.
+        say: is called with each step.
     """
     calibration = calibration_file(BUILD / "calibration.jsonl")
     say(f"{shape.name}: qa-onnx export")
     bundle = Bundle.load(exported(shape.checkpoint, export_options(shape, calibration), read=[calibration]))
-    made = []
+    contenders = []
     for contender in list_contenders(
         bundle, precisions=precisions_of(shape), against=str(shape.checkpoint), device="cpu"
     ):
@@ -118,19 +118,19 @@ def field(
         short = shape.race != ALL and contender.name == "int8-static, onnxruntime"
         if not short:
             named = contender if torch else dataclasses.replace(contender, name=f"qa-onnx {contender.name}")
-            made.append(named if named.why_not else _tried(named, threads, say))
-    own = len([contender for contender in made if contender.name.startswith("PyTorch")])
-    others = [] if shape.race != ALL else [_compiled(shape, made[0], threads, say)]
-    ours = [] if shape.race != ALL else [_tried(_drop_in(bundle, made[own]), threads, say)]
+            contenders.append(named if named.why_not else _tried(named, threads, say))
+    own = len([contender for contender in contenders if contender.name.startswith("PyTorch")])
+    others = [] if shape.race != ALL else [_compiled(shape, contenders[0], threads, say)]
+    ours = [] if shape.race != ALL else [_tried(_drop_in(bundle, contenders[own]), threads, say)]
     others += [
         _started(rival, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
         for rival in filter(shape.takes, FIELD)
     ]
-    return [*made[:own], *others, *ours, *made[own:]]
+    return [*contenders[:own], *others, *ours, *contenders[own:]]
 
 
 def calibration_file(path: Path) -> Path:
-    """Questions on this project's own texts, none of which the benchmark asks, to calibrate static int8 with."""
+    """Write calibration data for static int8: questions on texts that the benchmark does not use."""
     texts = [part for part in ARTICLE.read_text(encoding="utf-8").split("\n\n") if len(part) > 200]
     pairs = [(example.question, example.context) for example in (*PARITY_EXAMPLES, *GOLDEN_EXAMPLES)]
     pairs += [(item.question, item.context) for item in ITEMS]
@@ -146,18 +146,18 @@ def calibration_file(path: Path) -> Path:
 
 
 def precisions_of(shape: Shape) -> tuple[str, ...]:
-    """Which graphs qa-onnx runs."""
+    """Return the precisions that qa-onnx runs."""
     return PRECISIONS_LARGE if shape.race == LARGE else PRECISIONS
 
 
 def export_options(shape: Shape, calibration: Path) -> list[str]:
-    """With which qa-onnx's bundle is made."""
+    """Return the options that export qa-onnx's bundle."""
     named = [word for precision in precisions_of(shape) for word in ("--precision", precision)]
     return [*named, "--calibration-data", str(calibration)]
 
 
 def _compiled(shape: Shape, eager: Contender, threads: int, say: Say) -> Contender:
-    """PyTorch with torch.compile, whose compiled code is kept."""
+    """Return PyTorch with torch.compile; its compiled code is cached."""
     torch = {"checkpoint": str(shape.checkpoint), "precision": "fp32", "compiled": True}
     command = partial(_compiled_command, torch, str(BUILD / "compiled"))
     contender = dataclasses.replace(eager, name="PyTorch fp32, torch.compile", command=command)
@@ -165,7 +165,7 @@ def _compiled(shape: Shape, eager: Contender, threads: int, say: Say) -> Contend
 
 
 def _drop_in(bundle: Bundle, like: Contender) -> Contender:
-    """The pipeline of qa-onnx in the mode that gives the old one's answers."""
+    """Return qa-onnx's pipeline in the mode that gives the answers of transformers 4."""
     command = partial(_drop_in_command, {"model": str(bundle.path), "precision": "fp32", "compat": "hf4"})
     return dataclasses.replace(like, name="qa-onnx pipeline, compat hf4, fp32", command=command, own=False)
 
@@ -226,7 +226,7 @@ def _tried(
     variant: str = "",
     golds: Sequence[Gold] = (),
 ) -> Contender:
-    """The contender after its first start, with why it cannot, the size of its model, and its best batch size."""
+    """Start a contender once; return it with the error, its model's size and its best batch size."""
     say(f"{contender.name}: first start")
     item = ITEMS[0]
     try:
@@ -247,7 +247,7 @@ def _tried(
 
 
 def _best_batch(process: ContenderProcess, golds: Sequence[Gold]) -> int:
-    """Of questions that come as they will when it is timed."""
+    """Return the fastest batch size, for questions as they will be timed."""
     calls = [
         [(gold.question, gold.context) for gold in golds[at : at + TURN]] for at in range(0, len(golds), TURN)
     ]
@@ -261,7 +261,7 @@ def _best_batch(process: ContenderProcess, golds: Sequence[Gold]) -> int:
 
 
 def model_bytes(cache: Path, variant: str, checkpoint: Path) -> int:
-    """Bytes of the graph that a rival exported for a variant, or of the checkpoint's weights."""
+    """Return the bytes of the graph that a rival exported for a variant, or of the checkpoint's weights."""
     kinds = (".onnx", ".bin", ".xml", ".onnx_data")
     folders = [folder for folder in cache.glob(f"{'int8' if variant == 'int8' else 'fp32'}*") if folder.is_dir()]
     graphs = sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.suffix in kinds)

@@ -1,4 +1,4 @@
-"""MLPerf's published figures for BERT on one H100 beside those of a bundle here, and what differs.
+"""Compare MLPerf's published figures for BERT on one H100 with those of a bundle, and list the differences.
 
 python benchmarks/mlperf.py BUNDLE [--precision fp16] [--engine onnxruntime] [--device cuda]
 """
@@ -41,7 +41,7 @@ _WORDS = 0.72  # a token
 
 
 def measure(chosen: Namespace) -> Page:
-    """The published rows, then ours at the best token budget of each length."""
+    """Return the published rows, then ours at the best token budget of each length."""
     bundle = Bundle.load(chosen.bundle)
     load = {
         "bundle": str(bundle.path),
@@ -54,11 +54,11 @@ def measure(chosen: Namespace) -> Page:
     with ContenderProcess(
         "qa-onnx", [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)]
     ) as process:
-        place = process.facts["backend"]
+        backend = process.facts["backend"]
         for length in LENGTHS:
-            found = [_rates(process, length, count, budget) for budget in BUDGETS]
-            tokens, whole, model = max(found, key=lambda rates: rates[1])
-            name = f"{bundle.manifest.source.name}, {chosen.precision}, {place}"
+            rates = [_rates(process, length, count, budget) for budget in BUDGETS]
+            tokens, whole, model = max(rates, key=lambda rates: rates[1])
+            name = f"{bundle.manifest.source.name}, {chosen.precision}, {backend}"
             rows.append((name, f"{tokens:.0f}", f"{whole:,.1f}", f"{model:,.1f}"))
     gpus = nvidia.survey().gpus
     where = gpus[0].name if chosen.device == "cuda" and gpus else "the CPU"
@@ -71,7 +71,7 @@ def measure(chosen: Namespace) -> Page:
 
 
 def _rates(process: ContenderProcess, length: int, count: int, budget: int) -> tuple[float, float, float]:
-    """Real tokens a window, and windows a second text to answer and of the model alone: the best of rounds."""
+    """Return tokens a window without padding, windows a second end to end, and of the model alone."""
     words = ARTICLE.read_text(encoding="utf-8").split()
     size = int(length * _WORDS)
     texts = [" ".join(words[(number + step) % len(words)] for step in range(size)) for number in range(count)]
@@ -86,12 +86,12 @@ def _rates(process: ContenderProcess, length: int, count: int, budget: int) -> t
 
 
 if __name__ == "__main__":
-    made = parser(__doc__)
-    made.add_argument("bundle", type=Path)
-    made.add_argument("--precision", default="fp16")
-    made.add_argument("--engine", default="onnxruntime")
-    made.add_argument("--device", default="cuda")
-    options = made.parse_args()
+    cli = parser(__doc__)
+    cli.add_argument("bundle", type=Path)
+    cli.add_argument("--precision", default="fp16")
+    cli.add_argument("--engine", default="onnxruntime")
+    cli.add_argument("--device", default="cuda")
+    options = cli.parse_args()
     try:
         page = measure(options)
     except QaOnnxError as error:

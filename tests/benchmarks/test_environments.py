@@ -63,7 +63,7 @@ def test_the_script_makes_them_and_says_which_it_cannot(
     monkeypatch.setattr(sys, "argv", ["environments.py", "two"])
     with pytest.raises(SystemExit, match="2"):
         environments.main()
-    assert "no rival two; there are one" in capsys.readouterr().err
+    assert "no rival two: it must be one of one" in capsys.readouterr().err
 
 
 def test_size_is_of_packages_without_pip_and_compiled_files(tmp_path: Path) -> None:

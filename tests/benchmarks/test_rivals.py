@@ -200,4 +200,4 @@ def test_no_part_of_that_name() -> None:
     command = [sys.executable, str(BENCHMARKS / "rivals.py"), "--only", "bert-huge"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "no part bert-huge; there are minilm-squad, bert-base" in done.stderr
+    assert "no part bert-huge: it must be one of minilm-squad, bert-base" in done.stderr
