@@ -4,11 +4,11 @@
                                     [--seconds 20] [--server-core N] [--client-core N]
 
 DATA is a SQuAD file. The baseline and the server alternate on one core, each with one thread; this process, which
-asks, is bound to another core if there is one. Every answer is compared with the baseline's. CPU time a question is
-reported too, because other programs on the machine disturb it less. In int8 an answer may differ where logits are
-close, since a batch has one range of activations; in fp32 none does.
+asks, is bound to another core if there is one. Every answer is compared with the baseline's. CPU time a question
+is reported too, because other programs on the machine disturb it less. In int8 an answer may differ where logits
+are close, since a batch has one range of activations; in fp32 none does.
 
-1. throughput: 32 connections, each asks again when it has its answer; medians over the rounds, in alternating order
+1. throughput: 32 connections, each asks again when it has its answer; medians over the rounds, alternating order
 2. half of it: questions arrive at random times (Poisson); latency from the time each was due, so a queue counts
 3. three times of it: how many get 429, /health/live meanwhile, memory, and throughput afterwards
 """

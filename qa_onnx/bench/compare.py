@@ -175,7 +175,7 @@ def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float,
         latencies = runner.ask(drawn, arrivals=arrivals, most=_MOST_TOGETHER)["latencies"]
         p99 = 1000 * float(np.percentile(latencies, 99))
         steps.append((rate, p99, count))
-        if p99 <= limit and not _falls_behind(latencies, limit):
+        if p99 <= limit and not falls_behind(latencies, limit):
             best = rate
             rate *= 1.15
         elif best or number == _HALVINGS:
@@ -185,7 +185,7 @@ def _rising(runner: Runner, golds: Sequence[Gold], limit: float, seconds: float,
     return ServerResult(limit, best, tuple(steps))
 
 
-def _falls_behind(latencies: Sequence[float], limit: float) -> bool:
+def falls_behind(latencies: Sequence[float], limit: float) -> bool:
     """Return True if the queue grows, though the last question has not waited for too long yet."""
     half = len(latencies) // 2
     first, second = statistics.mean(latencies[:half]), statistics.mean(latencies[half:])

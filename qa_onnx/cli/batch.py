@@ -44,13 +44,7 @@ class _Line:
 
 
 def run(reader: Reader, options: Options, input_path: str, output_path: str | None) -> int:
-    """Answer all lines of a file.
-
-    Args:
-        reader: the reader.
-        options: options for all questions.
-        input_path: file of JSON lines; "-" is stdin.
-        output_path: file to write; None or "-": stdout.
+    """Answer all lines of a file; "-" is stdin or stdout, and None stdout.
 
     Returns:
         The number of lines that could not be answered; the output has their errors.

@@ -14,14 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr while questions are answered.
-
-    Args:
-        total: number of questions; None: unknown.
-
-    Yields:
-        A function to call with the number of questions done so far.
-    """
+    """Show a bar on stderr; yield a function to call with the number of questions done. `total` may be unknown."""
     console = Console(stderr=True)
     with Progress(
         MofNCompleteColumn(),

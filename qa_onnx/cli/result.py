@@ -22,23 +22,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class TextResult:
-    """The answers to one question in all texts.
-
-    Attributes:
-        question: the question.
-        answer: the best answer; falsy if there is none.
-        answers: the n best answers over all texts, each with its text.
-        prediction: as for one text; null score and probability are the minimum over all texts.
-        milliseconds: duration.
-        null_threshold: threshold that the answer had to pass; None: the best span is always the answer.
-    """
+    """The answers to one question in all texts."""
 
     question: str
-    answer: Answer
-    answers: tuple[tuple[Answer, Text], ...]
-    prediction: Prediction
+    answer: Answer  # the best one; falsy if there is none
+    answers: tuple[tuple[Answer, Text], ...]  # the n best over all texts
+    prediction: Prediction  # as for one text; null score and probability are the minimum over all texts
     milliseconds: float
-    null_threshold: float | None
+    null_threshold: float | None  # that the answer had to pass; None: the best span is always the answer
 
     def to_dict(self, *, several: bool) -> dict[str, Any]:
         """Return the result as a JSON object; with several texts each answer names its text."""

@@ -22,14 +22,7 @@ _WIDEST = 300  # characters of context shown on each side of the answer
 
 
 def show(result: TextResult, *, several: bool, table: bool, name_question: bool) -> None:
-    """Print a result: the answer alone, or a table of the n best.
-
-    Args:
-        result: of one question.
-        several: there is more than one text, so name the text of each answer.
-        table: show all candidates.
-        name_question: print the question too.
-    """
+    """Print a result: the answer alone, or a table of the n best; with several texts their names too."""
     if name_question:
         click.echo(printable(result.question), err=True)
     for note in result.prediction.warnings:

@@ -94,9 +94,9 @@ def examine(
 
     Args:
         bundle: folder of the bundle; None: the default one.
-        engine: engine, device and precision are those that the user asked for.
+        engine: engine, device and precision are those that must work; precision None: the best.
         device: see engine.
-        precision: see engine; None: the best.
+        precision: see engine.
         progress: is called with a line before each step.
     """
     progress("looking at packages, machine and bundle")

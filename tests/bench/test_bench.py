@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from qa_onnx import Bundle, BundleError, EngineError, InputError
 from qa_onnx.bench import protocol
 from qa_onnx.bench import record as bench_record
-from qa_onnx.bench.compare import _falls_behind, compare, cpus_for
+from qa_onnx.bench.compare import compare, cpus_for, falls_behind
 from qa_onnx.bench.contenders import Contender, install_bytes, list_contenders
 from qa_onnx.bench.parts import gpu_megabytes, used_memory
 from qa_onnx.bench.plan import Plan
@@ -164,9 +164,9 @@ sys.stdin.read()
 
 
 def test_a_queue_that_grows_is_no_rate_that_holds() -> None:
-    assert _falls_behind([0.01 * number for number in range(100)], limit=2000)
-    assert not _falls_behind([0.5, 0.6] * 50, limit=2000)
-    assert not _falls_behind([0.01] * 50 + [0.05] * 50, limit=2000)  # far from the limit: a burst
+    assert falls_behind([0.01 * number for number in range(100)], limit=2000)
+    assert not falls_behind([0.5, 0.6] * 50, limit=2000)
+    assert not falls_behind([0.01] * 50 + [0.05] * 50, limit=2000)  # far from the limit: a burst
 
 
 @pytest.mark.parametrize(
