@@ -21,7 +21,7 @@ from qa_onnx import Bundle, EngineError
 from qa_onnx.bench.compare import cpus_for
 from qa_onnx.bench.contenders import Contender, list_contenders
 from qa_onnx.bench.process import ContenderProcess
-from qa_onnx.bench.turns import TURN
+from qa_onnx.bench.runners import TURN
 from qa_onnx.evaluation.sample_questions import ITEMS
 from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.texts import GOLDEN_EXAMPLES, PARITY_EXAMPLES

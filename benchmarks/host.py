@@ -32,7 +32,7 @@ from pages import Page, finish, parser
 
 from qa_onnx import Bundle, Example, Options, Reader, Windower
 from qa_onnx.bench.questions import load_questions
-from qa_onnx.bench.turns import TURN
+from qa_onnx.bench.runners import TURN
 from qa_onnx.data import squad
 from qa_onnx.session import RUN_OVERHEAD
 

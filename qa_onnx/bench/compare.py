@@ -7,7 +7,7 @@ The scenarios are named as MLPerf's:
     server         questions arrive at random times: the highest rate at which the 99th percentile keeps the limit
 
 One process runs while the others are stopped. Contenders alternate every few questions, the order flips from turn
-to turn, and ratios are taken within a turn: see turns.py and results.ratio_of.
+to turn, and ratios are taken within a turn: see runners.py and results.ratio_of.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from qa_onnx.bench import parts
 from qa_onnx.bench.plan import FOR_PARTS, FOR_SERVER, Clock
 from qa_onnx.bench.record import Noise, record
 from qa_onnx.bench.results import BenchResults, ServerResult, latency_of, ratio_of
-from qa_onnx.bench.start import check, sample, start
-from qa_onnx.bench.turns import alternate
+from qa_onnx.bench.runners import alternate, check, sample, start
 from qa_onnx.errors import EngineError
 from qa_onnx.evaluation import metrics
 from qa_onnx.machine import cpu
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.bench.contenders import Contender
     from qa_onnx.bench.plan import Plan
-    from qa_onnx.bench.turns import Runner
+    from qa_onnx.bench.runners import Runner
     from qa_onnx.data.squad import DataSet, Gold
 
 _MOST_TOGETHER = 64  # questions in one call of the server scenario

@@ -1,6 +1,6 @@
 """The contenders of `qa-onnx bench`: a bundle's precisions in the engines that run here, and PyTorch.
 
-Left out: starting them (start.py) and measuring them (compare.py).
+Left out: starting them (runners.py) and measuring them (compare.py).
 """
 
 from __future__ import annotations

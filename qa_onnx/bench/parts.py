@@ -8,14 +8,14 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bench.process import ContenderProcess
-from qa_onnx.bench.turns import TURN, alternate
+from qa_onnx.bench.runners import TURN, alternate
 from qa_onnx.data.squad import Gold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from qa_onnx.bench.plan import Plan
-    from qa_onnx.bench.turns import Runner
+    from qa_onnx.bench.runners import Runner
 
 BATCH_TOKENS = (384, 768, 1536, 3072)  # 1, 2, 4 and 8 full windows
 LENGTHS = (32, 64, 128, 256, 384)  # tokens of a window

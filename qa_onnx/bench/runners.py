@@ -2,7 +2,8 @@
 
 contenders --> start, which times the cold start --> sample, as many questions as the time allows --> check answers
 
-Left out: the scenarios (compare.py).
+Runners alternate every few questions, so that disturbances of the machine affect all of them alike. Left out: the
+scenarios (compare.py).
 """
 
 from __future__ import annotations
@@ -10,22 +11,23 @@ from __future__ import annotations
 import statistics
 import time
 from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bench.plan import FOR_PARTS, FOR_SERVER
 from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.results import ContenderResult
-from qa_onnx.bench.turns import Runner
 from qa_onnx.data import squad
 from qa_onnx.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from qa_onnx.bench.contenders import Contender
     from qa_onnx.bench.plan import Clock, Plan
     from qa_onnx.data.squad import Gold
 
+TURN = 8  # questions that a contender answers before the next one
 _SHORT = ("What colour is the boat?", "The boat is blue and the sail is white.")  # question of the cold start
 _COLD_STARTS = 2
 _TASTE = 8  # questions of the warm-up
@@ -36,6 +38,40 @@ _ROUNDS_QUICK = (7, 9)
 _JUDGED, _JUDGED_QUICK = 4, 2  # questions for EM and F1, which are asked once, for each timed question
 _FEWEST = 24  # questions
 _PASSES = 3  # over the questions in addition to rounds and check: one alone, two for the stages
+
+
+@dataclass(slots=True, eq=False)
+class Runner:
+    """A contender that runs, and its figures so far."""
+
+    contender: Contender
+    process: ContenderProcess
+    outcome: ContenderResult
+    together: list[list[float]] = field(default_factory=list)  # seconds of offline, by round and turn
+    alone: list[float] = field(default_factory=list)  # seconds of each question of single-stream
+    answers: list[str] = field(default_factory=list)  # to the judged questions
+
+    def ask(self, golds: Sequence[Gold], **request: Any) -> dict[str, Any]:
+        """Ask questions; for the rest of the request see protocol.py."""
+        pairs = [(gold.question, gold.context) for gold in golds]
+        options = {**self.contender.options, **request.pop("options", {})}
+        return self.process.ask({"pairs": pairs, "options": options, **request})
+
+
+def alternate(
+    runners: Sequence[Runner], golds: Sequence[Gold], number: int = 0, **request: Any
+) -> Iterator[tuple[Runner, dict[str, Any]]]:
+    """Ask every runner every question, `TURN` at a time; yield the runner and the reply of each turn.
+
+    Args:
+        runners: their order is reversed in every other turn.
+        golds: questions.
+        number: number of the round; it decides which order comes first.
+        request: see protocol.py.
+    """
+    for turn, first in enumerate(range(0, len(golds), TURN), number):
+        for runner in runners if turn % 2 else runners[::-1]:
+            yield runner, runner.ask(golds[first : first + TURN], **request)
 
 
 def start(
