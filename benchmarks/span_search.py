@@ -53,7 +53,7 @@ def outer_sum(start: Scores, end: Scores, n_best: int) -> Scores:
 
 def shortlist(start: Scores, end: Scores, n_best: int) -> Scores:
     """Search row by row; missed spans are -inf."""
-    scores = []
+    rows = []
     for s, e in zip(start, end, strict=True):
         starts = np.argsort(s)[::-1][:SHORTLIST].tolist()
         ends = np.argsort(e)[::-1][:SHORTLIST].tolist()
@@ -64,8 +64,8 @@ def shortlist(start: Scores, end: Scores, n_best: int) -> Scores:
             if QUESTION <= i <= j < min(i + WIDTH, LENGTH - 1)
         ]  # fmt: skip
         best = sorted(scores, reverse=True)[:n_best]
-        scores.append(np.array([*best, *[-np.inf] * (n_best - len(best))], dtype=np.float32))
-    return np.array(scores)
+        rows.append(np.array([*best, *[-np.inf] * (n_best - len(best))], dtype=np.float32))
+    return np.array(rows)
 
 
 def exhaustive(start: Scores, end: Scores, n_best: int) -> Scores:
