@@ -355,7 +355,7 @@ def test_tune_tries_it_where_the_cpu_has_it_and_a_receipt_allows_it(
         ("bf16", "openvino"),
         ("fp32", "openvino"),
     }
-    assert accuracy_note(bundle, "bf16", 99).startswith("no receipt shows how well it answers")
+    assert accuracy_note(bundle, "bf16", 99).startswith("it has no receipt")
     monkeypatch.setattr(cpu, "instruction_sets", lambda: WITHOUT)
     assert "bf16" not in {one.precision for one in settings(bundle)}
 
