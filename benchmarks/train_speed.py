@@ -5,7 +5,7 @@
 
     python benchmarks/train_speed.py BASE squad-train.json.gz --examples 16000 --eval-data dev.json
 
-Each contender runs in a process of its own, and they take turns, in alternating order. All train on the same
+Each contender runs in a process of its own, in alternating order. All train on the same
 windows with the same targets, as many of them, and only training is timed. The Trainer has its defaults (batches
 of 8, AdamW, 5e-5, the model's dropout of 0.1), once with windows padded to the full length, as transformers' guide
 to question answering has it, and once padded to the longest of a batch. With --eval-data, F1 of what each has
