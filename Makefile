@@ -13,13 +13,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo demo-web test test-fast test-cpus test-random soak test-light coverage shape check format wheel oldest gpu rivals bench-check clean
+.PHONY: help demo demo-web test test-fast test-benchmarks test-cpus test-random soak test-light coverage shape check format wheel oldest gpu rivals bench-check clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
 	@echo "make demo-web    the page in a browser: starts the server and prints its address (PORT=8000)"
 	@echo "make test        the whole test suite: about 5 minutes on 2 cores, 12 on slow ones"
 	@echo "make test-fast   the core of it, in under 90 s: no exports, training, servers or browser"
+	@echo "make test-benchmarks  the tests of the scripts in benchmarks/ alone"
 	@echo "make test-cpus   the tests that depend on the CPU, as on an old one and on a new one"
 	@echo "make test-random the whole suite in another order each time; SEED=1 repeats one"
 	@echo "make test-light  the tests that need no torch, in an environment without it"
@@ -81,7 +82,11 @@ test: $(VENV)/.full
 
 test-fast: $(VENV)/.full
 	@echo "== running the core of the test suite: under 90 s on 2 cores"
-	$(PYTEST) -m "not slow and not export and not soak"
+	$(PYTEST) -m "not slow and not export and not soak" --ignore tests/benchmarks
+
+test-benchmarks: $(VENV)/.full
+	@echo "== running the tests of the scripts in benchmarks/: about 4 minutes"
+	$(PYTEST) tests/benchmarks
 
 # What qa-onnx reads of the CPU is set from outside, since the CPU here has one set of instructions and no other.
 OLD_CPU := avx2
@@ -89,7 +94,7 @@ NEW_CPU := avx2,avx512f,avx512_vnni,avx_vnni,amx_int8,avx512_bf16,amx_bf16
 
 # A setting that is this CPU's own is left out: `make test` runs that.
 test-cpus: $(VENV)/.full
-	@own=$$($(BIN)/python -c 'from qa_onnx import machine; print(",".join(machine.instruction_sets()))'); \
+	@own=$$($(BIN)/python -c 'from qa_onnx.machine import cpu; print(",".join(cpu.instruction_sets()))'); \
 	for sets in $(OLD_CPU) $(NEW_CPU); do \
 	    if [ "$$sets" = "$$own" ]; then echo "== this CPU has $$sets, which make test runs with"; continue; fi; \
 	    echo "== running what depends on the CPU, as if it had $$sets"; \

@@ -1,4 +1,4 @@
-"""EM and F1 of a bundle, beside graphs that others made of the same checkpoint, in the same windows.
+"""Compare EM and F1 of a bundle with graphs that other tools made from the same checkpoint, in the same windows.
 
     python benchmarks/accuracy.py dev.json --graph optimum-int8=build/rivals/optimum-onnx/.../model_quantized.onnx
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("-b", "--bundle", type=Path, help="[default: the one that comes with qa-onnx]")
     parser.add_argument("--precision", help="of the bundle")
     parser.add_argument("--graph", action="append", default=[], metavar="NAME=FILE", help="beside it; repeats")
-    parser.add_argument("--limit", type=int, help="a sample of so many questions  [default: all]")
+    parser.add_argument("--limit", type=int, help="size of a random sample of the questions  [default: all]")
     parser.add_argument("--threads", type=int)
     chosen = parser.parse_args()
     bundle = Bundle.load(chosen.bundle)

@@ -1,10 +1,9 @@
-"""Has it become slower than it was, beside the same rivals? `make bench-check`.
+"""Check that qa-onnx has not become slower beside the same rivals: `make bench-check`.
 
     python benchmarks/bench_check.py NEW/results.json STORED/results.json
 
-Compares how many times as fast as PyTorch, or whoever comes first, each precision of qa-onnx is, which the speed
-of the machine cancels out of. Exit code 1: one has lost more than 10 %, or does not run any more; 2: there is
-nothing to compare.
+Compares each precision's speed as a multiple of PyTorch's, or of the first contender's, so that the speed of the
+machine cancels out. Exit code 1: one has lost more than 10 %, or does not run any more; 2: nothing to compare.
 """
 
 from __future__ import annotations
@@ -38,23 +37,23 @@ class Change:
 
     @property
     def drop(self) -> float:
-        """Share of the ratio that was lost; negative: won."""
+        """Lost share of the ratio; negative: a gain."""
         return 1 - self.now / self.before
 
 
 def changes(new: Sequence[BenchResults], stored: Sequence[BenchResults]) -> list[Change]:
-    """Of all of qa-onnx's precisions that both have, in runs of the same title with the same first contender."""
-    found = []
+    """Return the changes of all precisions in both, in runs with the same title and first contender."""
+    compared = []
     olds = {run.title: run for run in stored}
     for run in new:
         old = olds.get(run.title)
         if old is None or not (run.ran and old.ran) or run.ran[0].name != old.ran[0].name:
             continue
         before = _ratios(old.ran)
-        found += [
+        compared += [
             Change(run.title, name, before[name], now) for name, now in _ratios(run.ran).items() if name in before
         ]
-    return found
+    return compared
 
 
 def _ratios(outcomes: Sequence[ContenderResult]) -> dict[str, float]:
@@ -62,23 +61,23 @@ def _ratios(outcomes: Sequence[ContenderResult]) -> dict[str, float]:
 
 
 def missing(new: Sequence[BenchResults], stored: Sequence[BenchResults]) -> list[str]:
-    """What of qa-onnx was measured in a run that both have, and is not now."""
+    """Return the precisions that the stored runs have and the same new runs lack."""
     now = {run.title: set(_ratios(run.ran)) for run in new}
     return [name for run in stored if run.title in now for name in _ratios(run.ran) if name not in now[run.title]]
 
 
 def differences(new: Sequence[BenchResults], stored: Sequence[BenchResults]) -> list[str]:
-    """What else changed that ratios depend on, in words."""
-    said = []
+    """Return other changes that ratios depend on, in words."""
+    lines = []
     for name in ("instruction_sets", "threads"):
         before, now = stored[0].machine[name], new[0].machine[name]
         if before != now:
-            said.append(f"not the same {name.replace('_', ' ')}: {before} when stored, {now} now")
+            lines.append(f"not the same {name.replace('_', ' ')}: {before} when stored, {now} now")
     versions = stored[0].machine["versions"]
     for name, now in new[0].machine["versions"].items():
         if name in versions and versions[name] != now and name != "qa-onnx":
-            said.append(f"{name} was {versions[name]}, is {now}")
-    return said
+            lines.append(f"{name} was {versions[name]}, is {now}")
+    return lines
 
 
 def main() -> int:
@@ -91,11 +90,14 @@ def main() -> int:
     except (OSError, QaOnnxError) as error:
         print(error, file=sys.stderr)
         return 2
-    found = changes(new, stored)
-    if not found:
-        print("the two have no contender of qa-onnx in common, beside the same first one", file=sys.stderr)
+    compared = changes(new, stored)
+    if not compared:
+        print(
+            "the two files have no precision of qa-onnx in common in runs with the same first contender",
+            file=sys.stderr,
+        )
         return 2
-    for one in found:
+    for one in compared:
         verdict = "SLOWER" if one.drop > ALLOWED else "ok"
         print(f"{verdict:7} {one.name:36} {one.before:6.2f} x -> {one.now:6.2f} x  ({-one.drop:+.0%})  {one.run}")
     lost = missing(new, stored)
@@ -103,7 +105,7 @@ def main() -> int:
         print(f"MISSING {name:36} was measured, and is not any more")
     for line in differences(new, stored):
         print(f"note: {line}")
-    return int(bool(lost) or any(one.drop > ALLOWED for one in found))
+    return int(bool(lost) or any(one.drop > ALLOWED for one in compared))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""A checkpoint -> its bundle, made once for each state of the exporter.
+"""A checkpoint -> its bundle, exported once for each version of the exporter.
 
     python benchmarks/bundles.py CHECKPOINT [option of qa-onnx export ...]
 
-Prints the bundle's folder, in build/bundles. It is made anew if the checkpoint, the exporter or an option changed.
+Prints the bundle's folder, in build/bundles. It is exported again if the checkpoint, the exporter or an option
+changed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ BUNDLES = ROOT / "build" / "bundles"
 
 
 def folder_for(checkpoint: Path, options: Sequence[str], *, read: Sequence[Path] = (), to: Path = BUNDLES) -> Path:
-    """Where the bundle of this checkpoint, these options and this exporter lies, or will; see `exported`."""
+    """Return the folder of the bundle for this checkpoint, options and exporter; see `exported`."""
     sources = [*sorted((ROOT / "qa_onnx" / "export").glob("*.py"))]
     sources += [path for path in sorted(checkpoint.iterdir()) if path.is_file()]
     made_of = hashlib.sha256(" ".join([files_sha256([*sources, *read]), *options]).encode()).hexdigest()
@@ -33,13 +34,13 @@ def folder_for(checkpoint: Path, options: Sequence[str], *, read: Sequence[Path]
 
 
 def exported(checkpoint: Path, options: Sequence[str], *, read: Sequence[Path] = (), to: Path = BUNDLES) -> Path:
-    """The bundle of a checkpoint.
+    """Return the bundle of a checkpoint; export it if it does not exist.
 
     Args:
-        checkpoint: its folder.
-        options: of `qa-onnx export`.
-        read: further files that the options name.
-        to: where bundles are kept.
+        checkpoint: folder of the checkpoint.
+        options: options of `qa-onnx export`.
+        read: other files that the options name.
+        to: folder of the bundles.
 
     Raises:
         ExportError: it cannot be exported.

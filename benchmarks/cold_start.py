@@ -2,7 +2,7 @@
 
     python benchmarks/cold_start.py models/minilm-squad
 
-Both ways run in fresh processes that take turns; medians over the rounds. The files are in the system's cache
+Both run in fresh processes, alternating; medians over the rounds. The files are in the system's cache
 after the first, discarded, round.
 """
 
@@ -40,7 +40,7 @@ print(tokenizer.decode(inputs["input_ids"][0, first : last + 1]))
 
 
 def measure(checkpoint: str, rounds: int) -> Page:
-    """Both in turns."""
+    """Measure both, alternating."""
     ways = {"qa-onnx, default bundle": OURS, "transformers and PyTorch, fp32": THEIRS}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     memory: dict[str, int] = dict.fromkeys(ways, 0)
@@ -57,12 +57,12 @@ def measure(checkpoint: str, rounds: int) -> Page:
             (name, f"{statistics.median(times):.2f}", f"{min(times):.2f}", f"{memory[name]:,}")
             for name, times in seconds.items()
         ),
-        notes=(f"fresh processes in turns, {rounds} rounds; the files are in the system's cache",),
+        notes=(f"fresh processes, alternating, {rounds} rounds; the files are in the system's cache",),
     )
 
 
 def run(code: str, checkpoint: str) -> tuple[float, int]:
-    """Seconds and peak resident megabytes of a fresh Python that runs some code."""
+    """Run code in a fresh Python; return its seconds and peak resident megabytes."""
     started = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-c", code, checkpoint], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -78,11 +78,11 @@ def run(code: str, checkpoint: str) -> tuple[float, int]:
 
 
 if __name__ == "__main__":
-    made = parser(__doc__)
-    made.add_argument("checkpoint", nargs="?", default=str(Path(__file__).parents[1] / "models" / "minilm-squad"))
-    made.add_argument("--rounds", type=int, help=f"[default: {ROUNDS}, quick {QUICK}]")
-    chosen = made.parse_args()
+    cli = parser(__doc__)
+    cli.add_argument("checkpoint", nargs="?", default=str(Path(__file__).parents[1] / "models" / "minilm-squad"))
+    cli.add_argument("--rounds", type=int, help=f"[default: {ROUNDS}, quick {QUICK}]")
+    chosen = cli.parse_args()
     wanted = (QUICK if chosen.quick else ROUNDS) if chosen.rounds is None else chosen.rounds
     if wanted < 1:
-        made.error(f"--rounds is {wanted}; it must be at least 1")
+        cli.error(f"--rounds is {wanted}; it must be at least 1")
     finish(measure(chosen.checkpoint, wanted), chosen.json)

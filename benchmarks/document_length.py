@@ -1,8 +1,8 @@
-"""One question on documents of 1 to 1,000 windows: seconds, windows a second, and memory at its peak.
+"""One question on documents of 1 to 1,000 windows: seconds, windows a second, and peak memory.
 
     python benchmarks/document_length.py [--bundle B --precision P --engine E --threads N]
 
-Every document is asked about in a process that has answered the shorter ones only.
+The process has answered only shorter documents before each one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pages import Page, finish, parser
 
 from qa_onnx import Bundle, Example, Options, Windower
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.process import ContenderProcess
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -30,7 +30,7 @@ _REPEATS = 3
 
 
 def measure(chosen: Namespace) -> Page:
-    """A row for each length."""
+    """Return a page with a row for each length."""
     bundle = Bundle.load(chosen.bundle)
     windower = Windower(bundle.text(bundle.manifest.tokenizer), cls_id=bundle.manifest.cls_id)
     options = Options.for_windows_of(bundle.manifest.max_length)
@@ -42,13 +42,13 @@ def measure(chosen: Namespace) -> Page:
     }
     rows = []
     command = [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)]
-    with Contender("qa-onnx", command) as contender:
+    with ContenderProcess("qa-onnx", command) as process:
         for wanted in QUICK if chosen.quick else WINDOWS:
             document = text_of(wanted, windower, options)
             count = len(windower.cut([Example(QUESTION, document)], options)[0].windows)
             request = {"pairs": [(QUESTION, document)]}
-            times = [contender.ask(request)["seconds"][0] for _ in range(_REPEATS if count <= _REPEATED else 1)]
-            seconds, peak = statistics.median(times), contender.peak_bytes()
+            times = [process.ask(request)["seconds"][0] for _ in range(_REPEATS if count <= _REPEATED else 1)]
+            seconds, peak = statistics.median(times), process.peak_bytes()
             rows.append(
                 (
                     f"{count:,}",
@@ -64,31 +64,31 @@ def measure(chosen: Namespace) -> Page:
         rows=tuple(rows),
         notes=(
             f"{bundle.manifest.source.name} {chosen.precision or 'as loaded by default'}, "
-            f"{contender.facts['backend']}, {chosen.threads or 'all'} threads; medians of {_REPEATS} up to "
+            f"{process.facts['backend']}, {chosen.threads or 'all'} threads; medians of {_REPEATS} up to "
             f"{_REPEATED} windows, one run beyond",
         ),
     )
 
 
 def text_of(windows: int, windower: Windower, options: Options) -> str:
-    """A document of so many windows, or a few more or less where there are many."""
+    """Return a document of about so many windows; exact for small numbers."""
     words = ARTICLE.read_text(encoding="utf-8").split()
     step = options.max_length - options.doc_stride
     count = max(40, int((options.max_length + (windows - 1) * step) / 1.5))
     for _ in range(4):
         text = " ".join(words[number % len(words)] for number in range(count))
-        found = len(windower.cut([Example(QUESTION, text)], options)[0].windows)
-        if found == windows:
+        actual = len(windower.cut([Example(QUESTION, text)], options)[0].windows)
+        if actual == windows:
             break
-        count = int(count * (windows - 0.4) / found) if windows > 1 else count // 2
+        count = int(count * (windows - 0.4) / actual) if windows > 1 else count // 2
     return text
 
 
 if __name__ == "__main__":
-    made = parser(__doc__)
-    made.add_argument("--bundle", type=Path)
-    made.add_argument("--precision")
-    made.add_argument("--engine", default="onnxruntime")
-    made.add_argument("--threads", type=int)
-    options = made.parse_args()
+    cli = parser(__doc__)
+    cli.add_argument("--bundle", type=Path)
+    cli.add_argument("--precision")
+    cli.add_argument("--engine", default="onnxruntime")
+    cli.add_argument("--threads", type=int)
+    options = cli.parse_args()
     finish(measure(options), options.json)

@@ -2,7 +2,7 @@
 
     python benchmarks/environments.py [NAME ...] [--torch-index URL]
 
-What is there already and was made of the same requirements is used again. On Linux pip may pick a torch build with
+An environment with the same requirements is used again. On Linux pip may pick a torch build with
 several GB of CUDA libraries; `--torch-index https://download.pytorch.org/whl/cpu` asks for the CPU build.
 """
 
@@ -25,12 +25,12 @@ _NOT_OF_IT = ("pip", "setuptools")  # what a virtual environment has from the st
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment, or why there is none.
+    """A virtual environment, or why it cannot be made.
 
     Attributes:
         python: its interpreter.
-        bytes: of the packages, without pip and compiled files.
-        why_not: "" where it can be used.
+        bytes: size of the packages, without pip and compiled files.
+        why_not: "" if it can be used.
     """
 
     python: Path
@@ -39,32 +39,32 @@ class Environment:
 
 
 def names() -> list[str]:
-    """Of the environments that there are requirements for."""
+    """Return the names of the environments that have requirements."""
     return sorted(path.parent.name for path in RIVALS.glob("*/requirements.txt"))
 
 
 def stamp(requirements: str) -> str:
-    """What tells whether an environment was made of these requirements by this Python."""
+    """Return a hash of the requirements and this Python."""
     return hashlib.sha256(f"{sys.version}\n{requirements}".encode()).hexdigest()
 
 
 def installed(
     name: str, *, torch_index: str | None = None, rivals: Path = RIVALS, build: Path = BUILD
 ) -> Environment:
-    """The environment of a rival, made first if it is not there.
+    """Return the environment of a rival; make it if it does not exist.
 
     Args:
-        name: of the folder with its requirements.
-        torch_index: where torch is taken from; None: where pip finds it.
-        rivals: holds the requirements.
-        build: holds the environments.
+        name: name of the folder with its requirements.
+        torch_index: package index for torch; None: the default one.
+        rivals: folder of the requirements.
+        build: folder of the environments.
     """
     path = rivals / name / "requirements.txt"
     wanted = stamp(path.read_text(encoding="utf-8"))
     folder = build / name / ".venv"
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    made = folder / _STAMP
-    if not (made.is_file() and made.read_text(encoding="ascii") == wanted):
+    marker = folder / _STAMP
+    if not (marker.is_file() and marker.read_text(encoding="ascii") == wanted):
         venv.create(folder, with_pip=True, clear=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         commands = [[*pip, "--requirement", str(path)]]
@@ -76,14 +76,14 @@ def installed(
                 command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
             )
             if done.returncode != 0:
-                said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-                return Environment(python, 0, f"cannot be installed: {(said or ['pip failed'])[-1]}")
-        made.write_text(wanted, encoding="ascii")
+                errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+                return Environment(python, 0, f"cannot be installed: {(errors or ['pip failed'])[-1]}")
+        marker.write_text(wanted, encoding="ascii")
     return Environment(python, size(folder))
 
 
 def size(folder: Path) -> int:
-    """Bytes of the packages in a virtual environment."""
+    """Return the bytes of the packages in a virtual environment."""
     total = 0
     for packages in folder.glob("lib*/**/site-packages"):
         if not packages.is_symlink() and not packages.parent.parent.is_symlink():
@@ -103,12 +103,13 @@ def main() -> int:
     parser.add_argument("--torch-index", metavar="URL")
     chosen = parser.parse_args()
     if unknown := set(chosen.names).difference(names()):
-        parser.error(f"no rival {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+        parser.error(f"no rival {', '.join(sorted(unknown))}: it must be one of {', '.join(names())}")
     failed = False
     for name in chosen.names or names():
-        found = installed(name, torch_index=chosen.torch_index)
-        failed = failed or bool(found.why_not)
-        print(f"{name:24} {found.why_not or f'{found.bytes / 1e6:,.0f} MB, {found.python}'}", flush=True)
+        environment = installed(name, torch_index=chosen.torch_index)
+        failed = failed or bool(environment.why_not)
+        size_and_python = f"{environment.bytes / 1e6:,.0f} MB, {environment.python}"
+        print(f"{name:24} {environment.why_not or size_and_python}", flush=True)
     return int(failed)
 
 

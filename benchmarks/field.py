@@ -1,6 +1,6 @@
-"""Who is compared in benchmarks/rivals.py: PyTorch by hand, the rivals in their environments, and qa-onnx.
+"""The contenders of benchmarks/rivals.py: PyTorch, the rivals in their environments, and qa-onnx.
 
-checkpoint --> bundle, exports of the rivals --> entrants that have been started once
+checkpoint --> bundle, exports of the rivals --> contenders, each started once
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from environments import BUILD, RIVALS, ROOT, installed
 
 from qa_onnx import Bundle, EngineError
 from qa_onnx.bench.compare import cpus_for
-from qa_onnx.bench.contender import Contender
-from qa_onnx.bench.entrants import Entrant, entrants
-from qa_onnx.bench.turns import TURN
+from qa_onnx.bench.contenders import Contender, list_contenders
+from qa_onnx.bench.process import ContenderProcess
+from qa_onnx.bench.runners import TURN
 from qa_onnx.evaluation.sample_questions import ITEMS
 from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.texts import GOLDEN_EXAMPLES, PARITY_EXAMPLES
@@ -46,12 +46,12 @@ class Rival:
     """A contender of another project.
 
     Attributes:
-        name: as it is shown.
-        environment: the folder of its requirements.
+        name: display name.
+        environment: folder of its requirements.
         script: its runner.
-        variant: what the runner is asked to be.
-        also: races that it takes part in besides the full one.
-        sweep: ask it with its best batch size of `BATCH_SIZES`.
+        variant: variant for the runner, such as "fp32".
+        also: races that it takes part in, in addition to the full one.
+        sweep: use its best batch size of `BATCH_SIZES`.
     """
 
     name: str
@@ -78,12 +78,12 @@ FIELD = (
 
 @dataclass(frozen=True)
 class Shape:
-    """A model to compare everybody on.
+    """A model on which all contenders are compared.
 
     Attributes:
-        name: of it.
+        name: name of the model.
         checkpoint: its folder.
-        race: of `ALL`, `QUICK`, `BASE` and `LARGE`; all but the first have fewer contenders, for want of time.
+        race: one of `ALL`, `QUICK`, `BASE` and `LARGE`; all but the first have fewer contenders, to save time.
     """
 
     name: str
@@ -91,44 +91,46 @@ class Shape:
     race: str = ALL
 
     def takes(self, rival: Rival) -> bool:
-        """Whether the rival takes part."""
+        """Return True if the rival takes part."""
         return self.race == ALL or self.race in rival.also
 
 
 def field(
     shape: Shape, golds: Sequence[Gold], *, threads: int, torch_index: str | None, say: Say
-) -> list[Entrant]:
-    """All contenders on a shape, each started once, so that what it keeps for later starts is made.
+) -> list[Contender]:
+    """Return all contenders for a model. Each is started once, so that its caches exist.
 
     Args:
         shape: the model.
-        golds: questions, to find the best batch size with.
-        threads: of each.
+        golds: questions for choosing the best batch size.
+        threads: threads of each contender.
         torch_index: see environments.py.
-        say: hears what begins.
+        say: is called with each step.
     """
     calibration = calibration_file(BUILD / "calibration.jsonl")
     say(f"{shape.name}: qa-onnx export")
     bundle = Bundle.load(exported(shape.checkpoint, export_options(shape, calibration), read=[calibration]))
-    made = []
-    for entrant in entrants(bundle, precisions=precisions_of(shape), against=str(shape.checkpoint), device="cpu"):
-        torch = entrant.name.startswith("PyTorch")
-        short = shape.race != ALL and entrant.name == "int8-static, onnxruntime"
+    contenders = []
+    for contender in list_contenders(
+        bundle, precisions=precisions_of(shape), against=str(shape.checkpoint), device="cpu"
+    ):
+        torch = contender.name.startswith("PyTorch")
+        short = shape.race != ALL and contender.name == "int8-static, onnxruntime"
         if not short:
-            named = entrant if torch else dataclasses.replace(entrant, name=f"qa-onnx {entrant.name}")
-            made.append(named if named.why_not else _tried(named, threads, say))
-    own = len([entrant for entrant in made if entrant.name.startswith("PyTorch")])
-    others = [] if shape.race != ALL else [_compiled(shape, made[0], threads, say)]
-    ours = [] if shape.race != ALL else [_tried(_drop_in(bundle, made[own]), threads, say)]
+            named = contender if torch else dataclasses.replace(contender, name=f"qa-onnx {contender.name}")
+            contenders.append(named if named.why_not else _tried(named, threads, say))
+    own = len([contender for contender in contenders if contender.name.startswith("PyTorch")])
+    others = [] if shape.race != ALL else [_compiled(shape, contenders[0], threads, say)]
+    ours = [] if shape.race != ALL else [_tried(_drop_in(bundle, contenders[own]), threads, say)]
     others += [
         _started(rival, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
         for rival in filter(shape.takes, FIELD)
     ]
-    return [*made[:own], *others, *ours, *made[own:]]
+    return [*contenders[:own], *others, *ours, *contenders[own:]]
 
 
 def calibration_file(path: Path) -> Path:
-    """Questions on this project's own texts, none of which the benchmark asks, to calibrate static int8 with."""
+    """Write calibration data for static int8: questions on texts that the benchmark does not use."""
     texts = [part for part in ARTICLE.read_text(encoding="utf-8").split("\n\n") if len(part) > 200]
     pairs = [(example.question, example.context) for example in (*PARITY_EXAMPLES, *GOLDEN_EXAMPLES)]
     pairs += [(item.question, item.context) for item in ITEMS]
@@ -144,26 +146,26 @@ def calibration_file(path: Path) -> Path:
 
 
 def precisions_of(shape: Shape) -> tuple[str, ...]:
-    """Which graphs qa-onnx runs."""
+    """Return the precisions that qa-onnx runs."""
     return PRECISIONS_LARGE if shape.race == LARGE else PRECISIONS
 
 
 def export_options(shape: Shape, calibration: Path) -> list[str]:
-    """With which qa-onnx's bundle is made."""
+    """Return the options that export qa-onnx's bundle."""
     named = [word for precision in precisions_of(shape) for word in ("--precision", precision)]
     return [*named, "--calibration-data", str(calibration)]
 
 
-def _compiled(shape: Shape, eager: Entrant, threads: int, say: Say) -> Entrant:
-    """PyTorch with torch.compile, whose compiled code is kept."""
+def _compiled(shape: Shape, eager: Contender, threads: int, say: Say) -> Contender:
+    """Return PyTorch with torch.compile; its compiled code is cached."""
     torch = {"checkpoint": str(shape.checkpoint), "precision": "fp32", "compiled": True}
     command = partial(_compiled_command, torch, str(BUILD / "compiled"))
-    entrant = dataclasses.replace(eager, name="PyTorch fp32, torch.compile", command=command)
-    return _tried(entrant, threads, say)
+    contender = dataclasses.replace(eager, name="PyTorch fp32, torch.compile", command=command)
+    return _tried(contender, threads, say)
 
 
-def _drop_in(bundle: Bundle, like: Entrant) -> Entrant:
-    """The pipeline of qa-onnx in the mode that gives the old one's answers."""
+def _drop_in(bundle: Bundle, like: Contender) -> Contender:
+    """Return qa-onnx's pipeline in the mode that gives the answers of transformers 4."""
     command = partial(_drop_in_command, {"model": str(bundle.path), "precision": "fp32", "compat": "hf4"})
     return dataclasses.replace(like, name="qa-onnx pipeline, compat hf4, fp32", command=command, own=False)
 
@@ -187,7 +189,7 @@ def _started(
     threads: int,
     torch_index: str | None,
     say: Say,
-) -> Entrant:
+) -> Contender:
     say(f"{shape.name}: {rival.name}: environment")
     environment = installed(rival.environment, torch_index=torch_index)
     sources = [RIVALS / rival.script, RIVALS / rival.environment / "requirements.txt", calibration]
@@ -199,7 +201,7 @@ def _started(
         "cache": str(cache),
         "calibration": str(calibration),
     }
-    entrant = Entrant(
+    contender = Contender(
         name=rival.name,
         command=partial(_command, str(environment.python), str(RIVALS / rival.script), order),
         own=False,
@@ -207,8 +209,8 @@ def _started(
         why_not=environment.why_not,
     )
     if environment.why_not:
-        return entrant
-    return _tried(entrant, threads, say, model=cache, variant=rival.variant, golds=golds if rival.sweep else ())
+        return contender
+    return _tried(contender, threads, say, model=cache, variant=rival.variant, golds=golds if rival.sweep else ())
 
 
 def _command(python: str, script: str, order: dict[str, str], threads: int) -> list[str]:
@@ -216,48 +218,50 @@ def _command(python: str, script: str, order: dict[str, str], threads: int) -> l
 
 
 def _tried(
-    entrant: Entrant,
+    contender: Contender,
     threads: int,
     say: Say,
     *,
     model: Path | None = None,
     variant: str = "",
     golds: Sequence[Gold] = (),
-) -> Entrant:
-    """The entrant after its first start, with why it cannot, the size of its model, and its best batch size."""
-    say(f"{entrant.name}: first start")
+) -> Contender:
+    """Start a contender once; return it with the error, its model's size and its best batch size."""
+    say(f"{contender.name}: first start")
     item = ITEMS[0]
     try:
-        with Contender(entrant.name, entrant.command(threads), cpus=cpus_for(threads)) as contender:
-            contender.ask({"pairs": [(item.question, item.context)]})
-            best = _best_batch(contender, golds) if golds else None
+        with ContenderProcess(contender.name, contender.command(threads), cpus=cpus_for(threads)) as process:
+            process.ask({"pairs": [(item.question, item.context)]})
+            best = _best_batch(process, golds) if golds else None
     except EngineError as error:
-        return dataclasses.replace(entrant, why_not=str(error))
+        return dataclasses.replace(contender, why_not=str(error))
     if best is not None:
-        entrant = dataclasses.replace(entrant, name=f"{entrant.name} of {best}", options={"batch_size": best})
+        contender = dataclasses.replace(
+            contender, name=f"{contender.name} of {best}", options={"batch_size": best}
+        )
     if model is not None:
-        order = entrant.command(threads)[-1]
+        order = contender.command(threads)[-1]
         size = model_bytes(model, variant, Path(json.loads(order)["checkpoint"]))
-        entrant = dataclasses.replace(entrant, model_bytes=size)
-    return entrant
+        contender = dataclasses.replace(contender, model_bytes=size)
+    return contender
 
 
-def _best_batch(contender: Contender, golds: Sequence[Gold]) -> int:
-    """Of questions that come as they will when it is timed."""
+def _best_batch(process: ContenderProcess, golds: Sequence[Gold]) -> int:
+    """Return the fastest batch size, for questions as they will be timed."""
     calls = [
         [(gold.question, gold.context) for gold in golds[at : at + TURN]] for at in range(0, len(golds), TURN)
     ]
 
     def once(size: int) -> float:
         options = {"batch_size": size}
-        return sum(sum(contender.ask({"pairs": pairs, "options": options})["seconds"]) for pairs in calls)
+        return sum(sum(process.ask({"pairs": pairs, "options": options})["seconds"]) for pairs in calls)
 
     times = {size: statistics.median(once(size) for _ in range(3)) for size in BATCH_SIZES}
     return min(times, key=lambda size: times[size])
 
 
 def model_bytes(cache: Path, variant: str, checkpoint: Path) -> int:
-    """Bytes of the graph that a rival exported for a variant, or of the checkpoint's weights."""
+    """Return the bytes of the graph that a rival exported for a variant, or of the checkpoint's weights."""
     kinds = (".onnx", ".bin", ".xml", ".onnx_data")
     folders = [folder for folder in cache.glob(f"{'int8' if variant == 'int8' else 'fp32'}*") if folder.is_dir()]
     graphs = sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.suffix in kinds)

@@ -1,7 +1,7 @@
-"""All that this project says of GPUs, checked on a machine that has one: `make gpu`.
+"""Check everything that this project claims about GPUs, on a machine that has one: `make gpu`.
 
 First the tests marked `gpu`; then parity and speed of CUDA and TensorRT beside the CPU, with the default
-checkpoint (exported first if need be). Each row is measured in a process of its own. Speed is text to answer, in
+checkpoint (exported first if need be). Each row is measured in a process of its own. Speed is end to end, in
 questions a second, the best of a few rounds over the project's own questions, at each of several token budgets of
 a batch; parity is with fp32 on the CPU.
 """
@@ -67,45 +67,45 @@ def main() -> int:
 
 
 def bundle_of(checkpoint: Path, *, plain: bool) -> Path:
-    """The bundle with, or without, fused operators."""
+    """Return the bundle with, or without, fused operators."""
     options = ["--no-fusion"] if plain else []
     return exported(checkpoint, [*options, "--precision", "fp32", "--precision", "fp16"])
 
 
 def show(bundles: dict[bool, Path], questions: int) -> bool:
-    """Measure and print every row; whether one that must work failed: TensorRT may not be installed."""
+    """Measure and print every row; return True if one failed that must work, which TensorRT need not."""
     failed = False
     reference: dict[str, Any] | None = None
     print(f"{'':28} {'start':>8} {'logits off':>10} {'same':>7}", *(f"{budget:>9}" for budget in BUDGETS))
     for engine, device, precision, plain in ROWS:
         name = f"{engine}/{device} {precision}"
-        found = row(bundles[plain], engine, device, precision, questions)
-        if isinstance(found, str):
+        result = row(bundles[plain], engine, device, precision, questions)
+        if isinstance(result, str):
             failed = failed or engine != "tensorrt"
-            print(f"{name:28} {found}")
+            print(f"{name:28} {result}")
             continue
-        reference = found if reference is None else reference
-        off = np.abs(np.array(found["logits"]) - np.array(reference["logits"])).max()
-        same = sum(map(list.__eq__, found["spans"], reference["spans"])) / len(reference["spans"])
-        speeds = (f"{found['speed'][str(budget)]:9.0f}" for budget in BUDGETS)
-        print(f"{name:28} {found['start']:7.1f}s {off:10.2g} {same:7.1%}", *speeds)
+        reference = result if reference is None else reference
+        off = np.abs(np.array(result["logits"]) - np.array(reference["logits"])).max()
+        same = sum(map(list.__eq__, result["spans"], reference["spans"])) / len(reference["spans"])
+        speeds = (f"{result['speed'][str(budget)]:9.0f}" for budget in BUDGETS)
+        print(f"{name:28} {result['start']:7.1f}s {off:10.2g} {same:7.1%}", *speeds)
     print(f"{'':28} questions a second, text to answer, by tokens a batch: {', '.join(map(str, BUDGETS))}")
     return failed
 
 
 def row(bundle: Path, engine: str, device: str, precision: str, questions: int) -> dict[str, Any] | str:
-    """What a process of its own measures, or the last line of why it cannot."""
+    """Measure a row in a process of its own; return the result, or the last line of the error."""
     command = [sys.executable, __file__, "--questions", str(questions)]
     command += ["--measure", str(bundle), engine, device, precision]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        return (done.stderr.strip() or "it failed and said nothing").splitlines()[-1]
+        return (done.stderr.strip() or "it failed without a message").splitlines()[-1]
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
 
 def measure(bundle: str, engine: Any, device: Any, precision: str, *, questions: int) -> dict[str, Any]:
-    """Answers and speed of one row.
+    """Measure answers and speed of one row.
 
     Returns:
         start: seconds to load and answer once; logits: of all windows, one after the other; spans: of the
@@ -116,13 +116,13 @@ def measure(bundle: str, engine: Any, device: Any, precision: str, *, questions:
     reader.ask("What colour is the boat?", "The boat is blue and the sail is white.")
     start = time.perf_counter() - started
     if str(reader.backend) != f"{engine}/{device}":
-        raise SystemExit(f"{engine}/{device} was asked for, {reader.backend} was used")
+        raise SystemExit(f"{engine}/{device} was requested, {reader.backend} was used")
     golds = squad.sample(load_questions().golds, COMPARED, seed=0)
     compared = [Example(gold.question, gold.context) for gold in golds]
-    asked = itertools.cycle(
+    repeated = itertools.cycle(
         Example(gold.question, gold.context) for gold in load_questions(most_words=WORDS).golds
     )
-    many = list(itertools.islice(asked, questions))
+    many = list(itertools.islice(repeated, questions))
     speed = {}
     for budget in BUDGETS:
         options = dataclasses.replace(reader.options, batch_tokens=budget, n_best=1)
@@ -138,7 +138,7 @@ def measure(bundle: str, engine: Any, device: Any, precision: str, *, questions:
 
 
 def seconds(reader: Reader, examples: list[Example], options: Any) -> float:
-    """That answering takes, with nothing remembered of the texts."""
+    """Return the seconds to answer, with empty caches."""
     reader.forget()
     started = time.perf_counter()
     predictions = reader.predict(examples, options=options)

@@ -1,4 +1,4 @@
-"""compat="hf4" beside the pipeline of transformers 4 itself: the same calls, result by result.
+"""Compare compat="hf4" with the pipeline of transformers 4 itself, result by result.
 
     python benchmarks/hf4_parity.py --hf4 envs/hf4/bin/python --checkpoint models/minilm-squad \
         --data dev.json --questions 300
@@ -44,9 +44,9 @@ ARGUMENTS: tuple[dict[str, Any], ...] = (
 
 
 def cases(golds: Sequence[Gold]) -> list[Case]:
-    """A call for each question, with arguments in turn; some with long, some with very short contexts."""
+    """Return a call for each question, with alternating arguments; some contexts are long, some very short."""
     chance = random.Random(5)
-    found = []
+    result = []
     for number, gold in enumerate(golds):
         context = gold.context
         if number % 5 == 1:
@@ -54,22 +54,22 @@ def cases(golds: Sequence[Gold]) -> list[Case]:
         if number % 11 == 2:
             context = context[: chance.randint(1, 40)].strip() or "x"
         arguments = ARGUMENTS[number % len(ARGUMENTS)]
-        found.append({"question": gold.question, "context": context, "arguments": arguments})
-    return found
+        result.append({"question": gold.question, "context": context, "arguments": arguments})
+    return result
 
 
 def call(asker: Callable[..., Any], one: Case) -> Any:
-    """What a call returns, or the name and text of what it raises."""
+    """Return the result of a call, or the name and text of its exception."""
     try:
         return asker(question=one["question"], context=one["context"], **one["arguments"])
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001  # whatever it is, a tokenizer's panic too, it is the result
+    except BaseException as error:  # noqa: BLE001  # any exception is the result, also a tokenizer's panic
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 def answer_as_hf4(checkpoint: str) -> None:
-    """In the other environment: cases on stdin, their results on stdout."""
+    """Answer the cases on stdin, and print their results; runs in the other environment."""
     import torch
     from transformers import AutoModelForQuestionAnswering, AutoTokenizer, pipeline
 
@@ -79,10 +79,10 @@ def answer_as_hf4(checkpoint: str) -> None:
 
 
 def difference(ours: Any, theirs: Any, tolerance: float) -> str:
-    """What differs; empty when nothing does. Neighbours whose scores are that close may swap places."""
+    """Return the difference, or an empty text. Neighbours with equal scores, within tolerance, may swap places."""
     if isinstance(ours, dict) != isinstance(theirs, dict):
         return f"one result, the other a list: {ours} {theirs}"
-    rows, expected = ([found] if isinstance(found, dict) else found for found in (ours, theirs))
+    rows, expected = ([result] if isinstance(result, dict) else result for result in (ours, theirs))
     if "error" in {*rows[0], *expected[0]} if rows and expected else False:
         return "" if "error" in rows[0] and "error" in expected[0] else f"{rows[0]} {expected[0]}"
     if len(rows) != len(expected):
@@ -119,25 +119,25 @@ def main() -> None:
     from qa_onnx import pipeline
     from qa_onnx.data import squad
 
-    asked = cases(squad.load(chosen.data, limit=chosen.questions).golds)
+    calls = cases(squad.load(chosen.data, limit=chosen.questions).golds)
     command = [chosen.hf4, str(Path(__file__).resolve()), "--as-hf4", "--checkpoint", chosen.checkpoint]
     done = subprocess.run(
-        command, input=json.dumps(asked), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
+        command, input=json.dumps(calls), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
     )
     asker = pipeline("question-answering", model=chosen.checkpoint, compat="hf4")
     wrong = 0
     worst = 0.0
-    for one, theirs in zip(asked, json.loads(done.stdout), strict=True):
+    for one, theirs in zip(calls, json.loads(done.stdout), strict=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ours = call(asker, one)
-        found = difference(ours, theirs, chosen.tolerance)
-        if found:
+        result = difference(ours, theirs, chosen.tolerance)
+        if result:
             wrong += 1
-            print(f"{one['arguments']} {one['question']!r}: {found}")
+            print(f"{one['arguments']} {one['question']!r}: {result}")
         elif isinstance(ours, dict) and "score" in ours:
             worst = max(worst, abs(ours["score"] - theirs["score"]))
-    print(f"{len(asked)} calls, {wrong} differ; best scores within {worst:.1e} of each other")
+    print(f"{len(calls)} calls, {wrong} differ; best scores within {worst:.1e} of each other")
     sys.exit(wrong > 0)
 
 

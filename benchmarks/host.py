@@ -1,4 +1,4 @@
-"""What everything but the model costs: tokenizing, windows, batches, span search, answers. On one core.
+"""Measure the cost of everything but the model, on one core: tokenizing, windows, batches, span search, answers.
 
     python benchmarks/host.py
 
@@ -32,7 +32,7 @@ from pages import Page, finish, parser
 
 from qa_onnx import Bundle, Example, Options, Reader, Windower
 from qa_onnx.bench.questions import load_questions
-from qa_onnx.bench.turns import TURN
+from qa_onnx.bench.runners import TURN
 from qa_onnx.data import squad
 from qa_onnx.session import RUN_OVERHEAD
 
@@ -50,7 +50,7 @@ OPTIONS = Options(n_best=1)
 
 
 class PreparedLogits:
-    """A session that costs a slice: its logits exist already.
+    """A session that only slices arrays: its logits exist already.
 
     Args:
         wait_s: seconds that it waits for each window, as for a device that does the work.
@@ -75,7 +75,7 @@ class PreparedLogits:
 
 
 def measure(*, quick: bool) -> Page:
-    """A row for each kind of work, and one for each stage."""
+    """Return a row for each kind of work, and one for each stage."""
     bundle = Bundle.load()
     tokenizer, cls_id = bundle.text(bundle.manifest.tokenizer), bundle.manifest.cls_id
     paragraphs = [part for part in ARTICLE.read_text(encoding="utf-8").split("\n\n") if len(part) > 200]
@@ -121,13 +121,13 @@ def measure(*, quick: bool) -> Page:
 
 
 def stages(examples: list[Example], fresh: Callable[[], Reader], repeats: int) -> dict[str, float]:
-    """Seconds of the parts of a call, by example: medians of what each took in the same calls."""
+    """Return the seconds of the parts of a call for each example: medians over the same calls."""
     calls = [laps(examples, fresh()) for _ in range(repeats)]
     return {name: statistics.median(call[name] for call in calls) / len(examples) for name in calls[0]}
 
 
 def laps(examples: list[Example], reader: Reader) -> dict[str, float]:
-    """Seconds of the parts of one call. All that it makes is gone when it returns, and burdens no later one."""
+    """Return the seconds of the parts of one call. Its objects are freed before the next call."""
     clock = [time.process_time()]
     cut = reader.cut(examples, OPTIONS)
     clock.append(time.process_time())
@@ -144,7 +144,7 @@ def laps(examples: list[Example], reader: Reader) -> dict[str, float]:
 
 
 def tokenizing(reader: Reader, repeats: int) -> list[tuple[str, int, float]]:
-    """Median processor seconds of tokenizing and cutting questions of qa-onnx: name, windows, seconds a window."""
+    """Measure tokenizing and cutting of qa-onnx's questions: name, windows, median CPU seconds a window."""
     golds = squad.sample(load_questions(most_words=400).golds, 64, seed=0)
     rows = []
     for size, forgets in ((TURN, True), (TURN, False), (1, True), (1, False)):
@@ -161,14 +161,14 @@ def tokenizing(reader: Reader, repeats: int) -> list[tuple[str, int, float]]:
                 windows += sum(len(one.windows) for one in cut)
             if number:  # the first makes words known
                 seconds.append(spent / windows)
-        known = "all forgotten" if forgets else "words known"
-        name = f"{len(golds)} questions of qa-onnx, {size} a call: tokenize and cut, {known}"
+        cache = "all forgotten" if forgets else "words known"
+        name = f"{len(golds)} questions of qa-onnx, {size} a call: tokenize and cut, {cache}"
         rows.append((name, windows, statistics.median(seconds)))
     return rows
 
 
 def beside_device(examples: list[Example], fresh: Callable[..., Reader], repeats: int) -> dict[str, float]:
-    """Median wall seconds of an example with a device at work, both ways taking turns."""
+    """Return the median wall seconds of an example with a device at work, both ways alternating."""
     times: dict[str, list[float]] = {"in turns": [], "overlapped": []}
     for _ in range(repeats):
         for name, seconds in times.items():
@@ -180,12 +180,12 @@ def beside_device(examples: list[Example], fresh: Callable[..., Reader], repeats
 
 
 def answering(examples: list[Example]) -> Callable[[Reader], object]:
-    """Answer these."""
+    """Answer the examples."""
     return lambda reader: reader.predict(examples, options=OPTIONS)
 
 
 def per_window(work: Callable[[Reader], object], fresh: Callable[[], Reader], windows: int, repeats: int) -> float:
-    """Median processor seconds for a window; each repeat has a reader that has seen no text yet."""
+    """Return the median CPU seconds of a window; each repeat has a new reader with empty caches."""
     seconds = []
     for _ in range(repeats):
         reader = fresh()

@@ -1,10 +1,10 @@
-"""How near a bundle's int8 comes to what the cores can do: its 8-bit products alone, against the whole run.
+"""Compare the time of a bundle's int8 graph with the time of its 8-bit products alone, which is the limit.
 
     python benchmarks/int8_limit.py BUNDLE [--shapes 8x384,1x128] [--threads 2] [--rounds 9]
 
 The limit is the time of ONNX Runtime's own MatMulInteger, unsigned by signed bytes, for every product of the int8
-graph with weights, one after another and nothing else. Everything runs in processes of its own that take turns;
-medians over the rounds. OpenVINO is there where the bundle holds int8-static and OpenVINO is installed.
+graph with weights, one after another and nothing else. Each runs in a process of its own, and they alternate;
+medians over the rounds. OpenVINO takes part if it is installed and the bundle holds int8-static.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from qa_onnx import Bundle, Reader, Windower
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.protocol import own_stdout, serve
 from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
@@ -55,12 +55,14 @@ def main() -> None:
 
 
 def compare(chosen: argparse.Namespace) -> None:
-    """Let all take turns, and print a line for each shape and engine."""
+    """Measure all, alternating, and print a line for each shape and engine."""
     graphs = Bundle.load(chosen.bundle).manifest.graphs
     engines = [engine for engine, precision in ENGINES.items() if precision in graphs and usable(engine)]
     command = [sys.executable, __file__, str(chosen.bundle), "--threads", str(chosen.threads), "--serve"]
     with ExitStack() as stack:
-        runners = {name: stack.enter_context(Contender(name, [*command, name])) for name in ("products", *engines)}
+        runners = {
+            name: stack.enter_context(ContenderProcess(name, [*command, name])) for name in ("products", *engines)
+        }
         for shape in chosen.shapes.split(","):
             rows, tokens = (int(number) for number in shape.split("x"))
             request = {"do": "run", "rows": rows, "tokens": tokens}
@@ -80,7 +82,7 @@ def compare(chosen: argparse.Namespace) -> None:
 
 
 def usable(engine: str) -> bool:
-    """Whether the engine is installed."""
+    """Return True if the engine is installed."""
     try:
         check_usable(Backend.parse(f"{engine}/cpu"))
     except MissingExtraError as error:
@@ -90,7 +92,7 @@ def usable(engine: str) -> bool:
 
 
 def weight_shapes(path: Path) -> list[tuple[int, int]]:
-    """Inputs and outputs of every product with 8-bit weights in a graph."""
+    """Return inputs and outputs of every product with 8-bit weights in a graph."""
     import onnx
 
     graph = onnx.load(path).graph
@@ -107,7 +109,7 @@ def weight_shapes(path: Path) -> list[tuple[int, int]]:
 
 
 def products(bundle: Path, threads: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Runs the products of the bundle's int8 graph, and nothing else."""
+    """Return a function that runs only the products of the bundle's int8 graph."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
@@ -144,7 +146,7 @@ def products(bundle: Path, threads: int) -> Callable[[dict[str, Any]], dict[str,
 
 
 def whole(bundle: Path, threads: int, engine: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Runs the bundle's graph on a batch without padding."""
+    """Return a function that runs the bundle's graph on a batch without padding."""
     loaded = Bundle.load(bundle)
     vocabulary = len(Windower(loaded.text(loaded.manifest.tokenizer)).vocabulary())
     reader = Reader.load(loaded, precision=ENGINES[engine], engine=cast("Any", engine), threads=threads)
@@ -152,9 +154,9 @@ def whole(bundle: Path, threads: int, engine: str) -> Callable[[dict[str, Any]],
 
     def run(request: dict[str, Any]) -> dict[str, Any]:
         shape = (request["rows"], request["tokens"])
-        made = {"attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
-        made["input_ids"] = draw.integers(vocabulary, size=shape)
-        inputs = {name: made[name] for name in reader._session.input_names}
+        arrays = {"attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
+        arrays["input_ids"] = draw.integers(vocabulary, size=shape)
+        inputs = {name: arrays[name] for name in reader._session.input_names}
         started = time.perf_counter()
         reader._session.run(inputs)
         return {"seconds": time.perf_counter() - started}

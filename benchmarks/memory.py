@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--bundle B --precision P --engine E] [--requests 10000]
 
-Every request has a context of its own, 3 to 400 words, shorter ones more often, one or several windows; what is
-remembered of contexts is thus in the figure. Tells megabytes after a tenth of the requests and after every further
-tenth, and exits with 1 where the last is more than 5 % above the first.
+Every request has a context of its own, 3 to 400 words, shorter ones more often, one or several windows; caches
+of contexts are thus part of the figure. Reports megabytes after each tenth of the requests, and exits with 1 if
+the last figure is more than 5 % above the first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GROWTH = 1.05
 
 
 def measure(chosen: Namespace) -> tuple[Page, bool]:
-    """Ask, one question at a time, and watch; and whether it grew."""
+    """Ask one question at a time; return the page, and True if memory grew."""
     requests = chosen.requests
     reader = Reader.load(chosen.bundle, precision=chosen.precision, engine=cast("Any", chosen.engine))
     words = ARTICLE.read_text(encoding="utf-8").split()
@@ -67,23 +67,23 @@ def measure(chosen: Namespace) -> tuple[Page, bool]:
 
 
 def resident() -> float:
-    """Megabytes of this process in memory, on Linux."""
+    """Return the resident megabytes of this process, on Linux."""
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":
-    made = parser(__doc__)
-    made.add_argument("--bundle", type=Path)
-    made.add_argument("--precision")
-    made.add_argument("--engine", default="onnxruntime")
-    made.add_argument("--requests", type=int, help=f"[default: {FULL:,}, quick {QUICK}]")
-    made.add_argument("--longest", type=int, default=400, help="words of a context")
-    options = made.parse_args()
+    cli = parser(__doc__)
+    cli.add_argument("--bundle", type=Path)
+    cli.add_argument("--precision")
+    cli.add_argument("--engine", default="onnxruntime")
+    cli.add_argument("--requests", type=int, help=f"[default: {FULL:,}, quick {QUICK}]")
+    cli.add_argument("--longest", type=int, default=400, help="words of a context")
+    options = cli.parse_args()
     if options.requests is None:
         options.requests = QUICK if options.quick else FULL
     if options.requests < FEWEST:
-        made.error(f"--requests is {options.requests}; it must be at least {FEWEST}")
-    found, grew = measure(options)
-    finish(found, options.json)
+        cli.error(f"--requests is {options.requests}; it must be at least {FEWEST}")
+    page, grew = measure(options)
+    finish(page, options.json)
     sys.exit(grew)

@@ -1,4 +1,4 @@
-"""MLPerf's published figures for BERT on one H100 beside those of a bundle here, and what differs.
+"""Compare MLPerf's published figures for BERT on one H100 with those of a bundle, and list the differences.
 
 python benchmarks/mlperf.py BUNDLE [--precision fp16] [--engine onnxruntime] [--device cuda]
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pages import Page, finish, parser
 
 from qa_onnx import Bundle, QaOnnxError
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.machine import nvidia
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _WORDS = 0.72  # a token
 
 
 def measure(chosen: Namespace) -> Page:
-    """The published rows, then ours at the best token budget of each length."""
+    """Return the published rows, then ours at the best token budget of each length."""
     bundle = Bundle.load(chosen.bundle)
     load = {
         "bundle": str(bundle.path),
@@ -51,12 +51,14 @@ def measure(chosen: Namespace) -> Page:
     }
     count = 32 if chosen.quick else 2048
     rows = [(name, "<= 384", "", f"{rate:,.0f}") for name, rate in PUBLISHED]
-    with Contender("qa-onnx", [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)]) as contender:
-        place = contender.facts["backend"]
+    with ContenderProcess(
+        "qa-onnx", [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)]
+    ) as process:
+        backend = process.facts["backend"]
         for length in LENGTHS:
-            found = [_rates(contender, length, count, budget) for budget in BUDGETS]
-            tokens, whole, model = max(found, key=lambda rates: rates[1])
-            name = f"{bundle.manifest.source.name}, {chosen.precision}, {place}"
+            rates = [_rates(process, length, count, budget) for budget in BUDGETS]
+            tokens, whole, model = max(rates, key=lambda rates: rates[1])
+            name = f"{bundle.manifest.source.name}, {chosen.precision}, {backend}"
             rows.append((name, f"{tokens:.0f}", f"{whole:,.1f}", f"{model:,.1f}"))
     gpus = nvidia.survey().gpus
     where = gpus[0].name if chosen.device == "cuda" and gpus else "the CPU"
@@ -68,15 +70,15 @@ def measure(chosen: Namespace) -> Page:
     )
 
 
-def _rates(contender: Contender, length: int, count: int, budget: int) -> tuple[float, float, float]:
-    """Real tokens a window, and windows a second text to answer and of the model alone: the best of rounds."""
+def _rates(process: ContenderProcess, length: int, count: int, budget: int) -> tuple[float, float, float]:
+    """Return tokens a window without padding, windows a second end to end, and of the model alone."""
     words = ARTICLE.read_text(encoding="utf-8").split()
     size = int(length * _WORDS)
     texts = [" ".join(words[(number + step) % len(words)] for step in range(size)) for number in range(count)]
     request: dict[str, Any] = {"pairs": [(QUESTION, text) for text in texts], "options": {"batch_tokens": budget}}
-    contender.ask(request)
-    whole = min(sum(contender.ask(request)["seconds"]) for _ in range(_ROUNDS))
-    replies = [contender.ask({**request, "do": "stages"}) for _ in range(_ROUNDS)]
+    process.ask(request)
+    whole = min(sum(process.ask(request)["seconds"]) for _ in range(_ROUNDS))
+    replies = [process.ask({**request, "do": "stages"}) for _ in range(_ROUNDS)]
     windows = replies[0]["windows"]
     model = min(reply["stages"]["model"] for reply in replies)
     real = replies[0]["tokens"] * (1 - replies[0]["padding"])
@@ -84,12 +86,12 @@ def _rates(contender: Contender, length: int, count: int, budget: int) -> tuple[
 
 
 if __name__ == "__main__":
-    made = parser(__doc__)
-    made.add_argument("bundle", type=Path)
-    made.add_argument("--precision", default="fp16")
-    made.add_argument("--engine", default="onnxruntime")
-    made.add_argument("--device", default="cuda")
-    options = made.parse_args()
+    cli = parser(__doc__)
+    cli.add_argument("bundle", type=Path)
+    cli.add_argument("--precision", default="fp16")
+    cli.add_argument("--engine", default="onnxruntime")
+    cli.add_argument("--device", default="cuda")
+    options = cli.parse_args()
     try:
         page = measure(options)
     except QaOnnxError as error:

@@ -1,30 +1,32 @@
-"""A page about one part: a table with notes, as text, JSON, Markdown and HTML. What the scripts here share."""
+"""A page about one part: a table with notes, as text, as JSON, and as a section of a report."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import html
 import json
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bench.document import table
+from qa_onnx.bench.document import ReportTable
+
+if TYPE_CHECKING:
+    from qa_onnx.bench.document import Block
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a script found.
+    """The result of a script.
 
     Attributes:
         title: what was measured.
         head: names of the columns, with units.
-        rows: cells as they are shown.
-        notes: what must be read with them.
-        command: that repeats it.
+        rows: cells as text.
+        notes: what a reader must know.
+        command: command line that repeats it.
     """
 
     title: str
@@ -34,55 +36,43 @@ class Page:
     command: str = ""
 
     def to_json(self) -> str:
-        """As a JSON object."""
+        """Return the page as a JSON object."""
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Page:
-        """From what `to_json` wrote, parsed."""
+        """Return the page from the parsed JSON object."""
         rows = tuple(tuple(row) for row in content["rows"])
         return cls(**{**content, "head": tuple(content["head"]), "notes": tuple(content["notes"]), "rows": rows})
 
     def text(self) -> str:
-        """For a terminal."""
+        """Return the page for a terminal."""
         lines = [self.head, *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.head))]
-        shown = [
+        text_lines = [
             "  ".join(
                 cell.rjust(width) if column else cell.ljust(width)
                 for column, (cell, width) in enumerate(zip(line, widths, strict=True))
             ).rstrip()
             for line in lines
         ]
-        return "\n".join([self.title, *shown, *self.notes])
+        return "\n".join([self.title, *text_lines, *self.notes])
 
-    def markdown(self) -> str:
-        """As a section of report.md."""
-        lines = [self.head, ("---", *["---:"] * (len(self.head) - 1)), *self.rows]
-        shown = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-        notes = "\n".join(f"- {note}" for note in self.notes)
-        return "\n\n".join(
-            part for part in (f"## {self.title}", shown, notes, f"```console\n$ {self.command}\n```") if part
-        )
-
-    def html(self) -> str:
-        """As a section of report.html."""
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        shown = table(self.head, self.rows, numbers=range(1, len(self.head)))
-        command = f"<p><code>{html.escape(self.command)}</code></p>"
-        return f"<h2>{html.escape(self.title)}</h2>{shown}<ul>{notes}</ul>{command}"
+    def blocks(self) -> list[Block]:
+        """Return the page as a section of a report."""
+        return [f"## {self.title}", ReportTable(self.head, self.rows), list(self.notes), f"$ {self.command}"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """With the options that every script has."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--quick", action="store_true", help="less of everything, to see that it works")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the page there too")
-    return made
+    """Return a parser with the options of every script."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--quick", action="store_true", help="small settings, to test the script")
+    result.add_argument("--json", type=Path, metavar="FILE", help="write the page to this file too")
+    return result
 
 
 def finish(page: Page, to: Path | None) -> None:
-    """Print a page, and write it where wanted."""
+    """Print a page, and write it to a file if there is one."""
     arguments = [word for word in sys.argv[1:] if to is None or word not in ("--json", str(to))]
     script = Path(sys.argv[0]).resolve().relative_to(Path(__file__).parents[1].resolve())
     page = dataclasses.replace(page, command=shlex.join(["python", str(script), *arguments]))
@@ -92,7 +82,7 @@ def finish(page: Page, to: Path | None) -> None:
 
 
 def write(path: Path, content: str) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(content, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A long run in parts: each part's result is a file, and a part whose file is there is not run again."""
+"""A long run in parts: each result is kept in a file, and a part that has one is not run again."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the run.
+    """A part of the run.
 
     Attributes:
-        name: of the part, and of its file.
-        make: gives its result, which JSON can hold.
+        name: name of the part, and of its file.
+        make: returns its result, which must fit into JSON.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of the parts: results, and errors of those that have none, by name."""
+    """Results of the parts by name, and errors of those that failed."""
 
     results: dict[str, Any]
     errors: dict[str, str]
@@ -43,15 +43,15 @@ def run(
     say: Callable[[str], None],
     only: Sequence[str] = (),
 ) -> Done:
-    """Run what has not been run yet.
+    """Run the parts that have no result yet.
 
     Args:
-        parts: in this order; one that fails does not keep the others from running.
-        folder: of the results.
-        key: what a result belongs to, such as a commit; those of another key are made anew.
-        fresh: make all anew.
-        say: hears what begins.
-        only: names of parts to run, or make anew where `fresh`; of others, what is there is taken. Empty: all.
+        parts: in this order; one that fails does not stop the others.
+        folder: folder of the results.
+        key: version of the results, such as a commit; results with another key are made again.
+        fresh: run all parts again.
+        say: is called with each step.
+        only: names of parts to run; others are only read from their files. Empty: all.
     """
     done = Done({}, {})
     for part in parts:
@@ -67,7 +67,7 @@ def run(
         say(f"{part.name}: begins")
         try:
             result = part.make()
-        except Exception as error:  # noqa: BLE001  # hours of other parts must not be lost for it
+        except Exception as error:  # noqa: BLE001  # one failure must not cost hours of other parts
             done.errors[part.name] = f"{type(error).__name__}: {error}"
             say(f"{part.name}: failed: {done.errors[part.name]}")
             continue
@@ -77,7 +77,7 @@ def run(
 
 
 def _kept(path: Path, key: str) -> dict[str, Any] | None:
-    """What a file holds, if it is of this key."""
+    """Return the content of a file, if it has this key."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,10 +1,11 @@
-"""Everybody on the same questions, and a page for each part: `make rivals`, or `make rivals QUICK=1`.
+"""Compare all contenders on the same questions, and write a report: `make rivals`, or `make rivals QUICK=1`.
 
     python benchmarks/rivals.py [--quick] [--only PART ...] [--fresh] [--out DIR]
 
-Runs in parts, whose results are kept in build/rivals/parts: what is done for this commit and these options is not
-done again, so a run that was cut off goes on where it was. Writes results.json, results.csv, pages.json, report.md
-and report.html with plots. Who cannot be installed or started is listed, with the reason.
+Runs in parts, whose results are kept in build/rivals/parts. Parts with a result for this commit and these options
+are not run again, so an interrupted run continues. Writes results.json, results.csv, pages.json, report.md
+and report.html with plots. Contenders that cannot be installed or started are listed
+with the reason.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from shapes import DEFAULT, SHAPES, checkpoint
 
 from qa_onnx import QaOnnxError
 from qa_onnx.bench.compare import compare, cpus_for
+from qa_onnx.bench.document import to_markdown
 from qa_onnx.bench.plan import Plan
 from qa_onnx.bench.questions import load_questions
-from qa_onnx.bench.report import files, markdown_table, remarks
+from qa_onnx.bench.report import files, remarks, table
 from qa_onnx.bench.results import from_json, to_json
 from qa_onnx.data import squad
 from qa_onnx.machine import cpu
@@ -41,6 +43,7 @@ from qa_onnx.machine.packages import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qa_onnx.bench.document import Block
     from qa_onnx.bench.results import BenchResults
     from qa_onnx.data.squad import DataSet
 
@@ -56,13 +59,13 @@ _SWEPT = 16  # questions that batch sizes are tried on
 
 @dataclass(frozen=True)
 class Race:
-    """How much of a shape is run.
+    """The extent of a comparison on one model.
 
     Attributes:
-        field: who takes part; see `Shape`.
-        seconds: for it, about; see `Plan`.
-        most: questions, at most.
-        words: contexts of at most so many; None: all.
+        field: which contenders take part; see `Shape.race`.
+        seconds: approximate duration; see `Plan`.
+        most: largest number of questions; None: no limit.
+        words: longest context in words; None: no limit.
     """
 
     field: str
@@ -85,7 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the default model and fewer rivals, in minutes")
     parser.add_argument("--only", action="append", metavar="PART", help="a model or page by name; repeats")
-    parser.add_argument("--fresh", action="store_true", help="do again what is done")
+    parser.add_argument("--fresh", action="store_true", help="run finished parts again")
     parser.add_argument(
         "--out",
         type=Path,
@@ -97,7 +100,7 @@ def main() -> int:
     chosen = parser.parse_args()
     races, pages = (RACES_QUICK, PAGES_QUICK) if chosen.quick else (RACES, PAGES)
     if unknown := set(chosen.only or ()).difference(races, pages):
-        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join([*races, *pages])}")
+        parser.error(f"no part {', '.join(sorted(unknown))}: it must be one of {', '.join([*races, *pages])}")
     try:
         require("bench")
         data = load_questions() if chosen.data is None else squad.load(chosen.data)
@@ -116,10 +119,10 @@ def main() -> int:
     whole = not chosen.quick and len(done.results) == len(races) + len(pages)
     out = chosen.out or (RESULTS if whole else BUILD / ("quick" if chosen.quick else "partial"))
     runs = [one for name in races if name in done.results for one in from_json(json.dumps(done.results[name]))]
-    found = [Page.of(done.results[name]) for name in pages if name in done.results]
+    results = [Page.of(done.results[name]) for name in pages if name in done.results]
     if runs:
-        write_report(runs, found, out)
-        print(f"\nwrote {out / 'report.html'} and what it is made of, after {time.perf_counter() - began:.0f} s")
+        write_report(runs, results, out)
+        print(f"\nwrote {out / 'report.html'} and the files beside it, after {time.perf_counter() - began:.0f} s")
     for name, reason in done.errors.items():
         print(f"{name} failed: {reason}", file=sys.stderr)
     if whole:
@@ -128,26 +131,26 @@ def main() -> int:
 
 
 def parts(chosen: argparse.Namespace, races: dict[str, Race], pages: Sequence[str], data: DataSet) -> list[Part]:
-    """In the order in which they run."""
-    made = [Part(name, partial(_race, name, race, chosen, data)) for name, race in races.items()]
-    return made + [Part(name, partial(_page, name, quick=chosen.quick)) for name in pages]
+    """Return the parts in the order in which they run."""
+    races_first = [Part(name, partial(_race, name, race, chosen, data)) for name, race in races.items()]
+    return races_first + [Part(name, partial(_page, name, quick=chosen.quick)) for name in pages]
 
 
 def key_of(chosen: argparse.Namespace, data: DataSet) -> str:
-    """What a result is of: the commit, changes that are not committed, and the options that change it."""
-    made = [f":!{path.relative_to(ROOT)}" for path in (RESULTS, README)]  # the run itself changes them
-    changes = _git("diff", "HEAD", "--", ".", *made)
+    """Return the version of a result: commit, uncommitted changes, and the options that change it."""
+    excluded = [f":!{path.relative_to(ROOT)}" for path in (RESULTS, README)]  # the run itself changes them
+    changes = _git("diff", "HEAD", "--", ".", *excluded)
     options = f"{chosen.quick} {chosen.threads} {data.sha256}"
     return f"{commit()} {hashlib.sha256(f'{changes}{options}'.encode()).hexdigest()[:12]}"
 
 
 def commit() -> str | None:
-    """Of the checkout; None where there is no git."""
+    """Return the commit of the checkout; None without git."""
     return _git("rev-parse", "--short", "HEAD").strip() or None
 
 
 def _git(*arguments: str) -> str:
-    """What git says; nothing where there is none."""
+    """Return the output of git; empty without git."""
     try:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     except OSError:
@@ -160,7 +163,7 @@ def _say(began: float) -> Any:
 
 
 def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet) -> Any:
-    """Everybody on one model."""
+    """Compare all contenders on one model."""
     random = name in SHAPES
     shape = Shape(name, checkpoint(name) if random else DEFAULT, race.field)
     golds = tuple(gold for gold in data.golds if race.words is None or len(gold.context.split()) <= race.words)
@@ -170,8 +173,8 @@ def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet) -> A
     contenders = field(shape, some, threads=threads, torch_index=chosen.torch_index, say=say)
     notes = [RANDOM] if random else []
     if race.words is not None:
-        notes.append(f"only contexts of at most {race.words} words are asked about, for want of time")
-    found = compare(
+        notes.append(f"only contexts of at most {race.words} words are used, to save time")
+    results = compare(
         contenders,
         dataclasses.replace(data, golds=golds),
         Plan(
@@ -189,11 +192,11 @@ def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet) -> A
         commit=commit(),
         show=lambda text, _share: say(f"  {text}"),
     )
-    return json.loads(to_json([found]))
+    return json.loads(to_json([results]))
 
 
 def _page(name: str, *, quick: bool) -> Any:
-    """A script of this folder, in a process of its own."""
+    """Run a script of this folder in a process of its own, and return its page."""
     path = BUILD / "pages" / f"{name}.json"
     command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--json", str(path)]
     done = subprocess.run([*command, *(["--quick"] if quick else [])], cwd=ROOT, check=False)
@@ -203,29 +206,28 @@ def _page(name: str, *, quick: bool) -> Any:
 
 
 def write_report(runs: Sequence[BenchResults], pages: Sequence[Page], out: Path) -> None:
-    """All files of the report."""
-    made = files(runs, sections=[(page.markdown(), page.html()) for page in pages])
-    made["pages.json"] = (
+    """Write all files of the report."""
+    contents = files(runs, more=[block for page in pages for block in page.blocks()])
+    contents["pages.json"] = (
         json.dumps([dataclasses.asdict(page) for page in pages], indent=1, ensure_ascii=False) + "\n"
     )
-    for name, content in made.items():
+    for name, content in contents.items():
         write(out / name, content)
 
 
 def filled(readme: str, runs: Sequence[BenchResults]) -> str:
-    """A README with the tables of some runs between its two comments."""
+    """Return the README with the tables of the runs between its two comments."""
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"{README} must hold {BEGIN} and {END}, one after the other")
-    said = []
+    blocks: list[Block] = []
     for one in runs:
-        lines = [f"- {line}" for line in remarks(one)]
         measured = (
             f"Measured {one.created[:10]}{f', commit {one.commit}' if one.commit else ''}, {one.machine['cpu']}."
         )
-        said += [f"### {one.title}", measured, markdown_table(one), *(["\n".join(lines)] if lines else [])]
-    return "\n\n".join([f"{before}{begin}", *said, f"{end}{after}"])
+        blocks += [f"### {one.title}", measured, table(one), remarks(one)]
+    return to_markdown([f"{before}{begin}", *blocks, f"{end}{after}"])
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""The server under load, beside `Reader.predict` offline: throughput, latency at half of it, overload.
+"""Measure the server under load, beside `Reader.predict` offline: throughput, latency at half of it, overload.
 
     python benchmarks/serve_load.py DATA [-b BUNDLE] [--precision P] [--questions 300] [--rounds 5]
                                     [--seconds 20] [--server-core N] [--client-core N]
 
-DATA is a SQuAD file. The baseline and the server take turns on one core, each with one thread; this process, which
-asks, is bound to another where there is one. Every answer, or that there is none, is compared with the baseline's.
-Besides questions a second it gives processor time a question, which other programs on the machine disturb less. In
-int8 an answer may differ where logits are close, since a batch has one range of activations; in fp32 none does.
+DATA is a SQuAD file. The baseline and the server alternate on one core, each with one thread; this process, which
+asks, is bound to another core if there is one. Every answer is compared with the baseline's. CPU time a question
+is reported too, because other programs on the machine disturb it less. In int8 an answer may differ where logits
+are close, since a batch has one range of activations; in fp32 none does.
 
-1. throughput: 32 connections, each asks when it has its answer; medians over the rounds, order flipped each time
-2. half of it: questions come at random (Poisson); latency from when each was due, so a queue is not hidden
+1. throughput: 32 connections, each asks again when it has its answer; medians over the rounds, alternating order
+2. half of it: questions arrive at random times (Poisson); latency from the time each was due, so a queue counts
 3. three times of it: how many get 429, /health/live meanwhile, memory, and throughput afterwards
 """
 
@@ -66,7 +66,7 @@ class Work:
 
 @dataclass
 class Tally:
-    """What came of the questions of a run."""
+    """Counts, times and wrong answers of a run."""
 
     codes: dict[int, int] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
@@ -74,13 +74,13 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
-        """Milliseconds."""
+        """Return a percentile of the times in milliseconds."""
         ordered = sorted(self.seconds)
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 class Client:
-    """HTTP/1.1 with as little work as possible, so that it keeps up: any number of connections, used again.
+    """A minimal HTTP/1.1 client, so that it keeps up with the server; connections are reused.
 
     Args:
         url: of the server.
@@ -91,7 +91,7 @@ class Client:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def exchange(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """Status and body of the response."""
+        """Return status and body of the response."""
         head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         while self._idle:
@@ -128,9 +128,9 @@ def main() -> None:
     work, total = Work(pairs, []), Tally()
 
     def baseline() -> None:
-        took, cpu, found = run_offline(arguments, pairs)
+        took, cpu, answers = run_offline(arguments, pairs)
         offline.append((len(pairs) / took, cpu / len(pairs)))
-        work.expected[:] = found
+        work.expected[:] = answers
 
     def server() -> None:
         with serving(arguments) as (url, pid):
@@ -173,7 +173,7 @@ def report_throughput(offline: list[tuple[float, float]], served: list[tuple[flo
 
 
 def overload(url: str, pid: int, work: Work, rate: float, seconds: float) -> None:
-    """Ask three times as much as can be answered, and look at what else that does."""
+    """Ask three times as much as can be answered; watch health, memory and the time after it."""
     before = resident_mb(pid)
     tally, health, sizes = asyncio.run(_overload(url, pid, work, 3 * rate, seconds))
     middle = len(sizes) // 2
@@ -259,22 +259,22 @@ async def ask(client: Client, work: Work, index: int, tally: Tally, due: float) 
     answer = json.loads(content)["answer"]
     place = None if answer is None else [answer["start"], answer["end"]]
     if place is not None:
-        assert _shown(context, place) == repr(answer["text"]), "the offsets are not those of the text"
+        assert _quoted(context, place) == repr(answer["text"]), "the offsets are not those of the text"
     if work.expected:
         expected = work.expected[index]
         if place == expected:
             tally.same += 1
         else:
-            tally.wrong.append(f"{_shown(context, place)} for {_shown(context, expected)}")
+            tally.wrong.append(f"{_quoted(context, place)} for {_quoted(context, expected)}")
 
 
-def _shown(context: str, place: list[int] | None) -> str:
-    """An answer in quotes, or that there is none."""
+def _quoted(context: str, place: list[int] | None) -> str:
+    """Return an answer in quotes, or "no answer"."""
     return "no answer" if place is None else repr(context[place[0] : place[1]])
 
 
 def run_offline(arguments: argparse.Namespace, pairs: list[Any]) -> tuple[float, float, list[Any]]:
-    """Seconds, processor seconds and answers of `Reader.predict` in its own process."""
+    """Return seconds, CPU seconds and answers of `Reader.predict` in its own process."""
     command = [sys.executable, "-c", OFFLINE, arguments.bundle or "", arguments.precision or "", str(CONNECTIONS)]
     with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         os.sched_setaffinity(process.pid, {arguments.server_core})  # it has one thread yet
@@ -287,7 +287,7 @@ def run_offline(arguments: argparse.Namespace, pairs: list[Any]) -> tuple[float,
 
 @contextmanager
 def serving(arguments: argparse.Namespace) -> Iterator[tuple[str, int]]:
-    """A ready server on its core: its address and process."""
+    """Start a server on its core; yield its address and process when it is ready."""
     command = [sys.executable, "-m", "qa_onnx", "serve", "--port", "0", "--threads", "1"]
     command += ["-b", arguments.bundle] if arguments.bundle else []
     command += ["--precision", arguments.precision] if arguments.precision else []
@@ -305,13 +305,13 @@ def serving(arguments: argparse.Namespace) -> Iterator[tuple[str, int]]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of a process so far."""
+    """Return the CPU seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def resident_mb(pid: int) -> float:
-    """Memory of a process."""
+    """Return the resident megabytes of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 

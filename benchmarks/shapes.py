@@ -1,4 +1,4 @@
-"""BERT-base and BERT-large with random weights: for speed only, their answers mean nothing.
+"""BERT-base and BERT-large with random weights, to measure speed only; their answers mean nothing.
 
     python benchmarks/shapes.py [bert-base bert-large] [--to FOLDER]
 
@@ -35,7 +35,7 @@ _WEIGHTS = ("config.json", "model.safetensors")
 
 
 def checkpoint(name: str, *, to: Path = MADE) -> Path:
-    """The folder of a shape; made if it is not there."""
+    """Return the folder of a shape; make it if it does not exist."""
     folder = to / name
     if folder.is_dir():
         return folder
@@ -48,7 +48,7 @@ def checkpoint(name: str, *, to: Path = MADE) -> Path:
 
 
 def build(shape: dict[str, Any], folder: Path) -> None:
-    """Write a checkpoint of random weights, always the same, into a folder."""
+    """Write a checkpoint with random weights, always the same, to a folder."""
     import torch
     from transformers import BertConfig, BertForQuestionAnswering
 

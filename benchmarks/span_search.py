@@ -1,4 +1,4 @@
-"""Span search alone, beside the n-best loops of others: microseconds for a window of 384 tokens.
+"""Compare span search alone with the n-best loops of others: microseconds for a window of 384 tokens.
 
     python benchmarks/span_search.py
 
@@ -33,27 +33,27 @@ SHORTLIST = 20
 
 
 def ours(start: Scores, end: Scores, n_best: int) -> Scores:
-    """All rows at once."""
+    """Search all rows at once."""
     first, last = np.full(len(start), QUESTION), np.full(len(start), LENGTH - 2)
     return best_spans(start, end, first, last, max_answer_length=WIDTH, n_best=n_best).scores
 
 
 def outer_sum(start: Scores, end: Scores, n_best: int) -> Scores:
-    """Row by row."""
+    """Search row by row."""
     inside = slice(QUESTION, LENGTH - 1)
-    found = []
+    scores = []
     for s, e in zip(start[:, inside], end[:, inside], strict=True):
         pairs = np.add.outer(s, e)
         band = np.tril(np.triu(np.ones(pairs.shape, dtype=bool)), WIDTH - 1)
         flat = np.where(band, pairs, -np.inf).ravel()
         best = np.argpartition(-flat, n_best)[:n_best]
-        found.append(np.sort(flat[best])[::-1])
-    return np.array(found)
+        scores.append(np.sort(flat[best])[::-1])
+    return np.array(scores)
 
 
 def shortlist(start: Scores, end: Scores, n_best: int) -> Scores:
-    """Row by row; what is not found is -inf."""
-    found = []
+    """Search row by row; missed spans are -inf."""
+    rows = []
     for s, e in zip(start, end, strict=True):
         starts = np.argsort(s)[::-1][:SHORTLIST].tolist()
         ends = np.argsort(e)[::-1][:SHORTLIST].tolist()
@@ -64,19 +64,19 @@ def shortlist(start: Scores, end: Scores, n_best: int) -> Scores:
             if QUESTION <= i <= j < min(i + WIDTH, LENGTH - 1)
         ]  # fmt: skip
         best = sorted(scores, reverse=True)[:n_best]
-        found.append(np.array([*best, *[-np.inf] * (n_best - len(best))], dtype=np.float32))
-    return np.array(found)
+        rows.append(np.array([*best, *[-np.inf] * (n_best - len(best))], dtype=np.float32))
+    return np.array(rows)
 
 
 def exhaustive(start: Scores, end: Scores, n_best: int) -> Scores:
-    """Scores of the best spans of a row by trying all of them."""
+    """Return the scores of the best spans of a row by trying all of them."""
     inside = range(QUESTION, LENGTH - 1)
     scores = [float(start[i]) + float(end[j]) for i in inside for j in range(i, min(i + WIDTH, LENGTH - 1))]
     return np.array(sorted(scores, reverse=True)[:n_best])
 
 
 def measure(*, quick: bool) -> Page:
-    """Check, then time, the best span and the 20 best, the ways taking turns."""
+    """Check, then time, the best span and the 20 best, all ways alternating."""
     random = np.random.default_rng(0)
     start, end = random.normal(size=(2, ROWS, LENGTH)).astype(np.float32)
     ways: dict[str, Search] = {"qa-onnx": ours, "outer sum": outer_sum, "shortlist": shortlist}
@@ -91,9 +91,9 @@ def measure(*, quick: bool) -> Page:
                 way(start, end, n_best)
                 times[name].append((time.perf_counter() - started) / ROWS)
         for name, way in ways.items():
-            found = np.isclose(way(start, end, n_best), right).mean()
+            scores = np.isclose(way(start, end, n_best), right).mean()
             quarter, half, _ = (1e6 * value for value in statistics.quantiles(times[name], n=4))
-            rows.append((f"{name}, {n_best} best", f"{half:,.1f}", f"{quarter:,.1f}", f"{found:.0%}"))
+            rows.append((f"{name}, {n_best} best", f"{half:,.1f}", f"{quarter:,.1f}", f"{scores:.0%}"))
     return Page(
         title=f"Span search, a window of {LENGTH} tokens",
         head=("way", "us, median", "us, quartile", "found"),

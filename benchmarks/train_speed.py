@@ -1,11 +1,11 @@
-"""Training: examples a second and peak memory, beside transformers' Trainer with its defaults.
+"""Compare training speed and peak memory with transformers' Trainer with its defaults.
 
     pip install accelerate
     python benchmarks/train_speed.py BASE squad-train.json.gz --examples 640 --threads 2 --rounds 2
 
     python benchmarks/train_speed.py BASE squad-train.json.gz --examples 16000 --eval-data dev.json
 
-Each contender runs in a process of its own, and they take turns, in alternating order. All train on the same
+Each contender runs in a process of its own, in alternating order. All train on the same
 windows with the same targets, as many of them, and only training is timed. The Trainer has its defaults (batches
 of 8, AdamW, 5e-5, the model's dropout of 0.1), once with windows padded to the full length, as transformers' guide
 to question answering has it, and once padded to the longest of a batch. With --eval-data, F1 of what each has
@@ -92,30 +92,30 @@ def race(chosen: argparse.Namespace) -> None:
 
 
 def train_one(chosen: argparse.Namespace) -> dict[str, float]:
-    """Train as one contender does; returns rate, processor seconds, peak memory and, if asked for, F1."""
+    """Train as one contender does; return rate, CPU seconds, peak memory, and F1 with --eval-data."""
     import torch
 
     from qa_onnx.train.evaluations import score
 
     torch.set_num_threads(chosen.threads)
-    made = job(chosen)
+    training = job(chosen)
     started, processor = time.perf_counter(), time.process_time()
     if chosen.one == "ours":
-        ours(made)
+        ours(training)
     else:
-        trainer(made, chosen.base, chosen.examples, full=chosen.one == "guide")
+        trainer(training, chosen.base, chosen.examples, full=chosen.one == "guide")
     seconds, used = time.perf_counter() - started, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
-    found = {"rate": chosen.examples / seconds, "cpu": used / chosen.examples, "peak": peak}
+    figures = {"rate": chosen.examples / seconds, "cpu": used / chosen.examples, "peak": peak}
     if chosen.eval_data:
-        made.base.model.to(made.device.type)
+        training.base.model.to(training.device.type)
         data = squad.load(chosen.eval_data, limit=chosen.eval_limit)
-        found["f1"] = score(made.base, made.device, data, made.settings.options()).f1
-    return found
+        figures["f1"] = score(training.base, training.device, data, training.settings.options()).f1
+    return figures
 
 
 def job(chosen: argparse.Namespace) -> TrainingJob:
-    """The windows that all contenders train on, and the model."""
+    """Return the windows that all contenders train on, and the model."""
     from qa_onnx.train.base import load_base
     from qa_onnx.train.device import choose_device
     from qa_onnx.train.features import build
@@ -124,8 +124,9 @@ def job(chosen: argparse.Namespace) -> TrainingJob:
     golds = squad.load(chosen.data, limit=max(QUESTIONS, chosen.examples)).golds
     tally = Tally()
     settings = TrainSettings(save_every_s=1e6, device=chosen.device, learning_rate=chosen.learning_rate)
-    given = {"batch_size": chosen.batch_size, "max_length": chosen.max_length}
-    settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+    limits = {"batch_size": chosen.batch_size, "max_length": chosen.max_length}
+    limits = {name: value for name, value in limits.items() if value is not None}
+    settings = dataclasses.replace(settings, **limits)
     base = load_base(chosen.base, settings)
     features = build(golds, base.windower, settings.options(), tally=tally, seed=0)
     settings = dataclasses.replace(settings, epochs=chosen.examples / len(features))
@@ -134,15 +135,15 @@ def job(chosen: argparse.Namespace) -> TrainingJob:
     )
 
 
-def ours(made: TrainingJob) -> None:
+def ours(training: TrainingJob) -> None:
     from qa_onnx.train.state import State
     from qa_onnx.train.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
-        Trainer(made, folder=Path(folder), state=State({})).run()
+        Trainer(training, folder=Path(folder), state=State({})).run()
 
 
-def trainer(made: TrainingJob, base: str, examples: int, *, full: bool) -> None:
+def trainer(training: TrainingJob, base: str, examples: int, *, full: bool) -> None:
     import torch
     from transformers import (
         AutoModelForQuestionAnswering,
@@ -152,8 +153,8 @@ def trainer(made: TrainingJob, base: str, examples: int, *, full: bool) -> None:
         default_data_collator,
     )
 
-    features, tokenizer = made.features, made.base.tokenizer
-    length = made.settings.max_length
+    features, tokenizer = training.features, training.base.tokenizer
+    length = training.settings.max_length
 
     class Rows:
         def __len__(self) -> int:
@@ -169,7 +170,7 @@ def trainer(made: TrainingJob, base: str, examples: int, *, full: bool) -> None:
 
     # The Trainer's model keeps its dropout; its weights, a fresh head's too, are those that we start from.
     model = AutoModelForQuestionAnswering.from_pretrained(base, dtype=torch.float32)
-    model.load_state_dict(made.base.model.state_dict())
+    model.load_state_dict(training.base.model.state_dict())
     with tempfile.TemporaryDirectory() as folder:
         Trainer(
             model=model,
@@ -178,13 +179,13 @@ def trainer(made: TrainingJob, base: str, examples: int, *, full: bool) -> None:
                 max_steps=examples // 8,
                 save_strategy="no",
                 report_to="none",
-                use_cpu=made.device.type == "cpu",
+                use_cpu=training.device.type == "cpu",
                 disable_tqdm=True,
             ),
             train_dataset=Rows(),
             data_collator=default_data_collator if full else DataCollatorWithPadding(tokenizer),
         ).train()
-    made.base.model.load_state_dict(model.state_dict())
+    training.base.model.load_state_dict(model.state_dict())
 
 
 if __name__ == "__main__":

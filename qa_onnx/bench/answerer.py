@@ -1,7 +1,7 @@
-"""One setting of a reader in a process of its own: what `tune` and `bench` compare. See protocol.py.
+"""The process of a contender that runs this project's reader; see protocol.py.
 
-Takes JSON in its only argument: the arguments of `Reader.load`, or those of `torch_reader` under "torch". Its one
-option is `batch_tokens`; it also does "stages".
+Its only argument is JSON: the arguments of `Reader.load`, or those of `torch_reader` under "torch". A request may
+set the option `batch_tokens`, or ask for "stages".
 """
 
 from __future__ import annotations
@@ -38,23 +38,22 @@ def main() -> None:
         return
     always = dataclasses.replace(reader.options, n_best=1, null_threshold=None)
 
-    def chosen(options: Mapping[str, Any]) -> Options:
-        return dataclasses.replace(always, **options)
-
     def answer(pairs: list[tuple[str, str]], **options: Any) -> list[str]:
-        predictions = reader.predict([Example(*pair) for pair in pairs], options=chosen(options))
+        predictions = reader.predict(
+            [Example(*pair) for pair in pairs], options=dataclasses.replace(always, **options)
+        )
         return [prediction.choose(None).text for prediction in predictions]
 
     def split(request: dict[str, Any]) -> dict[str, Any]:
         examples = [Example(question, context) for question, context in request["pairs"]]
-        return stages(reader, examples, chosen(request.get("options", {})))
+        return stages(reader, examples, dataclasses.replace(always, **request.get("options", {})))
 
-    # Rounds repeat texts, and what is remembered of a text would cost no tokenizing.
+    # Rounds repeat texts, and a cached text would cost no tokenizing.
     serve(out, answer, facts=facts, before=reader.forget, stages=split)
 
 
 def load(arguments: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
-    """The reader that the arguments describe, and what is worth knowing of it."""
+    """Return the reader that the arguments describe, and facts about it."""
     if "torch" in arguments:
         from qa_onnx.bench.torch_reader import torch_reader
 
@@ -64,7 +63,7 @@ def load(arguments: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
 
 
 class Clocked:
-    """A session that sums up the seconds of its runs."""
+    """A session that measures the seconds of its runs."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -82,11 +81,11 @@ class Clocked:
 
 
 def stages(reader: Reader, examples: list[Example], options: Options) -> dict[str, Any]:
-    """Where the time of `Reader.predict` goes for one group of examples, whose steps come one after the other.
+    """Measure the stages of `Reader.predict` for one group of examples, one stage after the other.
 
     Returns:
-        `stages`: seconds of each of `STAGES` over all examples; `windows`: how many there were; `tokens`: what the
-        model was given, padding included; `padding`: the share of it.
+        `stages`: seconds of each of `STAGES` over all examples; `windows`: their number; `tokens`: number of the
+        model's input tokens, with padding; `padding`: share of the padding.
     """
     seconds = dict.fromkeys(STAGES, 0.0)
     clocked = Clocked(reader._session)

@@ -1,13 +1,16 @@
-"""What the pages of `report` and `bench` are made of: tables, plots as SVG, and one file that holds all.
+"""Blocks -> a report, in Markdown or as one HTML file that loads nothing from elsewhere; and plots as SVG.
 
-Nothing is loaded from elsewhere.
+A block is a text, a list of texts, a `ReportTable` or a `Plot`. A text that begins with "# " or "## " is a
+heading, one that begins with "$ " a command, any other a paragraph; `code` stands in backticks.
 """
 
 from __future__ import annotations
 
 import html
 import io
-from typing import TYPE_CHECKING, Any
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -23,55 +26,96 @@ figure { margin: 1.5rem 0; } svg { max-width: 100%; height: auto; } code { font-
 """
 
 
-def document(title: str, parts: Iterable[str]) -> str:
-    """A whole page of pieces of HTML.
+@dataclass(frozen=True, slots=True)
+class ReportTable:
+    """A table; the columns in `texts` are aligned to the left, the others hold numbers."""
 
-    Args:
-        title: HTML, so escaped.
-        parts: HTML.
-    """
-    body = "\n".join(parts)
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    texts: Collection[int] = (0,)
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot as an <svg> element, its caption, and the path of its file for Markdown."""
+
+    svg: str
+    caption: str
+    path: str = ""
+
+
+Block: TypeAlias = "str | list[str] | ReportTable | Plot"
+
+
+def to_markdown(blocks: Iterable[Block]) -> str:
+    """Return the blocks as Markdown; plots are linked by their path."""
+    return "\n\n".join(_markdown(block) for block in blocks if block)
+
+
+def _markdown(block: Block) -> str:
+    if isinstance(block, Plot):
+        return f"![{block.caption}]({block.path})\n\n{block.caption}"
+    if isinstance(block, ReportTable):
+        rule = ["---" if column in block.texts else "---:" for column in range(len(block.head))]
+        lines = ([cell.replace("|", "/") for cell in line] for line in (block.head, rule, *block.rows))
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if isinstance(block, list):
+        return "\n".join(f"- {line}" for line in block)
+    return f"```console\n{block}\n```" if block.startswith("$ ") else block
+
+
+def to_html(title: str, blocks: Iterable[Block]) -> str:
+    """Return the blocks as a whole HTML page, with the plots inside."""
+    body = "\n".join(_html(block) for block in blocks if block)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
         f"<body>\n{body}\n</body></html>\n"
     )
 
 
-def new_axes(*, width: float, height: float) -> tuple[Any, Any]:
-    """A matplotlib figure of this size in inches, and its axes."""
+def _html(block: Block) -> str:
+    if isinstance(block, Plot):
+        return f"<figure>{block.svg}<figcaption>{html.escape(block.caption)}</figcaption></figure>"
+    if isinstance(block, ReportTable):
+        rows = "".join(f"<tr>{_cells('td', row, block.texts)}</tr>" for row in block.rows)
+        head = _cells("th", block.head, block.texts)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    if isinstance(block, list):
+        return f"<ul>{''.join(f'<li>{_inline(line)}</li>' for line in block)}</ul>"
+    mark, _, text = block.partition(" ")
+    tag = {"#": "h1", "##": "h2"}.get(mark)
+    if tag:
+        return f"<{tag}>{_inline(text)}</{tag}>"
+    return f"<p><code>{html.escape(text)}</code></p>" if mark == "$" else f"<p>{_inline(block)}</p>"
+
+
+def _cells(tag: str, cells: Iterable[str], texts: Collection[int]) -> str:
+    return "".join(
+        f"<{tag}{'' if column in texts else ' class=number'}>{html.escape(cell)}</{tag}>"
+        for column, cell in enumerate(cells)
+    )
+
+
+def _inline(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
+def new_axes(*, width: float, height: float) -> Any:
+    """Return the axes of a new matplotlib figure; its size is in inches."""
     from matplotlib.figure import Figure  # no pyplot: it would keep global state
 
-    made = Figure(figsize=(width, height), layout="constrained")
-    inside = made.subplots()
-    inside.spines[["top", "right"]].set_visible(False)
-    return made, inside
+    axes = Figure(figsize=(width, height), layout="constrained").subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
 
 
-def svg(drawn: Any) -> str:
-    """A matplotlib figure as an <svg> element; the same drawing gives the same text."""
+def svg(axes: Any) -> str:
+    """Return the figure of some axes as an <svg> element; the same drawing gives the same text."""
     import matplotlib
 
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "qa-onnx", "svg.fonttype": "none"}):  # text stays text
-        drawn.savefig(out, format="svg", metadata={"Date": None})
+        axes.figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
     return text[text.index("<svg") :]
-
-
-def figure(drawing: str, caption: str) -> str:
-    """A plot with its caption, both HTML."""
-    return f"<figure>{drawing}<figcaption>{caption}</figcaption></figure>"
-
-
-def table(head: Iterable[str], rows: Iterable[Sequence[str]], *, numbers: Collection[int]) -> str:
-    """A table of plain texts; the columns in `numbers` are aligned to the right."""
-
-    def cells(tag: str, values: Iterable[str]) -> str:
-        return "".join(
-            f"<{tag}{' class=number' if column in numbers else ''}>{html.escape(value)}</{tag}>"
-            for column, value in enumerate(values)
-        )
-
-    lines = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{lines}</tbody></table>"

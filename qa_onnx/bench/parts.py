@@ -1,4 +1,4 @@
-"""Where the time goes, and how speed depends on batches, lengths and threads: in short runs."""
+"""Measure in short runs where the time goes, and how speed depends on batches, lengths and threads."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ import statistics
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bench.contender import Contender
-from qa_onnx.bench.turns import TURN, in_turns
+from qa_onnx.bench.process import ContenderProcess
+from qa_onnx.bench.runners import TURN, alternate
 from qa_onnx.data.squad import Gold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from qa_onnx.bench.plan import Plan
-    from qa_onnx.bench.turns import Runner
+    from qa_onnx.bench.runners import Runner
 
 BATCH_TOKENS = (384, 768, 1536, 3072)  # 1, 2, 4 and 8 full windows
 LENGTHS = (32, 64, 128, 256, 384)  # tokens of a window
-_PASSES = 2  # of the stages
-_TEXTS = TURN  # of each length; they fill the largest of the batches
+_PASSES = 2  # over the questions, to time the stages
+_TEXTS = TURN  # texts of each length; they fill the largest of the batches
 _REPEATS = (2, 7)  # fewest and most
-_FEW_SECONDS = 1.0  # that questions for a number of threads take with all of them
+_FEW_SECONDS = 1.0  # with all threads; decides the number of questions for fewer threads
 _QUESTION = "What is said of it here?"
-_SPECIAL_AND_QUESTION = 10  # tokens of it, with the special ones
+_SPECIAL_AND_QUESTION = 10  # tokens of the question and special tokens
 
 
 def split_stages(runners: Sequence[Runner], golds: Sequence[Gold], say: Callable[[str], None]) -> None:
-    """Each stage's share of the time, in turns, as milliseconds a question at the rate of the offline scenario.
+    """Measure each stage's share of the time, as milliseconds a question at the rate of the offline scenario.
 
-    The rate of the model alone follows from its share, so both may be compared with the rate.
+    The rate of the model alone follows from its share, so both can be compared with the rate.
     """
     replies: dict[Runner, list[dict[str, Any]]] = {runner: [] for runner in runners}
     for number in range(_PASSES):
         say(f"stages, pass {number + 1} of {_PASSES}")
-        for runner, reply in in_turns(runners, golds, number, do="stages"):
+        for runner, reply in alternate(runners, golds, number, do="stages"):
             replies[runner].append(reply)
-    for runner, found in replies.items():
-        seconds = {name: sum(reply["stages"][name] for reply in found) for name in found[0]["stages"]}
-        tokens = sum(reply["tokens"] for reply in found)
-        runner.outcome.padding = sum(reply["padding"] * reply["tokens"] for reply in found) / tokens
+    for runner, passes in replies.items():
+        seconds = {name: sum(reply["stages"][name] for reply in passes) for name in passes[0]["stages"]}
+        tokens = sum(reply["tokens"] for reply in passes)
+        runner.outcome.padding = sum(reply["padding"] * reply["tokens"] for reply in passes) / tokens
         assert runner.outcome.rate is not None  # the offline scenario comes first
         whole = sum(seconds.values())
         runner.outcome.stages = {
@@ -50,13 +50,9 @@ def split_stages(runners: Sequence[Runner], golds: Sequence[Gold], say: Callable
 
 
 def by_size(runners: Sequence[Runner], golds: Sequence[Gold], seconds: float, say: Callable[[str], None]) -> None:
-    """Rates by the token budget of a batch, and by the length of a text that is asked about alone.
+    """Measure rates by the token budget of a batch, and by the length of a text with one question a call.
 
-    Args:
-        runners: take turns.
-        golds: whose texts are cut to size.
-        seconds: for all, about.
-        say: hears what begins.
+    The texts of the questions are cut to size; all of it takes about so many seconds.
     """
     words = " ".join(gold.context for gold in golds).split()
     texts = {length: [_about(words, number, length) for number in range(_TEXTS)] for length in LENGTHS}
@@ -77,46 +73,46 @@ def by_size(runners: Sequence[Runner], golds: Sequence[Gold], seconds: float, sa
 def _repeated(
     runners: Sequence[Runner], repeats: int, golds: Sequence[Gold], **request: Any
 ) -> Iterator[tuple[Runner, list[float]]]:
-    """Each runner with the seconds of its calls; a call has all questions, or one where they are asked alone."""
+    """Yield each runner with the seconds of its calls."""
     times: dict[Runner, list[float]] = {runner: [] for runner in runners}
     for number in range(repeats):
-        for runner, reply in in_turns(runners, golds, number, **request):
+        for runner, reply in alternate(runners, golds, number, **request):
             times[runner] += reply["seconds"]
     yield from times.items()
 
 
 def _about(words: Sequence[str], number: int, tokens: int) -> Gold:
-    """A question on a text whose window has about so many tokens, of which English has some 1.3 a word."""
+    """Return a question on a text whose window has about so many tokens; English has some 1.3 a word."""
     count = max(1, int((tokens - _SPECIAL_AND_QUESTION) / 1.35))
     start = number * count % max(1, len(words) - count)
     return Gold(str(number), _QUESTION, " ".join(words[start : start + count]), (), ())
 
 
 def by_threads(runners: Sequence[Runner], plan: Plan, golds: Sequence[Gold], say: Callable[[str], None]) -> None:
-    """Rates with fewer threads than planned, each in a process of its own, on a few questions."""
+    """Measure rates with fewer threads than planned, each in a process of its own, on a few questions."""
     fewer = [count for count in (1, 2, 4, 8, 16, 32, 64) if count < plan.threads]
     for runner in runners:
-        say(f"by threads: {runner.entrant.name}")
+        say(f"by threads: {runner.contender.name}")
         few = golds[: max(4, int(_FEW_SECONDS * (runner.outcome.rate or 0)))]
-        runner.outcome.by_threads[plan.threads] = _rate(runner, runner.contender, few)
+        runner.outcome.by_threads[plan.threads] = _rate(runner, runner.process, few)
         for count in fewer:
             cpus = frozenset(sorted(plan.cpus)[:count])
-            with Contender(runner.entrant.name, runner.entrant.command(count), cpus=cpus) as contender:
-                runner.outcome.by_threads[count] = _rate(runner, contender, few)
+            with ContenderProcess(runner.contender.name, runner.contender.command(count), cpus=cpus) as process:
+                runner.outcome.by_threads[count] = _rate(runner, process, few)
 
 
-def _rate(runner: Runner, contender: Contender, golds: Sequence[Gold]) -> float:
+def _rate(runner: Runner, process: ContenderProcess, golds: Sequence[Gold]) -> float:
     request = {
         "pairs": [(gold.question, gold.context) for gold in golds],
-        "options": runner.entrant.options,
+        "options": runner.contender.options,
     }
-    contender.ask(request)  # warm
-    best: float = min(sum(contender.ask(request)["seconds"]) for _ in range(_REPEATS[0]))
+    process.ask(request)  # warm
+    best: float = min(sum(process.ask(request)["seconds"]) for _ in range(_REPEATS[0]))
     return len(golds) / best
 
 
 def gpu_megabytes(pid: int) -> float | None:
-    """What a process has of a GPU's memory, as nvidia-smi tells; None where it does not."""
+    """Return the GPU memory of a process as nvidia-smi reports it; None if it does not."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -124,13 +120,13 @@ def gpu_megabytes(pid: int) -> float | None:
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=15, check=True)
     except (OSError, subprocess.SubprocessError):
-        return None  # a driver that does not answer must not cost what was measured
+        return None  # a driver that does not answer must not cost the measurements
     return used_memory(done.stdout, pid)
 
 
 def used_memory(listed: str, pid: int) -> float | None:
-    """The megabytes of a process in nvidia-smi's list, which has a line "pid, MiB" for each."""
+    """Return the megabytes of a process from nvidia-smi's list, which has a line "pid, MiB" for each."""
     rows = (line.split(",") for line in listed.splitlines())
     used = [row[1].strip() for row in rows if len(row) == 2 and row[0].strip() == str(pid)]
-    known = [int(mebibytes) for mebibytes in used if mebibytes.isdigit()]
-    return sum(known) * 2**20 / 1e6 if known else None
+    numbers = [int(mebibytes) for mebibytes in used if mebibytes.isdigit()]
+    return sum(numbers) * 2**20 / 1e6 if numbers else None

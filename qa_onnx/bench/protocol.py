@@ -1,17 +1,17 @@
-"""What a contender does: it answers requests over pipes, and times itself. In the standard library alone.
+"""The contender's side of the protocol: answer requests over pipes, and time the calls.
 
-Other projects' environments run this too (benchmarks/rivals), so it imports nothing of qa_onnx. The other end is
-contender.py. All lines are JSON objects:
+Environments of other projects run this file too (benchmarks/rivals), so it imports the standard library only. The
+other side is process.py. All lines are JSON objects:
 
-    out  {"ready": true, ...}                                             once, with what is worth knowing of it
+    out  {"ready": true, ...}                                             once, with facts about the contender
     in   {"pairs": [[question, context], ...], "alone": false}            all in one call, or one call a pair
     out  {"seconds": [...], "answers": [...]}                             seconds of each call, text to answer
-    in   {"pairs": [...], "arrivals": [0.0, 0.4, ...], "most": 64}        each pair is asked at its time
+    in   {"pairs": [...], "arrivals": [0.0, 0.4, ...], "most": 64}        each pair is asked when it arrives
     out  {"latencies": [...], "answers": [...]}                           seconds from arrival to answer
-    in   {"do": "stages", ...}                                            what only some contenders can
-    out  whatever that gives
+    in   {"do": "stages", ...}                                            only some contenders can
+    out  its result
 
-In the first two, "options" holds further arguments of the contender's own. A failure is {"error": "..."}.
+The first two may have "options" that the contender defines. A failure is {"error": "..."}.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def own_stdout() -> IO[str]:
-    """The way out for replies; whatever else the process prints from now on goes to stderr."""
+    """Return the stream for replies; from now on other output of the process goes to stderr."""
     out, sys.stdout = sys.stdout, sys.stderr
     return out
 
@@ -49,23 +49,22 @@ def serve(
     before: Callable[[], None] = lambda: None,
     **handlers: Handler,
 ) -> None:
-    """Say that it is ready, then answer requests until stdin ends.
+    """Report that the contender is ready, then answer requests until stdin ends.
 
     Args:
-        out: from `own_stdout`, called before anything was loaded.
-        answer: takes pairs of question and context, and the request's options by name; gives a text for each,
+        out: from `own_stdout`, which must be called before anything is loaded.
+        answer: takes pairs of question and context, and the request's options by name; returns a text for each,
             "" for no answer.
-        facts: what to say with `ready`, such as versions.
-        before: is called before each call, outside of what is timed: to forget what was seen before. Questions
-            that come at their times have it once, before the first.
-        handlers: what else it does, by the name in "do".
+        facts: facts to send with `ready`, such as versions.
+        before: is called before each timed call, to clear caches; with "arrivals" only before the first.
+        handlers: other requests, by the name in "do".
     """
     say(out, ready=True, **(facts or {}))
     for line in sys.stdin:
         request = json.loads(line)
         try:
             say(out, **_reply(request, answer, before, handlers))
-        except Exception as error:  # noqa: BLE001  # whoever asked decides what to do about it
+        except Exception as error:  # noqa: BLE001  # the other side decides what to do
             say(out, error=f"{type(error).__name__}: {error}")
 
 
@@ -79,7 +78,7 @@ def _reply(
     options = request.get("options", {})
     if "arrivals" in request:
         before()
-        return _as_they_come(pairs, request["arrivals"], request["most"], answer, options)
+        return _at_arrivals(pairs, request["arrivals"], request["most"], answer, options)
     calls = [[pair] for pair in pairs] if request.get("alone") else [pairs]
     seconds: list[float] = []
     answers: list[str] = []
@@ -91,10 +90,10 @@ def _reply(
     return {"seconds": seconds, "answers": answers}
 
 
-def _as_they_come(
+def _at_arrivals(
     pairs: list[Pair], arrivals: list[float], most: int, answer: Answer, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Ask each pair at its time; whoever waits when a call ends is answered by the next, at most so many."""
+    """Ask each pair when it arrives; pairs that wait when a call ends share the next one, up to `most`."""
     latencies: list[float] = []
     answers: list[str] = []
     began = time.perf_counter()

@@ -1,16 +1,15 @@
-"""questions.json -> DataSet: texts and questions that this project wrote itself, to measure and to tune with.
+"""questions.json -> DataSet: texts and questions that this project wrote itself, for benchmarks and tuning.
 
 32 texts of 58 to 2,966 words, each of another domain and register, from a moon to an expedition's journal; 273
-questions, 37 of which their text touches but does not answer. The form is that of SQuAD v2.0, with the domain of
-each text beside its title. People, places, products and events are invented; what is said of nature, chemistry and
-history at large is meant to be true.
+questions, 37 of which are on the topic of their text but have no answer in it. The form is that of SQuAD v2.0,
+with the domain of each text beside its title. People, places, products and events are invented; statements about
+nature, chemistry and history are meant to be true.
 
-It is there so that speed can be measured by anybody, with nothing to download, on texts of real lengths and
-kinds, and so that right answers show that what was measured did answer. It is no benchmark of models: it is small,
-so that a point of F1 is noise, and whoever wrote the questions had the text at hand, which makes them easier than
-those of somebody who wants to know. No question was chosen or left out for what a model makes of it; golds were
-widened where a model's answer was right as well. How good a model is, `qa-onnx eval` tells, on data that was made
-for it.
+With it anybody can measure speed on texts of real lengths and kinds, without a download, and see from correct
+answers that the contenders did the work. It is not a benchmark of models: it is small, so a point of F1 is noise,
+and its authors had the text at hand, which makes questions easier. No question was chosen or left out because of a
+model's answer; gold answers were added where a model's answer was right as well. To judge a model use
+`qa-onnx eval`.
 
 The default bundle's int8 graph answers 82.2 % of the answerable ones exactly, with an F1 of 85.7: 90.6 where the
 text has at most 250 words, 74.7 in the longest.
@@ -34,10 +33,10 @@ NAME = "questions of qa-onnx"
 
 
 def load_questions(*, most_words: int | None = None) -> DataSet:
-    """The questions, in the order of the file: text by text, the shortest first.
+    """Return the questions, text by text, the shortest text first.
 
     Args:
-        most_words: leave out longer texts, for which much more time is needed; None: all.
+        most_words: leave out longer texts, which take much more time; None: all.
     """
     data = squad.load(PATH)
     if most_words is None:

@@ -1,6 +1,6 @@
-"""What must be known of a machine to believe a figure that was measured on it, and whether it was quiet.
+"""The record of the machine that a benchmark ran on, and of other load on it.
 
-Read on Linux; elsewhere what is not known is None, and nothing is said of noise.
+Complete on Linux; elsewhere unknown entries are None, and no noise is reported.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _STAT = Path("/proc/stat")
 _PACKAGES = ("qa-onnx", "numpy", "tokenizers", *RUNTIMES, "openvino", "torch", "transformers")
 
-# Above these a run says that it was disturbed.
-_OTHERS = 0.05  # share of the cores' time that other programs used
-_STOLEN = 0.02  # share that the hypervisor gave to other machines
-_LISTENS = 1.0  # seconds before anything of the run works, for what others do
+# Above these shares of the cores' time a run reports that it was disturbed.
+_OTHERS = 0.05  # used by other programs
+_STOLEN = 0.02  # given to other machines by the hypervisor
+_LISTENS = 1.0  # seconds before the run, to measure the load of other programs
 
 
 def record(threads: int, cpus: Iterable[int]) -> dict[str, Any]:
-    """The machine, what is installed, and how many threads each contender had on which CPUs."""
-    found = nvidia.survey()
+    """Return facts about the machine, the installed packages, and the threads and CPUs of each contender."""
+    gpu = nvidia.survey()
     memory = cpu.memory()
     return {
         "cpu": cpu.cpu_model(),
@@ -40,8 +40,8 @@ def record(threads: int, cpus: Iterable[int]) -> dict[str, Any]:
         "cpus": sorted(cpus),
         "governor": _governor(),
         "memory_bytes": memory.limit or memory.total,
-        "gpu": found.gpus[0].name if found.gpus else None,
-        "driver": found.driver,
+        "gpu": gpu.gpus[0].name if gpu.gpus else None,
+        "driver": gpu.driver,
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: number for name in _PACKAGES if (number := version(name)) is not None},
@@ -56,7 +56,7 @@ def _governor() -> str | None:
 
 
 class Noise:
-    """Watches from its making on what the machine does besides what is measured; listens for a second first."""
+    """Measures the load that is not the benchmark's, from its construction on, which takes a second."""
 
     def __init__(self) -> None:
         before, own = _jiffies(), _own_seconds()
@@ -70,11 +70,11 @@ class Noise:
         self._before = _jiffies()
         self._own = _own_seconds()
 
-    def heard(self, pids: Iterable[int]) -> list[str]:
-        """What disturbed the run so far, in words.
+    def report(self, pids: Iterable[int]) -> list[str]:
+        """Return what has disturbed the run so far, in words.
 
         Args:
-            pids: the processes that are measured, while they live.
+            pids: processes of the contenders, still alive.
         """
         notes = []
         if self._busy_before > 2 * _OTHERS:
@@ -94,7 +94,7 @@ class Noise:
 
 
 def _jiffies() -> tuple[int, int] | None:
-    """Ticks of all CPUs that were busy, and that were stolen, since the start of the machine."""
+    """Return the busy and the stolen ticks of all CPUs since the start of the machine; None if unknown."""
     try:
         fields = _STAT.read_text(encoding="ascii").split("\n", 1)[0].split()
         user, nice, system, _, _, irq, softirq, steal = (int(field) for field in fields[1:9])
@@ -104,13 +104,13 @@ def _jiffies() -> tuple[int, int] | None:
 
 
 def _own_seconds() -> float:
-    """Processor time of this process and of the children that have ended."""
+    """Return the CPU seconds of this process and of its children that have ended."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Processor time of a living process and of its children that have ended."""
+    """Return the CPU seconds of a living process and of its children that have ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

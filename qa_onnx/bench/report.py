@@ -1,83 +1,73 @@
-"""Results -> what people read: a table for the terminal, report.md, and report.html with all inside."""
+"""Results -> what people read: a table for the terminal, report.md and report.html, with plots."""
 
 from __future__ import annotations
 
-import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bench.document import document, figure, table
+from qa_onnx.bench.document import Plot, ReportTable, to_html, to_markdown
 from qa_onnx.bench.plots import plots
-from qa_onnx.bench.results import to_csv, to_json
+from qa_onnx.bench.results import ContenderResult, to_csv, to_json, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from qa_onnx.bench.results import BenchResults, ContenderResult
+    from qa_onnx.bench.document import Block
+    from qa_onnx.bench.results import BenchResults
 
-HEAD = (
-    "contender", "EM", "F1", "same answers", "questions/s", "x base", "95 %", "model alone", "p50 ms", "p90 ms",
-    "p99 ms", "server q/s", "cold start s", "peak MB", "model MB", "install MB",
-)  # fmt: skip
+# Column -> attribute of a `ContenderResult`, and its format.
+FIGURES = {
+    "EM": ("em", ".1f"), "F1": ("f1", ".1f"), "same answers": ("same_answers", ".0%"),
+    "questions/s": ("rate", ",.1f"), "x base": ("ratio.median", ",.2f"), "95 %": ("ratio.interval", ""),
+    "model alone": ("model_rate", ",.1f"), "p50 ms": ("latency.p50", ",.1f"), "p90 ms": ("latency.p90", ",.1f"),
+    "p99 ms": ("latency.p99", ",.1f"), "server q/s": ("server.rate", ",.1f"),
+    "cold start s": ("cold_start", ",.2f"), "peak MB": ("peak_mb", ",.0f"), "model MB": ("model_mb", ",.1f"),
+    "install MB": ("install_mb", ",.0f"),
+}  # fmt: skip
 METHOD = (
     "Each contender runs in a process of its own, on the same CPUs with the same number of threads, and is "
-    "stopped while another runs. Every round asks all questions of each, a few at a time and in alternating "
-    "order; speed is text to answer, and ratios are taken within a turn: the median, with its 95 % bootstrap "
-    "interval over the rounds. EM and F1 are those of the questions that have an answer, with every contender "
-    "always answering; same answers is the share of all questions to which it gives the text of the first. "
-    "Model alone: what the speed would be if nothing but the model took time, from its share of the time where "
-    "stages are timed one by one. p50, p90, p99: one question after another, in turns too; of fewer than 100 "
-    "questions the 99th percentile is little more than the slowest. Server: the highest rate of questions that "
-    "come at random times (Poisson) at which the 99th percentile stayed under the limit and waits did not "
-    "grow; who waits is answered together. Cold start: from starting the process to the first answer. Peak: "
-    "resident memory. Install: packages, as installed."
+    "stopped while another runs. Every round asks each contender all questions, a few at a time and in "
+    "alternating order. Speed is end to end, from text to answer. Ratios are taken within a turn: the median, "
+    "with its 95 % bootstrap interval over the rounds. EM and F1 are those of the questions that have an answer, "
+    "and every contender always has to answer; same answers is the share of all questions to which it gives the "
+    "text of the first contender. Model alone: the speed if nothing but the model took time, from its share of "
+    "the time when stages are timed one by one. p50, p90, p99: one question after another, with alternating "
+    "contenders; of fewer than 100 questions the 99th percentile is little more than the slowest. Server: the "
+    "highest rate of questions arriving at random times (Poisson) at which the 99th percentile stayed under the "
+    "limit and the queue did not grow; waiting questions are answered together. Cold start: from starting the "
+    "process to the first answer. Peak: resident memory. Install: packages, as installed."
 )
 
 
-def rows(run: BenchResults) -> list[tuple[str, ...]]:
-    """A row for each contender under `HEAD`; "" where nothing was measured."""
-    return [_row(outcome) for outcome in run.outcomes]
+def table(run: BenchResults, *, without: Collection[str] = ()) -> ReportTable:
+    """Return a row of figures for each contender, without empty columns and those named."""
+    outcomes = [outcome if not outcome.error else ContenderResult(name=outcome.name) for outcome in run.outcomes]
+    columns = {
+        name: [_cell(value_of(outcome, path), form) for outcome in outcomes]
+        for name, (path, form) in FIGURES.items()
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells) and name not in without}
+    names = [outcome.name for outcome in outcomes]
+    return ReportTable(["contender", *kept], list(zip(names, *kept.values(), strict=True)))
 
 
-def _row(outcome: ContenderResult) -> tuple[str, ...]:
-    ratio, latency, server = outcome.ratio, outcome.latency, outcome.server
-    if outcome.error:
-        return (outcome.name, *[""] * (len(HEAD) - 1))
-    return (
-        outcome.name,
-        _number(outcome.em, 1),
-        _number(outcome.f1, 1),
-        "" if outcome.same_answers is None else f"{outcome.same_answers:.0%}",
-        _number(outcome.rate, 1),
-        _number(ratio.median if ratio else None, 2),
-        f"{ratio.low:.2f}-{ratio.high:.2f}" if ratio else "",
-        _number(outcome.model_rate, 1),
-        *(_number(value, 1) for value in ((latency.p50, latency.p90, latency.p99) if latency else (None,) * 3)),
-        _number(server.rate if server else None, 1),
-        _number(outcome.cold_start, 2),
-        _number(outcome.peak_mb, 0),
-        _number(outcome.model_mb, 1),
-        _number(outcome.install_mb, 0),
-    )
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:,.{digits}f}"
+def _cell(value: Any, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def remarks(run: BenchResults) -> list[str]:
-    """What must be read with the figures, in plain text: who did not run, noise, notes."""
+    """Return what a reader must know, in plain text: contenders that did not run, notes, noise."""
     limits = [one.server.limit_ms for one in run.ran if one.server]
-    said = [f"{one.name} did not run: {one.error}" for one in run.outcomes if one.error]
-    said += run.notes
+    lines = [f"{one.name} did not run: {one.error}" for one in run.outcomes if one.error]
+    lines += run.notes
     if limits:
-        said.append(f"server: the 99th percentile must not pass {limits[0]:.0f} ms")
+        lines.append(f"server: the 99th percentile must not pass {limits[0]:.0f} ms")
     if run.noise:
-        said.append(f"this machine was not quiet: {'; '.join(run.noise)}")
-    return said
+        lines.append(f"this machine was not quiet: {'; '.join(run.noise)}")
+    return lines
 
 
 def about(run: BenchResults) -> list[str]:
-    """Data and machine, in plain text."""
+    """Describe data and machine, in plain text."""
     data, machine = run.data, run.machine
     sets = ", ".join(machine["instruction_sets"]) or "no known instruction sets"
     gpu = f"; {machine['gpu']}, driver {machine['driver']}" if machine["gpu"] else ""
@@ -95,62 +85,24 @@ def about(run: BenchResults) -> list[str]:
     ]
 
 
-def files(runs: Sequence[BenchResults], *, sections: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
-    """Every file of a report by its path in the report's folder.
+def files(runs: Sequence[BenchResults], *, more: Sequence[Block] = ()) -> dict[str, str]:
+    """Return every file of a report by its path in the report's folder.
 
     Args:
         runs: a section each.
-        sections: what comes after them, each in Markdown and in HTML.
+        more: blocks after these sections.
     """
-    drawn = [plots(run) if run.ran else {} for run in runs]
-    made = {"results.json": to_json(list(runs)), "results.csv": to_csv(list(runs))}
-    for number, found in enumerate(drawn, 1):
-        made |= {_plot_path(number, name): f"{drawing}\n" for name, (drawing, _) in found.items()}
-    made["report.md"] = _markdown(runs, drawn, [markdown for markdown, _ in sections])
-    made["report.html"] = _html(runs, drawn, [text for _, text in sections])
-    return made
-
-
-def _plot_path(number: int, name: str) -> str:
-    return f"plots/{number}-{name}.svg"
-
-
-def _filled(run: BenchResults) -> tuple[list[str], list[list[str]]]:
-    """Head and rows without the columns that are empty."""
-    found = rows(run)
-    kept = [column for column in range(len(HEAD)) if column == 0 or any(row[column] for row in found)]
-    return [HEAD[column] for column in kept], [[row[column] for column in kept] for row in found]
-
-
-def markdown_table(run: BenchResults) -> str:
-    """The table of a run in Markdown."""
-    head, found = _filled(run)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *found]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-
-
-def _markdown(
-    runs: Sequence[BenchResults], drawn: Sequence[dict[str, tuple[str, str]]], sections: Sequence[str]
-) -> str:
-    parts = ["# Benchmark of question answering"]
-    for number, (run, found) in enumerate(zip(runs, drawn, strict=True), 1):
-        parts += [f"## {run.title}", markdown_table(run)]
-        parts += ["\n".join(f"- {line}" for line in [*remarks(run), *about(run)])]
-        parts += [f"```console\n$ {run.command}\n```"]
-        parts += [f"![{caption}]({_plot_path(number, name)})\n\n{caption}" for name, (_, caption) in found.items()]
-    return "\n\n".join([*parts, *sections, "## Method", METHOD]) + "\n"
-
-
-def _html(
-    runs: Sequence[BenchResults], drawn: Sequence[dict[str, tuple[str, str]]], sections: Sequence[str]
-) -> str:
-    parts = ["<h1>Benchmark of question answering</h1>"]
-    for run, found in zip(runs, drawn, strict=True):
-        head, lines = _filled(run)
-        parts += [f"<h2>{html.escape(run.title)}</h2>", table(head, lines, numbers=range(1, len(head)))]
-        parts += ["<ul>", *(f"<li>{html.escape(line)}</li>" for line in [*remarks(run), *about(run)]), "</ul>"]
-        parts += [f"<p><code>{html.escape(run.command)}</code></p>"]
-        parts += [figure(drawing, html.escape(caption)) for drawing, caption in found.values()]
-    return document(
-        "Benchmark of question answering", [*parts, *sections, "<h2>Method</h2>", f"<p>{html.escape(METHOD)}</p>"]
-    )
+    contents = {"results.json": to_json(list(runs)), "results.csv": to_csv(list(runs))}
+    blocks: list[Block] = ["# Benchmark of question answering"]
+    for number, run in enumerate(runs, 1):
+        drawn = [
+            Plot(svg, caption, f"plots/{number}-{name}.svg")
+            for name, (svg, caption) in (plots(run) if run.ran else {}).items()
+        ]
+        contents |= {plot.path: f"{plot.svg}\n" for plot in drawn}
+        lines = [*remarks(run), *about(run)]
+        blocks += [f"## {run.title}", table(run), lines, f"$ {run.command}", *drawn]
+    blocks += [*more, "## Method", METHOD]
+    contents["report.md"] = to_markdown(blocks) + "\n"
+    contents["report.html"] = to_html("Benchmark of question answering", blocks)
+    return contents

@@ -1,4 +1,4 @@
-"""Every way to run a bundle on this machine, and which of them answer well enough to be tried."""
+"""The settings that tuning tries: every way to run a bundle on this machine that is accurate enough."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from qa_onnx.options import BATCH_TOKENS
 if TYPE_CHECKING:
     from qa_onnx.bundle.folder import Bundle
 
-TRIED_TOKENS = {  # of a device, the default first; 1: each window alone
+TRIED_TOKENS = {  # token budgets by device, the default first; 1: each window alone
     "cpu": (BATCH_TOKENS["cpu"], 1, 384, 2048),
     "cuda": (BATCH_TOKENS["cuda"], 384, 1024, 4096),
 }
-_HELD_TO_PARITY = ("fp32", "fp16")  # at export, so they need no receipt
+_HELD_TO_PARITY = ("fp32", "fp16")  # checked at export, so they need no receipt
 
 
 class Setting(NamedTuple):
@@ -31,39 +31,39 @@ class Setting(NamedTuple):
 
 
 def accuracy_note(bundle: Bundle, precision: str, min_f1_percent: float) -> str:
-    """Why a precision must not be used; empty where it may."""
+    """Return why a precision must not be used; empty if it may."""
     receipt = bundle.graph(precision).receipt
     if min_f1_percent == 0 or (receipt is None and precision in _HELD_TO_PARITY):
         return ""
     if receipt is None:
-        return "no receipt shows how well it answers: export it with --eval-data, or --min-f1-percent 0"
+        return "it has no receipt with its accuracy: export it with --eval-data, or use --min-f1-percent 0"
     if receipt.percent_of_fp32 < min_f1_percent:
-        return f"answers with {receipt.percent_of_fp32:.2f} % of fp32's F1, less than {min_f1_percent:g} %"
+        return f"its F1 is {receipt.percent_of_fp32:.2f} % of fp32's, less than {min_f1_percent:g} %"
     return ""
 
 
 def settings(bundle: Bundle) -> list[Setting]:
-    """A setting for each usable backend, precision and number of threads, the default one first."""
+    """Return a setting for each usable backend, precision and number of threads, the default one first."""
     most = cpu.default_threads()
-    found = []
+    tried = []
     for backend in BACKENDS:
         device = backend.device
         try:
             check_usable(backend)
         except (EngineError, MissingExtraError):
-            continue  # qa-onnx doctor tells why
+            continue  # qa-onnx doctor explains why
         counts = sorted({most, max(1, most // 2)}, reverse=True) if device == "cpu" else [most]
         for precision in backend.precisions:
             graph = bundle.manifest.graphs.get(precision)
             if graph is not None and str(backend) in graph.engines and not why_not(precision):
-                found += [
+                tried += [
                     Setting(precision, backend.engine, device, threads, BATCH_TOKENS[device]) for threads in counts
                 ]
-    return sorted(found, key=lambda setting: setting != default_setting(bundle))
+    return sorted(tried, key=lambda setting: setting != default_setting(bundle))
 
 
 def default_setting(bundle: Bundle) -> Setting:
-    """What `Reader.load` uses where there is no profile.
+    """Return the setting that `Reader.load` uses without a profile.
 
     Raises:
         EngineError: the bundle holds nothing for ONNX Runtime on the CPU.

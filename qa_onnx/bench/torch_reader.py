@@ -1,6 +1,6 @@
-"""A checkpoint in PyTorch, with everything that a bundle has around its graph: PyTorch at its best.
+"""A checkpoint -> a Reader that runs it in PyTorch.
 
-The same windows, batches sorted by length and span search, so what differs is the engine alone.
+Windows, batches sorted by length and span search are those of a bundle, so that only the engine differs.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def torch_reader(
     max_length: int = 384,
     compiled: bool = False,
 ) -> Reader:
-    """A reader over a checkpoint in PyTorch: in inference mode, with its fast attention (sdpa).
+    """Return a reader that runs a checkpoint in PyTorch: in inference mode, with its fast attention (sdpa).
 
     Args:
         checkpoint: folder or hub id.
         precision: "fp32", or "bf16" for weights and activations.
         device: "cpu" or "cuda".
-        threads: of PyTorch on the CPU, for the whole process; None: its own choice.
+        threads: threads of PyTorch on the CPU, for the whole process; None: its default.
         max_length: see `Options.max_length`.
-        compiled: by torch.compile, for lengths of all kinds; on a CPU that needs a C++ compiler.
+        compiled: use torch.compile with dynamic shapes; on a CPU that needs a C++ compiler.
 
     Raises:
         MissingExtraError: torch, transformers or optimum is not installed.
@@ -49,7 +49,7 @@ def torch_reader(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    with contextlib.suppress(ValueError):  # a kind of model that has none stays with eager attention
+    with contextlib.suppress(ValueError):  # a model type without it keeps eager attention
         model.set_attn_implementation("sdpa")
     model.to(device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
 

@@ -1,10 +1,10 @@
 """A bundle -> the fastest setting for it on this machine.
 
-    settings --accuracy line--> screening, one process after another --> final, taking turns --> Profile
+    settings --accuracy limit--> screening, one process after another --> final, alternating --> Profile
 
-The accuracy line is the receipt's: what was not shown to answer well enough is not tried. Screening measures each
-setting by itself, which is quick but at the mercy of what else the machine does; in the final the best few and the
-default are alive together, one running while the others are stopped, and ratios are taken round by round.
+Only precisions whose receipt shows enough accuracy are tried. Screening measures each setting by itself, which is
+quick, but other load on the machine disturbs it. In the final the best few settings and the default alternate, one
+running while the others are stopped, and ratios are taken round by round.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.settings import TRIED_TOKENS, Setting, accuracy_note, default_setting, settings
 from qa_onnx.bundle.tuned import Profile
 from qa_onnx.errors import EngineError, InputError
@@ -33,54 +33,39 @@ if TYPE_CHECKING:
 
 _FINALISTS = 3
 _ROUNDS = 7
-_FEWEST_ROUNDS = 3  # where the time is over
+_FEWEST_ROUNDS = 3  # when the time is over
 _FEWEST_PAIRS = 4
-_HOPELESS = 0.6  # of the best rate so far: other batches will not make up for that
-_GAIN = 1.02  # what a setting must win by to be preferred to the default: less is noise
+_HOPELESS = 0.6  # of the best rate so far: below this, other batches are not tried
+_GAIN = 1.02  # smallest gain over the default: less is noise
 
 
 @dataclass(slots=True)
 class Row:
-    """A setting and what became of it.
-
-    Attributes:
-        setting: what was tried.
-        rate: questions a second, all at once; 0 where it did not come to that.
-        gain: how many times the default's rate, in the final.
-        p50_ms: median milliseconds of a question asked alone, in the final.
-        p99_ms: 99th percentile, likewise.
-        note: in words.
-    """
+    """A setting and its figures."""
 
     setting: Setting
-    rate: float = 0.0
-    gain: float | None = None
-    p50_ms: float | None = None
+    rate: float = 0.0  # questions a second, many a call; 0 if it was not measured
+    gain: float | None = None  # rate as a multiple of the default's, in the final
+    p50_ms: float | None = None  # of a question asked alone, in the final
     p99_ms: float | None = None
     note: str = ""
+    together: list[float] = field(default_factory=list)  # seconds of each round of the final
+    alone: list[float] = field(default_factory=list)  # seconds of each question alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunePlan:
     """What to ask, and what the winner must reach.
 
-    Attributes:
-        examples: real questions and texts; of many, as many as the time allows are asked.
-        data: what to call them.
-        min_f1_percent: of fp32's F1, that a precision's receipt must show.
-        p99_ms: milliseconds in which 99 of 100 questions asked one by one must be answered; None: any.
-        seconds: that it should take, about. The number of questions follows from it; a machine that is busy
-            elsewhere may need more.
-
     Raises:
         InputError: a value is out of range.
     """
 
-    examples: Sequence[Example]
-    data: str
-    min_f1_percent: float = 99.0
-    p99_ms: float | None = None
-    seconds: float = 120.0
+    examples: Sequence[Example]  # as many of them are asked as the time allows
+    data: str  # name of the examples
+    min_f1_percent: float = 99.0  # share of fp32's F1 that a precision's receipt must show
+    p99_ms: float | None = None  # limit for 99 of 100 questions asked alone; None: no limit
+    seconds: float = 120.0  # approximate; decides the number of questions. A busy machine may need more
 
     def __post_init__(self) -> None:
         if not self.examples:
@@ -97,24 +82,21 @@ def tune(bundle: Bundle, plan: TunePlan, *, show: Callable[[Sequence[Row]], None
     """Find the fastest setting.
 
     Args:
-        bundle: to run.
+        bundle: the bundle to tune.
         plan: what to ask and to reach.
-        show: is called with all rows whenever one has changed.
+        show: is called with all rows after each change.
 
     Raises:
-        EngineError: nothing runs here, or nothing reaches what the plan asks for.
+        EngineError: no setting runs here, or none reaches the plan's limits.
     """
-    table = _TuneTable(bundle, plan, show or _say_nothing)
+    table = _TuneTable(bundle, plan, show or (lambda _rows: None))
     table.screen()
     return table.final()
 
 
-def _say_nothing(rows: Sequence[Row]) -> None: ...
-
-
 @dataclass(slots=True)
 class _TuneTable:
-    """The rows, and how they are filled."""
+    """The rows, and the measurements that fill them."""
 
     bundle: Bundle
     plan: TunePlan
@@ -124,7 +106,7 @@ class _TuneTable:
     started: float = field(default_factory=time.perf_counter)
 
     def screen(self) -> None:
-        """Measure each setting by itself, and other batches with those that are not far behind."""
+        """Measure each setting by itself, and other token budgets for those that are not far behind."""
         starts = settings(self.bundle)
         self.rows = [Row(setting) for setting in starts]
         for row in list(self.rows):
@@ -141,100 +123,96 @@ class _TuneTable:
             self.show(self.rows)
 
     def _screen(self, row: Row, count: int) -> None:
-        with self._start(row.setting) as contender:
+        with self._start(row.setting) as process:
             if not self.pairs:
                 budgets = len(TRIED_TOKENS[row.setting.device])
                 turns = 3 * count * budgets + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
-                self.pairs = self._sample(contender, self.plan.seconds / turns)
-            row.rate, row.note = self._rate(contender, row.setting), ""
+                self.pairs = self._sample(process, self.plan.seconds / turns)
+            row.rate, row.note = self._rate(process, row.setting), ""
             self.show(self.rows)
             if row.rate < _HOPELESS * max(other.rate for other in self.rows):
                 return
             at = self.rows.index(row)
             for batch_tokens in TRIED_TOKENS[row.setting.device][1:]:
                 other = Row(row.setting._replace(batch_tokens=batch_tokens))
-                other.rate = self._rate(contender, other.setting)
+                other.rate = self._rate(process, other.setting)
                 at += 1
                 self.rows.insert(at, other)
                 self.show(self.rows)
 
-    def _start(self, setting: Setting) -> Contender:
+    def _start(self, setting: Setting) -> ContenderProcess:
         load = {"bundle": str(self.bundle.path), **setting._asdict()}
         del load["batch_tokens"]
-        return Contender(str(setting), [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)])
+        return ContenderProcess(str(setting), [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)])
 
-    def _sample(self, contender: Contender, seconds: float) -> list[tuple[str, str]]:
-        """As many pairs as take so many seconds; all of them again and again where they are few."""
-        given = [(example.question, example.context) for example in self.plan.examples]
-        few = [given[number % len(given)] for number in range(_FEWEST_PAIRS)]
+    def _sample(self, process: ContenderProcess, seconds: float) -> list[tuple[str, str]]:
+        """Return as many pairs as take so many seconds; if there are too few, they are repeated."""
+        pairs = [(example.question, example.context) for example in self.plan.examples]
+        few = [pairs[number % len(pairs)] for number in range(_FEWEST_PAIRS)]
         request = {"pairs": few}
-        contender.ask(request)  # warm
-        took = sum(contender.ask(request)["seconds"])
+        process.ask(request)  # warm
+        took = sum(process.ask(request)["seconds"])
         wanted = max(_FEWEST_PAIRS, int(len(few) * seconds / took))
-        return [given[number % len(given)] for number in range(wanted)]
+        return [pairs[number % len(pairs)] for number in range(wanted)]
 
-    def _rate(self, contender: Contender, setting: Setting) -> float:
+    def _rate(self, process: ContenderProcess, setting: Setting) -> float:
         request = {"pairs": self.pairs, "options": {"batch_tokens": setting.batch_tokens}}
-        contender.ask({**request, "pairs": self.pairs[:_FEWEST_PAIRS]})  # warm
-        seconds: list[float] = [sum(contender.ask(request)["seconds"]) for _ in range(2)]
+        process.ask({**request, "pairs": self.pairs[:_FEWEST_PAIRS]})  # warm
+        seconds: list[float] = [sum(process.ask(request)["seconds"]) for _ in range(2)]
         return len(self.pairs) / min(seconds)
 
     def final(self) -> Profile:
-        """Let the best few and the default take turns."""
+        """Measure the best few settings and the default again, alternating; return the winner."""
         default = next(
             (row for row in self.rows if row.setting == default_setting(self.bundle) and row.rate), None
         )
         ranked = sorted((row for row in self.rows if row.rate), key=lambda row: -row.rate)
         if not ranked:
             reasons = "; ".join(f"{row.setting.precision}: {row.note}" for row in self.rows)
-            raise EngineError(f"nothing of {self.bundle.path} can be tuned here: {reasons}")
+            raise EngineError(f"no precision of {self.bundle.path} can be tuned here: {reasons}")
         base = default if default is not None else ranked[0]
         finalists = [base, *[row for row in ranked if row is not base][:_FINALISTS]]
         with ExitStack() as stack:
             runners = [(row, stack.enter_context(self._start(row.setting))) for row in finalists]
-            times = self._take_turns(runners)
+            self._alternate(runners)
         for row in finalists:
-            alone = 1000 * np.array(times[row.setting].alone)
-            row.rate = len(self.pairs) / statistics.median(times[row.setting].together)
-            row.p50_ms, row.p99_ms = (float(value) for value in np.percentile(alone, (50, 99)))
-            row.gain = statistics.median(
-                b / s for b, s in zip(times[base.setting].together, times[row.setting].together, strict=True)
-            )
-        return self._winner(base, finalists, known=default is not None)
+            row.rate = len(self.pairs) / statistics.median(row.together)
+            row.p50_ms, row.p99_ms = (1000 * float(value) for value in np.percentile(row.alone, (50, 99)))
+            row.gain = statistics.median(b / s for b, s in zip(base.together, row.together, strict=True))
+        return self._winner(base, finalists, has_default=default is not None)
 
-    def _take_turns(self, runners: Sequence[tuple[Row, Contender]]) -> dict[Setting, _Times]:
-        times = {row.setting: _Times() for row, _ in runners}
+    def _alternate(self, runners: Sequence[tuple[Row, ContenderProcess]]) -> None:
         for number in range(_ROUNDS + 1):
             if number > _FEWEST_ROUNDS and time.perf_counter() - self.started > self.plan.seconds:
                 break
-            for row, contender in runners if number % 2 else runners[::-1]:
+            for row, process in runners if number % 2 else runners[::-1]:
                 row.note = f"round {number} of {_ROUNDS}" if number else "warms up"
                 self.show(self.rows)
                 request = {"pairs": self.pairs, "options": {"batch_tokens": row.setting.batch_tokens}}
-                together = contender.ask({**request, "alone": False})["seconds"]
-                alone = contender.ask({**request, "alone": True})["seconds"]
+                together = process.ask({**request, "alone": False})["seconds"]
+                alone = process.ask({**request, "alone": True})["seconds"]
                 if number:
-                    times[row.setting].together += together
-                    times[row.setting].alone += alone
+                    row.together += together
+                    row.alone += alone
         for row, _ in runners:
             row.note = ""
-        return times
 
-    def _winner(self, base: Row, finalists: Sequence[Row], *, known: bool) -> Profile:
+    def _winner(self, base: Row, finalists: Sequence[Row], *, has_default: bool) -> Profile:
         limit = self.plan.p99_ms
         good = [row for row in finalists if limit is None or (row.p99_ms or 0) <= limit]
         if not good:
             best = min(row.p99_ms or 0 for row in finalists)
             raise EngineError(
-                f"nothing answers 99 of 100 questions within {limit:g} ms on this machine; the best needs "
-                f"{best:.1f} ms: allow more, or use a smaller model or shorter texts"
+                f"no setting answers 99 of 100 questions within {limit:g} ms on this machine; the best needs "
+                f"{best:.1f} ms",
+                remedy="allow more, or use a smaller model or shorter texts",
             )
         for row in finalists:
             row.note = "" if row in good else f"too slow: p99 over {limit:g} ms"
         winner = max(good, key=lambda row: row.gain or 0)
         if base in good and (winner.gain or 0) < _GAIN:
             winner = base
-        if known:
+        if has_default:
             base.note = f"default {base.note}".strip()
         winner.note = f"{winner.note} chosen".strip()
         self.show(self.rows)
@@ -242,16 +220,8 @@ class _TuneTable:
         return Profile(
             **setting._asdict(),
             questions_per_second=winner.rate,
-            gain=winner.gain if known else None,
+            gain=winner.gain if has_default else None,
             p99_ms=winner.p99_ms or 0.0,
             data=self.plan.data,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-
-
-@dataclass(slots=True)
-class _Times:
-    """Seconds of each round together, and of each question alone."""
-
-    together: list[float] = field(default_factory=list)
-    alone: list[float] = field(default_factory=list)

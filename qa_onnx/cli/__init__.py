@@ -1,8 +1,8 @@
 """The command line. Each command's module is imported when it is called, so that --help stays quick.
 
-May import: everything. Left out: work that a library call does not do as well.
+May import: everything. Left out: work that a library call should do.
 
-Exit codes: 0 it ran, 1 something failed (said in one line on stderr), 2 wrong usage.
+Exit codes: 0 success, 1 failure (explained in one line on stderr), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parents[1]
 
-# Name: where it is, and what --help says of it.
+# Name -> module and function, and the line in --help.
 _COMMANDS = {
     "ask": ("ask:ask", "Answer questions from texts."),
     "export": ("export:export", "Make a bundle of a checkpoint or a finished ONNX model."),
@@ -35,14 +35,14 @@ _COMMANDS = {
     "bench": ("bench:bench", "Measure speed and F1 on this machine, beside PyTorch."),
     "tune": ("tune:tune", "Find the fastest setting for this machine, and keep it."),
     "serve": ("serve:serve", "Answer over HTTP, with a page for people."),
-    "report": ("report:report", "Show what was measured of a bundle, as a table or a page with plots."),
+    "report": ("report:report", "Show the measured accuracy of a bundle, as a table or a page with plots."),
     "diff": ("diff:diff", "Show which answers change between two bundles or precisions."),
-    "doctor": ("doctor:doctor", "Tell whether question answering works on this machine, and why not."),
+    "doctor": ("doctor:doctor", "Test whether question answering works on this machine, and explain why not."),
 }
 
 
 class _Commands(click.Group):
-    """A group that knows its commands' names and imports one only to run it."""
+    """Group of commands that imports a command only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -60,14 +60,14 @@ class _Commands(click.Group):
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
             ctx.fail(
-                f"there is no command {args[0]!r}: "
+                f"unknown command {args[0]!r}: "
                 + (f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(_COMMANDS)}")
             )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, said) for name, (_, said) in _COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -85,7 +85,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _log_on_stderr() -> Iterator[None]:
-    """Show what the library logs while a command runs."""
+    """Show the library's log while a command runs."""
     logger = logging.getLogger("qa_onnx")
     handler = logging.StreamHandler()
     level = logger.level
@@ -100,18 +100,18 @@ def _log_on_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _warnings_on_stderr() -> Iterator[None]:
-    """Show each warning of the library once, as a line; other packages' as Python would."""
-    said = set()
+    """Show each warning of the library once, in one line; leave those of other packages to Python."""
+    printed = set()
     with warnings.catch_warnings():
-        # Where warnings are made errors, or silent, it is for those of programs: these are for the user.
+        # Filters that make warnings errors, or silence them, are meant for programs; these are for the user.
         warnings.filterwarnings("always", category=RuntimeWarning, module=r"qa_onnx\.")
         others = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **named: Any) -> None:
             if not issubclass(category, RuntimeWarning) or _PACKAGE not in Path(filename).parents:
                 others(message, category, filename, *rest, **named)
-            elif str(message) not in said:
-                said.add(str(message))
+            elif str(message) not in printed:
+                printed.add(str(message))
                 click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
         warnings.showwarning = show

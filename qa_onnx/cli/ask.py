@@ -1,67 +1,35 @@
-"""`qa-onnx ask`: questions and texts -> answers on stdout, everything else on stderr."""
+"""`qa-onnx ask`: questions and texts -> answers on stdout; everything else goes to stderr."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import time
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from qa_onnx.cli import batch, screen
 from qa_onnx.cli.options import ReaderSettings, reader_options
+from qa_onnx.cli.result import Text, ask_texts
 from qa_onnx.data.file_kinds import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from qa_onnx import Answer, Options, Prediction, Reader
 
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text to find answers in, and what to call it."""
-
-    name: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class TextResult:
-    """One question asked of all texts.
-
-    Attributes:
-        question: as asked.
-        answer: the best one, and its text; falsy when there is none.
-        answers: the n best over all texts, each with its text.
-        prediction: as for one text; with several, null score and probability are their minimum.
-        milliseconds: that it took.
-        null_threshold: that the answer had to pass; None: the best span is always the answer.
-    """
-
-    question: str
-    answer: Answer
-    answers: tuple[tuple[Answer, Text], ...]
-    prediction: Prediction
-    milliseconds: float
-    null_threshold: float | None
-
-
-# Further words are taken as well, to tell who types them what to type.
+# Words without an option are accepted, to explain the right form in the error.
 @click.command(short_help="Answer questions from texts.", context_settings={"allow_extra_args": True})
-@click.option("-q", "--question", "questions", multiple=True, help="A question; give as many as you like.")
+@click.option("-q", "--question", "questions", multiple=True, help="A question; repeat it for more.")
 @click.option(
     "-c",
     "--context-file",
     "files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="A text file (UTF-8); - is stdin. With several, the best answer over all of them is given.",
+    help="A text file (UTF-8); - is stdin. Repeat it to get the best answer over several texts.",
 )
-@click.option("--context", "texts", multiple=True, metavar="TEXT", help="A text itself.")
+@click.option("--context", "texts", multiple=True, metavar="TEXT", help="A text itself, not a file.")
 @click.option("-i", "--interactive", is_flag=True, help="Ask for questions until the end of input.")
 @click.option(
     "--input",
@@ -69,8 +37,13 @@ class TextResult:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help='JSON lines, {"id"?, "question", "context"} each.',
 )
-@click.option("--output", "output_path", type=click.Path(dir_okay=False), help="Where answers to --input go.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each question.")
+@click.option(
+    "--output",
+    "output_path",
+    type=click.Path(dir_okay=False),
+    help="File for the answers to --input.  [default: stdout]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each question.")
 @reader_options
 @click.pass_context
 def ask(
@@ -98,7 +71,7 @@ def ask(
     if input_path is not None:
         if questions or files or texts or interactive:
             raise click.UsageError(
-                "--input brings its own questions and contexts: leave out -q, -c, --context and -i"
+                "--input has its own questions and contexts: leave out -q, -c, --context and -i"
             )
         reader, options = settings.load()
         failed = batch.run(reader, options, input_path, output_path)
@@ -106,7 +79,7 @@ def ask(
             raise click.ClickException(f"{failed} {'lines' if failed > 1 else 'line'} could not be answered")
         return
     if output_path is not None:
-        raise click.UsageError("--output goes with --input; to keep single answers redirect stdout")
+        raise click.UsageError("--output needs --input; to keep single answers redirect stdout")
     if not (files or texts):
         raise click.UsageError("nothing to read: give a text with -c FILE, -c - (stdin) or --context TEXT")
     if interactive == bool(questions):
@@ -118,15 +91,15 @@ def ask(
     reader, options = settings.load()
     several, table = len(sources) > 1, settings.n_best is not None
     for question in _prompted() if interactive else questions:
-        result = _ask(reader, options, question, sources)
+        result = ask_texts(reader, options, question, sources)
         if as_json:
-            click.echo(json.dumps(_record(result, several=several)))
+            click.echo(json.dumps(result.to_dict(several=several)))
         else:
             screen.show(result, several=several, table=table, name_question=len(questions) > 1)
 
 
 def _check_usage(words: Sequence[str], texts: Sequence[str]) -> None:
-    """Refuse words without an option, and names of files given as texts, with what to type instead."""
+    """Refuse words without an option, and --context with the name of a file; the error shows the right form."""
     if words:
         raise click.UsageError(_with_options(words))
     for text in texts:
@@ -137,7 +110,7 @@ def _check_usage(words: Sequence[str], texts: Sequence[str]) -> None:
 
 
 def _with_options(words: Sequence[str]) -> str:
-    """What to type instead of words without an option."""
+    """Return the error for words without an option: the command with options."""
     files = [word for word in words if _is_file(word)]
     questions = [word for word in words if word not in files]
     form = [part for word in questions or ["QUESTION"] for part in ("-q", word)]
@@ -148,7 +121,7 @@ def _with_options(words: Sequence[str]) -> str:
 def _is_file(word: str) -> bool:
     try:
         return Path(word).is_file()
-    except (OSError, ValueError):  # too long for a name, or with a character that no name has
+    except (OSError, ValueError):  # too long for a file name, or with an invalid character
         return False
 
 
@@ -174,39 +147,3 @@ def _prompted() -> Iterator[str]:
             return
         if question.strip():
             yield question
-
-
-def _ask(reader: Reader, options: Options, question: str, texts: Sequence[Text]) -> TextResult:
-    from qa_onnx import Example
-
-    started = time.perf_counter()
-    predictions = reader.predict([Example(question, text.content) for text in texts], options=options)
-    ranked = [
-        (answer, text)
-        for prediction, text in zip(predictions, texts, strict=True)
-        for answer in prediction.answers
-    ]
-    ranked.sort(key=lambda item: -item[0].score)  # stable: of equal ones the earlier text's
-    ranked = ranked[: options.n_best]
-    merged = replace(
-        predictions[0],
-        answers=tuple(answer for answer, _ in ranked),
-        null_score=min(prediction.null_score for prediction in predictions),
-        null_probability=min(prediction.null_probability for prediction in predictions),
-        warnings=tuple(dict.fromkeys(note for prediction in predictions for note in prediction.warnings)),
-    )
-    answer = reader.choose(merged, options=options)
-    milliseconds = 1000 * (time.perf_counter() - started)
-    threshold = reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold
-    return TextResult(question, answer, tuple(ranked), merged, milliseconds, threshold)
-
-
-def _record(result: TextResult, *, several: bool) -> dict[str, Any]:
-    answers = [asdict(answer) | ({"file": text.name} if several else {}) for answer, text in result.answers]
-    return {
-        "question": result.question,
-        **batch.record(result.prediction, result.answer),
-        "answers": answers,
-        "answer": answers[0] if result.answer else None,
-        "milliseconds": round(result.milliseconds, 3),
-    }

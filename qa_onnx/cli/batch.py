@@ -1,7 +1,7 @@
-"""`qa-onnx ask --input`: JSON lines in, JSON lines out, in order, in bounded memory.
+"""`qa-onnx ask --input`: JSON lines -> JSON lines with answers, in the same order, in bounded memory.
 
-Output goes to a file of another name until the last line is written, so an interrupted run is never taken for
-a finished one.
+The output file has another name until its last line is written, so that nobody takes an interrupted run for a
+finished one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,13 +21,14 @@ import click
 from qa_onnx import Example
 from qa_onnx.cli.output import whole_file
 from qa_onnx.cli.progress import progress
+from qa_onnx.cli.result import prediction_to_dict
 from qa_onnx.data.file_kinds import BEGINNING, refuse_other_kinds
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from qa_onnx import Answer, Options, Prediction, Reader
+    from qa_onnx import Options, Prediction, Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +42,18 @@ class _Line:
 
 
 def run(reader: Reader, options: Options, input_path: str, output_path: str | None) -> int:
-    """Answer all lines of a file.
-
-    Args:
-        reader: to ask.
-        options: for all questions.
-        input_path: of JSON lines; "-" is stdin.
-        output_path: None or "-": stdout.
+    """Answer all lines of a file; "-" is stdin or stdout, and None stdout.
 
     Returns:
-        How many lines could not be answered; they are in the output with their error.
+        The number of lines that could not be answered; the output has their errors.
     """
     if output_path and Path(f"{output_path}.partial").resolve() == Path(input_path).resolve():
-        raise click.UsageError(f"{input_path} is where --output is written until it is whole: rename one of them")
+        raise click.UsageError(f"--output is written to {input_path} until it is complete: rename one of them")
     started = time.perf_counter()
     done = failed = 0
     with _opened(input_path) as source:
         lines = _lines(source, "FILE" if input_path == "-" else input_path)
-        first = list(itertools.islice(lines, 1))  # before there is any output: it may be no text at all
+        first = list(itertools.islice(lines, 1))  # before any output: the input may not be text
         with _output(output_path) as write, progress(_count(input_path)) as count:
             for line, prediction in _answered(reader, options, itertools.chain(first, lines)):
                 done += 1
@@ -67,7 +62,7 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
                     write({"id": line.id, "line": line.number, "error": line.error})
                 else:
                     answer = reader.choose(prediction, options=options)
-                    result = record(prediction, answer)
+                    result = prediction_to_dict(prediction, answer)
                     write({"id": line.id, "question": line.example.question, **result, "milliseconds": None})
                 count(done)
     seconds = time.perf_counter() - started
@@ -75,21 +70,10 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
     return failed
 
 
-def record(prediction: Prediction, answer: Answer) -> dict[str, Any]:
-    """A prediction as the fields of a JSON object."""
-    return {
-        "answer": asdict(answer) if answer else None,
-        "answers": [asdict(candidate) for candidate in prediction.answers],
-        "null_score": prediction.null_score,
-        "null_probability": prediction.null_probability,
-        "warnings": list(prediction.warnings),
-    }
-
-
 def _answered(
     reader: Reader, options: Options, lines: Iterable[_Line]
 ) -> Iterator[tuple[_Line, Prediction | None]]:
-    """Each line with its prediction; bad lines, which the reader never sees, keep their place."""
+    """Yield each line with its prediction, in order; bad lines have none, and do not reach the reader."""
     waiting: deque[_Line] = deque()
 
     def examples() -> Iterator[Example]:
@@ -108,28 +92,28 @@ def _answered(
 
 def _lines(source: IO[bytes], file: str) -> Iterator[_Line]:
     for number, raw in enumerate(source, 1):
-        if number == 1:  # of a stream it is all that can be seen before it is used
+        if number == 1:  # a stream cannot be read twice, so only its first line is checked
             refuse_other_kinds(raw, "the input", file=file)
         if not raw.strip():
             continue
-        given = None
+        line_id = None
         try:
             content = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
             if not isinstance(content, dict):
                 raise InputError(f"the line is a JSON {type(content).__name__}, not an object")
-            given = content.get("id")
+            line_id = content.get("id")
             missing = [name for name in ("question", "context") if name not in content]
             if missing:
                 raise InputError(f"no {' and no '.join(missing)}")
-            yield _Line(number, given, Example(content["question"], content["context"]), None)
+            yield _Line(number, line_id, Example(content["question"], content["context"]), None)
         except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or an InputError
-            yield _Line(number, given, None, str(error))
+            yield _Line(number, line_id, None, str(error))
 
 
 def stdin() -> IO[bytes]:
-    """Standard input, which a process may be started without."""
+    """Return standard input, which a process may be started without."""
     if sys.stdin is None:
-        raise click.ClickException("there is no standard input to read from: it is closed")
+        raise click.ClickException("standard input cannot be read: it is closed")
     return sys.stdin.buffer
 
 
@@ -155,7 +139,7 @@ def _output(path: str | None) -> Iterator[Any]:
 
 
 def _count(path: str) -> int | None:
-    """Lines to answer, where they can be counted beforehand and somebody sees the bar."""
+    """Return the number of lines if there is a progress bar and they can be counted; else None."""
     if path == "-" or not sys.stderr.isatty():
         return None
     with Path(path).open("rb") as file:

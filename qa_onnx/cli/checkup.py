@@ -1,4 +1,4 @@
-"""Findings for the eyes: what `qa-onnx doctor` shows, section by section."""
+"""Findings -> the report that `qa-onnx doctor` prints, section by section."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.screen import printable
-from qa_onnx.doctor.findings import UNFIT
+from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import BACKENDS
 from qa_onnx.machine import cpu
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qa_onnx.machine.nvidia import Nvidia
 
 _LABEL = 18  # columns; the longest name of a backend, indented
-_LONGEST = 300  # characters of a reason; --json has it whole
+_LONGEST = 300  # characters of a reason; --json prints all of it
 
 _SETS = {
     "AVX2": ("avx2",),
@@ -34,7 +34,7 @@ _SETS = {
 
 
 def show(findings: Findings, diagnosis: Diagnosis) -> None:
-    """Print what was found and what follows from it."""
+    """Print findings and diagnosis."""
     console = tables.console()
     _section(console, "versions", _versions(findings))
     _section(console, "cpu", _cpu(findings))
@@ -51,26 +51,29 @@ def _section(console: Console, title: str, rows: dict[str, str]) -> None:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(width=_LABEL)
     grid.add_column(overflow="fold")
-    for name, said in rows.items():
-        grid.add_row(f"  {name}", Text(printable(said)))
+    for name, text in rows.items():
+        grid.add_row(f"  {name}", Text(printable(text)))
     console.print(grid)
 
 
 def _versions(findings: Findings) -> dict[str, str]:
     packages = findings.packages
-    shown = {name: found for name, found in packages.versions.items() if found and name != "openvino"}
-    openvino = packages.versions.get("openvino")
-    runtimes = {**packages.runtimes, **({"openvino": openvino} if openvino else {})}
-    whole = [name for name, lacks in packages.extras.items() if not lacks]
-    partly = [f"{name} (lacks {_some(lacks)})" for name, lacks in packages.extras.items() if lacks]
+    versions = {name: number for name, number in packages.versions.items() if number}
+    openvino = {"openvino": versions.pop("openvino")} if "openvino" in versions else {}
+    complete = [name for name, missing in packages.extras.items() if not missing]
+    partly = [f"{name} (lacks {_some(missing)})" for name, missing in packages.extras.items() if missing]
     return {
-        "packages": ", ".join(f"{name} {found}" for name, found in shown.items()),
+        "packages": _numbered(versions),
         "python": f"{packages.python}, {packages.system}",
-        "runtimes": ", ".join(f"{name} {found}" for name, found in runtimes.items()) or "none",
-        "extras": f"complete: {', '.join(whole) or 'none'}" + (f"; not: {', '.join(partly)}" if partly else "")
+        "runtimes": _numbered({**packages.runtimes, **openvino}) or "none",
+        "extras": f"complete: {', '.join(complete) or 'none'}" + (f"; not: {', '.join(partly)}" if partly else "")
         if packages.extras
-        else "not known: pip has not installed this qa-onnx",
+        else "unknown: pip has not installed this qa-onnx",
     }
+
+
+def _numbered(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -99,15 +102,14 @@ def _cores(cores: Cores) -> str:
 
 
 def _instructions(findings: Findings) -> str:
-    found = findings.instruction_sets
-    if not found:
-        return "not known: only Linux on x86-64 tells; int8 uses ONNX Runtime's exact kernels"
-    has = [name for name, sets in _SETS.items() if not set(sets).isdisjoint(found)]
+    if not findings.instruction_sets:
+        return "not known: read only from Linux on x86-64; int8 uses ONNX Runtime's exact kernels"
+    has = [name for name, sets in _SETS.items() if not set(sets).isdisjoint(findings.instruction_sets)]
     lacks = [name for name in _SETS if name not in has]
-    said = f"{', '.join(has)}" + (f"; no {', '.join(lacks)}" if lacks else "")
+    names = f"{', '.join(has)}" + (f"; no {', '.join(lacks)}" if lacks else "")
     if findings.exact_int8:
-        return f"{said}. int8 runs at full speed"
-    return f"{said}. Without VNNI, int8 gains less: compare it with fp32 below"
+        return f"{names}. int8 runs at full speed"
+    return f"{names}. Without VNNI, int8 gains less: compare it with fp32 below"
 
 
 def _memory(memory: Memory) -> str:
@@ -131,7 +133,7 @@ def _gpu(gpu: Nvidia) -> dict[str, str]:
             f"; {', '.join(gpu.not_loaded)} cannot" if gpu.not_loaded else ""
         )
     if gpu.wheels:
-        rows["wheels"] = ", ".join(f"{name} {found}" for name, found in gpu.wheels.items())
+        rows["wheels"] = _numbered(gpu.wheels)
     return rows
 
 
@@ -148,7 +150,7 @@ def _bundle(state: BundleState) -> dict[str, str]:
 
 
 def _graphs(console: Console, state: BundleState) -> None:
-    """A row for each precision: its fused nodes, and what its receipt says."""
+    """Print a row for each precision: its fused nodes and its receipt."""
     if state.bundle is None:
         return
     table = tables.plain(
@@ -156,13 +158,13 @@ def _graphs(console: Console, state: BundleState) -> None:
     )
     for name, graph in state.bundle.manifest.graphs.items():
         receipt = graph.receipt
-        said = "none: it was exported without --eval-data"
+        text = "none: it was exported without --eval-data"
         if receipt is not None:
-            said = f"F1 {receipt.accuracy.f1:.2f}, {receipt.percent_of_fp32:.2f} % of fp32, on {receipt.n:,} "
-            said += f"questions of {receipt.data}"
+            text = f"F1 {receipt.accuracy.f1:.2f}, {receipt.percent_of_fp32:.2f} % of fp32, on {receipt.n:,} "
+            text += f"questions of {receipt.data}"
         nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())
         table.add_row(
-            f"  {name}", f"{graph.file.size / 1e6:.1f}", printable(nodes) or "none: plain ONNX", printable(said)
+            f"  {name}", f"{graph.file.size / 1e6:.1f}", printable(nodes) or "none: plain ONNX", printable(text)
         )
     console.print(table)
 
@@ -188,20 +190,22 @@ def _speed(console: Console, findings: Findings) -> None:
     title = f"speed and accuracy (short questions, {threads} thread{'s' * (threads > 1)}, a process for each row)"
     console.print(Text(title, "bold"))
     if findings.load is not None and findings.load > findings.cores.logical / 2:
-        console.print(f"  on a busy machine (load {findings.load:.1f}): it can do better")
+        console.print(f"  on a busy machine (load {findings.load:.1f}): an idle one is faster")
     left = ("  precision", "engine", "golden check")
     table = tables.plain("  precision", "engine", "golden check", "questions/s", "right", left=left)
     for trial in trials:
         check = trial.golden
         if check is None or trial.questions_per_second is None:
-            said = f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run"
-            table.add_row(f"  {trial.precision}", trial.backend, said, "-", "-")
+            text = f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run"
+            table.add_row(f"  {trial.precision}", trial.backend, text, "-", "-")
             continue
-        off = "other tokens" if check.max_abs == float("inf") else f"{check.max_abs:.2g} of {check.tolerance:g}"
+        difference = (
+            "other tokens" if check.max_abs == float("inf") else f"{check.max_abs:.2g} of {check.tolerance:g}"
+        )
         table.add_row(
             f"  {trial.precision}",
             trial.backend,
-            f"{'passed' if check.passed else 'FAILED'}, {off}",
+            f"{'passed' if check.passed else 'FAILED'}, {difference}",
             f"{trial.questions_per_second:.1f}",
             f"{trial.right} of {trial.questions}",
         )

@@ -1,19 +1,20 @@
-"""`qa-onnx diff`: which answers change from one bundle, or one precision, to another."""
+"""`qa-onnx diff`: show which answers change between two bundles or precisions."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qa_onnx.cli.options import between
+from qa_onnx.cli.options import data_file, limit_option, seed_option, threads_option
 from qa_onnx.cli.progress import progress
 from qa_onnx.cli.screen import printable
 from qa_onnx.engines.names import PRECISIONS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qa_onnx import Reader
     from qa_onnx.evaluation.evaluate import Outcome
 
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 @click.command(short_help="Show which answers change between two bundles or precisions.")
 @click.argument("first", metavar="BUNDLE[:PRECISION]")
 @click.argument("second", metavar="BUNDLE[:PRECISION]")
-@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--limit", type=click.IntRange(1), help="A random sample of so many questions.  [default: all]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the sample.")
-@click.option("--threads", type=between("threads"), help="Of one run on the CPU.  [default: all cores]")
-@click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="Flipped questions to print.")
-@click.option("--json", "as_json", is_flag=True, help="Counts and all flipped questions as one JSON object.")
+@click.argument("data", type=data_file)
+@limit_option
+@seed_option
+@threads_option
+@click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="Changed answers to print.")
+@click.option("--json", "as_json", is_flag=True, help="Print counts and all changed answers as one JSON object.")
 def diff(
     *,
     first: str,
@@ -40,7 +41,7 @@ def diff(
 ) -> None:
     """Show which answers to the questions of DATA change from the first bundle to the second.
 
-    A precision is named after a colon: exported/minilm-squad:int8. A mean may stay while many answers flip.
+    Name a precision after a colon: exported/minilm-squad:int8. F1 may stay the same while many answers change.
     """
     from qa_onnx.data import squad
     from qa_onnx.evaluation.evaluate import evaluate
@@ -54,8 +55,8 @@ def diff(
             for before, reader in zip((0, total), readers, strict=True)
         ]
     pairs = list(zip(reports[0].outcomes, reports[1].outcomes, strict=True))
-    flipped = [(old, new) for old, new in pairs if _place(old) != _place(new)]
-    flipped.sort(key=lambda pair: pair[1].f1 - pair[0].f1)  # what was lost first
+    flipped = [(old, new) for old, new in pairs if _span(old) != _span(new)]
+    flipped.sort(key=lambda pair: pair[1].f1 - pair[0].f1)  # lost answers first
     counts = {
         "questions": len(pairs),
         "same": len(pairs) - len(flipped),
@@ -88,12 +89,12 @@ def _reader(name: str, threads: int | None) -> Reader:
     from qa_onnx import Reader
 
     folder, _, precision = name.rpartition(":")
-    if precision not in PRECISIONS:  # no precision is named; the colon, if any, belongs to the path
+    if precision not in PRECISIONS:  # a colon, if any, belongs to the path
         folder, precision = name, ""
     return Reader.load(folder, precision=precision or None, threads=threads)
 
 
-def _place(outcome: Outcome) -> tuple[int, int]:
+def _span(outcome: Outcome) -> tuple[int, int]:
     return outcome.answer.start, outcome.answer.end
 
 

@@ -1,24 +1,24 @@
-"""`qa-onnx doctor`: whether question answering works on this machine, and why not.
+"""`qa-onnx doctor`: test whether question answering works on this machine, and explain why not.
 
 `--json` prints one object. Its keys stay:
 
-    ok           whether all that was asked for works; the exit code says the same
+    ok           true if everything works that was asked for; the exit code says the same
     problems     what keeps it from working: [{"what", "remedy"}]
-    notes        what else was noticed, likewise
-    asked        {"backends": those that must work, "precision": what was asked for or null}
+    notes        other faults, in the same form
+    asked        {"backends": those that must work, "precision": the requested one or null}
     versions     {package: version or null}, with "python" and "system"
     runtimes     {wheel of ONNX Runtime: version}
-    extras       {extra: what it lacks}; an empty list where it is complete
+    extras       {extra: missing packages}; an empty list if it is complete
     cpu          {"model", "physical", "logical", "allowed", "usable", "quota", "threads", "limit", "load",
-                 "instruction_sets", "exact_int8"}; limit says which of three bounds the threads
-    memory       {"total", "available", "limit"} in bytes, null where not known or not limited
+                 "instruction_sets", "exact_int8"}; limit names which of three limits the threads
+    memory       {"total", "available", "limit"} in bytes, null if unknown or not limited
     environment  {variable: value} of those that set threads elsewhere
     gpu          {"driver", "gpus": [{"name", "memory"}] in MiB, "said", "cuda", "libraries": [{"name", "error"}],
                  "wheels"}; cuda is what the installed ONNX Runtime was built for
     bundle       {"path", "name", "sha256" of its manifest, "files", "error", "damaged", "precisions": {precision:
                  {"bytes", "kind", "engines", "fused_nodes", "f1", "percent_of_fp32", "data", "questions"}}}
     engines      {backend: {"starts", "precision", "error"}}; precision is the best that ran there, or null
-    trials       [{"backend", "precision", "error", "log" (ONNX Runtime's own words), "golden": {"windows",
+    trials       [{"backend", "precision", "error", "log" (of ONNX Runtime), "golden": {"windows",
                  "max_abs", "tolerance", "passed"} or null, "questions_per_second", "right", "questions"}]
 """
 
@@ -42,31 +42,29 @@ if TYPE_CHECKING:
     from qa_onnx.doctor.findings import BundleState, Findings
 
 
-@click.command(short_help="Tell whether question answering works on this machine, and why not.")
+@click.command(short_help="Test whether question answering works on this machine, and explain why not.")
 @bundle_option
 @click.option(
     "--engine", type=click.Choice(ENGINES), help="[default: onnxruntime, or openvino for the bf16 precisions]"
 )
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]")
-@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 def doctor(*, bundle: Path | None, engine: str | None, device: str, precision: str | None, as_json: bool) -> None:
-    """Tell whether question answering works on this machine, and why not.
+    """Test whether question answering works on this machine, and explain why not.
 
-    Looks at packages, CPU, GPU and the bundle, and runs every precision of it in every engine. Give it what you
-    gave to the command that failed. The exit code is 1 if that cannot work, or ONNX Runtime on the CPU cannot.
+    Checks packages, CPU, GPU and the bundle, and runs each of its precisions in each engine. Give it the same
+    options as the command that failed. The exit code is 1 if those cannot work, or if ONNX Runtime on the CPU
+    cannot.
     """
     from qa_onnx.cli import checkup
-    from qa_onnx.doctor import trial
     from qa_onnx.doctor.diagnosis import diagnose
     from qa_onnx.doctor.findings import examine
 
     if engine is None:
         engine = usual_engine(precision, device)
     with _busy() as progress:
-        findings = examine(
-            bundle, run=trial.run, engine=engine, device=device, precision=precision, progress=progress
-        )
+        findings = examine(bundle, engine=engine, device=device, precision=precision, progress=progress)
     diagnosis = diagnose(findings)
     if as_json:
         click.echo(json.dumps(record(findings, diagnosis), indent=1))
@@ -78,7 +76,7 @@ def doctor(*, bundle: Path | None, engine: str | None, device: str, precision: s
 
 @contextmanager
 def _busy() -> Iterator[Callable[[str], object]]:
-    """On a terminal, say on stderr what is being done."""
+    """Show the current step on stderr if that is a terminal."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, markup=False)
@@ -90,13 +88,13 @@ def _busy() -> Iterator[Callable[[str], object]]:
 
 
 def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
-    """The object that --json prints; the module's docstring says what its keys are."""
+    """Return the object that --json prints; the module's docstring describes its keys."""
     packages, cores = findings.packages, findings.cores
     return {
         "ok": diagnosis.ok,
         "problems": [asdict(problem) for problem in diagnosis.problems],
         "notes": [asdict(note) for note in diagnosis.notes],
-        "asked": {"backends": list(findings.asked), "precision": findings.precision},
+        "asked": {"backends": list(findings.requested), "precision": findings.precision},
         "versions": {**packages.versions, "python": packages.python, "system": packages.system},
         "runtimes": packages.runtimes,
         "extras": packages.extras,
@@ -118,12 +116,10 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
             {
                 "backend": trial.backend,
                 "precision": trial.precision,
-                "error": trial.error,
+                "error": ": ".join(filter(None, (trial.error, trial.remedy))) or None,
                 "log": trial.log,
                 "golden": trial.golden and _golden(**asdict(trial.golden), passed=trial.golden.passed),
-                "questions_per_second": trial.questions_per_second,
-                "right": trial.right,
-                "questions": trial.questions,
+                **{name: getattr(trial, name) for name in ("questions_per_second", "right", "questions")},
             }
             for trial in findings.trials
         ],

@@ -1,4 +1,4 @@
-"""`qa-onnx eval`: how well a bundle answers the questions of a data file."""
+"""`qa-onnx eval`: measure how well a bundle answers the questions of a data file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qa_onnx.cli import tables
-from qa_onnx.cli.options import ReaderSettings, reader_options
+from qa_onnx.cli.options import ReaderSettings, data_file, limit_option, reader_options, seed_option
 from qa_onnx.cli.output import check_file, whole_file
 from qa_onnx.cli.progress import progress
 
@@ -19,20 +19,18 @@ if TYPE_CHECKING:
 
 
 @click.command("eval", short_help="Measure exact match and F1 on a data file.")
-@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--limit", type=click.IntRange(1), help="A random sample of so many questions.  [default: all]")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the sample and of the interval."
-)
-@click.option("--by-length", is_flag=True, help="Scores by the length of the context as well.")
+@click.argument("data", type=data_file)
+@limit_option
+@seed_option
+@click.option("--by-length", is_flag=True, help="Show scores by the length of the context too.")
 @click.option(
     "--errors",
     "errors_path",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write the questions that were not matched exactly there, as JSON lines.",
+    help="Write the questions without an exact match to this file, as JSON lines.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @reader_options
 def evaluate(
     *,

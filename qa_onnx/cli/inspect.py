@@ -1,4 +1,4 @@
-"""`qa-onnx inspect`: what a bundle says of itself, and whether it is true on this machine."""
+"""`qa-onnx inspect`: show what is in a bundle, and check it on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.screen import printable
 from qa_onnx.engines.names import IN_BF16, why_not
-from qa_onnx.errors import BundleError, MissingExtraError
+from qa_onnx.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Show what is in a bundle, and check it.")
 @bundle_option
-@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 @click.option("--verify", is_flag=True, help="Check all hashes, and run the golden examples in each precision.")
 def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     """Show what is in a bundle: source, precisions, sizes, hashes, inputs, fused nodes, parity.
 
-    What --verify cannot run here, since the CPU has no bf16 or OpenVINO is not installed, is named and fails
-    nothing; in --json its "passed" is null.
+    Precisions that --verify cannot run here, because the CPU has no bf16 or OpenVINO is not installed, are named
+    but do not fail; in --json their "passed" is null.
     """
     from qa_onnx import Bundle
     from qa_onnx.bundle.tuned import find_profile
@@ -48,7 +48,7 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
         for name, check in (checks or {}).items():
             click.echo(f"verify {name:16} {check['said']}")
     if checks and any(check["passed"] is False for check in checks.values()):
-        raise click.ClickException("the bundle does not give here what it gave at export")
+        raise click.ClickException("the bundle does not give the same results here as at export")
 
 
 def _describe(bundle: Bundle, tuned: Profile | None) -> None:
@@ -90,38 +90,38 @@ def _calibration(confidence: Confidence) -> str:
 
 
 def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:
+    """Check the hashes, and each precision's golden examples; "passed" is None for those that cannot run here."""
+    from qa_onnx.doctor.findings import damaged_files
+
+    damaged = damaged_files(bundle)
+    hashes = "; ".join(damaged) or f"{len(bundle.manifest.files())} files"
+    checks: dict[str, dict[str, Any]] = {"hashes": {"passed": not damaged, "said": hashes}}
+    if not damaged:
+        checks |= {precision: _verify_precision(bundle, precision) for precision in bundle.manifest.graphs}
+    return checks
+
+
+def _verify_precision(bundle: Bundle, precision: str) -> dict[str, Any]:
     from qa_onnx import Reader
     from qa_onnx.evaluation import golden
 
-    damaged = []
-    for entry in bundle.manifest.files():
-        try:
-            bundle.checked_path(entry)
-        except BundleError as error:
-            damaged.append(str(error))
-    said = "; ".join(damaged) or f"{len(bundle.manifest.files())} files"
-    checks: dict[str, dict[str, Any]] = {"hashes": {"passed": not damaged, "said": said}}
-    if damaged:
-        return checks
-    for precision, graph in bundle.manifest.graphs.items():
-        reason = why_not(precision)
-        if reason:
-            checks[precision] = {"passed": None, "max_abs": None, "said": f"not run: {reason}"}
-            continue
+    reason = why_not(precision)
+    if not reason:
         try:
             reader = Reader.load(bundle, precision=precision)
         except MissingExtraError as error:
-            if precision not in IN_BF16:  # ONNX Runtime's are checked wherever anything runs
+            if precision not in IN_BF16:  # every installation has what the other precisions need
                 raise
-            checks[precision] = {"passed": None, "max_abs": None, "said": f"not run: {error}"}
-            continue
-        check = golden.check(reader, bundle.text(graph.golden), precision)
-        checks[precision] = {
-            "passed": check.passed,
-            "max_abs": check.max_abs if check.max_abs != float("inf") else None,
-            "said": f"logits of {check.windows} golden windows within {check.max_abs:.2g}; {check.tolerance:g} is "
-            "allowed"
-            if check.max_abs != float("inf")
-            else "the golden texts give other tokens, or logits that are no numbers",
-        }
-    return checks
+            reason = str(error)
+    if reason:
+        return {"passed": None, "max_abs": None, "said": f"not run: {reason}"}
+    check = golden.check(reader, bundle.text(bundle.graph(precision).golden), precision)
+    finite = check.max_abs != float("inf")
+    return {
+        "passed": check.passed,
+        "max_abs": check.max_abs if finite else None,
+        "said": f"logits of {check.windows} golden windows within {check.max_abs:.2g}; {check.tolerance:g} is "
+        "allowed"
+        if finite
+        else "the golden texts give other tokens, or logits that are not numbers",
+    }

@@ -1,7 +1,8 @@
-"""Options that several commands share."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from qa_onnx.engines.names import ENGINES, PRECISIONS
-from qa_onnx.options import BOUNDS
+from qa_onnx.engines.names import DEVICES, ENGINES, PRECISIONS
+from qa_onnx.options import BOUNDS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from qa_onnx import Options, Reader
+    from qa_onnx import Reader
     from qa_onnx.options import Bounds
 
 
 def _threshold(ctx: click.Context, param: click.Parameter, value: str | None) -> float | Literal["bundle"] | None:
-    """A number, `off` for None; not set is another thing than off."""
+    """Read a number, or `off` as None; without the option the bundle decides."""
     if value is None:
         return "bundle"
     if value == "off":
@@ -46,39 +47,60 @@ bundle_option = click.option(
     metavar="BUNDLE",
     help="Folder of the bundle.  [default: the one that comes with qa-onnx]",
 )
+data_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+data_option = click.option(
+    "--data",
+    type=data_file,
+    help="Questions like yours: SQuAD JSON or JSON lines.  [default: questions that come with qa-onnx]",
+)
+limit_option = click.option(
+    "--limit", type=click.IntRange(1), help="Size of a random sample of the questions.  [default: all]"
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random choices."
+)
+threads_option = click.option(
+    "--threads", type=between("threads"), help="Threads of one run on the CPU.  [default: all cores]"
+)
 
 _READER_OPTIONS = (
     bundle_option,
     click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]"),
-    click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: cpu, or what tune found]"),
+    click.option("--device", type=click.Choice(DEVICES), help="[default: cpu, or the result of tune]"),
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
         help="openvino runs int8-static and fp32 graphs on the CPU, and it alone the bf16 precisions; tensorrt, "
-        "with --device cuda, unfused ones.  [default: onnxruntime, openvino for bf16, or what tune found]",
+        "with --device cuda, unfused ones.  [default: onnxruntime, openvino for bf16, or the result of tune]",
     ),
-    click.option("--allow-fallback", is_flag=True, help="Warn, and use the CPU, where the GPU cannot be used."),
-    click.option("--threads", type=between("threads"), help="Of one run on the CPU.  [default: all cores]"),
-    click.option("--n-best", type=between("n_best"), help="How many answers to show.  [default: 1]"),
-    click.option("--max-answer-length", type=between("max_answer_length"), metavar="TOKENS", help="[default: 30]"),
+    click.option("--allow-fallback", is_flag=True, help="Use the CPU, with a warning, if the GPU cannot be used."),
+    threads_option,
+    click.option("--n-best", type=between("n_best"), help="Number of answers to show.  [default: 1]"),
+    click.option(
+        "--max-answer-length",
+        type=between("max_answer_length"),
+        metavar="TOKENS",
+        help=f"Longest answer.  [default: {Options().max_answer_length}]",
+    ),
     click.option(
         "--doc-stride",
         type=between("doc_stride"),
         metavar="TOKENS",
-        help="Overlap of two windows of a long text.  [default: 128]",
+        help=f"Overlap of two windows of a long text.  [default: {Options().doc_stride}]",
     ),
     click.option(
         "--null-threshold",
         callback=_threshold,
         metavar="X|off",
-        help="Say 'no answer' when its score leads by more than X; off: always answer.  [default: the bundle's]",
+        help="Give no answer if the score of 'no answer' leads by more than X; off: always answer.  "
+        "[default: the bundle's]",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderSettings:
-    """What the user set of the options above; None where nothing was."""
+    """The values of the options above; None for those that the user did not set."""
 
     bundle: Path | None
     precision: str | None
@@ -92,29 +114,25 @@ class ReaderSettings:
     null_threshold: float | Literal["bundle"] | None
 
     def runtime(self) -> dict[str, Any]:
-        """What was set of how to run the bundle, as `Reader.load` takes it."""
+        """Return the options that `Reader.load` takes."""
         return {name: getattr(self, name) for name in ("precision", "device", "engine", "threads")}
 
     def load(self) -> tuple[Reader, Options]:
-        """The reader, and its options with the user's changes."""
-        import dataclasses
-
+        """Return the reader, and its options with the user's changes."""
         from qa_onnx import Reader
 
         reader = Reader.load(self.bundle, **self.runtime(), allow_fallback=self.allow_fallback)
-        chosen = {
-            "n_best": 1 if self.n_best is None else self.n_best,
-            "max_answer_length": self.max_answer_length,
-            "doc_stride": self.doc_stride,
-        }
-        changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+        changes: dict[str, Any] = {"n_best": 1 if self.n_best is None else self.n_best}
+        for name in ("max_answer_length", "doc_stride"):
+            if getattr(self, name) is not None:
+                changes[name] = getattr(self, name)
         return reader, dataclasses.replace(reader.options, null_threshold=self.null_threshold, **changes)
 
 
 def reader_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that set up a reader, as one argument `settings`."""
+    """Add the options that set up a reader to a command, which gets them as one argument `settings`."""
 
-    @functools.wraps(command)  # which also hands on the options that it has so far
+    @functools.wraps(command)  # this also copies the options that the command has so far
     def call(**values: Any) -> None:
         settings = ReaderSettings(**{name: values.pop(name) for name in ReaderSettings.__dataclass_fields__})
         command(settings=settings, **values)

@@ -1,4 +1,4 @@
-"""Files that commands write: whole, or not at all."""
+"""Write output files completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file that cannot be written, before the work whose result it is to hold.
+    """Refuse an output file that cannot be written, before the work begins.
 
     Raises:
-        ClickException: its folder is not there, or may not be written to.
+        ClickException: its folder does not exist, or is not writable.
     """
     folder = Path(path).resolve().parent
     if not folder.is_dir():
-        raise click.ClickException(f"cannot write {path}: there is no folder {folder}")
+        raise click.ClickException(f"cannot write {path}: folder {folder} does not exist")
     if not os.access(folder, os.W_OK):
         raise click.ClickException(f"cannot write {path}: no permission to write to {folder}")
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that cannot be made or written to, before the work whose result it is to hold.
+    """Refuse an output folder that cannot be made or written to, before the work begins.
 
     Raises:
-        ClickException: it is a file, or it, or the folder to make it in, may not be written to.
+        ClickException: it is a file, or it or its parent is not writable.
     """
     nearest = Path(path).resolve()
     while not nearest.exists():
@@ -43,11 +43,11 @@ def check_folder(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """Write a text file under another name, `<name>.partial`, and put it in place at the end.
+    """Write a text file under another name, `<name>.partial`, and rename it at the end.
 
-    What was written until an error stays under that name. Pipes and devices are written to as they are.
+    After an error the partial file stays. Pipes and devices are written to directly.
     """
-    target = Path(path).resolve()  # a link is followed, not replaced
+    target = Path(path).resolve()  # follow a link instead of replacing it
     direct = target.exists() and not target.is_file()
     partial = target if direct else target.with_name(target.name + ".partial")
     try:
@@ -58,5 +58,5 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     except OSError as error:
         raise click.ClickException(f"cannot write {partial}: {error.strerror}") from error
     except BaseException:
-        click.echo(f"stopped: what there is so far is in {partial}; {path} was not written", err=True)
+        click.echo(f"stopped: the output so far is in {partial}; {path} was not written", err=True)
         raise

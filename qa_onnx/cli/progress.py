@@ -1,4 +1,4 @@
-"""The bar of long commands: how far, how fast, how long to go. On a terminal only."""
+"""Progress bar of long commands, on a terminal only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr while questions are answered.
-
-    Args:
-        total: how many there are; None: unknown.
-
-    Yields:
-        A function to call with the number of questions done so far.
-    """
+    """Show a bar on stderr; yield a function to call with the number of questions done. `total` may be unknown."""
     console = Console(stderr=True)
     with Progress(
         MofNCompleteColumn(),

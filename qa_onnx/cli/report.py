@@ -1,4 +1,4 @@
-"""`qa-onnx report`: what was measured of a bundle, as a page with plots."""
+"""`qa-onnx report`: show the receipts of a bundle, as a table or as a page with plots."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.output import check_file, whole_file
 
 
-@click.command(short_help="Show what was measured of a bundle, as a table or a page with plots.")
+@click.command(short_help="Show the measured accuracy of a bundle, as a table or a page with plots.")
 @bundle_option
 @click.option(
     "--html",
     "html_path",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write a page with plots there; needs qa-onnx[bench].",
+    help="Write a page with plots to this file; needs qa-onnx[bench].",
 )
 def report(*, bundle: Path | None, html_path: Path | None) -> None:
-    """Show the receipts of a bundle: accuracy of each precision, what was kept back, calibration."""
+    """Show the receipts of a bundle: accuracy and excluded nodes of each precision, calibration."""
     from qa_onnx import Bundle
 
     loaded = Bundle.load(bundle)

@@ -1,4 +1,4 @@
-"""Answers for the eyes: the plain line on stdout, the sentence around it and the figures on stderr."""
+"""Answers on a terminal: the answer on stdout; the sentence around it and the figures on stderr."""
 
 from __future__ import annotations
 
@@ -15,21 +15,14 @@ if TYPE_CHECKING:
     from rich.text import Text as RichText
 
     from qa_onnx import Answer
-    from qa_onnx.cli.ask import Text, TextResult
+    from qa_onnx.cli.result import Text, TextResult
 
 _SENTENCE_END = re.compile(r"[.!?。！？]['\")\]’”»]*\s+|\n\s*\n|[。！？]")
 _WIDEST = 300  # characters of context shown on each side of the answer
 
 
 def show(result: TextResult, *, several: bool, table: bool, name_question: bool) -> None:
-    """Print a result: the answer alone, or a table of the n best.
-
-    Args:
-        result: of one question.
-        several: whether there is more than one text, so that names matter.
-        table: show all candidates.
-        name_question: say which question it is.
-    """
+    """Print a result: the answer alone, or a table of the n best; with several texts their names too."""
     if name_question:
         click.echo(printable(result.question), err=True)
     for note in result.prediction.warnings:
@@ -45,7 +38,7 @@ def show(result: TextResult, *, several: bool, table: bool, name_question: bool)
 
 
 def _why_none(result: TextResult) -> str:
-    """Say why a question has no answer: the text is blank, or how far its best span is from the threshold."""
+    """Explain why a question has no answer: a blank text, or a best span below the threshold."""
     question, answers = printable(result.question), result.prediction.answers
     if not answers or result.null_threshold is None:
         return f"no answer to {question!r}: the text is blank"
@@ -64,9 +57,9 @@ def _sentence(result: TextResult, *, several: bool) -> None:
     answer, text = result.answers[0]
     console = Console(stderr=True, highlight=False)
     console.print(sentence_around(answer, text.content))
-    place = f"{printable(text.name)}, " if several else ""
+    name = f"{printable(text.name)}, " if several else ""
     console.print(
-        f"{place}probability {answer.probability:.2f}, characters {answer.start}-{answer.end}, "
+        f"{name}probability {answer.probability:.2f}, characters {answer.start}-{answer.end}, "
         f"{result.milliseconds:.0f} ms",
         style="dim",
         markup=False,
@@ -74,7 +67,7 @@ def _sentence(result: TextResult, *, several: bool) -> None:
 
 
 def sentence_around(answer: Answer, context: str) -> RichText:
-    """The sentence, or sentences, that hold an answer, with the answer highlighted."""
+    """Return the sentence or sentences around an answer, with the answer highlighted."""
     from rich.text import Text
 
     left, right = max(0, answer.start - _WIDEST), min(len(context), answer.end + _WIDEST)
@@ -108,7 +101,7 @@ def _plain(text: str) -> RichText:
 
 
 def printable(text: str) -> str:
-    """Text without what could steer a terminal or cannot be encoded; line ends and tabs stay."""
+    """Return a text without control characters (except line ends and tabs) and characters without encoding."""
     return "".join(
         "\ufffd" if unicodedata.category(char) in {"Cc", "Cs"} and char not in "\n\t" else char
         for char in text.replace("\r\n", "\n")

@@ -1,4 +1,4 @@
-"""Tables as commands print them."""
+"""Tables that commands print."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The console of stdout, or stderr, which keeps a table's width when there is no terminal."""
-    found = Console(highlight=False, markup=False, stderr=stderr)
-    return found if found.is_terminal else Console(highlight=False, markup=False, stderr=stderr, width=160)
+    """Return a console for stdout or stderr, 160 columns wide if that is not a terminal."""
+    terminal = Console(highlight=False, markup=False, stderr=stderr)
+    return terminal if terminal.is_terminal else Console(highlight=False, markup=False, stderr=stderr, width=160)
 
 
 def plain(*columns: str, left: Collection[str] = ()) -> Table:
-    """An empty table without borders; columns are aligned to the right but for those in `left`."""
+    """Return an empty table without borders; columns are aligned to the right, except those in `left`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="left" if name in left else "right", overflow="fold")
@@ -28,29 +28,29 @@ def plain(*columns: str, left: Collection[str] = ()) -> Table:
 
 
 def precisions(bundle: Bundle) -> Table:
-    """One row for each precision of a bundle: size, graph and parity."""
+    """Return a table with a row for each precision of a bundle: size, graph and parity."""
     words = ("precision", "graph", "fused nodes", "engines")
     table = plain(
         "precision", "MB", "graph", "fused nodes", "engines", "max diff", "mean diff", "same span", left=words
     )
     for name, graph in bundle.manifest.graphs.items():
         nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())
-        parity = graph.parity
+        parity, differences = graph.parity, ("-", "-", "-")
+        if parity is not None:
+            differences = (f"{parity.max_abs:.2g}", f"{parity.mean_abs:.2g}", f"{parity.same_best_span:.1%}")
         table.add_row(
             name,
             f"{graph.file.size / 1e6:.1f}",
             graph.kind,
             nodes or "-",
             ", ".join(graph.engines),
-            "-" if parity is None else f"{parity.max_abs:.2g}",
-            "-" if parity is None else f"{parity.mean_abs:.2g}",
-            "-" if parity is None else f"{parity.same_best_span:.1%}",
+            *differences,
         )
     return table
 
 
 def show_receipts(bundle: Bundle) -> bool:
-    """Print what was measured of each precision; False where nothing was."""
+    """Print the receipt of each precision; return False if there is none."""
     receipts = {name: graph.receipt for name, graph in bundle.manifest.graphs.items() if graph.receipt}
     if not receipts:
         return False
@@ -71,11 +71,11 @@ def show_receipts(bundle: Bundle) -> bool:
         )
     console().print(table)
     for name, receipt in receipts.items():
-        said = f"{receipt.source_name}: EM {receipt.source.em:.2f}, F1 {receipt.source.f1:.2f}; fp32: "
-        said += f"EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} in "
-        said += f"{receipt.engine} on "
-        said += ", ".join(receipt.instruction_sets) or "a CPU that does not tell"
-        console().print(f"{name}: beside {said}")
+        console().print(
+            f"{name}: beside {receipt.source_name}: EM {receipt.source.em:.2f}, F1 {receipt.source.f1:.2f}; "
+            f"fp32: EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} in "
+            f"{receipt.engine} on {', '.join(receipt.instruction_sets) or 'a CPU with unknown instruction sets'}"
+        )
         for node in receipt.kept_back:
             console().print(f"{name}: kept back {node}")
     return True

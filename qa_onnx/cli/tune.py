@@ -1,20 +1,20 @@
-"""`qa-onnx tune`: the fastest setting of a bundle on this machine, found and kept."""
+"""`qa-onnx tune`: find the fastest setting of a bundle on this machine, and keep it."""
 
 from __future__ import annotations
 
 import random
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from qa_onnx.cli import tables
-from qa_onnx.cli.options import bundle_option
+from qa_onnx.cli.options import bundle_option, data_option
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from rich.table import Table
 
@@ -23,29 +23,23 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Find the fastest setting for this machine, and keep it.")
 @bundle_option
-@click.option(
-    "--data",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Questions like yours: SQuAD JSON or JSON lines.  [default: texts that come with qa-onnx]",
-)
-@click.option(
-    "--p99-ms", type=float, metavar="MS", help="99 of 100 questions asked alone must be faster than this."
-)
+@data_option
+@click.option("--p99-ms", type=float, metavar="MS", help="Limit for 99 of 100 questions that are asked alone.")
 @click.option(
     "--min-f1-percent",
     type=click.FloatRange(0, 100),
     default=99.0,
     show_default=True,
-    help="Of fp32's F1: what a precision's receipt must show. 0: try what has no receipt as well.",
+    help="Share of fp32's F1 that a precision's receipt must show. 0: try precisions without a receipt too.",
 )
-@click.option("--forget", is_flag=True, help="Remove what was kept, and go back to the default.")
+@click.option("--forget", is_flag=True, help="Remove the kept setting, and go back to the default.")
 def tune(
     *, bundle: Path | None, data: Path | None, p99_ms: float | None, min_f1_percent: float, forget: bool
 ) -> None:
     """Find the fastest setting for this machine: engine, precision, threads and batches.
 
     Each setting runs in a process of its own. The winner is kept in your cache folder, for this bundle on this
-    machine, and used wherever no setting is given by hand. It takes about two minutes.
+    machine, and used wherever you choose no setting yourself. It takes about two minutes.
     """
     from rich.live import Live
 
@@ -58,7 +52,7 @@ def tune(
         with _cache_folder():
             click.echo("forgotten" if forget_profile(loaded) else "there was nothing to forget")
         return
-    with _cache_folder():  # before minutes of work whose result could not be kept
+    with _cache_folder():  # fail now, not after minutes of work
         profile_path(loaded).parent.mkdir(parents=True, exist_ok=True)
     plan = _plan(data, p99_ms, min_f1_percent)
     console = tables.console(stderr=True)
@@ -80,7 +74,7 @@ def tune(
 
 @contextmanager
 def _cache_folder() -> Iterator[None]:
-    """Says of what goes wrong that it is the cache folder's."""
+    """Report an error of the operating system as one of the cache folder."""
     try:
         yield
     except OSError as error:
@@ -95,7 +89,7 @@ def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Tun
 
     questions = load_questions() if data is None else squad.load(data, limit=1000)
     examples, name = [Example(gold.question, gold.context) for gold in questions.golds], questions.name
-    # They may come by length, and no more are asked than the time allows: those must be like the whole.
+    # The file may be sorted by length, and maybe only the first questions are asked: shuffle them.
     random.Random(0).shuffle(examples)
     try:
         return TunePlan(examples=examples, data=name, p99_ms=p99_ms, min_f1_percent=min_f1_percent)
@@ -104,17 +98,7 @@ def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> Tun
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    columns = (
-        "precision",
-        "engine",
-        "threads",
-        "batch tokens",
-        "questions/s",
-        "x default",
-        "p50 ms",
-        "p99 ms",
-        "",
-    )
+    columns = "precision", "engine", "threads", "batch tokens", "questions/s", "x default", "p50 ms", "p99 ms", ""
     table = tables.plain(*columns, left=("precision", "engine", ""))
     for row in sorted(rows, key=lambda row: (row.gain is None, -row.rate)):
         setting = row.setting

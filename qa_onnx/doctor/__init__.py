@@ -1,4 +1,4 @@
-"""Why something does not run here, and what to do: findings, facts, a trial of each engine.
+"""Find out why something does not run on this machine, and what to do: findings, trials of engines, diagnosis.
 
 May import: everything of the run time. Left out: printing (cli).
 """

@@ -1,7 +1,7 @@
-"""Findings -> what is wrong, and what to do about it.
+"""Findings -> problems and notes, each with its remedy.
 
-A problem keeps something from working that was asked for; a note is about anything else. Left out: finding out
-(findings.py).
+A problem keeps something from working that the user asked for; a note is about anything else. Left out: collecting
+the findings (findings.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.doctor.findings import UNFIT, precisions
+from qa_onnx.doctor.findings import precisions
+from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import IN_BF16, Backend
 from qa_onnx.errors import BundleError, EngineError
 from qa_onnx.machine.packages import version
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qa_onnx.bundle.folder import Bundle
-    from qa_onnx.doctor.findings import BundleState, Findings, Trial
+    from qa_onnx.doctor.findings import BundleState, Findings
+    from qa_onnx.doctor.trial import Trial
     from qa_onnx.evaluation.golden import GoldenCheck
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, and its remedy."""
+    """Something that is wrong, and its remedy."""
 
     what: str
     remedy: str
@@ -32,27 +34,27 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Problems, which keep what was asked for from working, and notes, which do not."""
+    """Problems, which keep from working what the user asked for, and notes, which do not."""
 
     problems: tuple[Fault, ...]
     notes: tuple[Fault, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether all that was asked for works."""
+        """True if everything works that the user asked for."""
         return not self.problems
 
 
 def diagnose(findings: Findings) -> Diagnosis:
-    """Judge what was found."""
-    problems = [*_of_packages(findings), *_of_bundle(findings.bundle)]
-    for backend in findings.asked:
-        problems += _of_asked(findings, backend)
-    notes = [*_of_others(findings), *_of_threads(findings)]
+    """Judge the findings."""
+    problems = [*_package_faults(findings), *_bundle_faults(findings.bundle)]
+    for backend in findings.requested:
+        problems += _backend_faults(findings, backend)
+    notes = [*_other_faults(findings), *_thread_notes(findings)]
     return Diagnosis(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes)))
 
 
-def _of_packages(findings: Findings) -> Iterator[Fault]:
+def _package_faults(findings: Findings) -> Iterator[Fault]:
     runtimes = findings.packages.runtimes
     if len(runtimes) > 1:
         names = " ".join(runtimes)
@@ -62,43 +64,43 @@ def _of_packages(findings: Findings) -> Iterator[Fault]:
         )
 
 
-def _of_bundle(state: BundleState) -> Iterator[Fault]:
-    for said in (state.error, *state.damaged):
-        if said is not None:
-            yield Fault(f"the bundle cannot be used: {said}", _mend(state))
+def _bundle_faults(state: BundleState) -> Iterator[Fault]:
+    for problem in (state.error, *state.damaged):
+        if problem is not None:
+            yield Fault(f"the bundle cannot be used: {problem}", _repair(state))
 
 
-def _mend(state: BundleState) -> str:
+def _repair(state: BundleState) -> str:
     if state.is_default:
-        return "pip install --force-reinstall --no-deps qa-onnx brings the default bundle again"
+        return "pip install --force-reinstall --no-deps qa-onnx restores the default bundle"
     if state.sha256 is None:
-        return "name the folder that qa-onnx export wrote, the one with bundle.json in it"
-    return f"qa-onnx export CHECKPOINT --to {state.path}, or copy the bundle again from where it is whole"
+        return "name the folder that qa-onnx export wrote: it holds a file bundle.json"
+    return f"qa-onnx export CHECKPOINT --to {state.path}, or copy the bundle again from an undamaged copy"
 
 
-def _of_asked(findings: Findings, backend: str) -> Iterator[Fault]:
-    """What keeps a backend from working that must."""
+def _backend_faults(findings: Findings, backend: str) -> Iterator[Fault]:
+    """Yield what keeps a backend from working that must work."""
     try:
         Backend.parse(backend)
     except EngineError as error:
-        yield Fault(str(error), "ask for one of these")
+        yield Fault(error.problem, error.remedy or "use one of these")
         return
     wanted = _wanted(findings, backend)
     for trial in findings.at(backend):
         if trial.kind == UNFIT:
             if trial.precision == wanted:
-                yield _of_cpu(trial)
+                yield _unfit_cpu(trial)
         elif trial.error is not None:
             if len(findings.packages.runtimes) < 2 or not backend.startswith("onnxruntime/"):
-                yield _of_trial(findings, trial)
+                yield _failed_trial(findings, trial)
         elif trial.golden is not None and not trial.golden.passed:
-            yield _of_golden(findings, trial, trial.golden)
+            yield _failed_check(findings, trial, trial.golden)
     if findings.bundle.bundle is not None:
-        yield from _of_precision(findings, findings.bundle.bundle, backend)
+        yield from _precision_faults(findings, findings.bundle.bundle, backend)
 
 
-def _of_precision(findings: Findings, bundle: Bundle, backend: str) -> Iterator[Fault]:
-    """Whether the bundle has a graph for a backend, and the one that was asked for."""
+def _precision_faults(findings: Findings, bundle: Bundle, backend: str) -> Iterator[Fault]:
+    """Yield a fault if the bundle has no graph for a backend, or not the requested one."""
     wanted = _wanted(findings, backend)
     unfit = {trial.precision for trial in findings.at(backend) if trial.kind == UNFIT}
     suited = tuple(name for name in precisions(bundle, backend) if name not in unfit)
@@ -117,11 +119,11 @@ def _of_precision(findings: Findings, bundle: Bundle, backend: str) -> Iterator[
 
 
 def _wanted(findings: Findings, backend: str) -> str | None:
-    """The precision that must work at a backend; None: any."""
-    return findings.precision if backend == findings.asked[-1] else None
+    """Return the precision that must work on a backend; None: any."""
+    return findings.precision if backend == findings.requested[-1] else None
 
 
-def _of_cpu(trial: Trial) -> Fault:
+def _unfit_cpu(trial: Trial) -> Fault:
     other = IN_BF16[trial.precision or ""]
     return Fault(
         f"{trial.precision} cannot run here: {trial.reason}",
@@ -129,18 +131,20 @@ def _of_cpu(trial: Trial) -> Fault:
     )
 
 
-def _of_trial(findings: Findings, trial: Trial) -> Fault:
-    said, _, remedy = trial.reason.partition(": pip ")
-    does = f"does not run {trial.precision}" if trial.precision else "does not start"
-    what = f"{trial.backend} {does}: {said}"
+def _failed_trial(findings: Findings, trial: Trial) -> Fault:
+    failure = f"does not run {trial.precision}" if trial.precision else "does not start"
+    what = f"{trial.backend} {failure}: {trial.problem}"
     if trial.backend.endswith("/cuda"):
-        return Fault(what, "; ".join(_gpu_steps(findings)) or "install what the message names")
-    if remedy:
-        return Fault(what, f"pip {remedy.partition(' (')[0]}")
+        return Fault(what, "; ".join(_gpu_steps(findings)) or trial.remedy or "install what the message names")
+    if trial.remedy:
+        return Fault(what, trial.remedy)
+    if trial.kind == "MissingExtraError":
+        extra = "openvino" if trial.backend.startswith("openvino/") else "cpu"
+        return Fault(what, f"pip install 'qa-onnx[{extra}]'")
     if trial.kind in {"BundleError", "BundleFormatError"}:
-        return Fault(what, _mend(findings.bundle))
-    if trial.kind == "timeout" or "SIGKILL" in said:
-        return Fault(what, "give the process more memory and an idle CPU, or take a smaller model")
+        return Fault(what, _repair(findings.bundle))
+    if trial.kind == "timeout" or "SIGKILL" in trial.problem:
+        return Fault(what, "give the process more memory and an idle CPU, or use a smaller model")
     wheel = _wheel(findings, trial.backend)
     return Fault(what, f"pip install --force-reinstall {wheel}, or another version of it")
 
@@ -151,7 +155,7 @@ def _wheel(findings: Findings, backend: str) -> str:
 
 
 def _gpu_steps(findings: Findings) -> Iterator[str]:
-    """What is missing on the way to a GPU."""
+    """Yield what is missing before the GPU can be used, step by step."""
     gpu = findings.gpu
     if gpu.driver is None:
         yield gpu.said or (
@@ -167,39 +171,39 @@ def _gpu_steps(findings: Findings) -> Iterator[str]:
         yield f"pip install 'qa-onnx[gpu]' brings what cannot be loaded: {', '.join(gpu.not_loaded)}"
 
 
-def _of_golden(findings: Findings, trial: Trial, check: GoldenCheck) -> Fault:
+def _failed_check(findings: Findings, trial: Trial, check: GoldenCheck) -> Fault:
     bundle = findings.bundle.bundle
-    off = "the golden texts give other tokens, or logits that are no numbers"
+    difference = "the golden texts give other tokens, or logits that are not numbers"
     if check.max_abs != float("inf"):
-        off = f"logits of the golden texts are off by {check.max_abs:.2g}, {check.tolerance:g} is allowed"
-    made = {} if bundle is None else bundle.manifest.versions
+        difference = f"logits of the golden texts differ by {check.max_abs:.2g}; {check.tolerance:g} is allowed"
+    exported_with = {} if bundle is None else bundle.manifest.versions
     others = [
-        f"{name} {was} (here {here})"
-        for name, was in made.items()
-        if name in {"tokenizers", "onnxruntime"} and (here := version(name)) not in {None, was}
+        f"{name} {exported} (here {installed})"
+        for name, exported in exported_with.items()
+        if name in {"tokenizers", "onnxruntime"} and (installed := version(name)) not in {None, exported}
     ]
     return Fault(
-        f"{trial.precision} in {trial.backend} does not give what it gave at export: {off}",
+        f"{trial.precision} in {trial.backend} does not give the results of the export: {difference}",
         "measure it here with qa-onnx eval, or export the bundle again"
         + (f"; it was made with {', '.join(others)}" if others else ""),
     )
 
 
-def _of_others(findings: Findings) -> Iterator[Fault]:
-    """What is installed and broken, but was not asked for."""
-    for lack in findings.packages.unmet:
-        yield Fault(f"qa-onnx needs {lack}", f"pip install {lack.partition(' (')[0]!r}")
-    known = {trial.reason for backend in findings.asked for trial in findings.at(backend)}
+def _other_faults(findings: Findings) -> Iterator[Fault]:
+    """Yield what is installed and broken, but was not asked for."""
+    for requirement in findings.packages.unmet:
+        yield Fault(f"qa-onnx needs {requirement}", f"pip install {requirement.partition(' (')[0]!r}")
+    reported = {trial.reason for backend in findings.requested for trial in findings.at(backend)}
     for trial in findings.trials:
-        if trial.backend in findings.asked or trial.kind == UNFIT:
+        if trial.backend in findings.requested or trial.kind == UNFIT:
             continue
-        if trial.error is not None and trial.kind != "MissingExtraError" and trial.reason not in known:
-            yield _of_trial(findings, trial)
+        if trial.error is not None and trial.kind != "MissingExtraError" and trial.reason not in reported:
+            yield _failed_trial(findings, trial)
         elif trial.golden is not None and not trial.golden.passed:
-            yield _of_golden(findings, trial, trial.golden)
+            yield _failed_check(findings, trial, trial.golden)
 
 
-def _of_threads(findings: Findings) -> Iterator[Fault]:
+def _thread_notes(findings: Findings) -> Iterator[Fault]:
     threads = findings.cores.threads
     for name, value in findings.environment.items():
         if value.strip() != str(threads):

@@ -17,12 +17,11 @@ from click.testing import CliRunner
 from qa_onnx import Bundle, BundleError, EngineError, InputError
 from qa_onnx.bench import protocol
 from qa_onnx.bench import record as bench_record
-from qa_onnx.bench.compare import compare, cpus_for
-from qa_onnx.bench.entrants import Entrant, entrants, install_bytes
+from qa_onnx.bench.compare import compare, cpus_for, falls_behind
+from qa_onnx.bench.contenders import Contender, install_bytes, list_contenders
 from qa_onnx.bench.parts import gpu_megabytes, used_memory
 from qa_onnx.bench.plan import Plan
 from qa_onnx.bench.record import Noise, record
-from qa_onnx.bench.scenarios import _falls_behind, measure
 from qa_onnx.cli import main
 from qa_onnx.data.squad import DataSet, Gold
 from qa_onnx.machine import cpu
@@ -32,6 +31,8 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from qa_onnx.bench.results import BenchResults
 
 pytestmark = pytest.mark.slow
 
@@ -55,17 +56,17 @@ DATA = DataSet("people.json", "0" * 64, GOLDS)
 PLAN = Plan(golds=GOLDS, threads=1, seconds=4.0, quick=True)
 
 
-def slow(name: str, milliseconds: float, word: int = 0, **changes: Any) -> Entrant:
+def slow(name: str, milliseconds: float, word: int = 0, **changes: Any) -> Contender:
     folder = str(Path(protocol.__file__).parent)
 
     def command(threads: int) -> Sequence[str]:
         return [sys.executable, "-c", SLOW, folder, str(milliseconds), str(word), str(threads)]
 
-    return replace(Entrant(name=name, command=command, own=False), **changes)
+    return replace(Contender(name=name, command=command, own=False), **changes)
 
 
-def silent(_text: str, _share: float) -> None:
-    """Show nothing."""
+def measure(contenders: list[Contender], plan: Plan) -> BenchResults:
+    return compare(contenders, DATA, plan, title="t", command="c")
 
 
 def test_speed_accuracy_latency_and_server_are_those_of_the_contenders() -> None:
@@ -105,24 +106,26 @@ def test_speed_accuracy_latency_and_server_are_those_of_the_contenders() -> None
 
 
 def test_only_the_scenarios_that_were_asked_for() -> None:
-    measured = measure([slow("base", 1)], replace(PLAN, scenarios=("offline",), seconds=1, most=24), show=silent)
-    outcome = measured.outcomes[0]
+    run = measure([slow("base", 1)], replace(PLAN, scenarios=("offline",), seconds=1, most=24))
+    outcome = run.outcomes[0]
     assert outcome.rate
     assert outcome.latency is None
     assert outcome.server is None
-    assert len(measured.golds) == 24
+    assert run.data["asked"] == 24
 
 
 def test_who_cannot_run_is_named_and_the_next_is_the_base() -> None:
-    broken = Entrant(name="broken", command=lambda _: [sys.executable, "-c", "raise SystemExit('no such model')"])
+    broken = Contender(
+        name="broken", command=lambda _: [sys.executable, "-c", "raise SystemExit('no such model')"]
+    )
     lame = slow("lame", 1, why_not="there is no GPU")
     plan = replace(PLAN, scenarios=("offline",), seconds=1, most=24)
-    found = measure([broken, lame, slow("base", 1)], plan, show=silent).outcomes
+    found = measure([broken, lame, slow("base", 1)], plan).outcomes
     assert [one.error for one in found] == ["broken ended with exit code 1: no such model", "there is no GPU", ""]
     assert found[2].ratio
     assert found[2].ratio.median == 1
     with pytest.raises(EngineError, match=r"broken: broken ended .*; lame: there is no GPU"):
-        measure([broken, lame], plan, show=silent)
+        measure([broken, lame], plan)
 
 
 def test_a_contender_that_answers_nothing_is_not_timed() -> None:
@@ -133,12 +136,12 @@ for line in sys.stdin:
     pairs = json.loads(line)["pairs"]
     print(json.dumps({"seconds": [0.001], "answers": ["" for _ in pairs]}), flush=True)
 """
-    mute = Entrant(name="mute", command=lambda _: [sys.executable, "-c", empty])
-    with pytest.raises(EngineError, match="mute answers nothing"):
-        measure([mute], PLAN, show=silent)
+    mute = Contender(name="mute", command=lambda _: [sys.executable, "-c", empty])
+    with pytest.raises(EngineError, match="mute gives no answer to any question"):
+        measure([mute], PLAN)
     plan = replace(PLAN, scenarios=("offline",), seconds=1, most=24)
-    first, second = measure([mute, slow("base", 1)], plan, show=silent).outcomes
-    assert "mute answers nothing" in first.error
+    first, second = measure([mute, slow("base", 1)], plan).outcomes
+    assert "mute gives no answer to any question" in first.error
     assert first.ratio is None
     assert second.ratio
 
@@ -153,23 +156,23 @@ sys.stdin.readline()
 print(json.dumps({"error": "out of memory"}), flush=True)
 sys.stdin.read()
 """
-    weak = Entrant(name="weak", command=lambda _: [sys.executable, "-c", once])
+    weak = Contender(name="weak", command=lambda _: [sys.executable, "-c", once])
     plan = replace(PLAN, scenarios=("offline",), seconds=1, most=24)
-    found = measure([slow("base", 1), weak], plan, show=silent).outcomes
+    found = measure([slow("base", 1), weak], plan).outcomes
     assert [one.error for one in found] == ["", "out of memory"]
     assert found[0].ratio
 
 
 def test_a_queue_that_grows_is_no_rate_that_holds() -> None:
-    assert _falls_behind([0.01 * number for number in range(100)], limit=2000)
-    assert not _falls_behind([0.5, 0.6] * 50, limit=2000)
-    assert not _falls_behind([0.01] * 50 + [0.05] * 50, limit=2000)  # far from the limit: a burst
+    assert falls_behind([0.01 * number for number in range(100)], limit=2000)
+    assert not falls_behind([0.5, 0.6] * 50, limit=2000)
+    assert not falls_behind([0.01] * 50 + [0.05] * 50, limit=2000)  # far from the limit: a burst
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"scenarios": ("offline", "batch")}, "no scenario batch; there are offline"),
+        ({"scenarios": ("offline", "batch")}, "unknown scenario batch: it must be one of offline"),
         ({"scenarios": ()}, "name a scenario"),
         ({"seconds": 0}, "seconds is 0; it must be more than 0"),
         ({"p99_ms": -1}, "p99_ms is -1"),
@@ -182,10 +185,10 @@ def test_a_plan_that_cannot_be_is_refused(changes: dict[str, Any], said: str) ->
 
 def test_the_limit_of_the_server_is_the_users() -> None:
     plan = replace(PLAN, p99_ms=0.001, seconds=2, most=24)
-    server = measure([slow("base", 1)], plan, show=silent).outcomes[0].server
+    server = measure([slow("base", 1)], plan).outcomes[0].server
     assert server
     assert (server.limit_ms, server.rate) == (0.001, 0)
-    usual = measure([slow("base", 1)], replace(plan, p99_ms=None), show=silent).outcomes[0]
+    usual = measure([slow("base", 1)], replace(plan, p99_ms=None)).outcomes[0]
     assert usual.server
     assert usual.latency
     assert usual.server.limit_ms == pytest.approx(2 * usual.latency.p99)
@@ -194,17 +197,17 @@ def test_the_limit_of_the_server_is_the_users() -> None:
 
 
 def test_entrants_are_all_that_the_bundle_runs_here(tiny_bundle: Bundle) -> None:
-    found = entrants(tiny_bundle, precisions=None, against=None, device="cpu")
+    found = list_contenders(tiny_bundle, precisions=None, against=None, device="cpu")
     names = [one.name for one in found]
     assert {"fp32, onnxruntime", "int8, onnxruntime"} <= set(names)
-    assert [one.name for one in entrants(tiny_bundle, precisions=["int8"], against=None, device="cpu")] == [
+    assert [one.name for one in list_contenders(tiny_bundle, precisions=["int8"], against=None, device="cpu")] == [
         "int8, onnxruntime"
     ]
     fp32 = found[names.index("fp32, onnxruntime")]
     assert fp32.model_bytes == tiny_bundle.graph("fp32").file.size
     assert json.loads(fp32.command(3)[-1])["threads"] == 3
     with pytest.raises(BundleError, match="holds no fp16; it holds fp32, int8"):
-        entrants(tiny_bundle, precisions=["fp16"], against=None, device="cpu")
+        list_contenders(tiny_bundle, precisions=["fp16"], against=None, device="cpu")
 
 
 @pytest.mark.cpu
@@ -212,16 +215,15 @@ def test_torch_comes_first_and_bf16_only_where_the_cpu_has_it(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu, "instruction_sets", lambda: ("avx2",))
-    found = entrants(tiny_bundle, precisions=None, against="somewhere", device="cpu")
+    found = list_contenders(tiny_bundle, precisions=None, against="somewhere", device="cpu")
     assert [one.name for one in found[:2]] == ["PyTorch fp32", "PyTorch bf16"]
     assert found[0].why_not == ""
     assert "no instructions for bf16" in found[1].why_not
     monkeypatch.setattr(cpu, "instruction_sets", lambda: ("avx2", "avx512_bf16"))
-    assert entrants(tiny_bundle, precisions=None, against="somewhere", device="cpu")[1].why_not == ""
+    assert list_contenders(tiny_bundle, precisions=None, against="somewhere", device="cpu")[1].why_not == ""
 
 
 def test_what_pip_installed_is_weighed_with_all_that_it_needs() -> None:
-    pytest.importorskip("packaging")
     alone, more = install_bytes(["click"]), install_bytes(["click", "numpy"])
     assert alone
     assert more
@@ -279,17 +281,17 @@ def test_noise_hears_other_programs_but_not_those_that_are_measured(computer: Co
     noise = Noise()
     computer.works(busy=10, seconds=10)
     computer.seconds_of[7] = 9.0
-    assert noise.heard([]) == ["other programs used 25 % of the cores' time"]
-    assert noise.heard([7]) == []  # 1 s of 40 is no noise
+    assert noise.report([]) == ["other programs used 25 % of the cores' time"]
+    assert noise.report([7]) == []  # 1 s of 40 is no noise
     computer.works(busy=0, stolen=2, seconds=0)
-    assert noise.heard([7]) == ["the hypervisor took 5 % of the cores' time"]
+    assert noise.report([7]) == ["the hypervisor took 5 % of the cores' time"]
 
 
 def test_noise_before_the_run_is_heard(computer: Computer) -> None:
     computer.busy_meanwhile = 2.0
     noise = Noise()
     computer.works(busy=0, seconds=10)
-    assert noise.heard([]) == ["before the run other programs used 50 % of the cores' time"]
+    assert noise.report([]) == ["before the run other programs used 50 % of the cores' time"]
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs Linux's /proc")
@@ -385,8 +387,8 @@ def test_the_user_chooses_data_and_scenarios(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--precisions", "int4"], 2, "'int4' is none of fp32"),
-        (["--scenarios", "offline,none"], 2, "'none' is none of offline"),
+        (["--precisions", "int4"], 2, "'int4' is not one of fp32"),
+        (["--scenarios", "offline,none"], 2, "'none' is not one of offline"),
         (["--seconds", "0"], 2, "--seconds"),
         (["--precisions", "fp16"], 1, "holds no fp16"),
         (["--device", "cuda"], 1, "runs on device 'cuda' here"),

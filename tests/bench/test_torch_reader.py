@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from qa_onnx import Example, ExportError, Reader
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.process import ContenderProcess
 from tests.exports import PAIRS, checkpoint, exported
 
 pytest.importorskip("torch")
@@ -63,7 +63,7 @@ def test_it_answers_in_a_process_of_its_own() -> None:
     arguments = {"torch": {"checkpoint": str(checkpoint("bert")), "threads": 1, "max_length": 128}}
     command = [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(arguments)]
     expected = torch_reader(str(checkpoint("bert")), max_length=128).predict(EXAMPLES)
-    with Contender("PyTorch", command) as contender:
+    with ContenderProcess("PyTorch", command) as contender:
         reply = contender.ask({"pairs": PAIRS})
         split = contender.ask({"do": "stages", "pairs": PAIRS})
     assert reply["answers"] == [prediction.choose(None).text for prediction in expected]

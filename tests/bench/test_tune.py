@@ -77,11 +77,11 @@ def test_settings_are_all_that_the_bundle_can_run_the_default_first(tiny_bundle:
 
 def test_only_what_answers_well_enough_is_tried(tiny_bundle: Bundle) -> None:
     assert accuracy_note(tiny_bundle, "fp32", 99) == ""
-    assert accuracy_note(tiny_bundle, "int8", 99).startswith("no receipt shows how well it answers")
+    assert accuracy_note(tiny_bundle, "int8", 99).startswith("it has no receipt")
     assert accuracy_note(tiny_bundle, "int8", 0) == ""
     for percent, least, said in (
         (98.5, 98.0, ""),
-        (98.5, 99.0, "answers with 98.50 % of fp32's F1, less than 99 %"),
+        (98.5, 99.0, "its F1 is 98.50 % of fp32's, less than 99 %"),
     ):
         assert accuracy_note(with_receipt(tiny_bundle, "int8", percent), "int8", least) == said
 
@@ -120,7 +120,7 @@ def test_what_does_not_answer_well_enough_is_not_chosen(tiny_bundle: Bundle) -> 
     assert profile.precision == "fp32"
     left_out = [row for row in shown if row.setting.precision == "int8"]
     assert left_out
-    assert all(row.rate == 0 and row.note.startswith("not tried: no receipt") for row in left_out)
+    assert all(row.rate == 0 and row.note.startswith("not tried: it has no receipt") for row in left_out)
     # int8 is what a reader would take by itself: nothing is said of a gain over it.
     assert profile.gain is None
     assert not any("default" in row.note for row in shown)
@@ -128,13 +128,15 @@ def test_what_does_not_answer_well_enough_is_not_chosen(tiny_bundle: Bundle) -> 
 
 
 def test_a_limit_that_nothing_meets_is_an_error(tiny_bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match=r"nothing answers 99 of 100 questions within 0\.0001 ms .* best needs"):
+    with pytest.raises(
+        EngineError, match=r"no setting answers 99 of 100 questions within 0\.0001 ms .* best needs"
+    ):
         tune(tiny_bundle, replace(PLAN, p99_ms=0.0001))
 
 
 def test_nothing_to_try_is_an_error(tiny_copy: Path) -> None:
     edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
-    with pytest.raises(EngineError, match="can be tuned here: int8: not tried: no receipt"):
+    with pytest.raises(EngineError, match="can be tuned here: int8: not tried: it has no receipt"):
         tune(Bundle.load(tiny_copy), replace(PLAN, min_f1_percent=99))
 
 

@@ -25,8 +25,8 @@ from pages import Page
 from rivals import Race
 
 from qa_onnx import Bundle, Example, Reader
-from qa_onnx.bench import entrants
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench import contenders
+from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.questions import PATH
 from qa_onnx.bench.results import from_json
 from qa_onnx.data.squad import load
@@ -239,7 +239,7 @@ def test_everybody_on_a_tiny_model(tmp_path: Path, questions: Path, monkeypatch:
     monkeypatch.setattr(field, "installed", lambda name, **_: Environment(Path(sys.executable), 7_000_000))
     monkeypatch.setattr(field, "exported", partial(bundles.exported, to=tmp_path / "bundles"))
     monkeypatch.setattr(field, "PRECISIONS", ("fp32",))
-    monkeypatch.setattr(entrants, "TORCH_PRECISIONS", ("fp32",))
+    monkeypatch.setattr(contenders, "TORCH_PRECISIONS", ("fp32",))
     monkeypatch.setattr(rivals, "DEFAULT", checkpoint("bert"))
     monkeypatch.setattr(rivals, "RACES_QUICK", {"tiny": Race(QUICK, 2.0, 8, 85)})
     monkeypatch.setattr(rivals, "PAGES_QUICK", ("span_search",))
@@ -295,7 +295,7 @@ def test_a_runner_around_stand_ins(tmp_path: Path, rival: Rival) -> None:
         "calibration": str(calibration_file(tmp_path / "calibration.jsonl")),
     }
     command = [sys.executable, "-S", "-c", code, str(BENCHMARKS / "rivals" / rival.script), json.dumps(order)]
-    with Contender(rival.name, command) as contender:
+    with ContenderProcess(rival.name, command) as contender:
         reply = contender.ask({"pairs": [["Who?", "Ida came."], ["Who?", "Bo left."]]})
     assert contender.facts["threads"] == 1
     assert reply["answers"] == ["Ida", "Bo"]

@@ -25,19 +25,6 @@ def run(*arguments: str, python: str = sys.executable) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--fast",), "gpu.sh: no option --fast; there are --checkpoint FOLDER, --out DIR and --quick"),
-        (("--out",), "gpu.sh: --out needs a folder"),
-        (("--checkpoint", "/nowhere"), "gpu.sh: /nowhere is no checkpoint: it has no config.json"),
-    ],
-)
-def test_wrong_arguments_are_exit_code_2(arguments: tuple[str, ...], said: str) -> None:
-    done = run(*arguments)
-    assert (done.returncode, done.stdout, done.stderr.strip()) == (2, "", said)
-
-
 def test_without_a_gpu_it_says_so_in_a_line() -> None:
     try:
         check_usable(Backend("onnxruntime", "cuda"))
@@ -53,12 +40,6 @@ def test_without_an_environment_it_says_what_makes_one() -> None:
     done = run(python="no-such-python")
     assert (done.returncode, done.stdout) == (1, "")
     assert "no no-such-python: make gpu makes it" in done.stderr
-
-
-def test_help_is_the_head_of_the_script() -> None:
-    done = run("--help")
-    assert done.returncode == 0
-    assert "benchmarks/gpu.sh [--checkpoint FOLDER] [--out DIR] [--quick]" in done.stdout
 
 
 def test_mlperf_beside_a_bundle_works_on_a_cpu_as_well() -> None:

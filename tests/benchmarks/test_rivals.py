@@ -13,7 +13,7 @@ from pages import Page
 from rivals import BEGIN, END, README, filled, write_report
 
 from qa_onnx import EngineError
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.results import BenchResults, ContenderResult, Ratio
 from qa_onnx.data.squad import load
 from tests.conftest import TINY
@@ -47,7 +47,7 @@ def runner(tmp_path: Path, **order: str) -> list[str]:
 
 def test_a_runner_answers_tells_its_versions_and_keeps_what_it_exports(tmp_path: Path) -> None:
     for _ in range(2):
-        with Contender("one", runner(tmp_path)) as contender:
+        with ContenderProcess("one", runner(tmp_path)) as contender:
             assert "versions" in contender.facts
             reply = contender.ask({"pairs": [["q", "a"], ["q", "b"]], "options": {"shout": True}})
         assert reply["answers"] == ["A", "B"]
@@ -58,15 +58,16 @@ def test_a_runner_answers_tells_its_versions_and_keeps_what_it_exports(tmp_path:
 def test_a_runner_that_cannot_start_says_why(tmp_path: Path) -> None:
     with (
         pytest.raises(EngineError, match="RuntimeError: no bf16 here"),
-        Contender("one", runner(tmp_path, variant="broken")),
+        ContenderProcess("one", runner(tmp_path, variant="broken")),
     ):
         pass
 
 
 def test_the_drop_in_pipeline_is_a_contender() -> None:
     arguments = json.dumps({"model": str(TINY), "precision": "fp32", "compat": "hf4", "threads": 1})
-    with Contender("ours", [sys.executable, str(BENCHMARKS / "rivals" / "drop_in.py"), arguments]) as contender:
-        reply = contender.ask({"pairs": [["Who?", "Ida came by boat."]]})
+    command = [sys.executable, str(BENCHMARKS / "rivals" / "drop_in.py"), arguments]
+    with ContenderProcess("ours", command) as process:
+        reply = process.ask({"pairs": [["Who?", "Ida came by boat."]]})
     assert reply["answers"][0] in "Ida came by boat."
     assert reply["answers"][0]
 
@@ -199,4 +200,4 @@ def test_no_part_of_that_name() -> None:
     command = [sys.executable, str(BENCHMARKS / "rivals.py"), "--only", "bert-huge"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "no part bert-huge; there are minilm-squad, bert-base" in done.stderr
+    assert "no part bert-huge: it must be one of minilm-squad, bert-base" in done.stderr

@@ -159,8 +159,8 @@ def test_interactive_asks_until_the_input_ends(article: Path) -> None:
         (["-c", "-"], "give questions with -q"),
         (["-i", "-q", "x", "--context", "y"], "give questions with -q"),
         (["-i", "-c", "-"], "-i reads questions from stdin"),
-        (["--input", "-", "-q", "x"], "--input brings its own"),
-        (["--output", "x.jsonl", "-q", "x", "--context", "y"], "--output goes with --input"),
+        (["--input", "-", "-q", "x"], "--input has its own"),
+        (["--output", "x.jsonl", "-q", "x", "--context", "y"], "--output needs --input"),
         (["-q", "x", "-c", "no-such-file"], "does not exist"),
         (["-q", "x", "--context", "y", "--null-threshold", "low"], "neither a number nor off"),
         (["-q", "x", "--context", "y", "--n-best", "0"], "--n-best"),
@@ -244,4 +244,4 @@ def test_a_closed_standard_input_is_said(arguments: list[str]) -> None:
         ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == "Error: there is no standard input to read from: it is closed\n"
+    assert done.stderr == "Error: standard input cannot be read: it is closed\n"

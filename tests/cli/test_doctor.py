@@ -26,7 +26,7 @@ from tests.conftest import TINY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qa_onnx.doctor.findings import Job, Trial
+    from qa_onnx.doctor.trial import Job, Trial
 
 pytestmark = pytest.mark.cpu
 

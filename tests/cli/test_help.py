@@ -63,9 +63,9 @@ def test_python_m_runs_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["asks"], "there is no command 'asks': did you mean 'ask'?"),
-        (["exporter", "x"], "there is no command 'exporter': did you mean 'export'?"),
-        (["quux"], "there is no command 'quux': it must be one of ask, export, train,"),
+        (["asks"], "unknown command 'asks': did you mean 'ask'?"),
+        (["exporter", "x"], "unknown command 'exporter': did you mean 'export'?"),
+        (["quux"], "unknown command 'quux': it must be one of ask, export, train,"),
         (["ask", "--contxt", "x"], "--context"),
         (["ask", "Who?"], "qa-onnx ask -q 'Who?' -c FILE"),
         (["ask", "Who?", "article.txt"], "qa-onnx ask -q 'Who?' -c article.txt"),

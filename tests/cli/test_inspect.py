@@ -79,7 +79,7 @@ def test_verify_finds_a_machine_that_computes_otherwise(monkeypatch: pytest.Monk
     monkeypatch.setitem(golden.TOLERANCE, "int8", -1.0)
     result = inspect("-b", TINY, "--verify")
     assert result.exit_code == 1
-    assert "does not give here what it gave at export" in result.stderr
+    assert "does not give the same results here as at export" in result.stderr
 
 
 def test_the_default_bundle_is_whole() -> None:

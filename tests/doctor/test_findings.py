@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qa_onnx import Bundle
-from qa_onnx.doctor import findings
-from qa_onnx.doctor.findings import UNFIT, Job, Trial
+from qa_onnx.doctor import findings, trial
+from qa_onnx.doctor.trial import UNFIT, Job, Trial
 from qa_onnx.engines.names import BACKENDS
 from qa_onnx.machine import cpu
 from tests.conftest import TINY, edit_manifest
@@ -37,6 +37,13 @@ class Runner:
         return Trial(backend=job.backend, precision=job.precision, error=error, kind=error and self._kind)
 
 
+def examine(bundle: Path, *, run: Runner | None = None, **request: Any) -> findings.Findings:
+    """Findings of trials that a `Runner` makes up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial, "run", run or Runner())
+        return findings.examine(bundle, **request)
+
+
 def in_openvino(content: dict[str, Any]) -> None:
     """Let a bundle hold fp32 for OpenVINO, and bf16."""
     fp32 = content["graphs"]["fp32"]
@@ -52,7 +59,7 @@ def flip_a_byte(path: Path) -> None:
 
 def test_every_precision_is_tried_at_every_place_that_runs_it() -> None:
     runner = Runner()
-    found = findings.examine(TINY, run=runner)
+    found = examine(TINY, run=runner)
     assert runner.jobs[:3] == [
         ("onnxruntime/cpu", "int8"),
         ("onnxruntime/cpu", "fp32"),
@@ -72,7 +79,7 @@ def int8_alone(tiny_copy: Path) -> Path:
 
 def test_where_the_bundle_has_nothing_the_engine_is_started_all_the_same(int8_alone: Path) -> None:
     runner = Runner()
-    findings.examine(int8_alone, run=runner)
+    examine(int8_alone, run=runner)
     assert runner.jobs[0] == ("onnxruntime/cpu", "int8")
     assert ("openvino/cpu", None) in runner.jobs
     assert {backend for backend, _ in runner.jobs} == set(ALL)
@@ -88,7 +95,7 @@ def test_all_places_share_the_time(int8_alone: Path) -> None:
 
 def test_an_engine_that_does_not_start_is_tried_no_further() -> None:
     runner = Runner(lambda job: "broken" if job.backend == "onnxruntime/cpu" else None)
-    found = findings.examine(TINY, run=runner)
+    found = examine(TINY, run=runner)
     assert [job for job in runner.jobs if job[0] == "onnxruntime/cpu"] == [
         ("onnxruntime/cpu", "int8"),
         ("onnxruntime/cpu", None),
@@ -99,14 +106,14 @@ def test_an_engine_that_does_not_start_is_tried_no_further() -> None:
 
 def test_an_engine_that_is_not_installed_is_tried_once() -> None:
     runner = Runner(lambda _: "not installed", kind="MissingExtraError")
-    found = findings.examine(TINY, run=runner)
+    found = examine(TINY, run=runner)
     assert [backend for backend, _ in runner.jobs] == ALL
     assert {trial.precision for trial in found.trials} == {None}
 
 
 def test_a_graph_that_fails_in_a_sound_engine_is_told_from_the_engine() -> None:
     runner = Runner(lambda job: "no such operator" if job.precision == "int8" else None)
-    found = findings.examine(TINY, run=runner)
+    found = examine(TINY, run=runner)
     assert [(trial.precision, trial.error) for trial in found.at("onnxruntime/cpu")] == [
         ("int8", "no such operator"),
         ("fp32", None),
@@ -122,15 +129,15 @@ def test_a_graph_that_fails_in_a_sound_engine_is_told_from_the_engine() -> None:
     ],
 )
 def test_the_default_place_is_always_asked_for(engine: str, device: str, asked: tuple[str, ...]) -> None:
-    assert findings.examine(TINY, run=Runner(), engine=engine, device=device).asked == asked
+    assert examine(TINY, engine=engine, device=device).requested == asked
 
 
 def test_variables_that_set_threads_elsewhere_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in findings.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    assert findings.examine(TINY, run=Runner()).environment == {}
+    assert examine(TINY).environment == {}
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert findings.examine(TINY, run=Runner()).environment == {"OMP_NUM_THREADS": "7"}
+    assert examine(TINY).environment == {"OMP_NUM_THREADS": "7"}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,7 @@ def test_bf16_is_tried_where_the_cpu_has_it(
     edit_manifest(tiny_copy, in_openvino)
     monkeypatch.setattr(cpu, "instruction_sets", lambda: sets)
     runner = Runner()
-    trials = findings.examine(tiny_copy, run=runner).at("openvino/cpu")
+    trials = examine(tiny_copy, run=runner).at("openvino/cpu")
     assert [name for backend, name in runner.jobs if backend == "openvino/cpu"] == tried
     assert [trial.precision for trial in trials] == [*tried, *left_out]
     assert [trial.precision for trial in trials if trial.kind == UNFIT] == left_out
@@ -161,16 +168,16 @@ def test_an_engine_is_started_where_the_cpu_is_unfit_for_all_that_it_runs(
     edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(engines=["onnxruntime/cpu"]))
     monkeypatch.setattr(cpu, "instruction_sets", lambda: ("avx2",))
     runner = Runner()
-    trials = findings.examine(tiny_copy, run=runner).at("openvino/cpu")
+    trials = examine(tiny_copy, run=runner).at("openvino/cpu")
     assert [(trial.precision, trial.kind) for trial in trials] == [(None, None), ("bf16", UNFIT)]
     broken = Runner(lambda job: "broken" if job.backend == "openvino/cpu" else None)
-    (trial,) = findings.examine(tiny_copy, run=broken).at("openvino/cpu")
+    (trial,) = examine(tiny_copy, run=broken).at("openvino/cpu")
     assert (trial.precision, trial.error) == (None, "broken")
 
 
 def test_progress_names_what_is_tried() -> None:
     said: list[str] = []
-    findings.examine(TINY, run=Runner(), progress=said.append)
+    examine(TINY, progress=said.append)
     assert "trying int8 in onnxruntime/cpu" in said
 
 
@@ -186,7 +193,7 @@ def test_a_changed_file_is_named_and_no_graph_of_it_is_run(tiny_copy: Path) -> N
     graph = next(tiny_copy.glob("model-*.onnx"))
     flip_a_byte(graph)
     runner = Runner()
-    found = findings.examine(tiny_copy, run=runner)
+    found = examine(tiny_copy, run=runner)
     assert not found.bundle.whole
     (said,) = found.bundle.damaged
     assert graph.name in said
@@ -210,7 +217,7 @@ def test_a_bundle_that_cannot_be_loaded_is_a_finding(
 ) -> None:
     harm(tiny_copy)
     runner = Runner()
-    found = findings.examine(tiny_copy, run=runner)
+    found = examine(tiny_copy, run=runner)
     assert said in (found.bundle.error or "")
     assert not found.bundle.whole
     assert runner.jobs == [(backend, None) for backend in ALL]

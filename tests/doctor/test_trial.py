@@ -13,7 +13,7 @@ import pytest
 from qa_onnx import Example, Reader
 from qa_onnx.bundle.folder import default_bundle
 from qa_onnx.doctor import trial
-from qa_onnx.doctor.findings import Job, Trial
+from qa_onnx.doctor.trial import Job, Trial
 from qa_onnx.evaluation.metrics import exact_match
 from qa_onnx.evaluation.sample_questions import ITEMS
 from tests.conftest import TINY, edit_manifest
@@ -116,7 +116,7 @@ def test_a_damaged_bundle_is_the_childs_error(tiny_copy: Path) -> None:
         ("raise RuntimeError('built for another Python')", "RuntimeError", "built for another Python"),
         ("raise RuntimeError", "RuntimeError", "RuntimeError()"),
         ("", "EngineError", "lacks files"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "crash", "want of memory"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "crash", "ran out of memory"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "crash", "SIGSEGV"),
         ("import os; os._exit(3)", "crash", "exit code 3"),
         ("raise SystemExit(4)", "crash", "exit code 4"),

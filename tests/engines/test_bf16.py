@@ -27,7 +27,7 @@ from qa_onnx import (
     Reader,
     pipeline,
 )
-from qa_onnx.bench.entrants import entrants
+from qa_onnx.bench.contenders import list_contenders
 from qa_onnx.bench.settings import accuracy_note, settings
 from qa_onnx.bundle import manifest
 from qa_onnx.bundle.folder import MANIFEST
@@ -356,7 +356,7 @@ def test_tune_tries_it_where_the_cpu_has_it_and_a_receipt_allows_it(
         ("bf16", "openvino"),
         ("fp32", "openvino"),
     }
-    assert accuracy_note(bundle, "bf16", 99).startswith("no receipt shows how well it answers")
+    assert accuracy_note(bundle, "bf16", 99).startswith("it has no receipt")
     monkeypatch.setattr(cpu, "instruction_sets", lambda: WITHOUT)
     assert "bf16" not in {one.precision for one in settings(bundle)}
 
@@ -367,7 +367,7 @@ def test_bench_runs_it_or_names_the_reason(tiny_copy: Path, monkeypatch: pytest.
     for sets, reason in ((WITH, ""), (WITHOUT, NONE)):
         monkeypatch.setattr(cpu, "instruction_sets", lambda sets=sets: sets)
         for precisions in (None, ["bf16"]):
-            contenders = entrants(bundle, precisions=precisions, against=None, device="cpu")
+            contenders = list_contenders(bundle, precisions=precisions, against=None, device="cpu")
             assert {one.name: one.why_not for one in contenders}["bf16, openvino"] == reason
     monkeypatch.setattr(cpu, "instruction_sets", lambda: WITHOUT)
     result = run("bench", "-b", bundle.path, "--precisions", "bf16", "--quick", "--seconds", "1")

@@ -1,7 +1,7 @@
-"""A process that answers questions, and is stopped while others do.
+"""A contender's process, which answers questions and is stopped while others do.
 
-Sessions of several settings in one process spoil each other's time, since the threads of an idle one spin for a
-while; so each contender has a process of its own, and is stopped (SIGSTOP) whenever it is not its turn.
+Sessions in one process disturb each other's times, because the threads of an idle session spin for a while. So
+each contender has a process of its own, which is stopped (SIGSTOP) whenever it is not its turn.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from qa_onnx.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-# Waits for the end of its stdin, that is of whoever started it, killed or not; a stopped process could not.
+# Kills the process group when its stdin ends: when the parent ends, killed or not. A stopped process could not.
 _GUARD = "read -r _; kill -s KILL -- -$0"
-_LONGEST_ERROR = 2000  # characters of the end of its stderr
+_LONGEST_ERROR = 2000  # bytes from the end of stderr
 
 
-class Contender:
-    """A command that takes requests on stdin and gives replies on stdout: see protocol.py.
+class ContenderProcess:
+    """A running command that takes requests on stdin and sends replies on stdout: see protocol.py.
 
-    Use it as a context manager: it is killed at the end.
+    Use it as a context manager: the process is killed at the end.
 
     Args:
-        name: to speak of it.
-        command: it says one line when it is ready; one with an "error" ends it.
-        cpus: logical CPUs that it may run on; empty: all that this process may.
+        name: name for messages.
+        command: sends one line when it is ready; if that has an "error", the process is ended.
+        cpus: logical CPUs that it may run on; empty: the same as this process.
 
     Attributes:
-        facts: what it said when it was ready.
+        facts: what it sent when it was ready.
 
     Raises:
-        EngineError: it ended, or said that it cannot.
+        EngineError: it ended, or reported an error.
     """
 
     def __init__(self, name: str, command: Sequence[str], *, cpus: Collection[int] = ()) -> None:
         if not hasattr(signal, "SIGSTOP"):
-            raise EngineError("this operating system cannot stop a process and let it go on: use Linux or macOS")
+            raise EngineError("this operating system cannot stop and continue processes: use Linux or macOS")
         self.name = name
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed in end()
         # A process group of its own: a terminal's Ctrl-C reaches this process alone, which then ends it.
@@ -61,7 +61,7 @@ class Contender:
         )
         try:
             if cpus and hasattr(os, "sched_setaffinity"):
-                os.sched_setaffinity(self._process.pid, cpus)  # it has one thread yet, which the others inherit
+                os.sched_setaffinity(self._process.pid, cpus)  # its later threads inherit it from the first
             self.facts = self._reply()
         except BaseException:
             self.end()
@@ -69,10 +69,10 @@ class Contender:
         self._process.send_signal(signal.SIGSTOP)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its reply; the process runs only meanwhile.
+        """Send a request and return its reply; the process runs only in between.
 
         Raises:
-            EngineError: it ended, or said that it cannot.
+            EngineError: the process ended, or reported an error.
         """
         assert self._process.stdin is not None
         self._process.send_signal(signal.SIGCONT)
@@ -85,11 +85,11 @@ class Contender:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The process id."""
         return self._process.pid
 
     def peak_bytes(self) -> int | None:
-        """The most memory that it had resident so far; None where the system does not tell."""
+        """Return the peak of its resident memory; None if the system does not report it."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
         except OSError:
@@ -98,8 +98,8 @@ class Contender:
         return next((1024 * int(words[1]) for words in lines if words[:1] == ["VmHWM:"]), None)
 
     def end(self) -> None:
-        """Kill it, stopped or not."""
-        self._guard.kill()  # before the number of the other can be another process's
+        """Kill the process, stopped or not."""
+        self._guard.kill()  # first, while the process id of the other cannot be reused
         self._guard.wait()
         self._process.kill()
         self._process.wait()
@@ -108,7 +108,7 @@ class Contender:
                 with contextlib.suppress(BrokenPipeError):
                     file.close()
 
-    def __enter__(self) -> Contender:
+    def __enter__(self) -> ContenderProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +123,7 @@ class Contender:
         try:
             reply: dict[str, Any] = json.loads(line)
         except ValueError as error:
-            raise EngineError(f"{self.name} said what is no reply: {line.strip()[:100]!r}") from error
+            raise EngineError(f"{self.name} sent an invalid reply: {line.strip()[:100]!r}") from error
         if "error" in reply:
             raise EngineError(reply["error"])
         return reply
@@ -132,5 +132,5 @@ class Contender:
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - _LONGEST_ERROR))
         lines = self._stderr.read().decode(errors="replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        return said[-1] if said else "it said nothing; run its command by hand to see why"
+        lines = [line.strip() for line in lines if line.strip()]
+        return lines[-1] if lines else "it printed nothing; run its command by hand to see why"

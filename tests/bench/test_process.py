@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qa_onnx import EngineError
-from qa_onnx.bench.contender import Contender
+from qa_onnx.bench.process import ContenderProcess
 from tests.waiting import eventually, state_of
 
 ECHO = """
@@ -28,31 +28,33 @@ def python(code: str) -> list[str]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 def test_it_stands_still_between_its_turns() -> None:
     def stands_still() -> bool:
-        return state_of(contender.pid) == "T"
+        return state_of(process.pid) == "T"
 
-    with Contender("echo", python(ECHO)) as contender:
+    with ContenderProcess("echo", python(ECHO)) as process:
         for request in ({"a": 1}, {"b": 2}):
             eventually(stands_still, "it is stopped")
-            assert contender.ask(request)["asked"] == request
+            assert process.ask(request)["asked"] == request
         eventually(stands_still, "it is stopped")
-    assert contender._process.poll() is not None
+    assert state_of(process.pid) in {"Z", ""}  # it has ended
 
 
 def test_what_it_says_of_itself_is_raised() -> None:
     with pytest.raises(EngineError, match="no such thing here"):
-        Contender("one", python('print(\'{"error": "no such thing here"}\')'))
-    with pytest.raises(EngineError, match="one said what is no reply: 'Loading libgpu 3'"):
-        Contender("one", python("print('Loading libgpu 3')"))
+        ContenderProcess("one", python('print(\'{"error": "no such thing here"}\')'))
+    with pytest.raises(EngineError, match="one sent an invalid reply: 'Loading libgpu 3'"):
+        ContenderProcess("one", python("print('Loading libgpu 3')"))
 
 
 def test_an_end_is_noticed() -> None:
-    with pytest.raises(EngineError, match="one ended with exit code 3: it said nothing; run its command by hand"):
-        Contender("one", python("raise SystemExit(3)"))
+    with pytest.raises(
+        EngineError, match="one ended with exit code 3: it printed nothing; run its command by hand"
+    ):
+        ContenderProcess("one", python("raise SystemExit(3)"))
     with pytest.raises(EngineError, match="one ended with exit code 1: KeyError: 'x'"):
-        Contender("one", python("{}['x']"))
+        ContenderProcess("one", python("{}['x']"))
     once = python("import sys; print('{}', flush=True); sys.stdin.readline()")
-    with Contender("one", once) as contender, pytest.raises(EngineError, match="one ended with exit code 0"):
-        contender.ask({})
+    with ContenderProcess("one", once) as process, pytest.raises(EngineError, match="one ended with exit code 0"):
+        process.ask({})
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity to set")
@@ -61,31 +63,31 @@ def test_it_runs_on_the_cpus_that_it_is_given() -> None:
     affinity = 'import json, os; print(json.dumps({"cpus": list(os.sched_getaffinity(0))}), flush=True); input()'
     # A process says what it has when it is asked: before it is ready, it may not have been given any yet.
     code = f"print('{{}}', flush=True); input(); {affinity}"
-    with Contender("one", python(code), cpus={cpu}) as contender:
-        assert contender.ask({}) == {"cpus": [cpu]}
+    with ContenderProcess("one", python(code), cpus={cpu}) as process:
+        assert process.ask({}) == {"cpus": [cpu]}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_its_memory_at_the_peak_is_known() -> None:
     hog = "data = b'x' * 300_000_000; del data; print('{}', flush=True); input()"
-    with Contender("hog", python(hog)) as contender:
-        peak = contender.peak_bytes()
+    with ContenderProcess("hog", python(hog)) as process:
+        peak = process.peak_bytes()
     assert peak is not None
     assert 250_000_000 < peak < 600_000_000
-    assert contender.peak_bytes() is None  # it has gone
+    assert process.peak_bytes() is None  # it has gone
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 def test_it_does_not_outlive_whoever_started_it() -> None:
     parent = """
 import sys, time
-from qa_onnx.bench.contender import Contender
-contender = Contender("one", [sys.executable, "-c", "print('{}', flush=True); input()"])
-print(contender.pid, flush=True)
+from qa_onnx.bench.process import ContenderProcess
+process = ContenderProcess("one", [sys.executable, "-c", "print('{}', flush=True); input()"])
+print(process.pid, flush=True)
 time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         child = int(process.stdout.readline())
         process.kill()
-    eventually(lambda: state_of(child) in {"Z", ""}, "the contender has ended")
+    eventually(lambda: state_of(child) in {"Z", ""}, "the process has ended")

@@ -1,6 +1,6 @@
-"""What is compared: a bundle's precisions in the engines that run here, and PyTorch.
+"""The contenders of `qa-onnx bench`: a bundle's precisions in the engines that run here, and PyTorch.
 
-Left out: starting them (start.py) and asking them (scenarios.py).
+Left out: starting them (runners.py) and measuring them (compare.py).
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import sys
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import Requirement
 
 from qa_onnx.bench.torch_reader import TORCH_PRECISIONS
 from qa_onnx.engines.names import backends_of, why_not
@@ -31,76 +32,65 @@ _WHEELS = {"onnxruntime/cpu": "onnxruntime", "onnxruntime/cuda": "onnxruntime-gp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entrant:
-    """A contender that can be started.
-
-    Attributes:
-        name: as it is shown.
-        command: gives the command for a number of threads; see protocol.py.
-        options: what every request brings for it.
-        own: it runs this project's stages, so it can split its time and take a token budget.
-        model_bytes: of the files that hold its model; None: not known.
-        install_bytes: of what pip installs for it; None: not known.
-        why_not: why it cannot run; "" where it can.
-    """
+class Contender:
+    """Something that answers questions and can be started."""
 
     name: str
-    command: Callable[[int], Sequence[str]]
-    options: dict[str, Any] = field(default_factory=dict)
-    own: bool = True
-    model_bytes: int | None = None
-    install_bytes: int | None = None
-    why_not: str = ""
+    command: Callable[[int], Sequence[str]]  # for a number of threads; see protocol.py
+    options: dict[str, Any] = field(default_factory=dict)  # in every request
+    own: bool = True  # it runs this project's stages, so it can time them and take a token budget
+    model_bytes: int | None = None  # None: unknown
+    install_bytes: int | None = None  # of the packages that pip installs for it; None: unknown
+    why_not: str = ""  # why it cannot run
 
 
-def entrants(
+def list_contenders(
     bundle: Bundle, *, precisions: Sequence[str] | None, against: str | None, device: Device
-) -> list[Entrant]:
-    """The contenders of `qa-onnx bench`, the one that the others are compared with first.
+) -> list[Contender]:
+    """Return the contenders for a bundle, first the one that the others are compared with.
 
     Args:
-        bundle: whose precisions to run.
-        precisions: of them; None: all.
+        bundle: the bundle.
+        precisions: precisions of the bundle to run; None: all.
         against: a checkpoint to run in PyTorch, folder or hub id; None: none.
         device: "cpu" or "cuda".
 
     Raises:
         BundleError: the bundle does not hold one of the precisions.
-        EngineError: nothing of it, or not one of those named, runs on the device.
+        EngineError: the device runs nothing of the bundle, or not one of the named precisions.
     """
-    found = [] if against is None else _torch(against, bundle, device)
+    torch = [] if against is None else _torch(against, bundle, device)
     ours = list(_ours(bundle, precisions, device))
     for precision in precisions or ():
-        if not any(entrant.name.startswith(f"{precision},") for entrant in ours):
-            raise EngineError(f"no engine here runs {precision} on device {device!r}: qa-onnx doctor tells why")
+        if not any(contender.name.startswith(f"{precision},") for contender in ours):
+            raise EngineError(
+                f"no engine here runs {precision} on device {device!r}", remedy="qa-onnx doctor explains why"
+            )
     if not ours:
-        raise EngineError(f"nothing of {bundle.path} runs on device {device!r} here: qa-onnx doctor tells why")
-    return found + ours
+        raise EngineError(
+            f"nothing of {bundle.path} runs on device {device!r} here", remedy="qa-onnx doctor explains why"
+        )
+    return torch + ours
 
 
-def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Entrant]:
-    made = []
+def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Contender]:
+    contenders = []
     for precision in TORCH_PRECISIONS:
-        arguments = {
-            "checkpoint": checkpoint,
-            "precision": precision,
-            "device": device,
-            "max_length": bundle.manifest.max_length,
-        }
+        arguments = {"checkpoint": checkpoint, "precision": precision, "device": device}
         slow = precision == "bf16" and device == "cpu" and not cpu.has_bf16()
-        made.append(
-            Entrant(
+        contenders.append(
+            Contender(
                 name=f"PyTorch {precision}",
-                command=partial(_torch_answerer, arguments),
+                command=partial(_answerer, {**arguments, "max_length": bundle.manifest.max_length}, torch=True),
                 model_bytes=_weights(Path(checkpoint)),
                 install_bytes=install_bytes(("torch", "transformers")),
-                why_not="this CPU has no instructions for bf16, and emulates them slowly" if slow else "",
+                why_not="this CPU has no instructions for bf16; emulating them is slow" if slow else "",
             )
         )
-    return made
+    return contenders
 
 
-def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> Iterable[Entrant]:
+def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> Iterable[Contender]:
     graphs = bundle.manifest.graphs
     for precision in precisions or graphs:
         if precision not in graphs:
@@ -114,10 +104,10 @@ def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> I
             except MissingExtraError:
                 continue  # an engine that is not installed was not asked for
             except EngineError as error:
-                yield Entrant(name=f"{precision}, {engine}", command=lambda _: (), why_not=str(error))
+                yield Contender(name=f"{precision}, {engine}", command=lambda _: (), why_not=str(error))
                 continue
             arguments = {"bundle": str(bundle.path), "precision": precision, "engine": engine, "device": device}
-            yield Entrant(
+            yield Contender(
                 name=f"{precision}, {engine}",
                 command=partial(_answerer, arguments),
                 model_bytes=graphs[precision].file.size,
@@ -126,26 +116,18 @@ def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> I
             )
 
 
-def _answerer(arguments: dict[str, Any], threads: int) -> Sequence[str]:
-    return [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps({**arguments, "threads": threads})]
-
-
-def _torch_answerer(arguments: dict[str, Any], threads: int) -> Sequence[str]:
-    torch = json.dumps({"torch": {**arguments, "threads": threads}})
-    return [sys.executable, "-m", "qa_onnx.bench.answerer", torch]
+def _answerer(arguments: dict[str, Any], threads: int, *, torch: bool = False) -> Sequence[str]:
+    content = {**arguments, "threads": threads}
+    return [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps({"torch": content} if torch else content)]
 
 
 def _weights(folder: Path) -> int | None:
-    """Bytes of a checkpoint's weights; None where it is not a folder."""
+    """Return the size of a checkpoint's weights in bytes; None if it is not a folder."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors")) or None
 
 
 def install_bytes(names: Iterable[str]) -> int | None:
-    """Bytes of installed packages and of all that they need; None where one is not installed, or cannot tell."""
-    if find_spec("packaging") is None:
-        return None
-    from packaging.requirements import Requirement
-
+    """Return the bytes of installed packages and all that they need; None if one of them is not installed."""
     seen: set[str] = set()
     waiting, total = list(names), 0
     while waiting:
