@@ -2,8 +2,8 @@
 
     python -m tests.shape [FOLDER]        FOLDER: of the package; default: qa_onnx beside tests
 
-A box is a file of the root or a room; an arrow is one box that imports another. A function's lines of code are those
-of its body without docstring, blank lines and comments.
+A box is a file of the root or a room; an arrow is one box that imports another. A function's lines of code
+are those of its body without docstring, blank lines and comments.
 """
 
 from __future__ import annotations
