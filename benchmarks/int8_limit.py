@@ -148,15 +148,16 @@ def whole(bundle: Path, threads: int, engine: str) -> Callable[[dict[str, Any]],
     loaded = Bundle.load(bundle)
     vocabulary = len(Windower(loaded.text(loaded.manifest.tokenizer)).vocabulary())
     reader = Reader.load(loaded, precision=ENGINES[engine], engine=cast("Any", engine), threads=threads)
+    session = reader.steps.session
     draw = np.random.default_rng(0)
 
     def run(request: dict[str, Any]) -> dict[str, Any]:
         shape = (request["rows"], request["tokens"])
         made = {"attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
         made["input_ids"] = draw.integers(vocabulary, size=shape)
-        inputs = {name: made[name] for name in reader._session.input_names}
+        inputs = {name: made[name] for name in session.input_names}
         started = time.perf_counter()
-        reader._session.run(inputs)
+        session.run(inputs)
         return {"seconds": time.perf_counter() - started}
 
     return run

@@ -38,6 +38,11 @@ class Batch:
     windows: tuple[Window, ...]
     inputs: dict[str, NDArray[np.int64]]
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that the graph computes, padding included: B x T."""
+        return self.inputs["input_ids"].size
+
 
 def pack(
     windows: Sequence[Window],

@@ -56,6 +56,16 @@ class Example:
                 raise InputError(f"the {name} must be a str, got {type(text).__name__} {text!r:.80}")
 
 
+def check_example(example: Example) -> None:
+    """Refuse anything but an `Example`.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(example, Example):
+        raise InputError(f"examples must be of type Example, got {type(example).__name__} {example!r:.80}")
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """One row of a batch: the question and a part of its context.

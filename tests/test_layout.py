@@ -15,7 +15,7 @@ PACKAGE = Path(qa_onnx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A box is a file of the root or a room. Each may import those boxes, for type checking included, and itself.
-_PATH = {"errors", "options", "windows", "batches", "session", "spans", "probabilities", "answers"}
+_PATH = {"errors", "options", "windows", "batches", "session", "spans", "probabilities", "answers", "steps"}
 _ALL = _PATH | {
     "reader",
     "tokens",
@@ -30,16 +30,17 @@ _ALL = _PATH | {
 BOXES = {
     "errors": set(),
     "options": {"errors"},
-    "session": set(),
-    "spans": {"errors"},
-    "machine": {"errors"},
     "tokens": {"errors"},
-    "data": {"errors"},
-    "probabilities": {"errors", "spans"},
-    "engines": {"errors", "options", "session", "machine"},
     "windows": {"errors", "options", "tokens"},
     "batches": {"errors", "windows"},
+    "session": set(),
+    "spans": {"errors", "windows"},
+    "probabilities": {"errors", "spans"},
     "answers": {"errors", "options", "windows", "spans", "probabilities", "tokens"},
+    "machine": {"errors"},
+    "data": {"errors"},
+    "engines": {"errors", "options", "session", "machine"},
+    "steps": (_PATH - {"steps"}) | {"engines"},
     "bundle": {"errors", "options", "session", "engines", "machine"},
     "reader": _PATH | {"engines", "bundle"},
     "evaluation": _PATH | {"reader", "engines", "bundle", "data"},

@@ -25,7 +25,7 @@ from qa_onnx import (
     Prediction,
     Reader,
     Windower,
-    reader,
+    steps,
 )
 from qa_onnx.bundle import runtime
 from qa_onnx.engines.names import Backend
@@ -115,7 +115,7 @@ def test_the_token_budget_changes_nothing(any_reader: Reader, batch_tokens: int)
 def test_batch_mates_and_their_order_change_nothing(any_reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = any_reader.predict(EXAMPLES, options=SMALL)
     mates = [Example("Who?", "word " * length) for length in (3, 30, 100)]
-    monkeypatch.setattr(type(any_reader._session), "run_overhead", 1 << 30)  # short ones beside long ones
+    monkeypatch.setattr(type(any_reader.steps.session), "run_overhead", 1 << 30)  # short ones beside long ones
     mixed = any_reader.predict([*mates, *reversed(EXAMPLES), *mates], options=replace(SMALL, batch_tokens=100_000))
     assert_alike(mixed[3:-3], expected[::-1])
 
@@ -138,7 +138,7 @@ class Freeing(FakeSession):
 def test_runs_beside_the_hosts_work_change_nothing(
     fake_reader: Reader, windower: Windower, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(reader, "_POOL_EXAMPLES", size)
+    monkeypatch.setattr(steps, "_GROUP_EXAMPLES", size)
     session = Freeing()
     freeing = Reader(session=session, windower=windower, options=SMALL)
     assert freeing.predict(EXAMPLES) == fake_reader.predict(EXAMPLES)
@@ -217,7 +217,7 @@ def test_predict_iter_reads_an_endless_stream_only_as_far_as_needed(fake_reader:
 
 
 def test_long_contexts_are_not_gathered(fake_reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_POOL_CHARACTERS", 300)
+    monkeypatch.setattr(steps, "_GROUP_CHARACTERS", 300)
     taken: list[int] = []
 
     def stream() -> Iterator[Example]:

@@ -23,8 +23,7 @@ from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
 from qa_onnx.errors import DeadlineError, InputError, QueueFullError
 from qa_onnx.options import check_bounds
-from qa_onnx.reader import check_example
-from qa_onnx.windows import Example
+from qa_onnx.windows import Example, check_example
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qa_onnx.answers import Prediction, ScoredWindow
     from qa_onnx.dynamic_batching.observer import Watch
     from qa_onnx.options import Options
-    from qa_onnx.reader import Reader
+    from qa_onnx.steps import Steps
     from qa_onnx.windows import CutExample, Example, Window
 
 _log = logging.getLogger(__name__)
@@ -88,29 +88,29 @@ def too_late(timeout_s: float) -> DeadlineError:
     )
 
 
-def cut(reader: Reader, requests: Sequence[Request]) -> list[tuple[Request, CutExample | BaseException]]:
+def cut(steps: Steps, requests: Sequence[Request]) -> list[tuple[Request, CutExample | BaseException]]:
     """Cut the examples of requests into windows; each request comes with its own outcome, in any order."""
     outcomes: list[tuple[Request, CutExample | BaseException]] = []
     for options, alike in groups(requests, lambda request: request.options).items():
         try:
-            examples = reader.cut([request.example for request in alike], options)
+            examples = steps.cut([request.example for request in alike], options)
         except BaseException as error:  # noqa: BLE001  # it is the outcome
             if len(alike) == 1:
                 outcomes.append((alike[0], _presentable(error)))
             else:
-                outcomes += [outcome for request in alike for outcome in cut(reader, [request])]
+                outcomes += [outcome for request in alike for outcome in cut(steps, [request])]
         else:
             outcomes += zip(alike, examples, strict=True)
     return outcomes
 
 
 def score(
-    reader: Reader, work: Sequence[tuple[Request, Window]], *, batch_tokens: int, watch: Watch
+    steps: Steps, work: Sequence[tuple[Request, Window]], *, batch_tokens: int, watch: Watch
 ) -> list[tuple[Request, ScoredWindow | BaseException]]:
     """Run windows and find their best spans.
 
     Args:
-        reader: runs them.
+        steps: of the reader.
         work: windows with their requests, longest first.
         batch_tokens: see `Options.batch_tokens`.
         watch: hears of it.
@@ -119,7 +119,7 @@ def score(
         Each window's outcome, in any order; of a request that fails, its error once.
     """
     try:
-        return list(_score(reader, work, batch_tokens, watch))
+        return list(_score(steps, work, batch_tokens, watch))
     except BaseException as error:  # noqa: BLE001  # it is the outcome
         alone = list(groups(work, lambda item: item[0].number).values())
         if len(alone) == 1:
@@ -128,7 +128,7 @@ def score(
         return [
             outcome
             for requests in (alone[:half], alone[half:])
-            for outcome in score(reader, _longest_first(requests), batch_tokens=batch_tokens, watch=watch)
+            for outcome in score(steps, _longest_first(requests), batch_tokens=batch_tokens, watch=watch)
         ]
 
 
@@ -137,29 +137,28 @@ def _longest_first(requests: list[list[tuple[Request, Window]]]) -> list[tuple[R
 
 
 def _score(
-    reader: Reader, work: Sequence[tuple[Request, Window]], batch_tokens: int, watch: Watch
+    steps: Steps, work: Sequence[tuple[Request, Window]], batch_tokens: int, watch: Watch
 ) -> list[tuple[Request, ScoredWindow | BaseException]]:
     outcomes: list[tuple[Request, ScoredWindow | BaseException]] = []
     owners = (request for request, _ in work)
     began = perf_counter()
-    for batch, start, end in reader.run([window for _, window in work], batch_tokens=batch_tokens):
+    for batch, rows in steps.run([window for _, window in work], batch_tokens=batch_tokens):
         ran = perf_counter()
-        watch.ran(len(batch.windows), batch.inputs["input_ids"].size, ran - began)
-        rows = zip(batch.windows, start, end, strict=True)
-        owned = list(zip(islice(owners, len(batch.windows)), rows, strict=True))
+        watch.ran(len(rows), batch.tokens, ran - began)
+        owned = list(zip(islice(owners, len(rows)), rows, strict=True))
         for options, alike in groups(owned, lambda item: item[0].options).items():
-            parts = reader.search([row for _, row in alike], options)
+            parts = steps.search([row for _, row in alike], options)
             outcomes += [(request, part) for (request, _), part in zip(alike, parts, strict=True)]
         began = perf_counter()
         watch.stage("search", began - ran)
     return outcomes
 
 
-def merge(reader: Reader, request: Request) -> Prediction | BaseException:
+def merge(steps: Steps, request: Request) -> Prediction | BaseException:
     """The outcome of a request whose windows have all run."""
     assert request.cut is not None
     try:
-        return reader.merge(request.cut, request.scored, request.options)
+        return steps.merge(request.cut, request.scored, request.options)
     except BaseException as error:  # noqa: BLE001  # it is the outcome
         return _presentable(error)
 

@@ -88,7 +88,7 @@ class Workers:
         self._open: dict[int, Request] = {}
         self._short: OrderedDict[int, Request] = OrderedDict()
         self._long: OrderedDict[int, Request] = OrderedDict()
-        self._ready = FairQueue(batch_tokens, padding=reader.run_overhead)
+        self._ready = FairQueue(batch_tokens, padding=reader.steps.session.run_overhead)
         self._deadlines = Deadlines()
 
     @property
@@ -269,7 +269,7 @@ class Workers:
 
     def _cut(self, requests: Sequence[Request]) -> None:
         began = perf_counter()
-        for request, outcome in cut(self._reader, requests):
+        for request, outcome in cut(self._reader.steps, requests):
             if isinstance(outcome, BaseException):
                 request.settle(outcome)
                 continue
@@ -290,7 +290,7 @@ class Workers:
         for request in first_runs.values():
             self._watch.stage("wait", monotonic() - request.accepted)
         whole = []
-        outcomes = score(self._reader, work, batch_tokens=self._ready.batch_tokens, watch=self._watch)
+        outcomes = score(self._reader.steps, work, batch_tokens=self._ready.batch_tokens, watch=self._watch)
         for request, outcome in outcomes:
             if isinstance(outcome, BaseException):
                 request.settle(outcome)
@@ -300,4 +300,4 @@ class Workers:
                 if request.cut is not None and len(request.scored) == len(request.cut.windows):
                     whole.append(request)
         for request in whole:
-            request.settle(merge(self._reader, request))
+            request.settle(merge(self._reader.steps, request))

@@ -23,15 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa_onnx.options import Options
-from qa_onnx.spans import best_spans, require_finite
+from qa_onnx.spans import ContextLogits, best_spans, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from qa_onnx.answers import Row
     from qa_onnx.pipelines.inputs import Arguments
     from qa_onnx.reader import Reader
-    from qa_onnx.spans import Logits
+    from qa_onnx.spans import Logits, WindowLogits
     from qa_onnx.windows import Example, Window
 
 Probabilities: TypeAlias = NDArray[np.float32]
@@ -62,7 +61,7 @@ def hf4_results(
         EngineError: see `Reader.ask`.
     """
     rows = reader.logits(examples, options=_options(reader, arguments))
-    for _, windows in groupby(rows, key=lambda row: row[0].example):
+    for _, windows in groupby(rows, key=lambda row: row.window.example):
         yield _merge(windows, arguments)
 
 
@@ -80,7 +79,7 @@ def _options(reader: Reader, arguments: Arguments) -> Options:
     )
 
 
-def _merge(windows: Iterable[Row], arguments: Arguments) -> list[PipelineResult]:
+def _merge(windows: Iterable[WindowLogits], arguments: Arguments) -> list[PipelineResult]:
     count = 2 * arguments.top_k + 10 if arguments.align_to_words else arguments.top_k
     results: dict[str, PipelineResult] = {}
     null_score = 1e6
@@ -114,20 +113,22 @@ def _softmax(window: Window, logits: Logits) -> Probabilities:
     return np.asarray(out / out.sum())
 
 
-def _spans(row: Row, start: Probabilities, end: Probabilities, count: int, max_answer_len: int) -> Iterable[Span]:
+def _spans(
+    row: WindowLogits, start: Probabilities, end: Probabilities, count: int, max_answer_len: int
+) -> Iterable[Span]:
     """The `count` spans with the highest products, best first."""
     window, start_logits, end_logits = row
     first = window.first
     if window.last >= first:
-        table = best_spans(
-            start_logits[None, : window.last + 1],
-            end_logits[None, : window.last + 1],
+        context = ContextLogits.of(
+            [start_logits],
+            [end_logits],
             np.array([first]),
             np.array([window.last]),
             max_answer_length=max_answer_len,
-            n_best=count,
-        )  # in the order of the products, since these are the logits' sums but for a factor
-        spans = [(float(start[i] * end[j]), i, j) for _, i, j in table.rows()[0]]
+        )
+        # in the order of the products, since these are the logits' sums but for a factor
+        spans = [(float(start[i] * end[j]), i, j) for _, i, j in best_spans(context, n_best=count).rows()[0]]
         if len(spans) == count and spans[-1][0] > 0:
             return spans
     return _all_spans(window, start, end, count, max_answer_len)

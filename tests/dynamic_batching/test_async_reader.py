@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from qa_onnx import (
     Reader,
     Windower,
 )
+from qa_onnx.steps import Steps
 from tests.conftest import TINY, FakeSession
 from tests.test_reader import EXAMPLES, SMALL, assert_alike
 
@@ -402,13 +403,16 @@ def test_an_error_of_the_tokenizer_goes_to_the_one_who_asked(
 
 
 def test_an_error_of_merging_goes_to_the_one_who_asked(windower: Windower) -> None:
-    class Unlucky(Reader):
+    class Unlucky(Steps):
         def merge(self, example: CutExample, *rest: Any) -> Prediction:
             if len(example.windows) == 3:
                 raise ZeroDivisionError
             return super().merge(example, *rest)
 
-    answering = AsyncReader(Unlucky(session=FakeSession(), windower=windower, options=SMALL))
+    reader = Reader(session=FakeSession(), windower=windower, options=SMALL)
+    parts = {field.name: getattr(reader.steps, field.name) for field in fields(Steps)}
+    reader.steps = Unlucky(**parts)
+    answering = AsyncReader(reader)
     futures = [answering.submit(example("a", windows)) for windows in (2, 3, 4)]
     wait(futures)
     asyncio.run(answering.close())
@@ -843,6 +847,7 @@ def test_an_interpreter_with_work_left_ends() -> None:
 
 FORK = """
 import asyncio, os, sys
+from qa_onnx.steps import Steps
 from tests.conftest import TINY, FakeSession
 from tests.test_reader import EXAMPLES, SMALL
 from qa_onnx import AsyncReader, Bundle, Reader, Windower

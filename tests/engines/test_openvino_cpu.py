@@ -100,7 +100,7 @@ def test_padding_has_the_models_own_id(graph: Path) -> None:
 def test_a_reader_tells_it_what_the_model_reads(here: Path) -> None:
     reader = Reader.load(here, engine="openvino", threads=1)
     reader.ask("Where?", TEXT)
-    (request,) = reader._session._native.get().idle  # type: ignore[attr-defined]  # of this session alone
+    (request,) = reader.steps.session._native.get().idle  # type: ignore[attr-defined]  # of this session alone
     assert request.get_tensor("input_ids").shape[1] % 16 == 0
 
 
