@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tracemalloc
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -276,6 +277,18 @@ def test_no_answer_wins_when_null_minus_best_is_greater_than_the_threshold(
 @pytest.mark.parametrize("threshold", [None, math.inf, 0.0])
 def test_without_answers_there_is_none_to_choose(threshold: float | None) -> None:
     assert prediction().choose(threshold) == Answer("", 0, 0, 1.0, 0.25)
+
+
+def test_the_json_of_a_prediction_holds_all_of_it() -> None:
+    found = replace(prediction(-1.5), warnings=("mind the gap",))
+    answer = {"text": "text", "start": 2, "end": 6, "score": -1.5, "probability": 0.5}
+    assert found.answers[0].to_dict() == asdict(found.answers[0]) == answer
+    assert json.loads(json.dumps(found.to_dict())) == {
+        "answers": [answer],
+        "null_score": 1.0,
+        "null_probability": 0.25,
+        "warnings": ["mind the gap"],
+    }
 
 
 def test_an_answer_is_truthy_only_with_text() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +202,7 @@ def _ask(reader: Reader, options: Options, question: str, texts: Sequence[Text])
 
 
 def _record(result: TextResult, *, several: bool) -> dict[str, Any]:
-    answers = [asdict(answer) | ({"file": text.name} if several else {}) for answer, text in result.answers]
+    answers = [answer.to_dict() | ({"file": text.name} if several else {}) for answer, text in result.answers]
     return {
         "question": result.question,
         **batch.record(result.prediction, result.answer),

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -79,13 +79,7 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
 
 def record(prediction: Prediction, answer: Answer) -> dict[str, Any]:
     """A prediction as the fields of a JSON object."""
-    return {
-        "answer": asdict(answer) if answer else None,
-        "answers": [asdict(candidate) for candidate in prediction.answers],
-        "null_score": prediction.null_score,
-        "null_probability": prediction.null_probability,
-        "warnings": list(prediction.warnings),
-    }
+    return {"answer": answer.to_dict() if answer else None, **prediction.to_dict()}
 
 
 def _answered(
