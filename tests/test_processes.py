@@ -19,7 +19,8 @@ import pytest
 
 from qa_onnx import Answer, Bundle, InputError, OnnxSession, Options, Reader, Windower
 from qa_onnx.engines.openvino_cpu import OpenVinoSession
-from tests.conftest import TINY, FakeSession, edit_manifest
+from qa_onnx.testing import FakeSession
+from tests.conftest import TINY, edit_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

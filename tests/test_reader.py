@@ -29,8 +29,9 @@ from qa_onnx import (
 )
 from qa_onnx.bundle import runtime
 from qa_onnx.engines.names import Backend
+from qa_onnx.testing import FakeSession
 from tests import tiny
-from tests.conftest import TINY, FakeSession, edit_manifest
+from tests.conftest import TINY, edit_manifest
 from tests.test_answers import every_answer, log_total
 
 if TYPE_CHECKING:

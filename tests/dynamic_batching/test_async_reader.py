@@ -33,7 +33,8 @@ from qa_onnx import (
     Windower,
 )
 from qa_onnx.steps import Steps
-from tests.conftest import TINY, FakeSession
+from qa_onnx.testing import FakeSession
+from tests.conftest import TINY
 from tests.test_reader import EXAMPLES, SMALL, assert_alike
 
 if TYPE_CHECKING:
@@ -840,9 +841,10 @@ def test_an_interpreter_with_work_left_ends() -> None:
 FORK = """
 import asyncio, os, sys
 from qa_onnx.steps import Steps
-from tests.conftest import TINY, FakeSession
+from tests.conftest import TINY
 from tests.test_reader import EXAMPLES, SMALL
 from qa_onnx import AsyncReader, Bundle, Reader, Windower
+from qa_onnx.testing import FakeSession
 
 bundle = Bundle.load(TINY)
 reader = Reader(session=FakeSession(), windower=Windower(bundle.text(bundle.manifest.tokenizer)), options=SMALL)
