@@ -61,7 +61,7 @@ UPWARD = {("pipelines", "export")}  # a checkpoint that is handed to `pipeline` 
 # Which boxes may import a package that is not of the standard library; numpy: any.
 RUN_TIME = {box for box in BOXES if box not in {"export", "serve", "train", "bench", "cli", "__main__"}}
 PACKAGES = {
-    "tokenizers": {"windows", "tokens", "testing"},
+    "tokenizers": {"tokens", "testing"},
     "onnxruntime": {"engines", "machine"},
     "openvino": {"engines"},
     "msgspec": {"bundle", "data"},

@@ -34,7 +34,7 @@ from qa_onnx import (
 )
 from qa_onnx.steps import Steps
 from qa_onnx.testing import FakeSession
-from tests.conftest import TINY
+from tests.conftest import TINY, TINY_TOKENIZER
 from tests.test_reader import EXAMPLES, SMALL, assert_alike
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def test_a_book_goes_on_while_short_questions_keep_coming(windower: Windower) ->
     assert all(future.result() for future in short)
 
 
-def test_nobody_waits_while_a_long_text_is_cut(windower: Windower) -> None:
+def test_nobody_waits_while_a_long_text_is_cut() -> None:
     long_text = threading.Event()
 
     class Slow(TouchyWindower):
@@ -329,7 +329,7 @@ def test_nobody_waits_while_a_long_text_is_cut(windower: Windower) -> None:
                 assert long_text.wait(PATIENCE_S)
             return super().cut(examples, options)
 
-    slow = Slow(windower._tokenizer.to_str())
+    slow = Slow(TINY_TOKENIZER.read_text(encoding="utf-8"))
     answering = AsyncReader(Reader(session=FakeSession(), windower=slow, options=SMALL))
     book = answering.submit(Example("a", "the" + " " * 101_000 + "a"))
     assert answering.submit(SHORT).result(PATIENCE_S)
@@ -841,7 +841,7 @@ def test_an_interpreter_with_work_left_ends() -> None:
 FORK = """
 import asyncio, os, sys
 from qa_onnx.steps import Steps
-from tests.conftest import TINY
+from tests.conftest import TINY, TINY_TOKENIZER
 from tests.test_reader import EXAMPLES, SMALL
 from qa_onnx import AsyncReader, Bundle, Reader, Windower
 from qa_onnx.testing import FakeSession
