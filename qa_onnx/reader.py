@@ -8,6 +8,7 @@ may share a Reader. Left out: asyncio, and batches that several callers share (d
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bundle.folder import Bundle
@@ -102,17 +103,15 @@ class Reader:
                 "tensorrt", for graphs in standard operators on CUDA, which it compiles at first use, for minutes.
                 None: "openvino" for the two with bf16, else "onnxruntime".
             threads: of one run on the CPU; None: cores that this process may use.
-            options: None: the defaults, with the bundle's max_length and, on a GPU, larger batches; change one
-                with `dataclasses.replace(reader.options, n_best=3)`, since `Options()` does not know the
-                max_length.
+            options: None: the defaults, with the bundle's max_length and, on a GPU, larger batches. To change one,
+                use `dataclasses.replace(reader.options, n_best=3)`: `Options()` does not know the max_length.
             min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
             allow_fallback: where the GPU cannot be used (driver, libraries, wheel), warn with a RuntimeWarning and
                 run the bundle's best precision for the CPU; `backend` and `precision` tell what is used.
 
         Raises:
             BundleError: it is not a whole bundle, does not hold the precision, or does not reach `min_f1`.
-            EngineError: the precision does not work here, such as bf16 on a CPU without it.
-            DeviceError: the device cannot be used here.
+            EngineError: the precision does not work here; a DeviceError where the device cannot be used.
             MissingExtraError: no ONNX Runtime for the device is installed.
             InputError: the options do not fit the bundle.
         """
@@ -166,7 +165,7 @@ class Reader:
                 "this Reader was made of parts, and cannot be pickled: pickle one from Reader.load, which opens "
                 "its bundle again, or make one in each process"
             )
-        return _load, (type(self), {**self._arguments, "options": self.options})
+        return partial(type(self).load, **self._arguments, options=self.options), ()
 
     def ask(self, question: str, context: str, *, options: Options | None = None) -> Answer:
         """Answer one question from one context.
@@ -197,17 +196,13 @@ class Reader:
         return list(self.predict_iter(examples, options=options))
 
     def predict_iter(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[Prediction]:
-        """Predict a stream of examples in bounded memory.
+        """Predict a stream of examples in bounded memory; errors are those of `ask`.
 
         Examples are taken in groups, and the first prediction comes when its group is done. On a GPU the next
         group is read and cut while the GPU runs, before that.
 
         Yields:
             A prediction for each example, in their order.
-
-        Raises:
-            InputError: see `ask`.
-            EngineError: see `ask`.
         """
         options = self.resolve(options)
         for cut, rows in self.steps.stream(examples, options):
@@ -218,15 +213,11 @@ class Reader:
                 yield self.steps.merge(example, parts, options)
 
     def logits(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[WindowLogits]:
-        """Return the model's raw output, for evaluation and explanation; it reads examples as `predict_iter` does.
+        """Return the model's raw output, for evaluation and explanation; reads examples as `predict_iter` does.
 
         Yields:
             Each window with its logits, without padding; those of an example in the order of the text, examples in
             their order. `window.example` counts from the first example of the call.
-
-        Raises:
-            InputError: see `ask`.
-            EngineError: the graph failed.
         """
         options = self.resolve(options)
         done = 0
@@ -253,11 +244,6 @@ class Reader:
     def forget(self) -> None:
         """Forget the tokens that are remembered of contexts and words, for benchmarks; answers stay the same.
 
-        Other threads may ask meanwhile, and what they tokenize then may be remembered. Where the tokenizer is not
-        BERT's, the tokenizers library has a memory of its own, which stays.
+        Where the tokenizer is not BERT's, the tokenizers library has a memory of its own, which stays.
         """
         self.steps.windower.forget()
-
-
-def _load(cls: type[Reader], arguments: dict[str, Any]) -> Reader:
-    return cls.load(**arguments)
