@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from qa_onnx.tokens.context_cache import EncodedContext
     from qa_onnx.windows import CutExample, Window
 
-# Most spans that are compared at once, and most that are looked through for the distinct answers of one example:
-# all spans of some twenty windows. Only long texts of little but blanks reach it; it bounds the memory they can
-# take.
+# Most spans that are compared at once, and most that are searched for the distinct answers of one example: all
+# spans of some twenty windows. It bounds the memory of long texts of little but blanks; others never reach it.
 _SEARCH_LIMIT = 1 << 18
 # Windows that are searched at once: enough that NumPy's calls cost little beside their work, few enough that the
 # arrays stay in the CPU's cache as long as n_best is not large.

@@ -89,7 +89,7 @@ class Options:
             always the answer. "bundle": the threshold that the bundle was calibrated to, else None.
 
     Raises:
-        InputError: a value is out of range, or the values leave the context no room.
+        InputError: a value is out of range. Whether the values leave the context room is checked by `room`.
     """
 
     max_length: int = 384

@@ -7,8 +7,7 @@ span lies in the context, does not end before it starts, and has at most D token
 A context of L tokens has about L x D spans, and none of them needs to be looked at one by one:
 
 1. The best end for a start i is the maximum of E over the D tokens from i on. A sliding-window maximum finds it
-for
-   all starts at once, and with it the score of the best span of each start.
+   for all starts at once, and with it the score of the best span of each start.
 2. The n best spans start at the n best of these starts: each of those alone has a span that is at least as good as
    any span that starts elsewhere. So only n x D spans are compared.
 

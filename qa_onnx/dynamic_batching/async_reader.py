@@ -154,7 +154,7 @@ class AsyncReader:
         return self.choose(prediction, options=options)
 
     def choose(self, prediction: Prediction, *, options: Options | None = None) -> Answer:
-        """The answer of a prediction; see `Reader.choose`."""
+        """Choose the answer of a prediction; see `Reader.choose`."""
         return self.reader.choose(prediction, options=options)
 
     async def predict_many(
