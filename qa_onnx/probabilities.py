@@ -69,13 +69,7 @@ def _sliding_sum(values: Scores, width: int) -> Scores:
 
 
 class _ContextPart(NamedTuple):
-    """The context tokens of one window.
-
-    Attributes:
-        offset: index of the first one in the context.
-        start: float64 (L,), logits divided by the temperature.
-        end: float64 (L,), likewise.
-    """
+    """The context tokens of one window: index of the first one, and float64 (L,) logits / temperature."""
 
     offset: int
     start: Scores
@@ -139,12 +133,7 @@ def _scores(part: _ContextPart, width: int) -> Scores:
 def _band(start: Scores, end: Scores, width: int, combine: np.ufunc, nothing: float) -> Scores:
     """Return a value for each span of a window: float64 (L, width), row i the spans that start at token i.
 
-    Args:
-        start: float64 (L,).
-        end: float64 (L,).
-        width: most tokens a span may have.
-        combine: start value, end value -> value of the span.
-        nothing: value of an end beyond the window.
+    `combine` makes it of a start value and an end value; `nothing` is the end value of tokens beyond the window.
     """
     padded = np.concatenate((end, np.full(width - 1, nothing)))
     # Row i of this view is padded[i : i + width]; `sliding_window_view` makes the same one in five times the time.

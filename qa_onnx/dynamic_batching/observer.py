@@ -6,10 +6,7 @@ Left out: any metrics library; a server's `Observer` feeds its own.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Literal, Protocol, TypeAlias
 
 StageName: TypeAlias = Literal["wait", "cut", "run", "search"]
 
@@ -50,26 +47,17 @@ class Watch:
         self.token_seconds = 0.0
         self._observer = observer
 
-    def queue(self, requests: int) -> None:
-        """See `Observer.queue`."""
+    def notify(self, event: Literal["queue", "batch", "stage"], *values: StageName | float) -> None:
+        """Call the observer's method of that name, if there is an observer."""
         if self._observer is not None:
-            self._notify(self._observer.queue, requests)
-
-    def stage(self, name: StageName, seconds: float) -> None:
-        """See `Observer.stage`."""
-        if self._observer is not None:
-            self._notify(self._observer.stage, name, seconds)
+            try:
+                getattr(self._observer, event)(*values)
+            except Exception:  # noqa: BLE001  # the host's code, of any kind
+                _log.exception("an observer's %s failed; the work goes on", event)
 
     def ran(self, windows: int, tokens: int, seconds: float) -> None:
-        """Forward `Observer.batch` and stage "run", and update the speed."""
+        """Notify of a batch that ran and of its stage "run", and update the speed."""
         rate = seconds / tokens
         self.token_seconds += (rate - self.token_seconds) * (_WEIGHT if self.token_seconds else 1.0)
-        if self._observer is not None:
-            self._notify(self._observer.batch, windows, tokens)
-        self.stage("run", seconds)
-
-    def _notify(self, method: Callable[..., None], *values: object) -> None:
-        try:
-            method(*values)
-        except Exception:  # noqa: BLE001  # the host's code, of any kind
-            _log.exception("an observer's %s failed; the work goes on", getattr(method, "__name__", "method"))
+        self.notify("batch", windows, tokens)
+        self.notify("stage", "run", seconds)

@@ -159,7 +159,7 @@ def _score(
             parts = steps.search([row for _, row in alike], options)
             outcomes += [(request, part) for (request, _), part in zip(alike, parts, strict=True)]
         began = perf_counter()
-        watch.stage("search", began - ran)
+        watch.notify("stage", "search", began - ran)
     return outcomes
 
 

@@ -89,12 +89,7 @@ class Workers:
     # ---- called by users of the queue
 
     def submit(self, example: Example, options: Options, timeout_s: float) -> Future[Prediction]:
-        """Accept a request; cancel the future to withdraw it.
-
-        Args:
-            example: question and context.
-            options: resolved.
-            timeout_s: what does not run within so many seconds never will, and fails with DeadlineError.
+        """Accept a request; see `AsyncReader.submit`.
 
         Raises:
             QueueFullError: `max_queue` requests wait or run.
@@ -111,16 +106,12 @@ class Workers:
             self._start_threads(request)
             self._changed.notify_all()
             depth = self.depth
-        self._watch.queue(depth)
+        self._watch.notify("queue", depth)
         request.future.add_done_callback(partial(self._leave, request.number))
         return request.future
 
     def close(self, *, drain: bool) -> None:
-        """Take no more requests, and end the threads when those accepted are answered; returns at once.
-
-        Args:
-            drain: False: what does not run yet fails with ClosedError instead.
-        """
+        """Take no more requests, and let the threads end, without waiting for them; see `AsyncReader.close`."""
         with self._changed:
             self._closed = True
             dropped = [] if drain else list(self._schedule.requests.values())
@@ -158,7 +149,7 @@ class Workers:
             self._schedule.remove(number)
             depth = self.depth
             self._changed.notify_all()
-        self._watch.queue(depth)
+        self._watch.notify("queue", depth)
 
     # ---- called by the threads
 
@@ -226,7 +217,7 @@ class Workers:
                 continue
             with self._changed:
                 self._schedule.enqueue(request, outcome)
-        self._watch.stage("cut", perf_counter() - began)
+        self._watch.notify("stage", "cut", perf_counter() - began)
         with self._changed:
             self._changed.notify_all()
 
@@ -237,7 +228,7 @@ class Workers:
             for request in first_runs.values():
                 request.has_run = True
         for request in first_runs.values():
-            self._watch.stage("wait", monotonic() - request.accepted)
+            self._watch.notify("stage", "wait", monotonic() - request.accepted)
         whole = []
         for request, outcome in score(self._steps, work, batch_tokens=self._batch_tokens, watch=self._watch):
             if isinstance(outcome, BaseException):
