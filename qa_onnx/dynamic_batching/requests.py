@@ -12,9 +12,9 @@ import logging
 import math
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from qa_onnx.errors import DeadlineError, EngineError
 
@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key", bound="Hashable")
+_Part = TypeVar("_Part")
+_Outcome = TypeVar("_Outcome")
+_Work: TypeAlias = "Sequence[tuple[Request, _Part]]"  # parts of requests: examples to cut or windows to run
 
 
 @dataclass(eq=False, slots=True)
@@ -97,70 +100,65 @@ def too_late(timeout_s: float) -> DeadlineError:
     )
 
 
-def cut(steps: Steps, requests: Sequence[Request]) -> list[tuple[Request, CutExample | BaseException]]:
-    """Cut the examples of requests into windows; returns each request with its outcome, in any order."""
-    outcomes: list[tuple[Request, CutExample | BaseException]] = []
-    for options, alike in _groups(requests, lambda request: request.options).items():
-        try:
-            examples = steps.cut([request.example for request in alike], options)
-        except BaseException as error:  # noqa: BLE001  # it is the outcome
-            if len(alike) == 1:
-                outcomes.append((alike[0], _presentable(error)))
-            else:
-                outcomes += [outcome for request in alike for outcome in cut(steps, [request])]
-        else:
-            outcomes += zip(alike, examples, strict=True)
-    return outcomes
+def cut(steps: Steps, requests: Iterable[Request]) -> list[tuple[Request, CutExample | BaseException]]:
+    """Cut the examples of requests into windows; returns the outcome of each request, in any order."""
+
+    def step(work: _Work[Example]) -> list[tuple[Request, CutExample]]:
+        outcomes: list[tuple[Request, CutExample]] = []
+        for options, alike in _groups(work, lambda item: item[0].options).items():
+            examples = steps.cut([example for _, example in alike], options)
+            outcomes += [(request, example) for (request, _), example in zip(alike, examples, strict=True)]
+        return outcomes
+
+    return _isolated(step, [(request, request.example) for request in requests])
 
 
 def score(
-    steps: Steps, work: Sequence[tuple[Request, Window]], *, batch_tokens: int, watch: Watch
+    steps: Steps, work: _Work[Window], *, batch_tokens: int, watch: Watch
 ) -> list[tuple[Request, ScoredWindow | BaseException]]:
     """Run windows and find their best spans.
 
     Args:
         steps: of the reader.
-        work: windows with their requests, longest first.
+        work: windows with their requests.
         batch_tokens: see `Options.batch_tokens`.
         watch: is notified of each batch.
 
     Returns:
         The outcome of each window, in any order; for a request that fails, its error once.
     """
+
+    def step(work: _Work[Window]) -> list[tuple[Request, ScoredWindow]]:
+        outcomes: list[tuple[Request, ScoredWindow]] = []
+        work = sorted(work, key=lambda item: -len(item[1].input_ids))  # the order in which batches come
+        owners = (request for request, _ in work)
+        began = perf_counter()
+        for batch, rows in steps.run([window for _, window in work], batch_tokens=batch_tokens):
+            ran = perf_counter()
+            watch.ran(len(rows), batch.tokens, ran - began)
+            owned = list(zip(islice(owners, len(rows)), rows, strict=True))
+            for options, alike in _groups(owned, lambda item: item[0].options).items():
+                parts = steps.search([row for _, row in alike], options)
+                outcomes += [(request, part) for (request, _), part in zip(alike, parts, strict=True)]
+            began = perf_counter()
+            watch.notify("stage", "search", began - ran)
+        return outcomes
+
+    return _isolated(step, work)
+
+
+def _isolated(
+    step: Callable[[_Work[_Part]], list[tuple[Request, _Outcome]]], work: _Work[_Part]
+) -> list[tuple[Request, _Outcome | BaseException]]:
+    """Take a step for many requests; where it fails, take it for each half of them, down to the one that fails."""
     try:
-        return _score(steps, work, batch_tokens, watch)
+        return list(step(work))
     except BaseException as error:  # noqa: BLE001  # it is the outcome
         alone = list(_groups(work, lambda item: item[0].number).values())
         if len(alone) == 1:
             return [(work[0][0], _presentable(error))]
-        half = len(alone) // 2
-        return [
-            outcome
-            for requests in (alone[:half], alone[half:])
-            for outcome in score(steps, _longest_first(requests), batch_tokens=batch_tokens, watch=watch)
-        ]
-
-
-def _longest_first(requests: list[list[tuple[Request, Window]]]) -> list[tuple[Request, Window]]:
-    return sorted((item for request in requests for item in request), key=lambda item: -len(item[1].input_ids))
-
-
-def _score(
-    steps: Steps, work: Sequence[tuple[Request, Window]], batch_tokens: int, watch: Watch
-) -> list[tuple[Request, ScoredWindow | BaseException]]:
-    outcomes: list[tuple[Request, ScoredWindow | BaseException]] = []
-    owners = (request for request, _ in work)  # batches keep the order of the work, which is longest first
-    began = perf_counter()
-    for batch, rows in steps.run([window for _, window in work], batch_tokens=batch_tokens):
-        ran = perf_counter()
-        watch.ran(len(rows), batch.tokens, ran - began)
-        owned = list(zip(islice(owners, len(rows)), rows, strict=True))
-        for options, alike in _groups(owned, lambda item: item[0].options).items():
-            parts = steps.search([row for _, row in alike], options)
-            outcomes += [(request, part) for (request, _), part in zip(alike, parts, strict=True)]
-        began = perf_counter()
-        watch.notify("stage", "search", began - ran)
-    return outcomes
+        halves = alone[: len(alone) // 2], alone[len(alone) // 2 :]
+        return [outcome for half in halves for outcome in _isolated(step, list(chain.from_iterable(half)))]
 
 
 def merge(steps: Steps, request: Request) -> Prediction | BaseException:

@@ -436,18 +436,15 @@ def test_a_callback_that_fails_does_no_harm(
     assert "a callback of a future failed; the work goes on" in caplog.text
 
 
-def test_nobody_waits_for_a_worker_that_fails(
-    fake_reader: Reader, windower: Windower, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Unhashable(Options):
-        def __hash__(self) -> int:
-            raise ZeroDivisionError
+def test_nobody_waits_for_a_worker_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    class Nothing(Windower):
+        def cut(self, examples: Sequence[Example], options: Options) -> Any:
+            return [None for _ in examples]
 
-    answering = AsyncReader(fake_reader, workers=2)
+    windower = Nothing(TINY_TOKENIZER.read_text(encoding="utf-8"))
+    answering = AsyncReader(Reader(session=FakeSession(), windower=windower, options=SMALL), workers=2)
     with pytest.raises(ClosedError, match="closed before it came to this question"):
-        answering.submit(SHORT, options=Unhashable(max_length=40, doc_stride=8, max_question_length=16)).result(
-            PATIENCE_S
-        )
+        answering.submit(SHORT).result(PATIENCE_S)
     asyncio.run(answering.close())
     assert qa_threads() == []
     assert "a worker failed, and the reader closes" in caplog.text
