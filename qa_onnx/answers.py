@@ -65,7 +65,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model makes of one example.
+    """The answers of a model for one example, and the score of "no answer".
 
     Attributes:
         answers: the n best distinct answers, best first; fewer where the context has fewer.
@@ -199,8 +199,8 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
     """
     context, count = scored[0].window.context, options.n_best
     while True:
-        # A window that has given all of its `count` may hold better spans than what another gives beyond them, so
-        # only the first `count` of the ranking are sure to be the best; all are where every window has given all.
+        # A window with `count` spans may have more, which could rank before the last ones of other windows. So only
+        # the first `count` of the ranking are sure to be the best, unless every window has listed all of its spans.
         complete = all(len(part.spans) < count for part in scored)
         best: dict[tuple[int, int], float] = {}
         for score, *span in islice(_ranked(scored), None if complete else count):

@@ -103,8 +103,8 @@ def log_normalizer(rows: Sequence[WindowLogits], *, max_answer_length: int, temp
 
 
 def _part(row: WindowLogits, temperature: float) -> _ContextPart:
-    shown = slice(row.window.first, row.window.last + 1)
-    start, end = (logits[shown].astype(np.float64) / temperature for logits in (row.start, row.end))
+    context = slice(row.window.first, row.window.last + 1)
+    start, end = (logits[context].astype(np.float64) / temperature for logits in (row.start, row.end))
     return _ContextPart(row.window.token_offset, start, end)
 
 

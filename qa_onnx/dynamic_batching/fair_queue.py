@@ -52,7 +52,7 @@ class FairQueue:
         padding: tokens of padding that a batch has at most.
 
     Attributes:
-        batch_tokens: as given.
+        batch_tokens: the budget of a batch.
         windows: how many wait.
         tokens: length of all of them together, without padding.
     """

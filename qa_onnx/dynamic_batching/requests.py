@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qa_onnx.steps import Steps
     from qa_onnx.windows import CutExample, Example, Window
 
-_LONG_TEXT = 30_000  # characters from which a request is cut apart from the others
+_LONG_TEXT = 30_000  # characters from which a request is cut in a thread of its own
 
 _log = logging.getLogger(__name__)
 
@@ -105,9 +105,9 @@ def cut(steps: Steps, requests: Iterable[Request]) -> list[tuple[Request, CutExa
 
     def step(work: _Work[Example]) -> list[tuple[Request, CutExample]]:
         outcomes: list[tuple[Request, CutExample]] = []
-        for options, alike in _groups(work, lambda item: item[0].options).items():
-            examples = steps.cut([example for _, example in alike], options)
-            outcomes += [(request, example) for (request, _), example in zip(alike, examples, strict=True)]
+        for options, same in _groups(work, lambda item: item[0].options).items():
+            examples = steps.cut([example for _, example in same], options)
+            outcomes += [(request, example) for (request, _), example in zip(same, examples, strict=True)]
         return outcomes
 
     return _isolated(step, [(request, request.example) for request in requests])
@@ -137,9 +137,9 @@ def score(
             ran = perf_counter()
             watch.ran(len(rows), batch.tokens, ran - began)
             owned = list(zip(islice(owners, len(rows)), rows, strict=True))
-            for options, alike in _groups(owned, lambda item: item[0].options).items():
-                parts = steps.search([row for _, row in alike], options)
-                outcomes += [(request, part) for (request, _), part in zip(alike, parts, strict=True)]
+            for options, same in _groups(owned, lambda item: item[0].options).items():
+                parts = steps.search([row for _, row in same], options)
+                outcomes += [(request, part) for (request, _), part in zip(same, parts, strict=True)]
             began = perf_counter()
             watch.notify("stage", "search", began - ran)
         return outcomes

@@ -30,7 +30,7 @@ class Schedule:
 
     Attributes:
         requests: all that are neither answered nor withdrawn, by number.
-        queue: as given.
+        queue: the windows that wait.
     """
 
     def __init__(self, queue: FairQueue, *, max_wait_s: float) -> None:

@@ -42,7 +42,7 @@ class TextEncoder:
             raise BundleError(f"not a tokenizer.json that this tokenizers release reads: {error}") from error
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        # "[SEP]" in a text is text: otherwise whoever writes a context could forge the borders of a window.
+        # "[SEP]" in a text is text: otherwise the author of a context could forge the borders of a window.
         self.tokenizer.encode_special_tokens = True
         self._wordpiece = WordPiece.of(self.tokenizer)
 

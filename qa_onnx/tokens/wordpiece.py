@@ -107,14 +107,14 @@ class WordPiece:
             Exception: the vocabulary has no token for unknown words; the library's own error.
         """
         chunks = text.split(" ")
-        known = self._memory.chunks  # another thread may add to it, or start a new one
+        old = self._memory.chunks  # another thread may add to it, or start a new one
         try:
-            tokens = b"".join([known[chunk] for chunk in chunks])
+            tokens = b"".join([old[chunk] for chunk in chunks])
         except KeyError:
-            learned = self._learn(set(chunks).difference(known))
-            if learned is None:
+            new = self._learn(set(chunks).difference(old))
+            if new is None:
                 return None
-            tokens = b"".join([learned[chunk] if chunk in learned else known[chunk] for chunk in chunks])
+            tokens = b"".join([new[chunk] if chunk in new else old[chunk] for chunk in chunks])
         return WordTokens(text, np.frombuffer(tokens, _TOKEN), self)
 
     def forget(self) -> None:
@@ -141,23 +141,23 @@ class WordPiece:
             split = {chunk: self.words(chunk) for chunk in chunks}
         except _NotOneToOneError:
             return None
-        known = self._memory.words
-        new = {word for words in split.values() for word in words if word not in known}
+        old = self._memory.words
+        new = {word for words in split.values() for word in words if word not in old}
         if max(map(len, new), default=0) > _LONGEST_WORD:
             return None
         tokens = self._tokenize([*new])
-        learned = {
-            chunk: b"".join([tokens[word] if word in tokens else known[word] for word in words])
+        chunk_tokens = {
+            chunk: b"".join([tokens[word] if word in tokens else old[word] for word in words])
             for chunk, words in split.items()
         }
-        kept = {chunk: learned[chunk] for chunk in learned if len(chunk) <= _LONGEST_WORD}
-        characters = sum(map(len, kept)) + sum(map(len, tokens))
+        short = {chunk: chunk_tokens[chunk] for chunk in chunk_tokens if len(chunk) <= _LONGEST_WORD}
+        characters = sum(map(len, short)) + sum(map(len, tokens))
         if characters <= _MEMORY:
             with self._lock:
                 if self._memory.characters + characters > _MEMORY:
                     self._memory = _Memory()  # a new one, as other threads may be reading the old one
-                self._memory.add(kept, tokens)
-        return learned
+                self._memory.add(short, tokens)
+        return chunk_tokens
 
     def _tokenize(self, words: list[str]) -> dict[str, bytes]:
         """Return the tokens of each word, by one call of the library."""
