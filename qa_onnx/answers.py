@@ -199,8 +199,8 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
     """
     context, count = scored[0].window.context, options.n_best
     while True:
-        # A window with `count` spans may have more, which could rank before the last ones of other windows. So only
-        # the first `count` of the ranking are sure to be the best, unless every window has listed all of its spans.
+        # A window with `count` spans may have more, which could rank before the last ones of other windows. So
+        # only the first `count` of the ranking are sure to be the best, unless every window has listed all spans.
         complete = all(len(part.spans) < count for part in scored)
         best: dict[tuple[int, int], float] = {}
         for score, *span in islice(_ranked(scored), None if complete else count):
