@@ -95,7 +95,7 @@ def measure(*, quick: bool) -> Page:
     repeats = 3 if quick else REPEATS
     rows = []
     for name, examples in kinds.items():
-        windows = sum(len(cut.windows) for cut in fresh().cut(examples, OPTIONS))
+        windows = sum(len(cut.windows) for cut in fresh().steps.cut(examples, OPTIONS))
         seconds = per_window(answering(examples), fresh, windows, repeats)
         rows.append((name, f"{windows:,}", f"{1e6 * seconds:,.1f}"))
     first, examples = next(iter(kinds.items()))
@@ -129,16 +129,17 @@ def stages(examples: list[Example], fresh: Callable[[], Reader], repeats: int) -
 def laps(examples: list[Example], reader: Reader) -> dict[str, float]:
     """Return the seconds of the parts of one call. Its objects are freed before the next call."""
     clock = [time.process_time()]
-    cut = reader.cut(examples, OPTIONS)
+    steps = reader.steps
+    cut = steps.cut(examples, OPTIONS)
     clock.append(time.process_time())
     windows = [window for example in cut for window in example.windows]
-    batches = list(reader.run(windows, batch_tokens=OPTIONS.batch_tokens))
+    batches = list(steps.run(windows, batch_tokens=OPTIONS.batch_tokens))
     clock.append(time.process_time())
-    rows = [row for batch, start, end in batches for row in zip(batch.windows, start, end, strict=True)]
-    parts = list(reader.search(rows, OPTIONS))
+    rows = [row for _, batch_rows in batches for row in batch_rows]
+    parts = list(steps.search(rows, OPTIONS))
     clock.append(time.process_time())
     for part in parts:
-        reader.merge(cut[part.window.example], [part], OPTIONS)
+        steps.merge(cut[part.window.example], [part], OPTIONS)
     clock.append(time.process_time())
     return dict(zip(STAGES, (after - before for before, after in pairwise(clock)), strict=True))
 
@@ -156,7 +157,7 @@ def tokenizing(reader: Reader, repeats: int) -> list[tuple[str, int, float]]:
                 if forgets:
                     reader.forget()
                 started = time.process_time()
-                cut = reader.cut(examples[at : at + size], OPTIONS)
+                cut = reader.steps.cut(examples[at : at + size], OPTIONS)
                 spent += time.process_time() - started
                 windows += sum(len(one.windows) for one in cut)
             if number:  # the first makes words known

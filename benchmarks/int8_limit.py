@@ -150,15 +150,16 @@ def whole(bundle: Path, threads: int, engine: str) -> Callable[[dict[str, Any]],
     loaded = Bundle.load(bundle)
     vocabulary = len(Windower(loaded.text(loaded.manifest.tokenizer)).vocabulary())
     reader = Reader.load(loaded, precision=ENGINES[engine], engine=cast("Any", engine), threads=threads)
+    session = reader.steps.session
     draw = np.random.default_rng(0)
 
     def run(request: dict[str, Any]) -> dict[str, Any]:
         shape = (request["rows"], request["tokens"])
         arrays = {"attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
         arrays["input_ids"] = draw.integers(vocabulary, size=shape)
-        inputs = {name: arrays[name] for name in reader._session.input_names}
+        inputs = {name: arrays[name] for name in session.input_names}
         started = time.perf_counter()
-        reader._session.run(inputs)
+        session.run(inputs)
         return {"seconds": time.perf_counter() - started}
 
     return run

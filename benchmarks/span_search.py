@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pages import Page, finish, parser
 
-from qa_onnx.spans import best_spans
+from qa_onnx.spans import ContextLogits, best_spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,8 @@ SHORTLIST = 20
 def ours(start: Scores, end: Scores, n_best: int) -> Scores:
     """Search all rows at once."""
     first, last = np.full(len(start), QUESTION), np.full(len(start), LENGTH - 2)
-    return best_spans(start, end, first, last, max_answer_length=WIDTH, n_best=n_best).scores
+    contexts = ContextLogits.of(start, end, first, last, max_answer_length=WIDTH)
+    return best_spans(contexts, n_best=n_best).scores
 
 
 def outer_sum(start: Scores, end: Scores, n_best: int) -> Scores:

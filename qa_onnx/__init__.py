@@ -1,12 +1,13 @@
-"""Extractive question answering: exact, fast, without torch or transformers.
+"""Extractive question answering on ONNX Runtime, without torch or transformers.
 
 >>> from qa_onnx import Reader
 >>> reader = Reader.load()
 >>> reader.ask("What colour is the boat?", "The boat is blue and the sail is white.").text
 'blue'
 
-The package in the order in which data flows: options, windows, batches, session, spans, answers, reader; then
-bundle, the folder that a reader loads, and export, which makes it.
+To learn how a question is answered, read the files beside this one in the order in which data flows: options,
+windows, batches, session, spans, probabilities, answers, steps, reader. Everything else lies in folders, whose
+`__init__.py` says what they are for.
 """
 
 import logging
@@ -79,7 +80,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """AsyncReader, imported at first use: asyncio takes a seventh of the time of all other imports."""
+    """Import AsyncReader at first use: asyncio takes a seventh of the time of all other imports."""
     if name != "AsyncReader":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from qa_onnx.dynamic_batching.async_reader import AsyncReader

@@ -1,45 +1,45 @@
-"""Logits of all windows -> spans -> Prediction -> Answer.
+"""Logits of all windows of a context -> spans -> Prediction -> Answer.
 
-A span that two windows show counts once, with its better score. Scores are compared across the windows of a
-context as they are: a heuristic, since each window was scored by itself, and the reason why `probability`
-is one softmax over the spans of all windows, and not one for each window.
+A long context has several overlapping windows. Their best spans become one ranking: a span that two windows show
+counts once, with its better score. The model scored each window by itself, so comparing scores across windows is a
+heuristic, the one of the BERT paper. For the same reason `probability` is one softmax over the spans of all
+windows, and not one for each window.
 
-Left out: where logits come from (reader.py), and how spans are found (spans.py).
+"No answer" has a score too, the null score: start logit + end logit of the [CLS] token.
+
+Left out: where logits come from (steps.py), how spans are found (spans.py) and added up (probabilities.py).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from qa_onnx.probabilities import Piece, log_sum_exp_spans, log_sum_exp_windows
-from qa_onnx.spans import best_spans, require_finite
+from qa_onnx.probabilities import log_normalizer, log_normalizers
+from qa_onnx.spans import ContextLogits, WindowLogits, best_spans, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qa_onnx.options import Options
-    from qa_onnx.spans import Logits
     from qa_onnx.tokens.context_cache import EncodedContext
     from qa_onnx.windows import CutExample, Window
 
-# Spans that are looked at at once, and in search of an example's distinct answers. All of some twenty windows, so
-# the latter is only felt on long texts of little but blanks; it bounds the memory that such a text can take.
+# Most spans that are compared at once, and most that are searched for the distinct answers of one example: all
+# spans of some twenty windows. It bounds the memory of long texts of little but blanks; others never reach it.
 _SEARCH_LIMIT = 1 << 18
-# Windows whose spans are searched at once: enough that NumPy's calls cost little beside their work, and few enough
-# that it stays in the cache where n_best is not large.
-_TOGETHER = 32
-
-Row: TypeAlias = "tuple[Window, Logits, Logits]"
+# Windows that are searched at once: enough that NumPy's calls cost little beside their work, few enough that the
+# arrays stay in the CPU's cache as long as n_best is not large.
+_WINDOWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A piece of the context, or none: `if answer:` tells.
+    """A piece of the context, or no answer, which is falsy: `if answer:`.
 
     Attributes:
         text: `context[start:end]`; empty when there is no answer.
@@ -58,14 +58,18 @@ class Answer:
     def __bool__(self) -> bool:
         return bool(self.text)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, ready for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model makes of one example.
+    """The answers of a model for one example, and the score of "no answer".
 
     Attributes:
         answers: the n best distinct answers, best first; fewer where the context has fewer.
-        null_score: score of "no answer": the minimum over the windows of [CLS]'s start + end logit.
+        null_score: score of "no answer": the lowest of the windows' start logit + end logit of [CLS].
         null_probability: its share. With those of all possible answers it sums to 1.
         warnings: what the user should know, such as a question that was cut.
     """
@@ -87,62 +91,75 @@ class Prediction:
             return best
         return Answer("", 0, 0, self.null_score, self.null_probability)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, ready for JSON."""
+        return {
+            "answers": [answer.to_dict() for answer in self.answers],
+            "null_score": self.null_score,
+            "null_probability": self.null_probability,
+            "warnings": list(self.warnings),
+        }
 
-@dataclass(frozen=True, slots=True)
-class ScoredWindow:
-    """A window with its logits and its best spans.
+
+class ScoredWindow(NamedTuple):
+    """A window that has run and was searched.
 
     Attributes:
-        window: the window.
-        start_logits: float32 (T,).
-        end_logits: float32 (T,).
-        spans: (score, position of the first token, of the last token), best first.
-        log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf: none, or not known.
+        logits: the window and its logits.
+        spans: its best spans, best first: (score, position of the first token, of the last token).
+        log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf where it has none, or
+            where the sum was not needed.
     """
 
-    window: Window
-    start_logits: Logits
-    end_logits: Logits
+    logits: WindowLogits
     spans: tuple[tuple[float, int, int], ...]
     log_sum: float = -math.inf
 
+    @property
+    def window(self) -> Window:
+        """The window that was searched."""
+        return self.logits.window
 
-def search(rows: Sequence[Row], options: Options, *, temperature: float = 1.0) -> Iterator[ScoredWindow]:
-    """Find the best spans of windows, `_TOGETHER` at a time or as many as memory allows.
+
+def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float = 1.0) -> Iterator[ScoredWindow]:
+    """Find the best spans of windows of any examples, some windows at a time, in bounded memory.
 
     Args:
-        rows: each window with its start_logits and end_logits, float32 (T,), padded or not.
+        rows: windows that have run.
         options: `max_answer_length` and `n_best` are read.
         temperature: see `merge`.
 
     Yields:
-        What was found, in the order of the rows.
+        A `ScoredWindow` for each row, in their order.
 
     Raises:
-        EngineError: a logit is not a number.
+        EngineError: a logit is infinite or not a number.
     """
-    longest = max((len(window.input_ids) for window, _, _ in rows), default=1)
-    spans = min(options.n_best, longest) * min(options.max_answer_length, longest)  # looked at for a window
-    together = max(1, min(_TOGETHER, _SEARCH_LIMIT // spans))
-    for at in range(0, len(rows), together):
-        yield from _search(rows[at : at + together], options, temperature)
+    longest = max((len(row.window.input_ids) for row in rows), default=1)
+    spans = min(options.n_best, longest) * min(options.max_answer_length, longest)  # compared for each window
+    at_once = max(1, min(_WINDOWS_AT_ONCE, _SEARCH_LIMIT // spans))
+    for at in range(0, len(rows), at_once):
+        yield from _search(rows[at : at + at_once], options, temperature)
 
 
-def _search(rows: Sequence[Row], options: Options, temperature: float) -> Iterator[ScoredWindow]:
-    windows = [window for window, _, _ in rows]
-    start_logits, end_logits = [start for _, start, _ in rows], [end for _, _, end in rows]
+def _search(rows: Sequence[WindowLogits], options: Options, temperature: float) -> Iterator[ScoredWindow]:
     require_finite(*(logits[: len(window.input_ids)] for window, *both in rows for logits in both))
-    first = np.array([window.first for window in windows])
-    last = np.array([window.last for window in windows])
-    width = options.max_answer_length
-    table = best_spans(start_logits, end_logits, first, last, max_answer_length=width, n_best=options.n_best)
-    log_sums = [-math.inf] * len(windows)
-    if any(window.shows_all for window in windows):  # else `merge` has no use for them
-        log_sums = log_sum_exp_windows(
-            start_logits, end_logits, first, last, max_answer_length=width, temperature=temperature
-        ).tolist()
-    for row in zip(windows, start_logits, end_logits, table.rows(), log_sums, strict=True):
-        yield ScoredWindow(*row)
+    contexts = _contexts(rows, options)
+    spans = best_spans(contexts, n_best=options.n_best).rows()
+    log_sums = [-math.inf] * len(rows)
+    if any(row.window.shows_all for row in rows):  # `merge` has no use for the sum of one window of several
+        log_sums = log_normalizers(contexts, temperature=temperature).tolist()
+    return map(ScoredWindow, rows, spans, log_sums)
+
+
+def _contexts(rows: Sequence[WindowLogits], options: Options) -> ContextLogits:
+    return ContextLogits.of(
+        [row.start for row in rows],
+        [row.end for row in rows],
+        np.array([row.window.first for row in rows]),
+        np.array([row.window.last for row in rows]),
+        max_answer_length=options.max_answer_length,
+    )
 
 
 def merge(
@@ -151,16 +168,16 @@ def merge(
     """Make one prediction of the windows of one example.
 
     Args:
-        example: as it was cut.
+        example: the example, cut into windows.
         scored: all of its windows, in the order of the text, each with its `options.n_best` best spans.
         options: `max_answer_length`, `n_best` and `align_to_words` are read.
-        temperature: what the bundle's calibration divides scores by before the softmax; that of `search`.
+        temperature: divides scores before the softmax; from the bundle's calibration, and the same as in `search`.
     """
-    null_score = min(float(s.start_logits[s.window.cls]) + float(s.end_logits[s.window.cls]) for s in scored)
+    rows = [part.logits for part in scored]
+    null_score = min(float(start[window.cls]) + float(end[window.cls]) for window, start, end in rows)
     log_sum = scored[0].log_sum if len(scored) == 1 else -math.inf
     if log_sum == -math.inf:
-        pieces = [_piece(s, temperature) for s in scored]
-        log_sum = log_sum_exp_spans(pieces, max_answer_length=options.max_answer_length)
+        log_sum = log_normalizer(rows, max_answer_length=options.max_answer_length, temperature=temperature)
     log_total = float(np.logaddexp(log_sum, null_score / temperature))
 
     def probability(score: float) -> float:
@@ -174,27 +191,16 @@ def merge(
     return Prediction(answers, null_score, probability(null_score), example.warnings)
 
 
-def _piece(scored: ScoredWindow, temperature: float) -> Piece:
-    window = scored.window
-    part = slice(window.first, window.last + 1)
-    return Piece(
-        window.token_offset,
-        scored.start_logits[part].astype(np.float64) / temperature,
-        scored.end_logits[part].astype(np.float64) / temperature,
-    )
-
-
 def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
-    """Characters and score of the n best answers, best first.
+    """Return the characters of the n best answers with their scores, best first.
 
-    Different tokens may read the same (the bytes of one emoji, a blank beside a word, parts of an aligned word),
-    and the best of them stays. Where that leaves fewer than n answers, more spans are searched, up to
-    `_SEARCH_LIMIT`.
+    Different spans may read the same: the bytes of one emoji, a blank beside a word, parts of an aligned word. The
+    best of them stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
     """
     context, count = scored[0].window.context, options.n_best
     while True:
-        # Of the spans of all windows, only the first `count` are surely the best: a window that has given all
-        # of its `count` may hold better ones than what another has given beyond.
+        # A window with `count` spans may have more, which could rank before the last ones of other windows. So
+        # only the first `count` of the ranking are sure to be the best, unless every window has listed all spans.
         complete = all(len(part.spans) < count for part in scored)
         best: dict[tuple[int, int], float] = {}
         for score, *span in islice(_ranked(scored), None if complete else count):
@@ -204,26 +210,17 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
         if complete or len(best) >= options.n_best or count * len(scored) > _SEARCH_LIMIT:
             return dict(islice(best.items(), options.n_best))
         count *= 4
-        scored = [_search_again(part, count, options.max_answer_length) for part in scored]
-
-
-def _search_again(scored: ScoredWindow, n_best: int, max_answer_length: int) -> ScoredWindow:
-    table = best_spans(
-        scored.start_logits[None],
-        scored.end_logits[None],
-        np.array([scored.window.first]),
-        np.array([scored.window.last]),
-        max_answer_length=max_answer_length,
-        n_best=n_best,
-    )
-    return replace(scored, spans=table.rows()[0])
+        scored = [
+            part._replace(spans=best_spans(_contexts([part.logits], options), n_best=count).rows()[0])
+            for part in scored
+        ]
 
 
 def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[tuple[float, int, int]]:
-    """The windows' spans as tokens of the context, each once, best first."""
+    """Yield the distinct spans of all windows, best first: (score, first token, last token) of the context."""
     best: dict[tuple[int, int], float] = {}
     for part in scored:
-        shift = part.window.token_offset - part.window.first
+        shift = part.window.token_offset - part.window.first  # position in the window -> index in the context
         for score, start, end in part.spans:
             span = (start + shift, end + shift)
             best[span] = max(score, best.get(span, score))
@@ -232,7 +229,7 @@ def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[tuple[float, int, int]]:
 
 
 def _trim(context: EncodedContext, first: int, last: int) -> tuple[int, int]:
-    """Characters of a token span, without blanks at its edges."""
+    """Return the characters of a token span, without blanks at its edges."""
     start, end = context.characters(first, last)
     text = context.text[start:end]
     return start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))

@@ -1,7 +1,7 @@
-"""Windows -> padded arrays, by length, under a token budget.
+"""Windows -> padded arrays, grouped by length, within a token budget.
 
-Padding is work thrown away, so windows of like length share a batch, which ends before its budget does where the
-next window would bring more padding than a run of its own costs. Left out: running it (session.py).
+Padding is wasted work, so windows of similar length share a batch. A batch ends when its budget is used up, or
+when the next window would add more padding than another run costs. Left out: running it (session.py).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from qa_onnx.windows import Window
 
-# What a graph may ask for. A segment id that is silently left out looks fine on short texts and fails on
-# long ones, hence exactly the declared inputs are fed and any other name is an error.
+# Inputs that a graph may declare. It gets exactly those, and any other name is an error: with a silently missing
+# segment id, a model seems to work on short texts and fails on long ones.
 KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -31,12 +31,17 @@ class Batch:
     """Windows that run together.
 
     Attributes:
-        windows: B of them.
-        inputs: int64 (B, T) each, under the names that the graph declares; T is the longest window's length.
+        windows: B windows.
+        inputs: int64 (B, T) for each input name of the graph; T is the length of the longest window.
     """
 
     windows: tuple[Window, ...]
     inputs: dict[str, NDArray[np.int64]]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the graph computes, padding included: B x T."""
+        return self.inputs["input_ids"].size
 
 
 def pack(
@@ -51,9 +56,9 @@ def pack(
 
     Args:
         windows: in any order; those of equal length keep theirs.
-        batch_tokens: B x T of a batch stays within it; a window longer than it runs alone.
-        padding: tokens of padding that a batch has at most; None: any.
-        input_names: what the graph declares, each of `KNOWN_INPUTS`.
+        batch_tokens: most tokens of a batch, B x T; a window longer than that runs alone.
+        padding: most tokens of padding in a batch; None: any number.
+        input_names: inputs that the graph declares, of `KNOWN_INPUTS`.
         pad_id: the token id to pad with.
 
     Raises:
@@ -68,12 +73,12 @@ def pack(
 
 
 def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: int | None = None) -> Iterator[list[int]]:
-    """Group rows by length, longest first.
+    """Group rows by length, longest first; rows of equal length keep their order.
 
     Args:
-        lengths: of each row, in tokens; rows of equal length keep their order.
-        batch_tokens: rows x longest row of a group stays within it; a row longer than that is alone.
-        padding: what the shorter rows of a group lack of the longest, in all, stays within it; None: any.
+        lengths: of each row, in tokens.
+        batch_tokens: most tokens of a group, rows x longest row; a row longer than that is alone.
+        padding: most tokens that the rows of a group lack together of the longest row; None: any number.
 
     Yields:
         The indices of a group's rows.
@@ -95,10 +100,10 @@ def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: int | None 
 
 
 def check_inputs(input_names: Sequence[str]) -> None:
-    """Refuse a graph that declares inputs other than `KNOWN_INPUTS`.
+    """Refuse a graph with inputs that cannot be made from windows.
 
     Raises:
-        EngineError: it does, or it has no input_ids.
+        EngineError: it declares inputs other than `KNOWN_INPUTS`, or no input_ids.
     """
     unknown = [name for name in input_names if name not in KNOWN_INPUTS]
     if unknown or "input_ids" not in input_names:
@@ -115,7 +120,7 @@ def pad(
     input_names: Sequence[str],
     pad_id: int,
 ) -> dict[str, NDArray[np.int64]]:
-    """Rows of different lengths -> int64 (B, T) under each name, padded on the right.
+    """Pad rows of different lengths on the right: int64 (B, T) for each input name.
 
     Args:
         ids: token ids of each row, the longest row first.

@@ -5,17 +5,17 @@
     ├── MissingExtraError   a package is not installed; the message holds the pip line (also an ImportError)
     ├── BundleError         the folder is not a bundle, or it is damaged
     │   └── BundleFormatError   it was written by a newer release
-    ├── EngineError         the graph cannot run as asked: device, wheel, or what the graph returned
-    │   └── DeviceError         the device that was asked for cannot be used here: driver, libraries, GPU
-    ├── QueueFullError      more questions wait than an AsyncReader takes; it says when to come back
-    ├── DeadlineError       no answer within the time that was asked for (also a TimeoutError)
-    ├── ClosedError         the AsyncReader is closed, or was before it came to this question
-    ├── TrainError          a training run cannot start, go on or be written
+    ├── EngineError         the graph cannot run here, or returned logits that are not numbers
+    │   └── DeviceError         the requested device cannot be used here: driver, libraries, GPU
+    ├── QueueFullError      more questions wait than an AsyncReader takes; it says when to try again
+    ├── DeadlineError       no answer within timeout_s (also a TimeoutError)
+    ├── ClosedError         the AsyncReader was closed before it came to this question
+    ├── TrainError          a training run cannot start, continue or be written
     └── ExportError         the checkpoint cannot become a bundle
-        ├── ParityError     it can, but the ONNX graph does not answer as PyTorch does
-        └── GateError       it can, but a precision does not answer as well as was asked for
+        ├── ParityError     the ONNX graph does not answer as PyTorch does
+        └── GateError       a precision does not reach the required accuracy
 
-A message names the value, the limit and the remedy.
+A message says what is wrong, where, the limit and the remedy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class QaOnnxError(Exception):
 
     Attributes:
         problem: what is wrong, and where.
-        remedy: what to do about it; empty where the problem says it.
+        remedy: what to do about it; empty where the problem implies it.
     """
 
     def __init__(self, problem: str = "", *, remedy: str = "") -> None:
@@ -52,18 +52,18 @@ class BundleFormatError(BundleError):
 
 
 class EngineError(QaOnnxError):
-    """A graph cannot run as asked on this machine, or returned what cannot be right."""
+    """A graph cannot run on this machine, or returned logits that are not numbers."""
 
 
 class DeviceError(EngineError):
-    """The device that was asked for cannot be used on this machine as it is."""
+    """The requested device cannot be used on this machine as it is."""
 
 
 class QueueFullError(QaOnnxError):
     """More questions wait than an `AsyncReader` takes.
 
     Attributes:
-        retry_after_s: seconds after which what waits now should be answered, as far as one can tell.
+        retry_after_s: estimated seconds until the questions that wait now are answered.
     """
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
@@ -76,11 +76,11 @@ class DeadlineError(QaOnnxError, TimeoutError):
 
 
 class ClosedError(QaOnnxError):
-    """The `AsyncReader` takes no questions any more, or was told to drop those that wait."""
+    """The `AsyncReader` is closed: it takes no more questions, or dropped those that waited."""
 
 
 class TrainError(QaOnnxError):
-    """A training run cannot start where it was told to, go on, or be written."""
+    """A training run cannot start, continue or be written."""
 
 
 class ExportError(QaOnnxError):
@@ -92,4 +92,4 @@ class ParityError(ExportError):
 
 
 class GateError(ExportError):
-    """A precision does not reach the share of float32's F1 that was asked for."""
+    """A precision does not reach the required share of float32's F1."""

@@ -1,6 +1,6 @@
-"""Every knob of inference, in one frozen dataclass that is checked once.
+"""Options: how questions are cut into windows and answers are chosen, with the bounds of every numeric option.
 
-What it leaves out: how a graph is run (device, precision, threads); those belong to `Reader.load`.
+Left out: how a graph is run (device, precision, threads); those are arguments of `Reader.load`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from qa_onnx.errors import InputError, QaOnnxError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Of a device. MiniLM in fp16 on an H200: 1,450 questions a second with 1,024, 3,400 with 4,096, 4,900 with 16,384.
+# For each device. MiniLM in fp16 on an H200: 1,450 questions/s with 1,024 tokens, 3,400 with 4,096, 4,900 with
+# 16,384.
 BATCH_TOKENS: dict[str, int] = {"cpu": 1024, "cuda": 16_384}
 
 
 class Bounds(NamedTuple):
-    """The least and the greatest value of an option: integers where both are integers, else numbers."""
+    """The least and the greatest value of an option; where both are integers, so must the value be."""
 
     low: float
     high: float
@@ -57,7 +58,7 @@ def check_bounds(
     error: type[QaOnnxError] = InputError,
     bounds: Mapping[str, Bounds] = BOUNDS,
 ) -> None:
-    """Refuse a value of an option that is out of its bounds, or no number.
+    """Refuse a value that is out of the bounds of an option, or not a number.
 
     Args:
         name: of the option, a key of `bounds`.
@@ -66,7 +67,7 @@ def check_bounds(
         bounds: the table.
 
     Raises:
-        QaOnnxError: the value is refused, by an error of the class `error`.
+        QaOnnxError: the value is refused, with an error of the class `error`.
     """
     low, high = bounds[name]
     whole = isinstance(low, int)
@@ -83,21 +84,21 @@ class Options:
 
     Attributes:
         max_length: tokens in a window: question, context part and special tokens together.
-        doc_stride: tokens that two neighbouring windows of a context share: the overlap, as in
-            Hugging Face. (In BERT's own run_squad.py the same word means the step instead.)
-        max_question_length: tokens of a question that are used; the rest is cut, with a warning in
-            `Prediction.warnings`. None: all are, and a question that leaves a context no room is an error.
-        max_answer_length: tokens an answer may have.
-        n_best: answers that a `Prediction` holds at most.
-        align_to_words: an answer that starts or ends inside a word takes in the whole word.
-        batch_tokens: budget of one run of the graph, in tokens with padding; one window always runs. More
-            do not fit the caches of a CPU and share one range of int8 activations; a GPU wants more
-            (`BATCH_TOKENS`), and has it where a reader is loaded without options.
-        null_threshold: "no answer" wins when null score - best score is greater than this. None: the
-            best span is always the answer. "bundle": what the bundle was calibrated to, else None.
+        doc_stride: tokens that two neighbouring windows of a context share: the overlap, as in Hugging Face. (In
+            BERT's own run_squad.py it is the step from one window to the next.)
+        max_question_length: tokens of a question that are used; the rest is dropped, with a warning in
+            `Prediction.warnings`. None: all are used, and a question that leaves the context no room is an error.
+        max_answer_length: most tokens of an answer.
+        n_best: most answers of a `Prediction`.
+        align_to_words: an answer that starts or ends inside a word is widened to the whole word.
+        batch_tokens: budget of one run of the graph, in tokens with padding; one window always runs. A larger
+            batch does not fit the caches of a CPU, and its int8 activations share one range. A GPU needs more
+            (`BATCH_TOKENS`), which `Reader.load` sets where it gets no options.
+        null_threshold: "no answer" wins when null score - best score is greater than this. None: the best span is
+            always the answer. "bundle": the threshold that the bundle was calibrated to, else None.
 
     Raises:
-        InputError: a value is out of range, or the values leave the context no room.
+        InputError: a value is out of range. Whether the values leave the context room is checked by `room`.
     """
 
     max_length: int = 384
@@ -110,17 +111,9 @@ class Options:
     null_threshold: float | Literal["bundle"] | None = "bundle"
 
     def __post_init__(self) -> None:
-        for name in (
-            "max_length",
-            "doc_stride",
-            "max_question_length",
-            "max_answer_length",
-            "n_best",
-            "batch_tokens",
-        ):
-            value = getattr(self, name)
-            if name != "max_question_length" or value is not None:
-                check_bounds(name, value)
+        for name in self.__slots__:
+            if name in BOUNDS and (name, getattr(self, name)) != ("max_question_length", None):
+                check_bounds(name, getattr(self, name))
         if not isinstance(self.align_to_words, bool):
             raise InputError(f"align_to_words is {self.align_to_words!r}; it must be True or False")
         threshold = self.null_threshold
@@ -131,7 +124,7 @@ class Options:
 
     @classmethod
     def for_windows_of(cls, max_length: int) -> Options:
-        """The defaults, with overlap and question cut back where windows are short."""
+        """Return the defaults, with a smaller overlap and shorter questions where windows are short."""
         return cls(
             max_length=max_length,
             doc_stride=min(128, max_length // 3),
@@ -139,16 +132,15 @@ class Options:
         )
 
     def room(self, special_tokens: int) -> int:
-        """Tokens that the longest allowed question leaves for the context in each window.
+        """Return the tokens that the longest allowed question leaves for the context in each window.
+
+        Where questions are not shortened, question and context share them.
 
         Args:
             special_tokens: how many the tokenizer adds to a pair ([CLS], [SEP], ...).
 
-        Returns:
-            Their number; where questions are not cut, what a question and the context share.
-
         Raises:
-            InputError: there is no room, or not more than `doc_stride`, so windows could not advance.
+            InputError: they are not more than `doc_stride`, so windows could not advance.
         """
         question = 0 if self.max_question_length is None else self.max_question_length
         room = self.max_length - question - special_tokens

@@ -1,10 +1,16 @@
-"""Logits -> the sum over all spans that makes a score a probability, exactly, in pure NumPy.
+"""Logits -> the sum over all spans that turns a score into a probability, exactly, in NumPy.
 
-An answer's probability is exp(its score) divided by the sum of exp(score) over every span of the context, as a
-softmax has it. Since exp(S_i + E_j) = exp(S_i) exp(E_j), the sum over the spans that start at i is exp(S_i) times
-a sliding-window sum of exp(E), so no span is looked at by itself.
+The probability of an answer is its share among all that the model could have answered, as a softmax has it:
 
-Sums are taken in float64 and returned as logarithms, which neither overflow nor vanish.
+    probability = exp(score) / Z,    Z = the sum of exp(score) over every span of the context, and over "no answer"
+
+Z is called the normalizer. Since exp(S_i + E_j) = exp(S_i) exp(E_j), the spans that start at token i add up to
+exp(S_i) times the sum of exp(E_j) over the D ends that i can have. That is a sliding-window sum, so the work grows
+with the number of tokens and not with that of spans.
+
+Before exp, the highest start logit and the highest end logit are subtracted, so that nothing overflows, and added
+again after log: sums are returned as logarithms. They are taken in float64. Left out: "no answer", and the
+division (answers.py).
 """
 
 from __future__ import annotations
@@ -14,62 +20,41 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qa_onnx.spans import in_context, longest_context
+from qa_onnx.spans import ContextLogits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from qa_onnx.spans import Positions, Scores, Values
+    from qa_onnx.spans import Scores, WindowLogits
 
 _UNDERFLOW = 1e-250  # sums below it have lost terms
-# Terms are added in an order that does not depend on the longest context, so that not even the last bit of a sum
-# depends on what else was asked. Hence so many ends are in reach at least, those beyond L weightless; only where L
-# and answers are longer may the last bit change.
-_REACH = 512
 
 
-def log_sum_exp_windows(
-    start_logits: Sequence[Values] | Values,
-    end_logits: Sequence[Values] | Values,
-    first: Positions,
-    last: Positions,
-    *,
-    max_answer_length: int,
-    temperature: float = 1.0,
-) -> Scores:
-    """Log of the sum of exp(score / temperature) over all spans of each of B windows, by itself.
-
-    The sum over i of exp(S_i) x (the sum of exp(E_j) in i's reach), without the T x D matrix of all scores.
-
-    Args:
-        start_logits: see `best_spans`; float64 are welcome.
-        end_logits: likewise.
-        first: likewise.
-        last: likewise.
-        max_answer_length: likewise.
-        temperature: divides scores.
+def log_normalizers(contexts: ContextLogits, *, temperature: float = 1.0) -> Scores:
+    """Return the logarithm of the sum of exp(score / temperature) over all spans, for each of B windows by itself.
 
     Returns:
-        float64 (B,); -inf where there is no span, and where best start and best end lie so far apart that all
-        spans are as nothing beside their sum: `log_sum_exp_spans` scales by the best span instead.
+        float64 (B,); -inf where there is no span, and where the best start and the best end lie so far apart that
+        every span vanishes beside their sum. There, `log_normalizer` scales by the best span instead.
     """
-    length = longest_context(first, last)
-    width = min(max_answer_length, max(length, _REACH))
-    start, end = in_context(start_logits, end_logits, first, last, length=length, width=width)
-    lowest = np.finfo(np.float32).min  # not -inf, where there is no span
+    _, start, end = contexts
+    lowest = np.finfo(np.float32).min  # not -inf, of an empty context
     highest_start = start.max(axis=1, initial=lowest).astype(np.float64)
     highest_end = end.max(axis=1, initial=lowest).astype(np.float64)
     starts = np.exp((start - highest_start[:, None]) / temperature)
     ends = np.exp((end - highest_end[:, None]) / temperature)
-    total = np.cumsum(starts * _sliding_sum(ends, width), axis=1)[:, -1]  # one after the other: see _REACH
+    # cumsum adds from left to right, while sum would group by the length of the row: see `_LEAST_WIDTH` in
+    # spans.py
+    total = np.cumsum(starts * _sliding_sum(ends, contexts.width), axis=1)[:, -1]
     logarithm = (highest_start + highest_end) / temperature + np.log(np.maximum(total, _UNDERFLOW))
     return np.where(total > _UNDERFLOW, logarithm, -np.inf)
 
 
 def _sliding_sum(values: Scores, width: int) -> Scores:
-    """Sum of values[:, i : i + width] for every i, of sums of 1, 2, 4, ... values, each of two of the ones before.
+    """Return the sum of values[:, i : i + width] for every i.
 
-    Not of differences of running totals, which would lose the small values.
+    Sums of 2 neighbours give those of 4, these those of 8, and the bits of `width` tell which of them add up to
+    it. Differences of running totals would take fewer additions, and lose small values beside large ones.
     """
     count = values.shape[1] - width + 1
     total, done, reach = np.zeros((len(values), count)), 0, 1
@@ -83,87 +68,83 @@ def _sliding_sum(values: Scores, width: int) -> Scores:
         reach *= 2
 
 
-class Piece(NamedTuple):
-    """The context part of one window's logits, divided by the temperature.
+class _ContextPart(NamedTuple):
+    """The context tokens of one window: index of the first one, and float64 (L,) logits / temperature."""
 
-    Attributes:
-        token_offset: index, in the context's tokens, of the first one.
-        start: float64 (L,).
-        end: float64 (L,).
-    """
-
-    token_offset: int
+    offset: int
     start: Scores
     end: Scores
 
 
-def log_sum_exp_spans(pieces: Sequence[Piece], *, max_answer_length: int) -> float:
-    """Log of the sum of exp(score) over all distinct spans of all windows of one context.
+def log_normalizer(rows: Sequence[WindowLogits], *, max_answer_length: int, temperature: float = 1.0) -> float:
+    """Return the logarithm of the sum of exp(score / temperature) over all distinct spans of one context.
 
-    This is the denominator of the answers' probabilities. A span that two windows show counts once, with the
-    higher of its two scores.
+    A span that several windows show counts once, with its highest score.
 
     Args:
-        pieces: one for each window, in the order of the text, overlapping as the windows do.
-        max_answer_length: most tokens a span may have.
+        rows: the windows of the context, in the order of the text.
+        max_answer_length: most tokens that a span may have.
+        temperature: divides scores.
 
     Returns:
         The logarithm; -inf when there is no span at all.
     """
-    pieces = [piece for piece in pieces if len(piece.start)]
-    if not pieces:
-        return float("-inf")
-    width = min(max_answer_length, max(len(piece.end) for piece in pieces))
-    if len(pieces) == 1:
-        [piece] = pieces
-        context = np.array([0]), np.array([len(piece.start) - 1])
-        [total] = log_sum_exp_windows(piece.start[None], piece.end[None], *context, max_answer_length=width)
+    rows = [row for row in rows if row.window.last >= row.window.first]
+    if not rows:
+        return -math.inf
+    if len(rows) == 1:
+        [(window, start, end)] = rows
+        first, last = np.array([window.first]), np.array([window.last])
+        contexts = ContextLogits.of([start], [end], first, last, max_answer_length=max_answer_length)
+        [total] = log_normalizers(contexts, temperature=temperature)
         if np.isfinite(total):
             return float(total)
-    return _log_sum_many(pieces, width)
+    return _log_sum([_part(row, temperature) for row in rows], max_answer_length)
 
 
-def _log_sum_many(pieces: Sequence[Piece], width: int) -> float:
-    """The sum over overlapping windows, of products exp(S_i) exp(E_j): an exponential a token, not one a span."""
-    highest_start = max(float(piece.start.max()) for piece in pieces)
-    highest_end = max(float(piece.end.max()) for piece in pieces)
-    offsets = [piece.token_offset for piece in pieces]
+def _part(row: WindowLogits, temperature: float) -> _ContextPart:
+    context = slice(row.window.first, row.window.last + 1)
+    start, end = (logits[context].astype(np.float64) / temperature for logits in (row.start, row.end))
+    return _ContextPart(row.window.token_offset, start, end)
+
+
+def _log_sum(parts: Sequence[_ContextPart], max_answer_length: int) -> float:
+    """Add up the distinct spans of overlapping windows, with one exponential for each token, not for each span."""
+    width = min(max_answer_length, max(len(part.end) for part in parts))
+    highest_start = max(float(part.start.max()) for part in parts)
+    highest_end = max(float(part.end.max()) for part in parts)
+    offsets = [part.offset for part in parts]
     products = (
-        _band(np.exp(piece.start - highest_start), np.exp(piece.end - highest_end), width, np.multiply, 0.0)
-        for piece in pieces
+        _band(np.exp(part.start - highest_start), np.exp(part.end - highest_end), width, np.multiply, 0.0)
+        for part in parts
     )
     total = _sum_distinct(offsets, products)
     if total > _UNDERFLOW:
         return highest_start + highest_end + math.log(total)
     # Best start and best end lie so far apart that the products vanish: scale by the best span instead.
-    scale = max(float(_scores(piece, width).max()) for piece in pieces)
-    return scale + math.log(_sum_distinct(offsets, (np.exp(_scores(piece, width) - scale) for piece in pieces)))
+    highest = max(float(_scores(part, width).max()) for part in parts)
+    return highest + math.log(_sum_distinct(offsets, (np.exp(_scores(part, width) - highest) for part in parts)))
 
 
-def _scores(piece: Piece, width: int) -> Scores:
-    return _band(piece.start, piece.end, width, np.add, -np.inf)
+def _scores(part: _ContextPart, width: int) -> Scores:
+    return _band(part.start, part.end, width, np.add, -np.inf)
 
 
 def _band(start: Scores, end: Scores, width: int, combine: np.ufunc, nothing: float) -> Scores:
-    """A value for each span of a window: float64 (L, width), row i the spans that start at token i.
+    """Return a value for each span of a window: float64 (L, width), row i the spans that start at token i.
 
-    Args:
-        start: float64 (L,).
-        end: float64 (L,).
-        width: most tokens a span may have.
-        combine: makes a span's value of its start's and its end's.
-        nothing: the value of an end that is past the window.
+    `combine` makes it of a start value and an end value; `nothing` is the end value of tokens beyond the window.
     """
     padded = np.concatenate((end, np.full(width - 1, nothing)))
-    one = padded.itemsize  # so row i of the view is padded[i : i + width]
-    reach = np.ndarray((len(end), width), padded.dtype, padded, strides=(one, one))
-    return np.asarray(combine(start[:, None], reach))
+    # Row i of this view is padded[i : i + width]; `sliding_window_view` makes the same one in five times the time.
+    view = np.ndarray((len(end), width), padded.dtype, padded, strides=(padded.itemsize, padded.itemsize))
+    return np.asarray(combine(start[:, None], view))
 
 
 def _sum_distinct(offsets: Sequence[int], bands: Iterable[Scores]) -> float:
-    """The sum of the values of all spans, the larger one of a span that two windows show.
+    """Add up the values of all spans; one that two windows show counts once, with the larger value.
 
-    Rows before the next window's first token are final; the others wait for that window's view of them.
+    Rows before the first token of the next window are final. The others wait, to be compared with that window's.
     """
     total = 0.0
     waiting: Scores | None = None

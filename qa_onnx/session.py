@@ -1,6 +1,6 @@
-"""Arrays -> logits: what a `Reader` needs of any engine.
+"""Arrays -> logits: the interface between a `Reader` and the engine that runs its graph.
 
-Left out: the engines themselves, and the choice between them (engines/).
+Left out: the engines themselves, and the choice between them (engines/). A fake one is in testing.py.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OUTPUTS = ["start_logits", "end_logits"]
-# See `Session.run_overhead`. With MiniLM on two cores with AVX2, ONNX Runtime's is 4 tokens (int8) to 16 (fp32);
-# apart from it a run takes as long as its tokens, in however many rows they come. On an H200 it is 700 tokens in
-# fp32 and 3,000 or more in fp16, as far as speeds in batches of 1,024, 4,096 and 16,384 tokens tell.
+# See `Session.run_overhead`. On two cores with AVX2, a run of MiniLM in ONNX Runtime costs as much as 4 (int8) to
+# 16 (fp32) tokens, plus time proportional to its tokens, in any number of rows. On an H200 the overhead is 700
+# tokens in fp32 and 3,000 or more in fp16, estimated from the speeds of batches of 1,024, 4,096 and 16,384 tokens.
 RUN_OVERHEAD: dict[str, int] = {"cpu": 16, "cuda": 1024}
 
 
 class Session(Protocol):
-    """A graph that is ready to run. Any number of threads may call `run` at once."""
+    """Interface of a graph that is ready to run. Any number of threads may call `run` at once."""
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """Names of the inputs that the graph declares."""
+        """Names of the inputs that the graph declares, of `batches.KNOWN_INPUTS`."""
         ...
 
     @property
     def run_overhead(self) -> int:
-        """What a run costs beside its tokens, in tokens: as much padding is cheaper than one more run."""
+        """Fixed cost of a run, in tokens: more padding than this costs more than another run."""
         ...
 
     @property
     def frees_host(self) -> bool:
-        """Whether a run leaves the host's cores idle, so that they can do something else meanwhile."""
+        """Whether the host's cores are idle during a run, as with a GPU, and can prepare the next one."""
         ...
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Compute a batch.
+        """Compute the logits of a batch.
 
         Args:
             inputs: int64 (B, T) for each of `input_names`.

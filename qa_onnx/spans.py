@@ -1,20 +1,24 @@
-"""Logits -> n-best token spans, exactly, in pure NumPy.
+"""Logits -> the n best token spans of each window, exactly, in NumPy.
 
-The span of the BERT paper (Devlin et al. 2018, section 4.2) is the (i, j), i <= j, of the context with the
-highest S_i + E_j. With at most D tokens an answer, i <= j < i + D.
+A model gives two numbers for each token: S_i, how well an answer would start at token i, and E_j, how well one
+would end at token j. The score of the span from i to j is S_i + E_j (Devlin et al. 2018, "BERT", section 4.2). A
+span lies in the context, does not end before it starts, and has at most D tokens: i <= j < i + D.
 
-The best end for a start i is the maximum of E over the D tokens from i on, so a sliding-window maximum finds
-the best span of every start at once, without the T x T matrix of all sums. The n best spans start at the n
-best starts: each of these alone gives a span at least as good as any span that starts elsewhere.
+A context of L tokens has about L x D spans, and none of them needs to be looked at one by one:
 
-Sums are taken in float64, where the sum of two float32 logits is exact but for extreme ranges; equal scores
-are ordered by start, then by end.
+1. The best end for a start i is the maximum of E over the D tokens from i on. A sliding-window maximum finds it
+   for all starts at once, and with it the score of the best span of each start.
+2. The n best spans start at the n best of these starts: each of those alone has a span that is at least as good as
+   any span that starts elsewhere. So only n x D spans are compared.
+
+Scores are added in float64, where the sum of two float32 logits is exact except for extreme ranges. Equal scores
+are ordered by start, then by end. Left out: probabilities (probabilities.py), and what a span reads (answers.py).
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +28,76 @@ from qa_onnx.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qa_onnx.windows import Window
+
+# D is not more than the longest context of a batch has tokens, but not cut back below this: the order in which
+# probabilities.py adds up D ends, and so the last bit of a probability, must not depend on the rest of the batch.
+_LEAST_WIDTH = 512
+
 Logits: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
 Positions: TypeAlias = NDArray[np.int64]
 
-Values = TypeVar("Values", Logits, Scores)
+
+class WindowLogits(NamedTuple):
+    """A window and what the model gave for it.
+
+    Attributes:
+        window: T tokens: question, context and special tokens.
+        start: float32 (T,) or longer, S; what lies beyond T belongs to padding.
+        end: float32, E, likewise.
+    """
+
+    window: Window
+    start: Logits
+    end: Logits
+
+
+class ContextLogits(NamedTuple):
+    """The logits of the context tokens of B windows, without question, special tokens and padding.
+
+    Attributes:
+        first: int64 (B,), position of the first context token in its window.
+        start: float32 (B, L); L is the length of the longest context, and a shorter one is filled up with -inf.
+        end: float32 (B, L + D - 1), filled up in the same way, so that every start has D ends.
+    """
+
+    first: Positions
+    start: Logits
+    end: Logits
+
+    @classmethod
+    def of(
+        cls,
+        start_logits: Sequence[Logits] | Logits,
+        end_logits: Sequence[Logits] | Logits,
+        first: Positions,
+        last: Positions,
+        *,
+        max_answer_length: int,
+    ) -> ContextLogits:
+        """Copy the contexts out of the logits of B windows.
+
+        Args:
+            start_logits: float32 (T,) of each window, finite in the context; T may differ.
+            end_logits: likewise.
+            first: int64 (B,), position of each window's first context token.
+            last: int64 (B,), position of the last one, inclusive; `first - 1` for an empty context.
+            max_answer_length: most tokens of a span.
+        """
+        length = int((last - first).max()) + 1 or 1  # 1 where all contexts are empty
+        width = min(max_answer_length, max(length, _LEAST_WIDTH))
+        start = np.full((len(first), length), -np.inf, np.float32)
+        end = np.full((len(first), length + width - 1), -np.inf, np.float32)
+        for row, (begin, stop) in enumerate(zip(first.tolist(), (last + 1).tolist(), strict=True)):
+            start[row, : stop - begin] = start_logits[row][begin:stop]
+            end[row, : stop - begin] = end_logits[row][begin:stop]
+        return cls(first, start, end)
+
+    @property
+    def width(self) -> int:
+        """Most tokens that a span can have, D."""
+        return int(self.end.shape[1] - self.start.shape[1] + 1)
 
 
 class SpanTable(NamedTuple):
@@ -45,21 +114,42 @@ class SpanTable(NamedTuple):
     ends: Positions
 
     def rows(self) -> list[tuple[tuple[float, int, int], ...]]:
-        """The spans of each window, as many as there are, each (score, start, end)."""
+        """Return the spans of each window as (score, start, end), without those that do not exist."""
         return [
             tuple(span for span in zip(*row, strict=True) if span[0] > -math.inf)
             for row in zip(*(column.tolist() for column in self), strict=True)
         ]
 
 
+def best_spans(contexts: ContextLogits, *, n_best: int) -> SpanTable:
+    """Find the n best spans of each of B windows; n is `n_best`, or less where no window has as many."""
+    first, start, end = contexts
+    length = start.shape[1]
+    width = min(contexts.width, length)
+    end = end[:, : length + width - 1]
+    best_of_start = np.add(start, _sliding_max(end, width), dtype=np.float64)  # (B, L)
+    row = np.arange(len(first))[:, None]
+    starts = np.sort(_largest(best_of_start, n_best), axis=1)  # (B, n); by position, as ties are to be ordered
+    ends = starts[:, :, None] + np.arange(width)  # (B, n, D): all ends of the best starts
+    scores = np.add(start[row, starts][:, :, None], end[row[:, :, None], ends], dtype=np.float64)
+
+    flat = scores.reshape(len(first), -1)
+    chosen = _largest(flat, n_best)
+    return SpanTable(
+        flat[row, chosen],
+        starts[row, chosen // width] + first[:, None],
+        ends.reshape(len(first), -1)[row, chosen] + first[:, None],
+    )
+
+
 def require_finite(*logits: Logits) -> None:
-    """Refuse logits that no span can be found in.
+    """Refuse logits that are infinite or not a number.
 
     Args:
         logits: float32 (T,) each, without those of padding, which may be anything.
 
     Raises:
-        EngineError: one is infinite or not a number.
+        EngineError: a logit is infinite or not a number.
     """
     if not np.isfinite(np.concatenate(logits)).all():
         raise EngineError(
@@ -68,78 +158,18 @@ def require_finite(*logits: Logits) -> None:
         )
 
 
-def best_spans(
-    start_logits: Sequence[Logits] | Logits,
-    end_logits: Sequence[Logits] | Logits,
-    first: Positions,
-    last: Positions,
-    *,
-    max_answer_length: int,
-    n_best: int,
-) -> SpanTable:
-    """Find the n best spans of each of B windows.
-
-    Args:
-        start_logits: float32 (T,) of each window, finite in the context; T may differ.
-        end_logits: likewise.
-        first: int64 (B,), position of each window's first context token.
-        last: int64 (B,), position of the last one, inclusive; `first - 1` for an empty context.
-        max_answer_length: most tokens a span may have, D.
-        n_best: n.
-    """
-    rows, length = len(first), longest_context(first, last)
-    width = min(max_answer_length, length)
-    start, end = in_context(start_logits, end_logits, first, last, length=length, width=width)
-
-    best_of_start = np.add(start, _sliding_max(end, width), dtype=np.float64)
-    # Ascending, so that the flat order of the candidates below is by start, then by end.
-    row = np.arange(rows)[:, None]
-    starts = np.sort(_largest(best_of_start, n_best), axis=1)
-    ends = starts[:, :, None] + np.arange(width)
-    scores = np.add(start[row, starts][:, :, None], end[row[:, :, None], ends], dtype=np.float64)
-
-    flat = scores.reshape(rows, -1)
-    chosen = _largest(flat, n_best)
-    in_window = first[:, None]
-    return SpanTable(
-        flat[row, chosen],
-        starts[row, chosen // width] + in_window,
-        ends.reshape(rows, -1)[row, chosen] + in_window,
-    )
-
-
-def longest_context(first: Positions, last: Positions) -> int:
-    """Tokens of the longest context, L; 1 where all are empty."""
-    return int((last - first).max()) + 1 or 1
-
-
-def in_context(
-    start_logits: Sequence[Values] | Values,
-    end_logits: Sequence[Values] | Values,
-    first: Positions,
-    last: Positions,
-    *,
-    length: int,
-    width: int,
-) -> tuple[Values, Values]:
-    """The contexts alone, (B, L) and (B, L + width - 1), with -inf beyond: every start has `width` ends."""
-    start = np.full((len(first), length), -np.inf, start_logits[0].dtype)
-    end = np.full((len(first), length + width - 1), -np.inf, end_logits[0].dtype)
-    for row, (here, after) in enumerate(zip(first.tolist(), (last + 1).tolist(), strict=True)):
-        start[row, : after - here] = start_logits[row][here:after]
-        end[row, : after - here] = end_logits[row][here:after]
-    return start, end
-
-
 def _largest(values: Scores, count: int) -> Positions:
-    """Columns of the `count` largest values of each row, largest first; equal ones from left to right."""
+    """Return the columns of the `count` largest values of each row, largest first; ties from left to right."""
     if count == 1:
         return np.asarray(values.argmax(axis=1)[:, None])
     return np.argsort(-values, axis=1, kind="stable")[:, :count]
 
 
 def _sliding_max(values: Logits, width: int) -> Logits:
-    """Maximum of values[:, i : i + width] for every i, in log2(width) passes: each doubles the reach."""
+    """Return the maximum of values[:, i : i + width] for every i.
+
+    Maxima of 2 neighbours give those of 4, these those of 8, and so on: log2(width) passes over the row.
+    """
     reach = 1
     while reach < width:
         step = min(reach, width - reach)

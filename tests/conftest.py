@@ -1,4 +1,4 @@
-"""What several test files share: the tiny bundle, a fake session, and the optional shared data."""
+"""What several test files share: the tiny bundle, and the optional shared data."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
 from qa_onnx import Bundle, QaOnnxError, Reader, Windower
 from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
+from qa_onnx.testing import FakeSession as FakeSession  # noqa: PLC0414  # other files import it from here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from numpy.typing import NDArray
     from playwright.sync_api import Browser
 
     from tests.browser import Visit
@@ -32,28 +31,6 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
-
-
-class FakeSession:
-    """A session whose logits are a fixed function of each token's id and position, padding ignored.
-
-    The same row gives the same logits in any batch, so tests can tell what the code around a model does.
-    """
-
-    input_names = ("input_ids", "attention_mask", "token_type_ids")
-    run_overhead = 1 << 30
-    frees_host = False
-
-    def __init__(self) -> None:
-        self.batches: list[dict[str, NDArray[np.int64]]] = []
-
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        self.batches.append(dict(inputs))
-        ids = inputs["input_ids"].astype(np.float64)
-        position = np.arange(ids.shape[1])
-        start = np.sin(ids * 12.9898 + position * 0.37) * 5
-        end = np.cos(ids * 78.233 + position * 0.11) * 5
-        return start.astype(np.float32), end.astype(np.float32)
 
 
 @pytest.fixture(autouse=True, scope="module")

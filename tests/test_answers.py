@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tracemalloc
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import Answer, Example, Options, Prediction, Windower, answers
-from qa_onnx.answers import Row, ScoredWindow, merge, search
-from qa_onnx.spans import best_spans
+from qa_onnx.answers import ScoredWindow, merge, search
+from qa_onnx.spans import ContextLogits, WindowLogits, best_spans
 from tests import tiny
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ TEXTS = st.lists(st.sampled_from(["owl", "hunts", " ", "  ", "\n", "🍮", "é",
 )
 
 
-def every_span(rows: Iterable[Row], max_answer_length: int) -> dict[tuple[int, int], float]:
+def every_span(rows: Iterable[WindowLogits], max_answer_length: int) -> dict[tuple[int, int], float]:
     """The best score of every distinct (first token, last token) of a context, over all of its windows."""
     best: dict[tuple[int, int], float] = {}
     for window, start, end in rows:
@@ -42,10 +43,10 @@ def every_span(rows: Iterable[Row], max_answer_length: int) -> dict[tuple[int, i
     return best
 
 
-def every_answer(rows: Sequence[Row], max_answer_length: int) -> list[tuple[Characters, float]]:
+def every_answer(rows: Sequence[WindowLogits], max_answer_length: int) -> list[tuple[Characters, float]]:
     """All answers with their scores, best first: blanks at the edges cut off, each text's place once."""
     found: dict[Characters, float] = {}
-    context = rows[0][0].context
+    context = rows[0].window.context
     spans = every_span(rows, max_answer_length)
     for (first, last), score in sorted(spans.items(), key=lambda item: (-item[1], item[0])):
         start, end = context.characters(first, last)
@@ -58,7 +59,7 @@ def every_answer(rows: Sequence[Row], max_answer_length: int) -> list[tuple[Char
     return list(found.items())
 
 
-def log_total(rows: Sequence[Row], max_answer_length: int, temperature: float = 1.0) -> float:
+def log_total(rows: Sequence[WindowLogits], max_answer_length: int, temperature: float = 1.0) -> float:
     """Logarithm of the sum of exp(score / temperature) over all distinct spans and "no answer"."""
     null_score = min(float(start[window.cls]) + float(end[window.cls]) for window, start, end in rows)
     scores = [*every_span(rows, max_answer_length).values(), null_score]
@@ -68,23 +69,23 @@ def log_total(rows: Sequence[Row], max_answer_length: int, temperature: float = 
     )
 
 
-def scored(rows: Iterable[Row], options: Options) -> list[ScoredWindow]:
+def scored(rows: Iterable[WindowLogits], options: Options) -> list[ScoredWindow]:
     """Rows with the spans that the search finds in each."""
     result = []
     for window, start, end in rows:
         first, last = np.array([window.first]), np.array([window.last])
-        limits = {"max_answer_length": options.max_answer_length, "n_best": options.n_best}
-        result.append(
-            ScoredWindow(window, start, end, best_spans(start[None], end[None], first, last, **limits).rows()[0])
-        )
+        contexts = ContextLogits.of([start], [end], first, last, max_answer_length=options.max_answer_length)
+        [spans] = best_spans(contexts, n_best=options.n_best).rows()
+        result.append(ScoredWindow(WindowLogits(window, start, end), spans))
     return result
 
 
-def random_rows(cut: CutExample, seed: int) -> list[Row]:
+def random_rows(cut: CutExample, seed: int) -> list[WindowLogits]:
     """Logits of few values, so that many scores are equal."""
     random = np.random.default_rng(seed)
     return [
-        (window, *random.integers(-3, 4, (2, len(window.input_ids))).astype(np.float32)) for window in cut.windows
+        WindowLogits(window, *random.integers(-3, 4, (2, len(window.input_ids))).astype(np.float32))
+        for window in cut.windows
     ]
 
 
@@ -131,19 +132,19 @@ def test_probability_is_one_softmax_over_all_distinct_spans_and_no_answer(
     assert sum(answer.probability for answer in prediction.answers) + prediction.null_probability <= 1 + 1e-9
 
 
-def worked_example(*peaks: tuple[int, float], n_best: int = 20) -> tuple[CutExample, list[Row], Options]:
+def worked_example(*peaks: tuple[int, float], n_best: int = 20) -> tuple[CutExample, list[WindowLogits], Options]:
     """One letter a token, seven letters, windows of four that share two; (token, logit) on both sides."""
     options = Options(max_length=9, max_question_length=2, doc_stride=2, max_answer_length=2, n_best=n_best)
     windower = Windower(tiny._tokenizer("bert")[0].to_str())
     example = cut(windower, "a b c d e f g", replace(options, max_length=8))
-    rows: list[Row] = []
+    rows: list[WindowLogits] = []
     for window in example.windows:
         start, end = np.full((2, len(window.input_ids)), -5, np.float32)
         for token, logit in peaks:
             at = token - window.token_offset + window.first
             if window.first <= at <= window.last:
                 start[at] = end[at] = logit
-        rows.append((window, start, end))
+        rows.append(WindowLogits(window, start, end))
     return example, rows, options
 
 
@@ -172,14 +173,14 @@ def test_warnings_of_the_cut_are_passed_on() -> None:
     assert merge(warned, scored(rows, options), options).warnings == ("mind the gap",)
 
 
-def byte_rows(context: str, logits: list[float], options: Options) -> tuple[CutExample, list[Row]]:
+def byte_rows(context: str, logits: list[float], options: Options) -> tuple[CutExample, list[WindowLogits]]:
     """One window of the byte-level tokenizer with one logit a context token, for both sides."""
     example = cut(KINDS["roberta"], context, options)
     [window] = example.windows
     assert len(logits) == window.last - window.first + 1
     start = np.full(len(window.input_ids), -9, np.float32)
     start[window.first : window.last + 1] = logits
-    return example, [(window, start, start.copy())]
+    return example, [WindowLogits(window, start, start.copy())]
 
 
 def test_blank_spans_are_no_answers_even_when_they_score_best() -> None:
@@ -214,7 +215,9 @@ def test_a_sure_answer_has_at_most_probability_1(start_logit: float, end_logit: 
     example = cut(KINDS["bert"], "a", options)
     [(window, start, end)] = random_rows(example, 0)
     start[window.first], end[window.first] = start_logit, end_logit  # 999.2 / 3 is not 592.3 / 3 + 406.9 / 3
-    prediction = merge(example, scored([(window, start, end)], options), options, temperature=temperature)
+    prediction = merge(
+        example, scored([WindowLogits(window, start, end)], options), options, temperature=temperature
+    )
     assert 0.999999 < prediction.answers[0].probability <= 1.0
     assert 0.0 <= prediction.null_probability < 1e-6
 
@@ -274,6 +277,18 @@ def test_no_answer_wins_when_null_minus_best_is_greater_than_the_threshold(
 @pytest.mark.parametrize("threshold", [None, math.inf, 0.0])
 def test_without_answers_there_is_none_to_choose(threshold: float | None) -> None:
     assert prediction().choose(threshold) == Answer("", 0, 0, 1.0, 0.25)
+
+
+def test_the_json_of_a_prediction_holds_all_of_it() -> None:
+    found = replace(prediction(-1.5), warnings=("mind the gap",))
+    answer = {"text": "text", "start": 2, "end": 6, "score": -1.5, "probability": 0.5}
+    assert found.answers[0].to_dict() == asdict(found.answers[0]) == answer
+    assert json.loads(json.dumps(found.to_dict())) == {
+        "answers": [answer],
+        "null_score": 1.0,
+        "null_probability": 0.25,
+        "warnings": ["mind the gap"],
+    }
 
 
 def test_an_answer_is_truthy_only_with_text() -> None:

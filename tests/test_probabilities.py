@@ -4,33 +4,48 @@ from __future__ import annotations
 
 import math
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_onnx.probabilities import Piece, log_sum_exp_spans, log_sum_exp_windows
+from qa_onnx import Window
+from qa_onnx.probabilities import log_normalizer, log_normalizers
+from qa_onnx.spans import ContextLogits, WindowLogits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def pieces_of(start: Sequence[float], end: Sequence[float], offsets: Sequence[int], room: int) -> list[Piece]:
-    return [
-        Piece(at, np.array(start[at : at + room], np.float64), np.array(end[at : at + room], np.float64))
-        for at in offsets
-    ]
+def row_of(offset: int, start: Sequence[float], end: Sequence[float]) -> WindowLogits:
+    """A window that shows nothing but so many tokens of a context."""
+    ids = np.zeros(len(start), np.int64)
+    window = Window(
+        example=0,
+        context=None,  # type: ignore[arg-type]  # not read
+        token_offset=offset,
+        input_ids=ids,
+        token_type_ids=ids,
+        first=0,
+        last=len(ids) - 1,
+        cls=0,
+    )
+    return WindowLogits(window, np.array(start, np.float32), np.array(end, np.float32))
 
 
-def log_sum_exp_by_brute_force(pieces: Sequence[Piece], max_answer_length: int) -> float:
+def rows_of(start: Sequence[float], end: Sequence[float], offsets: Sequence[int], room: int) -> list[WindowLogits]:
+    return [row_of(at, start[at : at + room], end[at : at + room]) for at in offsets]
+
+
+def brute_force(rows: Sequence[WindowLogits], max_answer_length: int, temperature: float = 1.0) -> float:
     best: dict[tuple[int, int], float] = {}
-    for piece in pieces:
-        for i, start in enumerate(piece.start.tolist()):
-            for j, end in enumerate(piece.end[i : i + max_answer_length].tolist(), start=i):
-                span = (i + piece.token_offset, j + piece.token_offset)
-                best[span] = max(start + end, best.get(span, start + end))
+    for row in rows:
+        for i, start in enumerate(row.start.tolist()):
+            for j, end in enumerate(row.end[i : i + max_answer_length].tolist(), start=i):
+                span, score = (i + row.window.token_offset, j + row.window.token_offset), start + end
+                best[span] = max(score / temperature, best.get(span, score / temperature))
     if not best:
         return -math.inf
     highest = max(best.values())
@@ -38,26 +53,30 @@ def log_sum_exp_by_brute_force(pieces: Sequence[Piece], max_answer_length: int) 
 
 
 @st.composite
-def overlapping_windows(draw: st.DrawFn) -> list[Piece]:
+def overlapping_windows(draw: st.DrawFn) -> list[WindowLogits]:
     """Windows as a long text is cut, each with logits of its own."""
     tokens, room = draw(st.integers(0, 14)), draw(st.integers(1, 8))
     doc_stride = draw(st.integers(0, room - 1))
     reach = draw(st.sampled_from([1.0, 10.0, 80.0, 1000.0]))
-    value = st.floats(-reach, reach)
-    pieces = []
+    value = st.floats(-reach, reach, width=32)
+    rows = []
     for at in range(0, max(1, tokens - doc_stride), room - doc_stride):
         length = min(room, tokens - at)
         start, end = (draw(st.lists(value, min_size=length, max_size=length)) for _ in range(2))
-        pieces.append(Piece(at, np.array(start, np.float64), np.array(end, np.float64)))
-    return pieces
+        rows.append(row_of(at, start, end))
+    return rows
 
 
-@given(pieces=overlapping_windows(), max_answer_length=st.integers(1, 20))
-def test_log_sum_exp_counts_each_distinct_span_once_with_its_best_score(
-    pieces: list[Piece], max_answer_length: int
+@given(
+    rows=overlapping_windows(),
+    max_answer_length=st.integers(1, 20),
+    temperature=st.sampled_from([1.0, 0.3, 4.0]),
+)
+def test_each_distinct_span_counts_once_with_its_best_score(
+    rows: list[WindowLogits], max_answer_length: int, temperature: float
 ) -> None:
-    expected = log_sum_exp_by_brute_force(pieces, max_answer_length)
-    found = log_sum_exp_spans(pieces, max_answer_length=max_answer_length)
+    expected = brute_force(rows, max_answer_length, temperature)
+    found = log_normalizer(rows, max_answer_length=max_answer_length, temperature=temperature)
     assert found == pytest.approx(expected, rel=1e-12, abs=1e-9)
 
 
@@ -70,14 +89,14 @@ def test_log_sum_exp_counts_each_distinct_span_once_with_its_best_score(
 def test_with_all_logits_zero_the_sum_is_the_number_of_spans(
     offsets: tuple[int, ...], room: int, max_answer_length: int
 ) -> None:
-    pieces = pieces_of([0.0] * 10, [0.0] * 10, offsets, room)
+    rows = rows_of([0.0] * 10, [0.0] * 10, offsets, room)
     distinct = {
         (i, j)
         for at in offsets
         for i in range(at, at + room)
         for j in range(i, min(i + max_answer_length, at + room))
     }
-    total = math.exp(log_sum_exp_spans(pieces, max_answer_length=max_answer_length))
+    total = math.exp(log_normalizer(rows, max_answer_length=max_answer_length))
     assert total == pytest.approx(len(distinct), rel=1e-12)
 
 
@@ -87,34 +106,36 @@ def test_best_start_after_best_end_does_not_underflow(far: float, offsets: tuple
     # Every start with the highest logit comes after every end with the highest: no span has both.
     start = [-far, -far + 1, -far, 0.0, -far, far, far, far]
     end = [far, far, far - 2, 0.5, -far, -far, -far, -far + 3]
-    pieces = pieces_of(start, end, offsets, 8 if len(offsets) == 1 else 4)
-    found = log_sum_exp_spans(pieces, max_answer_length=3)
-    assert found == pytest.approx(log_sum_exp_by_brute_force(pieces, 3), rel=1e-12)
+    rows = rows_of(start, end, offsets, 8 if len(offsets) == 1 else 4)
+    assert log_normalizer(rows, max_answer_length=3) == pytest.approx(brute_force(rows, 3), rel=1e-12)
 
 
 def test_small_terms_beside_large_ones_keep_their_share() -> None:
     # After a huge end logit has left the reach of a start, the ends that are left still count in full.
-    start, end = [-700.0, 0.0, 700.0], [0.0, 0.0, -690.0]
-    pieces = pieces_of(start, end, (0,), 3)
-    found = log_sum_exp_spans(pieces, max_answer_length=1)
+    rows = [row_of(0, [-700.0, 0.0, 700.0], [0.0, 0.0, -690.0])]
+    found = log_normalizer(rows, max_answer_length=1)
     assert found == pytest.approx(math.log(math.exp(10) + 1 + math.exp(-700)), rel=1e-12)
 
 
-@pytest.mark.parametrize("pieces", [[], [Piece(0, np.empty(0), np.empty(0))]])
-def test_the_sum_over_no_span_is_nothing(pieces: list[Piece]) -> None:
-    assert log_sum_exp_spans(pieces, max_answer_length=5) == -math.inf
+@pytest.mark.parametrize("rows", [[], [row_of(0, [], [])]])
+def test_the_sum_over_no_span_is_nothing(rows: list[WindowLogits]) -> None:
+    assert log_normalizer(rows, max_answer_length=5) == -math.inf
 
 
 def test_an_answer_length_beyond_the_window_costs_no_memory() -> None:
-    zeros = [0.0] * 6
-    pieces = pieces_of(zeros, zeros, (0, 2), 4)
+    rows = rows_of([0.0] * 6, [0.0] * 6, (0, 2), 4)
     tracemalloc.start()
     try:
-        found = log_sum_exp_spans(pieces, max_answer_length=1 << 20)
+        found = log_normalizer(rows, max_answer_length=1 << 20)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
-    assert found == pytest.approx(log_sum_exp_by_brute_force(pieces, 6))
+    assert found == pytest.approx(brute_force(rows, 6))
+
+
+def of_batch(*arrays: Any, max_answer_length: int, temperature: float = 1.0) -> Any:
+    contexts = ContextLogits.of(*arrays, max_answer_length=max_answer_length)
+    return log_normalizers(contexts, temperature=temperature)
 
 
 @pytest.mark.parametrize("max_answer_length", [1, 7, 30, 100])
@@ -124,14 +145,14 @@ def test_no_bit_of_the_sum_depends_on_what_else_is_in_the_batch(max_answer_lengt
     start, end = (6 * random.normal(size=(2, rows, length))).astype(np.float32)
     last = random.integers(0, length, rows)
     first = np.minimum(random.integers(0, 20, rows), last)
-    together = log_sum_exp_windows(start, end, first, last, max_answer_length=max_answer_length)
+    together = of_batch(start, end, first, last, max_answer_length=max_answer_length)
     for row in range(rows):
         part = slice(row, row + 1)
         tokens = slice(0, last[row] + 1)
-        alone = log_sum_exp_windows(
+        [alone] = of_batch(
             start[part, tokens], end[part, tokens], first[part], last[part], max_answer_length=max_answer_length
         )
-        assert alone[0] == together[row]
+        assert alone == together[row]
 
 
 def test_the_sums_of_a_batch_are_those_of_each_window() -> None:
@@ -140,16 +161,16 @@ def test_the_sums_of_a_batch_are_those_of_each_window() -> None:
     start[4], end[4] = -700, -700
     start[4, 29], end[4, 2] = 700, 700  # far apart, the wrong way round
     first, last = np.array([3, 7, 0, 12, 2]), np.array([28, 7, 29, 11, 29])
-    found = log_sum_exp_windows(start, end, first, last, max_answer_length=6, temperature=1.7)
+    found = of_batch(start, end, first, last, max_answer_length=6, temperature=1.7)
     for row in range(3):
         inside = slice(first[row], last[row] + 1)
-        piece = Piece(0, *(logits[row, inside].astype(np.float64) / 1.7 for logits in (start, end)))
-        assert found[row] == pytest.approx(log_sum_exp_by_brute_force([piece], 6), rel=1e-12)
+        expected = brute_force([row_of(0, start[row, inside], end[row, inside])], 6, 1.7)
+        assert found[row] == pytest.approx(expected, rel=1e-12)
     assert found[3] == -math.inf  # no span
     none = np.zeros((1, 3)), np.zeros((1, 3)), np.array([3]), np.array([2])
-    assert log_sum_exp_windows(*none, max_answer_length=2) == -math.inf
+    assert of_batch(*none, max_answer_length=2) == -math.inf
     assert found[4] == -math.inf  # none that this way can add up
-    piece = Piece(0, start[4, 2:].astype(np.float64) / 1.7, end[4, 2:].astype(np.float64) / 1.7)
-    assert log_sum_exp_spans([piece], max_answer_length=6) == pytest.approx(
-        log_sum_exp_by_brute_force([piece], 6), rel=1e-12
+    rows = [row_of(0, start[4, 2:], end[4, 2:])]
+    assert log_normalizer(rows, max_answer_length=6, temperature=1.7) == pytest.approx(
+        brute_force(rows, 6, 1.7), rel=1e-12
     )

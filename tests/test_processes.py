@@ -19,7 +19,8 @@ import pytest
 
 from qa_onnx import Answer, Bundle, InputError, OnnxSession, Options, Reader, Windower
 from qa_onnx.engines.openvino_cpu import OpenVinoSession
-from tests.conftest import TINY, FakeSession, edit_manifest
+from qa_onnx.testing import FakeSession
+from tests.conftest import TINY, edit_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,9 +93,10 @@ def test_a_reader_pickles_by_its_path_and_options(everywhere: Path, engine: Any)
 def test_every_argument_of_load_is_in_the_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader.load(TINY, precision="fp32", threads=1)
     names = inspect.signature(Reader.load).parameters.keys()
+    pickled = pickle.dumps(reader)
     seen: list[dict[str, Any]] = []
     monkeypatch.setattr(Reader, "load", lambda bundle, **arguments: seen.append({"bundle": bundle, **arguments}))
-    pickle.loads(pickle.dumps(reader))
+    pickle.loads(pickled)
     assert seen[0].keys() == names
     assert seen[0]["bundle"] == TINY.absolute()
     assert (seen[0]["precision"], seen[0]["threads"], seen[0]["allow_fallback"]) == ("fp32", 1, False)

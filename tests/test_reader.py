@@ -25,12 +25,13 @@ from qa_onnx import (
     Prediction,
     Reader,
     Windower,
-    reader,
+    steps,
 )
 from qa_onnx.bundle import runtime
 from qa_onnx.engines.names import Backend
+from qa_onnx.testing import FakeSession
 from tests import tiny
-from tests.conftest import TINY, FakeSession, edit_manifest
+from tests.conftest import TINY, edit_manifest
 from tests.test_answers import every_answer, log_total
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from qa_onnx.tokens.context_cache import EncodedContext
 
 SMALL = Options(max_length=40, doc_stride=8, max_question_length=16, n_best=5)
 TEXT = (
@@ -92,18 +95,19 @@ def test_predictions_come_in_the_order_of_the_examples(any_reader: Reader) -> No
     assert len(set(together)) == len(set(EXAMPLES))
 
 
-def test_it_forgets_contexts_and_words(tiny_bundle: Bundle) -> None:
+def test_it_forgets_contexts(tiny_bundle: Bundle) -> None:
     windower = Windower(tiny_bundle.text(tiny_bundle.manifest.tokenizer), cls_id=tiny_bundle.manifest.cls_id)
     forgetful = Reader(session=FakeSession(), windower=windower, options=SMALL)
+
+    def context() -> EncodedContext:
+        return next(iter(forgetful.logits(EXAMPLES[:1]))).window.context
+
     expected = forgetful.predict(EXAMPLES)
-    assert windower._wordpiece is not None
-    assert windower._contexts._contexts
-    assert windower._wordpiece._known.letters
+    first = context()
+    assert context() is first
     forgetful.forget()
-    assert not windower._contexts._contexts
-    assert windower._wordpiece._known.letters == 0
-    assert_alike(forgetful.predict(EXAMPLES), expected)
-    assert windower._wordpiece._known.letters
+    assert context() is not first
+    assert forgetful.predict(EXAMPLES) == expected
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 64, 200, 100_000])
@@ -115,7 +119,7 @@ def test_the_token_budget_changes_nothing(any_reader: Reader, batch_tokens: int)
 def test_batch_mates_and_their_order_change_nothing(any_reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = any_reader.predict(EXAMPLES, options=SMALL)
     mates = [Example("Who?", "word " * length) for length in (3, 30, 100)]
-    monkeypatch.setattr(type(any_reader._session), "run_overhead", 1 << 30)  # short ones beside long ones
+    monkeypatch.setattr(type(any_reader.steps.session), "run_overhead", 1 << 30)  # short ones beside long ones
     mixed = any_reader.predict([*mates, *reversed(EXAMPLES), *mates], options=replace(SMALL, batch_tokens=100_000))
     assert_alike(mixed[3:-3], expected[::-1])
 
@@ -138,7 +142,7 @@ class Freeing(FakeSession):
 def test_runs_beside_the_hosts_work_change_nothing(
     fake_reader: Reader, windower: Windower, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(reader, "_POOL_EXAMPLES", size)
+    monkeypatch.setattr(steps, "_GROUP_EXAMPLES", size)
     session = Freeing()
     freeing = Reader(session=session, windower=windower, options=SMALL)
     assert freeing.predict(EXAMPLES) == fake_reader.predict(EXAMPLES)
@@ -217,7 +221,7 @@ def test_predict_iter_reads_an_endless_stream_only_as_far_as_needed(fake_reader:
 
 
 def test_long_contexts_are_not_gathered(fake_reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_POOL_CHARACTERS", 300)
+    monkeypatch.setattr(steps, "_GROUP_CHARACTERS", 300)
     taken: list[int] = []
 
     def stream() -> Iterator[Example]:

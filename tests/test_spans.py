@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_onnx.spans import best_spans
+from qa_onnx.spans import ContextLogits, best_spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,14 +38,14 @@ def every_span(row: Row, max_answer_length: int) -> list[Span]:
 
 def search(rows: Sequence[Row], max_answer_length: int, n_best: int) -> list[list[Span]]:
     starts, ends, first, last = zip(*rows, strict=True)
-    table = best_spans(
+    contexts = ContextLogits.of(
         np.array(starts, np.float32),
         np.array(ends, np.float32),
         np.array(first, np.int64),
         np.array(last, np.int64),
         max_answer_length=max_answer_length,
-        n_best=n_best,
     )
+    table = best_spans(contexts, n_best=n_best)
     assert table.scores.dtype == np.float64
     return [list(spans) for spans in table.rows()]
 

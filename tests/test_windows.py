@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TINY_JSON = TINY_TOKENIZER.read_text(encoding="utf-8")
 WINDOWER = Windower(TINY_JSON, cls_id=2)
+TOKENIZER = Tokenizer.from_str(TINY_JSON)
 KINDS = ("roberta", "xlm-roberta", "mpnet", "deberta-v2")
 
 WORDS = ["The", "footbridge", "hangs", "from", "a", "single", "mast", "café", "東京", "1987", "[SEP]", "🍮", "!?"]
@@ -161,7 +162,7 @@ def test_windows_equal_those_of_transformers(kind: str, tmp_path: Path) -> None:
 
 def test_a_window_is_cls_question_sep_context_sep() -> None:
     [window] = cut("a mast", "the footbridge").windows
-    tokens = [WINDOWER._tokenizer.id_to_token(i) for i in window.input_ids.tolist()]
+    tokens = [TOKENIZER.id_to_token(i) for i in window.input_ids.tolist()]
     separator = tokens.index("[SEP]")
     assert tokens[0] == "[CLS]"
     assert tokens[-1] == "[SEP]"

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qa_onnx.answers import Row
+    from qa_onnx.answers import ScoredWindow
     from qa_onnx.session import Session
-    from qa_onnx.spans import Logits
+    from qa_onnx.spans import Logits, WindowLogits
 
 STAGES = ("tokenize", "pack", "model", "search", "map")
 
@@ -88,32 +88,29 @@ def stages(reader: Reader, examples: list[Example], options: Options) -> dict[st
         model's input tokens, with padding; `padding`: share of the padding.
     """
     seconds = dict.fromkeys(STAGES, 0.0)
-    clocked = Clocked(reader._session)
-    reader._session = clocked
-    try:
-        began = time.perf_counter()
-        cut = reader.cut(examples, options)
-        windows = [window for example in cut for window in example.windows]
-        seconds["tokenize"] = time.perf_counter() - began
-        rows: list[Row] = []
-        tokens = 0
-        began = time.perf_counter()
-        for batch, start, end in reader.run(windows, batch_tokens=options.batch_tokens):
-            tokens += batch.inputs["input_ids"].size
-            rows += zip(batch.windows, start, end, strict=True)
-        ran = time.perf_counter()
-        seconds["model"] = clocked.seconds
-        seconds["pack"] = ran - began - clocked.seconds
-        scored: dict[int, list[Any]] = {number: [] for number in range(len(cut))}
-        for part in reader.search(rows, options):
-            scored[part.window.example].append(part)
-        began = time.perf_counter()
-        seconds["search"] = began - ran
-        for number, example in enumerate(cut):
-            reader.merge(example, scored[number], options).choose(None)
-        seconds["map"] = time.perf_counter() - began
-    finally:
-        reader._session = clocked.session
+    clocked = Clocked(reader.steps.session)
+    steps = dataclasses.replace(reader.steps, session=clocked)
+    began = time.perf_counter()
+    cut = steps.cut(examples, options)
+    windows = [window for example in cut for window in example.windows]
+    seconds["tokenize"] = time.perf_counter() - began
+    rows: list[WindowLogits] = []
+    tokens = 0
+    began = time.perf_counter()
+    for batch, batch_rows in steps.run(windows, batch_tokens=options.batch_tokens):
+        tokens += batch.tokens
+        rows += batch_rows
+    ran = time.perf_counter()
+    seconds["model"] = clocked.seconds
+    seconds["pack"] = ran - began - clocked.seconds
+    scored: list[list[ScoredWindow]] = [[] for _ in cut]
+    for part in steps.search(rows, options):
+        scored[part.window.example].append(part)
+    began = time.perf_counter()
+    seconds["search"] = began - ran
+    for example, parts in zip(cut, scored, strict=True):
+        steps.merge(example, parts, options).choose(None)
+    seconds["map"] = time.perf_counter() - began
     real = sum(len(window.input_ids) for window in windows)
     return {"stages": seconds, "windows": len(windows), "tokens": tokens, "padding": 1 - real / tokens}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class TextResult:
 
     def to_dict(self, *, several: bool) -> dict[str, Any]:
         """Return the result as a JSON object; with several texts each answer names its text."""
-        answers = [asdict(answer) | ({"file": text.name} if several else {}) for answer, text in self.answers]
+        answers = [answer.to_dict() | ({"file": text.name} if several else {}) for answer, text in self.answers]
         return {
             "question": self.question,
             **prediction_to_dict(self.prediction, self.answer),
@@ -45,13 +45,7 @@ class TextResult:
 
 def prediction_to_dict(prediction: Prediction, answer: Answer) -> dict[str, Any]:
     """Return a prediction and the chosen answer as the fields of a JSON object."""
-    return {
-        "answer": asdict(answer) if answer else None,
-        "answers": [asdict(candidate) for candidate in prediction.answers],
-        "null_score": prediction.null_score,
-        "null_probability": prediction.null_probability,
-        "warnings": list(prediction.warnings),
-    }
+    return {"answer": answer.to_dict() if answer else None, **prediction.to_dict()}
 
 
 def ask_texts(reader: Reader, options: Options, question: str, texts: Sequence[Text]) -> TextResult:

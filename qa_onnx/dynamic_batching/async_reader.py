@@ -1,11 +1,12 @@
-"""AsyncReader: a `Reader` for asyncio hosts, which answers many callers' questions together.
+"""AsyncReader: a `Reader` for asyncio hosts, which answers the questions of many callers together.
 
     task or thread --submit--> queue --workers--> future --await--> task
 
-The event loop only hands over texts and takes answers: tokenizing, running and searching happen in worker
-threads, in batches that mix the windows of all callers. The answers are those of `Reader.predict`.
+The event loop only hands over texts and takes answers. Tokenizing, running and searching happen in worker threads,
+in batches that mix the windows of all callers. The answers are those of `Reader.predict`.
 
-Left out: the threads and their errors (workers.py), and who is served next (fair_queue.py).
+Left out: the threads (workers.py), the order of the work (schedule.py, fair_queue.py), and its errors
+(requests.py).
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ import asyncio
 import math
 import os
 import weakref
-from collections import deque
+from collections.abc import AsyncIterable
+from contextlib import aclosing
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
 from qa_onnx.errors import DeadlineError, InputError, QueueFullError
 from qa_onnx.options import check_bounds
-from qa_onnx.reader import check_example
-from qa_onnx.windows import Example
+from qa_onnx.windows import Example, check_example
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
     from concurrent.futures import Future
     from types import TracebackType
 
@@ -42,22 +42,22 @@ _Self = TypeVar("_Self", bound="AsyncReader")
 class AsyncReader:
     """Answers questions of many tasks, threads and event loops at once.
 
-    A question is cut into windows, and windows of all questions share batches: those with few windows left go
-    first, and long contexts have their share all the same. Use it as a context manager, or `close` it.
+    A question is cut into windows, and the windows of all questions share batches. Questions with few windows left
+    go first, while long contexts keep a guaranteed share. Use it as an async context manager, or `close` it.
 
-    With an int8 graph, whose activation range is that of a batch, batch mates can move scores a little; fp32
-    gives the scores of `Reader.predict` up to rounding.
+    An int8 graph scales its activations by the largest value of a batch, so other windows of the batch can change
+    scores a little; fp32 gives the scores of `Reader.predict` up to rounding.
 
     Args:
-        reader: answers; other uses of it may go on.
+        reader: answers the questions; it can be used directly at the same time.
         max_batch_tokens: budget of one batch, in tokens with padding; None: the reader's
-            `options.batch_tokens`. Those of a call's options are not read.
-        max_wait_ms: milliseconds that a question may wait for company when the engine is free and the budget
-            not full. 0: whatever waits runs at once; under load batches fill by themselves.
+            `options.batch_tokens`. The budget in the options of a call is not read.
+        max_wait_ms: milliseconds that a question may wait for others to fill its batch while the engine is free.
+            0: whatever waits runs at once; under load batches fill by themselves.
         max_queue: questions that wait or run at most; one more gets QueueFullError.
-        workers: threads that tokenize and run batches. More than one only helps where one run leaves cores or
-            a GPU idle.
-        observer: hears of queue, batches and stages.
+        workers: threads that tokenize and run batches. More than one only helps where one run leaves cores or a
+            GPU idle.
+        observer: is notified of queue, batches and stages.
 
     Raises:
         InputError: a number is out of range.
@@ -82,7 +82,7 @@ class AsyncReader:
         self._closed = False
         self._make_workers = partial(
             Workers,
-            reader,
+            reader.steps,
             batch_tokens=batch_tokens,
             max_wait_s=max_wait_ms / 1000,
             max_queue=max_queue,
@@ -104,7 +104,8 @@ class AsyncReader:
         Args:
             example: question and context.
             options: instead of the reader's own.
-            timeout_s: seconds after which it fails with DeadlineError, unless its last window runs by then.
+            timeout_s: seconds after which nothing of it runs any more: it fails with DeadlineError when its turn
+                comes. To stop waiting before that, use `future.result(timeout_s)` and `future.cancel()`.
 
         Returns:
             A future with the prediction. Its `cancel` withdraws what does not run yet.
@@ -112,8 +113,8 @@ class AsyncReader:
         Raises:
             QueueFullError: `max_queue` questions wait or run.
             ClosedError: the reader is closed.
-            InputError: not an Example, or the options do not fit the model. What is wrong with a text is found
-                out later, and raised by the future.
+            InputError: not an Example, or the options do not fit the model. An error in a text shows later, and
+                the future raises it.
         """
         check_example(example)
         options = self.reader.resolve(options)
@@ -122,7 +123,7 @@ class AsyncReader:
     async def predict(
         self, example: Example, *, options: Options | None = None, timeout_s: float | None = None
     ) -> Prediction:
-        """Predict one example. Cancelling the task withdraws it.
+        """Predict one example; cancelling the task withdraws it.
 
         Args:
             example: question and context.
@@ -131,7 +132,7 @@ class AsyncReader:
 
         Raises:
             QueueFullError: `max_queue` questions wait or run; nothing was accepted.
-            DeadlineError: there was no answer after `timeout_s`; what did not run yet never will.
+            DeadlineError: there was no answer after `timeout_s`; what has not run by then never will.
             ClosedError: the reader is closed.
             InputError: see `Reader.ask`.
             EngineError: see `Reader.ask`.
@@ -153,7 +154,7 @@ class AsyncReader:
         return self.choose(prediction, options=options)
 
     def choose(self, prediction: Prediction, *, options: Options | None = None) -> Answer:
-        """The answer of a prediction; see `Reader.choose`."""
+        """Choose the answer of a prediction; see `Reader.choose`."""
         return self.reader.choose(prediction, options=options)
 
     async def predict_many(
@@ -164,52 +165,57 @@ class AsyncReader:
         timeout_s: float | None = None,
         in_flight: int = 64,
     ) -> AsyncIterator[Prediction]:
-        """Predict a stream of examples, reading no further ahead than `in_flight`.
+        """Predict a stream of examples, several at a time.
 
-        Where others fill the queue, it waits for room instead of failing.
+        Where other callers fill the queue, it waits for room instead of failing.
 
         Args:
-            examples: of any number; an async iterable may take its time.
+            examples: any number; predictions do not wait for the next example of an async iterable.
             options: instead of the reader's own.
-            timeout_s: seconds that each may take from when it is handed over.
-            in_flight: examples that are handed over and not yet yielded, at most.
+            timeout_s: seconds that each example may take once it is handed over.
+            in_flight: most examples that are read and not yet yielded.
 
         Yields:
             A prediction for each example, in their order.
 
         Raises:
-            InputError: see `predict`, as for all others but QueueFullError. The first error ends the stream.
+            InputError: see `predict`, like the other errors except QueueFullError. The first error ends the
+                stream.
         """
         check_bounds("in_flight", in_flight)
-        waiting: deque[asyncio.Task[Prediction]] = deque()
-        stream = _stream(examples)
-        coming: asyncio.Task[Example | _End] | None = asyncio.create_task(_next(stream))
+        room = asyncio.Semaphore(in_flight)
+        tasks: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()  # of the examples, in their order
+
+        async def read() -> None:
+            async with aclosing(_stream(examples)) as stream:
+                await room.acquire()
+                async for example in stream:
+                    tasks.put_nowait(asyncio.create_task(self._patiently(example, options, timeout_s)))
+                    await room.acquire()
+
+        reading = asyncio.create_task(read())
+        reading.add_done_callback(tasks.put_nowait)  # the last one: its error is the source's
+        task: asyncio.Task[Any] = reading
         try:
-            while coming or waiting:
-                source = coming if len(waiting) < in_flight else None
-                await asyncio.wait(
-                    [task for task in (source, *islice(waiting, 1)) if task], return_when=asyncio.FIRST_COMPLETED
-                )
-                if waiting and waiting[0].done():
-                    yield waiting.popleft().result()
-                elif source and not isinstance(example := source.result(), _End):
-                    waiting.append(asyncio.create_task(self._patiently(example, options, timeout_s)))
-                    coming = asyncio.create_task(_next(stream))
-                else:
-                    coming = None
+            while (task := await tasks.get()) is not reading:
+                prediction = await task
+                room.release()
+                yield prediction
+            await reading
         finally:
-            left = [*waiting, coming] if coming else [*waiting]
-            for task in left:
-                task.cancel()
+            left = {reading, task}
+            while not tasks.empty():
+                left.add(tasks.get_nowait())
+            for unfinished in left:
+                unfinished.cancel()
             await asyncio.gather(*left, return_exceptions=True)
-            await stream.aclose()
 
     async def close(self, *, drain: bool = True) -> None:
-        """Take no more questions, and wait until the workers have ended. Any further call joins the waiting.
+        """Take no more questions, and wait until the workers have ended; it may be called several times.
 
         Args:
-            drain: True: answer what was accepted. False: what does not run yet fails with ClosedError, also
-                when an earlier call is still draining.
+            drain: True: answer what was accepted. False: what does not run yet fails with ClosedError, also when
+                an earlier call is still draining.
         """
         self._closed = True
         workers = self._workers()
@@ -233,7 +239,7 @@ class AsyncReader:
                 await asyncio.sleep(min(full.retry_after_s / 4, 0.25))
 
     def _workers(self) -> Workers:
-        """Those of this process: threads do not survive a fork, and locks may be held by threads that are gone."""
+        """Return this process' workers: a fork copies no threads, and locks that they hold stay locked."""
         here = os.getpid()
         workers = self._of_process.get(here)
         if workers is None:
@@ -244,16 +250,8 @@ class AsyncReader:
         return workers
 
 
-class _End:
-    """Comes after the last example: a task cannot raise StopAsyncIteration to anyone's use."""
-
-
-async def _next(stream: AsyncIterator[Example]) -> Example | _End:
-    return await anext(stream, _End())
-
-
 async def _stream(examples: Iterable[Example] | AsyncIterable[Example]) -> AsyncGenerator[Example, None]:
-    if hasattr(examples, "__aiter__"):
+    if isinstance(examples, AsyncIterable):
         async for example in examples:
             yield example
     else:
@@ -264,10 +262,7 @@ async def _stream(examples: Iterable[Example] | AsyncIterable[Example]) -> Async
 def _seconds(timeout_s: float | None) -> float:
     if timeout_s is None:
         return math.inf
-    if not _is_number(timeout_s):
+    number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+    if not number or math.isnan(timeout_s):
         raise InputError(f"timeout_s is {timeout_s!r}; it must be a number of seconds, or None for no limit")
     return timeout_s
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

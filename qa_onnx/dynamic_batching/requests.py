@@ -1,19 +1,20 @@
-"""The steps of many requests at once, where an error is the outcome of the request that caused it.
+"""Many requests -> their steps, taken together; an error is the outcome of the request that caused it.
 
-`Reader` cuts, runs and searches any number of examples together and raises when one of them fails. Strangers
-must not pay for each other, so here what failed together is tried again apart.
+`Reader` takes the steps of many examples together and raises when one of them fails. Here the examples belong to
+different callers, so what fails together is tried again in smaller groups, until the failing request is alone.
 
-Left out: when a step is due (workers.py).
+Left out: when a step is due (schedule.py), and threads (workers.py).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from qa_onnx.errors import DeadlineError, EngineError
 
@@ -23,53 +24,64 @@ if TYPE_CHECKING:
     from qa_onnx.answers import Prediction, ScoredWindow
     from qa_onnx.dynamic_batching.observer import Watch
     from qa_onnx.options import Options
-    from qa_onnx.reader import Reader
+    from qa_onnx.steps import Steps
     from qa_onnx.windows import CutExample, Example, Window
+
+_LONG_TEXT = 30_000  # characters from which a request is cut in a thread of its own
 
 _log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key", bound="Hashable")
+_Part = TypeVar("_Part")
+_Outcome = TypeVar("_Outcome")
+_Work: TypeAlias = "Sequence[tuple[Request, _Part]]"  # parts of requests: examples to cut or windows to run
 
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """An example on its way through the steps.
+    """An example on its way to a prediction.
 
     Attributes:
-        number: counts requests in the order of their coming.
+        number: counts requests in the order in which they came.
         example: question and context.
         options: resolved.
         timeout_s: seconds that it may take; infinite: no limit.
         accepted: when it came, as `time.monotonic` counts.
         future: what the caller holds.
-        cut: its windows, as soon as they are known.
-        scored: those of them that have run, in any order.
-        has_run: one of them runs or has run.
+        cut: its windows; None: they are not cut yet.
+        scored: the windows that have run, in any order.
+        has_run: whether a window runs or has run.
     """
 
     number: int
     example: Example
     options: Options
-    timeout_s: float
-    future: Future[Prediction] = field(default_factory=Future)
+    timeout_s: float = math.inf
     accepted: float = field(default_factory=monotonic)
+    future: Future[Prediction] = field(default_factory=Future)
     cut: CutExample | None = None
     scored: list[ScoredWindow] = field(default_factory=list)
     has_run: bool = False
 
     @property
-    def deadline(self) -> float:
-        """As `time.monotonic` counts."""
-        return self.accepted + self.timeout_s
-
-    @property
     def characters(self) -> int:
-        """Of both texts."""
+        """Characters of question and context."""
         return len(self.example.question) + len(self.example.context)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether cutting it takes so long that others should not wait for it."""
+        return self.characters > _LONG_TEXT
+
+    def is_due(self) -> bool:
+        """Return whether to go on with it; one whose time is over fails with DeadlineError."""
+        if monotonic() >= self.accepted + self.timeout_s:
+            self.settle(too_late(self.timeout_s))
+        return not self.future.done()
+
     def settle(self, outcome: Prediction | BaseException) -> None:
-        """Give the caller the outcome, unless there was one before: the caller may have gone away."""
+        """Give the caller the outcome, unless there was one before: the caller may have cancelled the future."""
         try:
             if isinstance(outcome, BaseException):
                 self.future.set_exception(outcome)
@@ -77,103 +89,97 @@ class Request:
                 self.future.set_result(outcome)
         except InvalidStateError:
             pass
-        except BaseException:  # noqa: BLE001  # Future lets through what is no Exception
+        except BaseException:  # noqa: BLE001  # of a callback; Future catches only those that are an Exception
             _log.exception("a callback of a future failed; the work goes on")
 
 
 def too_late(timeout_s: float) -> DeadlineError:
-    """The error of a question that was not answered in time."""
+    """Return the error of a question that was not answered in time."""
     return DeadlineError(
         f"no answer within timeout_s = {timeout_s:g}: send fewer or shorter texts, or wait longer"
     )
 
 
-def cut(reader: Reader, requests: Sequence[Request]) -> list[tuple[Request, CutExample | BaseException]]:
-    """Cut the examples of requests into windows; each request comes with its own outcome, in any order."""
-    outcomes: list[tuple[Request, CutExample | BaseException]] = []
-    for options, alike in groups(requests, lambda request: request.options).items():
-        try:
-            examples = reader.cut([request.example for request in alike], options)
-        except BaseException as error:  # noqa: BLE001  # it is the outcome
-            if len(alike) == 1:
-                outcomes.append((alike[0], _presentable(error)))
-            else:
-                outcomes += [outcome for request in alike for outcome in cut(reader, [request])]
-        else:
-            outcomes += zip(alike, examples, strict=True)
-    return outcomes
+def cut(steps: Steps, requests: Iterable[Request]) -> list[tuple[Request, CutExample | BaseException]]:
+    """Cut the examples of requests into windows; returns the outcome of each request, in any order."""
+
+    def step(work: _Work[Example]) -> list[tuple[Request, CutExample]]:
+        outcomes: list[tuple[Request, CutExample]] = []
+        for options, same in _groups(work, lambda item: item[0].options).items():
+            examples = steps.cut([example for _, example in same], options)
+            outcomes += [(request, example) for (request, _), example in zip(same, examples, strict=True)]
+        return outcomes
+
+    return _isolated(step, [(request, request.example) for request in requests])
 
 
 def score(
-    reader: Reader, work: Sequence[tuple[Request, Window]], *, batch_tokens: int, watch: Watch
+    steps: Steps, work: _Work[Window], *, batch_tokens: int, watch: Watch
 ) -> list[tuple[Request, ScoredWindow | BaseException]]:
     """Run windows and find their best spans.
 
     Args:
-        reader: runs them.
-        work: windows with their requests, longest first.
+        steps: of the reader.
+        work: windows with their requests.
         batch_tokens: see `Options.batch_tokens`.
-        watch: hears of it.
+        watch: is notified of each batch.
 
     Returns:
-        Each window's outcome, in any order; of a request that fails, its error once.
+        The outcome of each window, in any order; for a request that fails, its error once.
     """
+
+    def step(work: _Work[Window]) -> list[tuple[Request, ScoredWindow]]:
+        outcomes: list[tuple[Request, ScoredWindow]] = []
+        work = sorted(work, key=lambda item: -len(item[1].input_ids))  # the order in which batches come
+        owners = (request for request, _ in work)
+        began = perf_counter()
+        for batch, rows in steps.run([window for _, window in work], batch_tokens=batch_tokens):
+            ran = perf_counter()
+            watch.ran(len(rows), batch.tokens, ran - began)
+            owned = list(zip(islice(owners, len(rows)), rows, strict=True))
+            for options, same in _groups(owned, lambda item: item[0].options).items():
+                parts = steps.search([row for _, row in same], options)
+                outcomes += [(request, part) for (request, _), part in zip(same, parts, strict=True)]
+            began = perf_counter()
+            watch.notify("stage", "search", began - ran)
+        return outcomes
+
+    return _isolated(step, work)
+
+
+def _isolated(
+    step: Callable[[_Work[_Part]], list[tuple[Request, _Outcome]]], work: _Work[_Part]
+) -> list[tuple[Request, _Outcome | BaseException]]:
+    """Take a step for many requests; where it fails, take it for each half of them, down to the one that fails."""
     try:
-        return list(_score(reader, work, batch_tokens, watch))
+        return list(step(work))
     except BaseException as error:  # noqa: BLE001  # it is the outcome
-        alone = list(groups(work, lambda item: item[0].number).values())
+        alone = list(_groups(work, lambda item: item[0].number).values())
         if len(alone) == 1:
             return [(work[0][0], _presentable(error))]
-        half = len(alone) // 2
-        return [
-            outcome
-            for requests in (alone[:half], alone[half:])
-            for outcome in score(reader, _longest_first(requests), batch_tokens=batch_tokens, watch=watch)
-        ]
+        halves = alone[: len(alone) // 2], alone[len(alone) // 2 :]
+        return [outcome for half in halves for outcome in _isolated(step, list(chain.from_iterable(half)))]
 
 
-def _longest_first(requests: list[list[tuple[Request, Window]]]) -> list[tuple[Request, Window]]:
-    return sorted((item for request in requests for item in request), key=lambda item: -len(item[1].input_ids))
-
-
-def _score(
-    reader: Reader, work: Sequence[tuple[Request, Window]], batch_tokens: int, watch: Watch
-) -> list[tuple[Request, ScoredWindow | BaseException]]:
-    outcomes: list[tuple[Request, ScoredWindow | BaseException]] = []
-    owners = (request for request, _ in work)
-    began = perf_counter()
-    for batch, start, end in reader.run([window for _, window in work], batch_tokens=batch_tokens):
-        ran = perf_counter()
-        watch.ran(len(batch.windows), batch.inputs["input_ids"].size, ran - began)
-        rows = zip(batch.windows, start, end, strict=True)
-        owned = list(zip(islice(owners, len(batch.windows)), rows, strict=True))
-        for options, alike in groups(owned, lambda item: item[0].options).items():
-            parts = reader.search([row for _, row in alike], options)
-            outcomes += [(request, part) for (request, _), part in zip(alike, parts, strict=True)]
-        began = perf_counter()
-        watch.stage("search", began - ran)
-    return outcomes
-
-
-def merge(reader: Reader, request: Request) -> Prediction | BaseException:
-    """The outcome of a request whose windows have all run."""
+def merge(steps: Steps, request: Request) -> Prediction | BaseException:
+    """Return the outcome of a request whose windows have all run."""
     assert request.cut is not None
     try:
-        return reader.merge(request.cut, request.scored, request.options)
+        return steps.merge(request.cut, request.scored, request.options)
     except BaseException as error:  # noqa: BLE001  # it is the outcome
         return _presentable(error)
 
 
-def groups(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
-    """Items by key, each group in the order given."""
-    found: dict[_Key, list[_Item]] = {}
+def _groups(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
+    """Group items by key; each group keeps their order."""
+    grouped: dict[_Key, list[_Item]] = {}
     for item in items:
-        found.setdefault(key(item), []).append(item)
-    return found
+        grouped.setdefault(key(item), []).append(item)
+    return grouped
 
 
 def _presentable(error: BaseException) -> BaseException:
-    """The error as the caller may catch it: tokenizers panics outside of `Exception`."""
+    """Return an error that `except Exception` catches: a panic of the tokenizers library is none."""
     if isinstance(error, Exception):
         return error
     failure = EngineError(f"tokenizer or engine gave up on this question: {error!r}")

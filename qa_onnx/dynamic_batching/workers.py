@@ -1,11 +1,11 @@
-"""Threads that answer what many callers ask, batch by batch.
+"""Worker threads that answer the requests of many callers, batch by batch.
 
-    submit --> waiting texts --cut--> FairQueue --score--> scored windows --merge--> future
+    submit --> texts --cut--> windows in a FairQueue --score--> scored windows --merge--> future
 
-Each worker does what is due: it cuts the texts that came in, then runs the next batch. A text that takes long to
-cut has a thread of its own, so that nobody waits for it.
+Each worker does what is due: it cuts the texts that came in, then runs the next batch. Long texts are cut in a
+thread of their own, so that nobody waits for them.
 
-Left out: the order of windows (fair_queue.py), the work itself (requests.py), and asyncio (async_reader.py).
+Left out: what is due next (schedule.py), the work itself (requests.py), and asyncio (async_reader.py).
 """
 
 from __future__ import annotations
@@ -15,54 +15,47 @@ import logging
 import math
 import os
 import threading
-from collections import OrderedDict
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
-from qa_onnx.dynamic_batching.deadlines import Deadlines
 from qa_onnx.dynamic_batching.fair_queue import FairQueue
 from qa_onnx.dynamic_batching.observer import Watch
-from qa_onnx.dynamic_batching.requests import Request, cut, merge, score, too_late
+from qa_onnx.dynamic_batching.requests import Request, cut, merge, score
+from qa_onnx.dynamic_batching.schedule import Schedule
 from qa_onnx.errors import ClosedError, QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qa_onnx.answers import Prediction
-    from qa_onnx.dynamic_batching.fair_queue import QueuedWindow
     from qa_onnx.dynamic_batching.observer import Observer
     from qa_onnx.options import Options
-    from qa_onnx.reader import Reader
-    from qa_onnx.windows import Example
-
-# Characters of a text that is cut apart from the others.
-_LONG_TEXT = 30_000
-# The thread for long texts pauses while this many windows wait: each takes some 6 KB, its text a sixth of that.
-_ENOUGH_WINDOWS = 2048
-# What is cut in one go before the next batch runs.
-_CUT_CHARACTERS = 200_000
-_CHARACTERS_A_TOKEN = 4.0
+    from qa_onnx.steps import Steps
+    from qa_onnx.windows import Example, Window
 
 _log = logging.getLogger(__name__)
 
 
 class Workers:
-    """A queue of requests, and the threads that work on it; they start with the first request.
+    """A queue of requests and the threads that work on it, which start with the first request.
 
     Args:
-        reader: does the work.
+        steps: of the reader.
         batch_tokens: see `Options.batch_tokens`.
-        max_wait_s: how long a batch that is not full waits for company.
+        max_wait_s: seconds that a batch which is not full waits for more windows.
         max_queue: requests that wait or run at most.
-        threads: that cut and run.
-        observer: hears of the work.
+        threads: how many cut and run.
+        observer: is notified of the work.
+
+    Attributes:
+        stopped: done when all threads have ended after `close`.
     """
 
     def __init__(
         self,
-        reader: Reader,
+        steps: Steps,
         *,
         batch_tokens: int,
         max_wait_s: float,
@@ -72,76 +65,58 @@ class Workers:
     ) -> None:
         self.stopped: Future[None] = Future()
         self.stopped.set_running_or_notify_cancel()  # so that nobody who waits for it can cancel it
-        self._reader = reader
-        self._max_wait_s = max_wait_s
+        self._steps = steps
+        self._batch_tokens = batch_tokens
         self._max_queue = max_queue
         self._threads = threads
         self._watch = Watch(observer)
-        self._lock = threading.Lock()
-        self._work_came = threading.Condition(self._lock)
-        self._long_text_came = threading.Condition(self._lock)
+        self._process = os.getpid()
+        self._changed = threading.Condition()  # guards all that follows
+        self._schedule = Schedule(
+            FairQueue(batch_tokens, padding=steps.session.run_overhead), max_wait_s=max_wait_s
+        )
+        self._accepted = 0
+        self._closed = False
         self._started: list[threading.Thread] = []
         self._ended = 0
-        self._process = os.getpid()
-        self._closed = False
-        self._accepted = 0
-        self._open: dict[int, Request] = {}
-        self._short: OrderedDict[int, Request] = OrderedDict()
-        self._long: OrderedDict[int, Request] = OrderedDict()
-        self._ready = FairQueue(batch_tokens, padding=reader.run_overhead)
-        self._deadlines = Deadlines()
+        self._cuts_long_texts = False
 
     @property
     def depth(self) -> int:
         """Requests that wait or run."""
-        return len(self._open)
+        return len(self._schedule.requests)
 
-    # ---- what callers do
+    # ---- called by users of the queue
 
     def submit(self, example: Example, options: Options, timeout_s: float) -> Future[Prediction]:
-        """Accept a request; cancel the future to withdraw it.
-
-        Args:
-            example: question and context.
-            options: resolved.
-            timeout_s: what does not run in this many seconds never will, and fails with DeadlineError.
+        """Accept a request; see `AsyncReader.submit`.
 
         Raises:
             QueueFullError: `max_queue` requests wait or run.
             ClosedError: `close` was called.
         """
-        with self._lock:
+        with self._changed:
             if self._closed:
                 raise ClosedError("this reader is closed and takes no more questions: make a new one")
-            if len(self._open) >= self._max_queue:
+            if self.depth >= self._max_queue:
                 raise self._full()
             request = Request(self._accepted, example, options, timeout_s)
             self._accepted += 1
-            self._open[request.number] = request
-            self._deadlines.add(request.number, request.deadline)
-            if request.characters > _LONG_TEXT:
-                self._long[request.number] = request
-                self._long_text_came.notify()
-            else:
-                self._short[request.number] = request
-            self._work_came.notify()
-            self._start()
-            depth = len(self._open)
-        self._watch.queue(depth)
+            self._schedule.add(request)
+            self._start_threads(request)
+            self._changed.notify_all()
+            depth = self.depth
+        self._watch.notify("queue", depth)
         request.future.add_done_callback(partial(self._leave, request.number))
         return request.future
 
     def close(self, *, drain: bool) -> None:
-        """Take no more requests, and end the threads when those accepted are answered; returns at once.
-
-        Args:
-            drain: False: what does not run yet fails with ClosedError instead.
-        """
-        with self._lock:
+        """Take no more requests, and let the threads end, without waiting for them; see `AsyncReader.close`."""
+        with self._changed:
             self._closed = True
-            dropped = [] if drain else list(self._open.values())
+            dropped = [] if drain else list(self._schedule.requests.values())
             never_started = not self._started and not self.stopped.done()
-            self._wake_all()
+            self._changed.notify_all()
         if never_started:
             self.stopped.set_result(None)
         for request in dropped:
@@ -153,17 +128,15 @@ class Workers:
             threading.Thread(target=self.close, kwargs={"drain": False}, daemon=True).start()
 
     def join(self) -> None:
-        """Wait until all threads have ended, but for the one that calls."""
+        """Wait until all threads have ended, except the one that calls."""
         for thread in self._started:
             if thread is not threading.current_thread():
                 thread.join()
 
     def _full(self) -> QueueFullError:
-        characters = sum(request.characters for lane in (self._short, self._long) for request in lane.values())
-        tokens = self._ready.tokens + characters / _CHARACTERS_A_TOKEN
-        seconds = max(0.1, tokens * self._watch.token_seconds / self._threads)
+        seconds = max(0.1, self._schedule.tokens() * self._watch.token_seconds / self._threads)
         return QueueFullError(
-            f"{len(self._open)} questions wait or run, and max_queue is {self._max_queue}: ask again in "
+            f"{self.depth} questions wait or run, and max_queue is {self._max_queue}: ask again in "
             f"{seconds:.1f} s, or raise max_queue",
             seconds,
         )
@@ -172,32 +145,26 @@ class Workers:
         """Forget a request that was answered, has failed, or was cancelled."""
         if future.cancelled():
             future.set_running_or_notify_cancel()  # or concurrent.futures.wait would not notice
-        with self._lock:
-            del self._open[number]
-            self._short.pop(number, None)
-            self._long.pop(number, None)
-            self._ready.discard(number)
-            self._deadlines.drop(number)
-            depth = len(self._open)
-            self._wake_all()
-        self._watch.queue(depth)
+        with self._changed:
+            self._schedule.remove(number)
+            depth = self.depth
+            self._changed.notify_all()
+        self._watch.notify("queue", depth)
 
-    def _wake_all(self) -> None:
-        if self._closed or self._long:
-            self._work_came.notify_all()
-            self._long_text_came.notify_all()
+    # ---- called by the threads
 
-    # ---- what threads do
-
-    def _start(self) -> None:
+    def _start_threads(self, request: Request) -> None:
+        jobs: list[Callable[[], Callable[[], None] | None]] = []
         if not self._started:
-            jobs = [self._next_job] * self._threads + [self._next_long_text]
-            for number, job in enumerate(jobs):
-                name = f"qa-onnx-{number}"
-                self._started.append(threading.Thread(target=self._work, args=(job,), name=name, daemon=True))
-            for thread in self._started:
-                thread.start()
+            jobs += [self._next_job] * self._threads
             atexit.register(self._exit)
+        if request.is_long and not self._cuts_long_texts:
+            jobs.append(self._next_long_text)
+            self._cuts_long_texts = True
+        for job in jobs:
+            name = f"qa-onnx-{len(self._started)}"
+            self._started.append(threading.Thread(target=self._work, args=(job,), name=name, daemon=True))
+            self._started[-1].start()
 
     def _work(self, next_job: Callable[[], Callable[[], None] | None]) -> None:
         try:
@@ -206,7 +173,7 @@ class Workers:
         except BaseException:  # noqa: BLE001  # whatever it is, nobody shall wait for ever
             _log.exception("a worker failed, and the reader closes")
             self.close(drain=False)
-        with self._lock:
+        with self._changed:
             self._ended += 1
             last = self._ended == len(self._started)
         if last:
@@ -214,90 +181,62 @@ class Workers:
             self.stopped.set_result(None)
 
     def _exit(self) -> None:
-        """A thread that is amid a run when the interpreter goes could crash it."""
+        """End the threads before the interpreter does: one that is inside a run could crash it."""
         if self._process == os.getpid():
             self.close(drain=False)
             self.join()
 
     def _next_job(self) -> Callable[[], None] | None:
         """Wait for what is due next; None: all is done and nothing more will come."""
-        with self._lock:
+        with self._changed:
             while True:
-                now = monotonic()
-                if self._deadlines.next() <= now:
-                    return partial(self._expire, self._deadlines.pop())
-                if self._short:
-                    return partial(self._cut, self._texts())
-                delay = self._delay(now)
-                if delay <= 0:
-                    places = self._ready.take()
-                    self._long_text_came.notify()
-                    return partial(self._run, places)
-                if self._closed and not self._open:
+                if requests := self._schedule.next_texts():
+                    return partial(self._cut, requests)
+                delay = self._schedule.delay(monotonic())
+                if delay <= 0 or (self._closed and delay < math.inf):
+                    self._changed.notify_all()  # there may be room for the windows of a long text
+                    return partial(self._run, self._schedule.next_batch())
+                if self._closed and not self.depth:
                     return None
-                wait = min(delay, self._deadlines.next() - now)
-                self._work_came.wait(None if wait == math.inf else wait)
+                self._changed.wait(None if delay == math.inf else delay)
 
     def _next_long_text(self) -> Callable[[], None] | None:
-        with self._lock:
+        with self._changed:
             while True:
-                if self._long and self._ready.windows < _ENOUGH_WINDOWS:
-                    return partial(self._cut, [self._long.popitem(last=False)[1]])
-                if self._closed and not self._open:
+                if request := self._schedule.next_long_text():
+                    return partial(self._cut, [request])
+                if self._closed and not self.depth:
                     return None
-                self._long_text_came.wait()
-
-    def _texts(self) -> list[Request]:
-        requests: list[Request] = []
-        characters = 0
-        while self._short and characters < _CUT_CHARACTERS:
-            requests.append(self._short.popitem(last=False)[1])
-            characters += requests[-1].characters
-        return requests
-
-    def _delay(self, now: float) -> float:
-        """Seconds until the next batch is due; infinite when there is none."""
-        if not self._ready.windows:
-            return math.inf
-        if self._closed or self._ready.tokens >= self._ready.batch_tokens:
-            return 0.0
-        return self._open[self._ready.oldest()].accepted + self._max_wait_s - now
-
-    def _expire(self, number: int) -> None:
-        if request := self._open.get(number):
-            request.settle(too_late(request.timeout_s))
+                self._changed.wait()
 
     def _cut(self, requests: Sequence[Request]) -> None:
         began = perf_counter()
-        for request, outcome in cut(self._reader, requests):
+        for request, outcome in cut(self._steps, [request for request in requests if request.is_due()]):
             if isinstance(outcome, BaseException):
                 request.settle(outcome)
                 continue
-            with self._lock:
-                if not request.future.done():
-                    request.cut = outcome
-                    self._ready.add(request.number, outcome.windows)
-        self._watch.stage("cut", perf_counter() - began)
-        with self._lock:
-            self._work_came.notify_all()
+            with self._changed:
+                self._schedule.enqueue(request, outcome)
+        self._watch.notify("stage", "cut", perf_counter() - began)
+        with self._changed:
+            self._changed.notify_all()
 
-    def _run(self, places: Sequence[QueuedWindow]) -> None:
-        with self._lock:
-            work = [(self._open[place.number], place.window) for place in places if place.number in self._open]
+    def _run(self, batch: Sequence[tuple[Request, Window]]) -> None:
+        work = [(request, window) for request, window in batch if request.is_due()]
+        with self._changed:
             first_runs = {request.number: request for request, _ in work if not request.has_run}
             for request in first_runs.values():
                 request.has_run = True
         for request in first_runs.values():
-            self._watch.stage("wait", monotonic() - request.accepted)
+            self._watch.notify("stage", "wait", monotonic() - request.accepted)
         whole = []
-        outcomes = score(self._reader, work, batch_tokens=self._ready.batch_tokens, watch=self._watch)
-        for request, outcome in outcomes:
+        for request, outcome in score(self._steps, work, batch_tokens=self._batch_tokens, watch=self._watch):
             if isinstance(outcome, BaseException):
                 request.settle(outcome)
                 continue
-            with self._lock:
+            with self._changed:
                 request.scored.append(outcome)
                 if request.cut is not None and len(request.scored) == len(request.cut.windows):
                     whole.append(request)
         for request in whole:
-            request.settle(merge(self._reader, request))
+            request.settle(merge(self._steps, request))

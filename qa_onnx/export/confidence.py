@@ -17,7 +17,7 @@ import numpy as np
 from qa_onnx.bundle.manifest import Confidence, ReliabilityBin
 from qa_onnx.evaluation import metrics
 from qa_onnx.evaluation.evaluate import evaluate
-from qa_onnx.probabilities import Piece, log_sum_exp_spans
+from qa_onnx.probabilities import log_normalizer
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from qa_onnx.data.squad import DataSet
     from qa_onnx.evaluation.evaluate import Outcome
     from qa_onnx.reader import Reader
+    from qa_onnx.spans import WindowLogits
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,13 +44,13 @@ class _Scored:
     Attributes:
         score: of the answer that was given; the null score for "no answer".
         null_score: of "no answer".
-        pieces: the context logits of its windows.
+        rows: its windows with their logits, in the order of the text.
         right: whether the answer matches exactly.
     """
 
     score: float
     null_score: float
-    pieces: tuple[Piece, ...]
+    rows: tuple[WindowLogits, ...]
     right: bool
 
 
@@ -115,21 +116,18 @@ def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
 def _score(reader: Reader, outcomes: Sequence[Outcome], threshold: float | None) -> list[_Scored]:
     """Each question with its logits, under the threshold."""
     examples = [Example(outcome.gold.question, outcome.gold.context) for outcome in outcomes]
-    pieces: list[list[Piece]] = [[] for _ in outcomes]
-    for window, start, end in reader.logits(examples):
-        part = slice(window.first, window.last + 1)
-        pieces[window.example].append(
-            Piece(window.token_offset, start[part].astype(np.float64), end[part].astype(np.float64))
-        )
+    rows: list[list[WindowLogits]] = [[] for _ in outcomes]
+    for row in reader.logits(examples):
+        rows[row.window.example].append(row)
     answers = [outcome.prediction.choose(threshold) for outcome in outcomes]
     return [
         _Scored(
             score=answer.score,
             null_score=outcome.prediction.null_score,
-            pieces=tuple(parts),
+            rows=tuple(windows),
             right=metrics.exact_match(answer.text, outcome.gold.answers) == 1.0,
         )
-        for outcome, answer, parts in zip(outcomes, answers, pieces, strict=True)
+        for outcome, answer, windows in zip(outcomes, answers, rows, strict=True)
     ]
 
 
@@ -137,8 +135,7 @@ def _probabilities(scored: Sequence[_Scored], temperature: float, width: int) ->
     """What `Answer.probability` would be: float64 (n,)."""
     values = np.empty(len(scored))
     for row, item in enumerate(scored):
-        cooled = [Piece(offset, start / temperature, end / temperature) for offset, start, end in item.pieces]
-        spans = log_sum_exp_spans(cooled, max_answer_length=width)
+        spans = log_normalizer(item.rows, max_answer_length=width, temperature=temperature)
         values[row] = item.score / temperature - np.logaddexp(spans, item.null_score / temperature)
     return np.exp(np.minimum(values, 0.0))
 

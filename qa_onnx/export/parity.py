@@ -152,11 +152,11 @@ def _windows(windower: Windower, max_length: int) -> list[Window]:
 
 
 def _best(batch: Batch, start: Logits, end: Logits) -> SpanTable:
-    return spans.best_spans(
+    contexts = spans.ContextLogits.of(
         start,
         end,
         np.array([window.first for window in batch.windows]),
         np.array([window.last for window in batch.windows]),
         max_answer_length=30,
-        n_best=1,
     )
+    return spans.best_spans(contexts, n_best=1)

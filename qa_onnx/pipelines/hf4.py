@@ -22,17 +22,16 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from qa_onnx.options import Options
-from qa_onnx.spans import best_spans, require_finite
+from qa_onnx.spans import ContextLogits, best_spans, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from qa_onnx.answers import Row
     from qa_onnx.pipelines.inputs import Arguments
     from qa_onnx.reader import Reader
-    from qa_onnx.spans import Logits
+    from qa_onnx.spans import Logits, WindowLogits
     from qa_onnx.windows import Example, Window
 
 _MAX_LENGTH = 384
@@ -57,8 +56,8 @@ def hf4_results(
         EngineError: see `Reader.ask`.
     """
     rows = reader.logits(examples, options=_options(reader, arguments))
-    for _, group in groupby(rows, key=lambda row: row[0].example):
-        yield _merge(group, arguments)
+    for _, windows in groupby(rows, key=lambda row: row.window.example):
+        yield _merge(windows, arguments)
 
 
 def _options(reader: Reader, arguments: Arguments) -> Options:
@@ -73,12 +72,12 @@ def _options(reader: Reader, arguments: Arguments) -> Options:
     )
 
 
-def _merge(rows: Iterable[Row], arguments: Arguments) -> list[PipelineResult]:
+def _merge(windows: Iterable[WindowLogits], arguments: Arguments) -> list[PipelineResult]:
     """Return the results of one example from the logits of its windows."""
     count = 2 * arguments.top_k + 10 if arguments.align_to_words else arguments.top_k
     results: dict[str, PipelineResult] = {}
     null_score = 1e6
-    for row in rows:
+    for row in windows:
         window, start_logits, end_logits = row
         require_finite(start_logits, end_logits)
         start, end = _softmax(window, start_logits), _softmax(window, end_logits)
@@ -107,19 +106,20 @@ def _softmax(window: Window, logits: Logits) -> NDArray[np.float32]:
     return np.asarray(out / out.sum())
 
 
-def _spans(row: Row, count: int, max_answer_len: int) -> list[tuple[int, int]]:
+def _spans(row: WindowLogits, count: int, max_answer_len: int) -> list[tuple[int, int]]:
     """Return the first and last token of the `count` best spans of a window, best first."""
     window, start_logits, end_logits = row
     if window.last < window.first:
         return []
-    table = best_spans(
-        start_logits[None, : window.last + 1],
-        end_logits[None, : window.last + 1],
+    context = ContextLogits.of(
+        [start_logits],
+        [end_logits],
         np.array([window.first]),
         np.array([window.last]),
         max_answer_length=max_answer_len,
-        n_best=count,
-    )  # the order of the products of probabilities, which are exp(sum of logits) times a constant
+    )
+    table = best_spans(context, n_best=count)
+    # In the order of the products of probabilities, which are exp(sum of logits) times a constant.
     return [(first, last) for _, first, last in table.rows()[0]]
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx import Answer, Example, Prediction
-    from qa_onnx.answers import Row
     from qa_onnx.serve.settings import Model
+    from qa_onnx.spans import WindowLogits
 
 
 def result(
@@ -48,7 +48,7 @@ def result(
     }
 
 
-def scores(rows: Sequence[Row], unit: OffsetUnit) -> dict[str, Any]:
+def scores(rows: Sequence[WindowLogits], unit: OffsetUnit) -> dict[str, Any]:
     """The logits of a context's tokens.
 
     A token that several windows show has those of the window where it has the most context: the one in which the
@@ -62,7 +62,7 @@ def scores(rows: Sequence[Row], unit: OffsetUnit) -> dict[str, Any]:
     Raises:
         EngineError: a logit is not a number.
     """
-    context = rows[0][0].context
+    context = rows[0].window.context
     count = len(context.ids)
     most = np.full(count, -1.0)
     logits = np.zeros((2, count))

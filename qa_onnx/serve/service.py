@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from qa_onnx import Example, Options, Prediction, Reader
-    from qa_onnx.answers import Row
     from qa_onnx.serve.metrics import Metrics
     from qa_onnx.serve.settings import Model, Settings
+    from qa_onnx.spans import WindowLogits
 
 _MOST_SCORES = 8  # requests for token scores that may wait
 _CLOSING_S = 5.0  # for a run that nobody waits for
@@ -164,7 +164,7 @@ class Service:
                     raise
             await asyncio.sleep(_PAUSE_S)
 
-    async def logits(self, example: Example, deadline: float) -> list[Row]:
+    async def logits(self, example: Example, deadline: float) -> list[WindowLogits]:
         """The windows of an example, in the order of the text, with their logits; one example at a time.
 
         Raises:
@@ -185,16 +185,17 @@ class Service:
             self._waiting_scores -= 1
             stop.set()
 
-    def _run(self, example: Example, stop: threading.Event) -> list[Row]:
+    def _run(self, example: Example, stop: threading.Event) -> list[WindowLogits]:
         assert self._reader is not None
         options = self.model.options
-        (cut,) = self._reader.cut([example], options)
-        rows: list[Row] = []
-        for row in self._reader.rows(cut.windows, batch_tokens=options.batch_tokens):
+        steps = self._reader.steps
+        (cut,) = steps.cut([example], options)
+        rows: list[WindowLogits] = []
+        for _, batch_rows in steps.run(cut.windows, batch_tokens=options.batch_tokens):
             if stop.is_set():
                 break
-            rows.append(row)
-        return sorted(rows, key=lambda row: row[0].token_offset)
+            rows += batch_rows
+        return sorted(rows, key=lambda row: row.window.token_offset)
 
     def choose(self, prediction: Prediction, options: Options) -> Any:
         """The answer under the options' null threshold."""

@@ -1,7 +1,7 @@
-"""A context and its tokens, kept for the next question that is asked of it.
+"""Contexts -> their tokens and offsets, kept for the next question about the same text.
 
-Tokenizing a long text takes longer than asking it one more question, and people ask one text many questions.
-Left out: how a text is tokenized, and cut into windows (windows.py).
+Tokenizing a long text takes longer than answering one more question about it, and people ask many questions about
+one text. Left out: how a text is tokenized (encoder.py) and cut into windows (windows.py).
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from qa_onnx.tokens.special_tokens import Ids
 
 
 class Encoding(Protocol):
-    """The tokens of a text and their places: `tokenizers.Encoding`, or `wordpiece.WordTokens`.
+    """The tokens of a text and their offsets: `tokenizers.Encoding` or `wordpiece.WordTokens`.
 
-    Tokens, words and characters are counted from 0, ranges are half-open, and what is not there is None.
+    Tokens, words and characters are counted from 0, ranges are half-open, and None stands for no such thing.
     """
 
     @property
@@ -31,26 +32,26 @@ class Encoding(Protocol):
         """Token ids."""
 
     def token_to_chars(self, token: int, /) -> tuple[int, int] | None:
-        """Characters of a token."""
+        """Return the characters of a token."""
 
     def token_to_word(self, token: int, /) -> int | None:
-        """The word that a token is of."""
+        """Return the word that a token belongs to."""
 
     def word_to_tokens(self, word: int, /) -> tuple[int, int] | None:
-        """Tokens of a word."""
+        """Return the tokens of a word."""
 
     def char_to_token(self, character: int, /) -> int | None:
-        """The token that a character is in."""
+        """Return the token that a character belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedContext:
-    """A context and its tokens, shared by all of its windows and by all questions asked of it.
+    """A context and its tokens, shared by all of its windows and all questions about it.
 
     Attributes:
-        text: the context as given.
+        text: the context.
         ids: int64 (N,), the token ids without special tokens.
-        encoding: the tokenizer's result, kept for its offsets.
+        encoding: the tokens with their offsets.
     """
 
     text: str
@@ -58,16 +59,16 @@ class EncodedContext:
     encoding: Encoding
 
     def characters(self, start: int, end: int) -> tuple[int, int]:
-        """Characters, half-open, of the tokens `start` to `end`, inclusive, of this context."""
+        """Return the characters, half-open, of the tokens `start` to `end`, inclusive."""
         first, last = self.encoding.token_to_chars(start), self.encoding.token_to_chars(end)
-        assert first is not None, start  # no special tokens in here: every token has characters
+        assert first is not None, start  # every token has characters, as there are no special tokens
         assert last is not None, end
         return first[0], last[1]
 
     def words(self, start: int, end: int) -> tuple[int, int]:
-        """Widen the tokens `start` to `end`, inclusive, to the words that these two belong to.
+        """Widen a range of tokens, `start` to `end` inclusive, to whole words.
 
-        Words are those that the tokenizer splits text into before it cuts them into tokens.
+        A word is what the tokenizer splits text into before it splits words into tokens.
         """
         first, last = (self.encoding.token_to_word(token) for token in (start, end))
         if first is None or last is None:
@@ -79,39 +80,41 @@ class EncodedContext:
 
 
 class ContextCache:
-    """The contexts that were used last. Any number of threads may share it.
+    """Contexts that were used recently. Any number of threads may share it.
 
     Args:
-        characters: how many it holds in all; at some 22 bytes each, a million take 22 MB. A longer context
-            is not kept.
+        encode: tokenizes texts.
+        characters: how many it holds in all, at some 22 bytes each. A longer context is not kept.
     """
 
-    def __init__(self, *, characters: int) -> None:
+    def __init__(self, encode: Callable[[list[str]], list[Encoding]], *, characters: int) -> None:
+        self._encode = encode
         self._limit = characters
         self._held = 0
-        self._contexts: OrderedDict[str, EncodedContext] = OrderedDict()
+        self._contexts: OrderedDict[str, EncodedContext] = OrderedDict()  # the least recently used one first
         self._lock = threading.Lock()
 
-    def get(
-        self, texts: Iterable[str], encode: Callable[[list[str]], list[EncodedContext]]
-    ) -> dict[str, EncodedContext]:
-        """Each text's context; those that are not held are encoded, outside the lock."""
+    def get(self, texts: Iterable[str]) -> dict[str, EncodedContext]:
+        """Return the context of each text; those that are not held are encoded, outside of the lock."""
         wanted = set(texts)
         with self._lock:
-            found = {text: self._contexts[text] for text in wanted if text in self._contexts}
-            for text in found:
+            held = {text: self._contexts[text] for text in wanted if text in self._contexts}
+            for text in held:
                 self._contexts.move_to_end(text)
-        missing = [text for text in wanted if text not in found]
+        missing = [text for text in wanted if text not in held]
         if not missing:
-            return found
-        made = encode(missing)
+            return held
+        new = {
+            text: EncodedContext(text, np.array(encoding.ids, np.int64), encoding)
+            for text, encoding in zip(missing, self._encode(missing), strict=True)
+        }
         with self._lock:
-            for context in made:
+            for context in new.values():
                 self._keep(context)
-        return found | {context.text: context for context in made}
+        return held | new
 
     def clear(self) -> None:
-        """Hold nothing."""
+        """Forget all contexts."""
         with self._lock:
             self._contexts.clear()
             self._held = 0

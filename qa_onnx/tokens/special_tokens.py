@@ -1,7 +1,7 @@
-"""What a tokenizer puts around question and context: [CLS] question [SEP] context [SEP], and the segment ids.
+"""Question and context tokens -> a window: [CLS] question [SEP] context [SEP], with segment ids.
 
-Not read from tokenizer.json, where each kind of post-processor writes it in a form of its own, but from what the
-tokenizer makes of two short pairs.
+Which special tokens a tokenizer adds, and where, is learned from two short pairs that it encodes. tokenizer.json
+says it too, but in another form for each kind of post-processor.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _Tokens: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What a tokenizer puts around question and context.
+    """The special tokens that a tokenizer puts around question and context.
 
     Attributes:
         before: int64, the special tokens before the question.
-        between: those between question and context.
-        after: those after the context.
+        between: int64, those between question and context.
+        after: int64, those after the context.
         types: int64 (5,), the segment ids of before, question, between, context and after.
         cls: position in `before` of the [CLS] token.
     """
@@ -37,16 +37,16 @@ class Template:
     cls: int
 
     def __len__(self) -> int:
-        """Special tokens of a window."""
+        """Return the number of special tokens in a window."""
         return len(self.before) + len(self.between) + len(self.after)
 
     def window(self, question: Ids, context: Ids) -> tuple[Ids, Ids]:
-        """Token ids and segment ids, (T,) each, of a window of these tokens."""
+        """Put question and context tokens between the special ones: token ids and segment ids, (T,) each."""
         parts = (self.before, question, self.between, context, self.after)
         return np.concatenate(parts), self.types.repeat([len(part) for part in parts])
 
     def first(self, question: int) -> int:
-        """Position of the first context token after a question of so many tokens."""
+        """Return the position of the first context token after a question of `question` tokens."""
         return len(self.before) + question + len(self.between)
 
 
@@ -55,10 +55,12 @@ def template_of(tokenizer: Any, cls_id: int | None) -> Template:
 
     Args:
         tokenizer: a `tokenizers.Tokenizer` without padding and truncation.
-        cls_id: id of the token whose logits score "no answer"; None, or not there: the first of `before`.
+        cls_id: id of the token whose logits score "no answer"; None, or an id that is not in `before`: the first
+            of `before`.
 
     Raises:
-        BundleError: it does not make pairs of question and context, or nothing stands before the question.
+        BundleError: the tokenizer does not make pairs of question and context, or puts no token before the
+            question.
     """
     layouts = {_layout(tokenizer, question, context) for question, context in (("a", "b"), ("a b", "b a a"))}
     if len(layouts) != 1:
@@ -76,7 +78,7 @@ def template_of(tokenizer: Any, cls_id: int | None) -> Template:
 
 
 def _layout(tokenizer: Any, question: str, context: str) -> tuple[_Tokens, _Tokens, _Tokens, _Tokens]:
-    """The special tokens before, between and after two texts, and the segment ids as in `Template.types`."""
+    """Return the special tokens before, between and after two texts, and segment ids as in `Template.types`."""
     try:
         pair = tokenizer.encode(question, context)
     except Exception as error:

@@ -1,15 +1,29 @@
-"""A text -> its tokens, as BERT's tokenizer makes them, from pieces of text that are remembered.
+"""Text -> the tokens of BERT's tokenizer, from the remembered tokens of its words.
 
-The tokenizers library goes through a text some eight times and keeps account of where every character came from:
-2 to 3 us a token, most of all that is done besides running the model. But BERT's normalizer and splitter look at
-one character at a time, its WordPiece at one word at a time, and none of them across a blank. So a text is split
-at its blanks, and a table has the tokens of each chunk between two of them, such as "lamp,". A new chunk is
-normalized and split into words by a table of characters, and new words are tokenized by the library, all those of
-a text in one call; it is asked once about each character, too.
+The tokenizers library goes through a text some eight times and tracks the origin of every character: 2 to 3 us a
+token, more than everything else around a run of the model. But BERT's tokenizer never looks across a blank, and
+texts repeat their words. So a text is split at its blanks, and a table holds the tokens of each chunk that was
+seen before. For
 
-Left out: texts with a character that becomes none or several (a combining accent, a control character) or that is
-new when very many are known, and texts with a word of over 100 characters: they go to the library whole, as those
-of other tokenizers do.
+    The lamp's unlit
+
+it has three chunks, and each token is an id, a length in characters, and whether it opens a word:
+
+    The     -> the 3 opens
+    lamp's  -> lamp 4 opens,  ' 1 opens,  s 1 opens
+    unlit   -> un 2 opens,  ##lit 3
+
+The tokens of the text are those of its chunks, one after the other. Their offsets are computed when they are
+needed. Tokens leave out nothing but blanks, so lengths are counted in characters that are not blank. Of these,
+"lamp" has those from 3 to 7, and since the text has a blank at 3, they are the characters from 4 to 8.
+
+A new chunk is learned in two steps. A table of characters normalizes it (lower case, no accents) and puts blanks
+around punctuation: "lamp's" becomes "lamp ' s", which has three words. Then the library tokenizes the new words,
+all those of a text in one call. The library also fills the table of characters, one call for each new character.
+
+Left out, and tokenized by the library as a whole: texts with a character that does not become exactly one (a
+combining accent, a control character), with a word of over 100 characters, or with a new character when the table
+is full; and all texts of tokenizers of other kinds.
 """
 
 from __future__ import annotations
@@ -21,108 +35,136 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Set
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    Place = tuple[int, int]  # characters, half-open
-    Split = Callable[[str], list[tuple[str, Place]]]
-    Encode = Callable[[str], tuple[list[int], list[Place]]]
+    Offsets = tuple[int, int]  # of characters, half-open
+    Split = Callable[[str], list[tuple[str, Offsets]]]
 
-# Of a token: its id, its characters, none of them blank, and whether it is the first of its word.
+# A token: its id, its length in characters, and whether it opens a word.
 _TOKEN = np.dtype([("id", np.int32), ("length", np.uint8), ("opens", np.bool_)], align=True)
-_pack = struct.Struct("=iB?2x").pack
+_pack = struct.Struct("=iB?2x").pack  # the bytes of one
 
-_LONGEST = 100  # characters of a word: WordPiece's own limit, beyond which a word is unknown
-_MOST_LETTERS = 300_000  # of all chunks and words remembered: some 35,000 of them, and 5 MB; at most 22 MB
-_MOST_CHARACTERS = 30_000  # remembered, in 6 MB
+_LONGEST_WORD = 100  # characters: WordPiece's own limit, beyond which a word is unknown
+_MEMORY = 300_000  # characters of all remembered chunks and words: some 35,000 of them, 5 MB; at most 22 MB
+_TABLE = 30_000  # characters in the table of characters, 6 MB
 
 
-class NotOne(Exception):  # noqa: N818  # never leaves this module
-    """A character that becomes none or several."""
+class _NotOneToOneError(Exception):
+    """A character does not become exactly one, so its text needs the library."""
 
 
 class WordPiece:
-    """Tokenizes texts from what it remembers of others. Any number of threads may share it.
+    """Tokenizes texts from remembered chunks and words. Any number of threads may share it.
 
     Args:
         normalize: BERT's normalizer.
-        split: text -> words, each with its place: BERT's splitter.
-        encode: normalized words, with blanks between them -> token ids and their places.
+        split: text -> words with their offsets: BERT's splitter.
+        word_tokenizer: tokenizes normalized words with blanks between them.
     """
 
-    def __init__(self, normalize: Callable[[str], str], split: Split, encode: Encode) -> None:
-        self._encode = encode
+    def __init__(self, normalize: Callable[[str], str], split: Split, word_tokenizer: Tokenizer) -> None:
+        self._word_tokenizer = word_tokenizer
         self._table = _CharacterTable(normalize, split)
-        self._known = _Known()
-        self._lock = threading.Lock()  # to add to it
+        self._memory = _Memory()
+        self._lock = threading.Lock()  # for those that add to the memory; others read it without
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> WordPiece | None:
+        """Make one that gives the same tokens as a tokenizer of the library; truncation is ignored.
+
+        Returns:
+            None where the tokenizer does not consist of BERT's parts, looks for added tokens in a text first, or
+            moves offsets at last, as RoBERTa's does with a Maltese letter that it takes for its sign of a blank.
+        """
+        normalizer, splitter, last = tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.post_processor
+        if (
+            not isinstance(normalizer, normalizers.BertNormalizer)
+            or not isinstance(splitter, pre_tokenizers.BertPreTokenizer)
+            or not isinstance(tokenizer.model, models.WordPiece)
+            or not tokenizer.encode_special_tokens
+            or not all(token.special for token in tokenizer.get_added_tokens_decoder().values())
+            or (last is not None and b'"trim_offsets"' in last.__getstate__())
+        ):
+            return None
+        word_tokenizer = Tokenizer(tokenizer.model)  # shares the model's memory
+        word_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        return cls(normalizer.normalize_str, splitter.pre_tokenize_str, word_tokenizer)
+
+    @property
+    def remembered(self) -> int:
+        """Characters of all chunks and words that are remembered."""
+        return self._memory.characters
 
     def encode(self, text: str) -> WordTokens | None:
-        """The tokens of a text, without special tokens; None: the text needs the library.
+        """Return the tokens of a text, without special tokens; None: the text needs the library.
 
         Raises:
-            Exception: the vocabulary has no token for the unknown; the library's own error.
+            Exception: the vocabulary has no token for unknown words; the library's own error.
         """
         chunks = text.split(" ")
-        known = self._known.chunks  # other threads add to it, or replace it
+        old = self._memory.chunks  # another thread may add to it, or start a new one
         try:
-            tokens = b"".join([known[chunk] for chunk in chunks])
+            tokens = b"".join([old[chunk] for chunk in chunks])
         except KeyError:
-            learned = self._learn(set(chunks).difference(known))
-            if learned is None:
+            new = self._learn(set(chunks).difference(old))
+            if new is None:
                 return None
-            tokens = b"".join([learned[chunk] if chunk in learned else known[chunk] for chunk in chunks])
+            tokens = b"".join([new[chunk] if chunk in new else old[chunk] for chunk in chunks])
         return WordTokens(text, np.frombuffer(tokens, _TOKEN), self)
 
     def forget(self) -> None:
-        """Forget all chunks and words; how single characters are normalized stays."""
+        """Forget all chunks and words, but not how single characters are normalized."""
         with self._lock:
-            self._known = _Known()  # other threads may still read the old one
+            self._memory = _Memory()  # a new one, as other threads may be reading the old one
 
     def words(self, text: str) -> list[str]:
-        """The words of a text, normalized, each as long as in the text.
+        """Return the normalized words of a text, each as long as in the text.
 
         Raises:
-            NotOne: the text needs the library.
+            _NotOneToOneError: the text needs the library.
         """
         return text.translate(self._table).split()
 
-    def marks(self, text: str) -> NDArray[np.intp]:
-        """Where the characters of such a text are that are not blank."""
+    def visible(self, text: str) -> NDArray[np.intp]:
+        """Return the positions of all characters that are not blank, of a text that was encoded."""
         normalized = text.translate(self._table.normalized)
         return np.flatnonzero(np.frombuffer(normalized.encode("utf-32-le"), np.uint32) != ord(" "))
 
-    def _learn(self, chunks: Set[str]) -> dict[str, bytes] | None:
-        """The tokens of chunks that are new, remembered if there is room; None: the text needs the library."""
+    def _learn(self, chunks: Iterable[str]) -> dict[str, bytes] | None:
+        """Return the tokens of new chunks, and remember them if there is room; None: the library is needed."""
         try:
             split = {chunk: self.words(chunk) for chunk in chunks}
-        except NotOne:
+        except _NotOneToOneError:
             return None
-        known = self._known.words
-        new = {word for words in split.values() for word in words if word not in known}
-        if max(map(len, new), default=0) > _LONGEST:
+        old = self._memory.words
+        new = {word for words in split.values() for word in words if word not in old}
+        if max(map(len, new), default=0) > _LONGEST_WORD:
             return None
-        tokens = self._tokens([*new])
-        learned = {
-            chunk: b"".join([tokens[word] if word in tokens else known[word] for word in words])
+        tokens = self._tokenize([*new])
+        chunk_tokens = {
+            chunk: b"".join([tokens[word] if word in tokens else old[word] for word in words])
             for chunk, words in split.items()
         }
-        kept = {chunk: learned[chunk] for chunk in learned if len(chunk) <= _LONGEST}
-        letters = sum(map(len, kept)) + sum(map(len, tokens))
-        if letters <= _MOST_LETTERS:
+        short = {chunk: chunk_tokens[chunk] for chunk in chunk_tokens if len(chunk) <= _LONGEST_WORD}
+        characters = sum(map(len, short)) + sum(map(len, tokens))
+        if characters <= _MEMORY:
             with self._lock:
-                if self._known.letters + letters > _MOST_LETTERS:
-                    self._known = _Known()  # other threads may still read the old one
-                self._known.add(kept, tokens)
-        return learned
+                if self._memory.characters + characters > _MEMORY:
+                    self._memory = _Memory()  # a new one, as other threads may be reading the old one
+                self._memory.add(short, tokens)
+        return chunk_tokens
 
-    def _tokens(self, words: list[str]) -> dict[str, bytes]:
-        ids, places = self._encode(" ".join(words))
+    def _tokenize(self, words: list[str]) -> dict[str, bytes]:
+        """Return the tokens of each word, by one call of the library."""
+        encoding = self._word_tokenizer.encode(" ".join(words), add_special_tokens=False)
         tokens: list[bytes] = []  # of each word
         last = -1
-        for token_id, (start, end) in zip(ids, places, strict=True):
+        for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             opens = start > last  # there is a blank before it
             token = _pack(token_id, end - start, opens)
             if opens:
@@ -134,14 +176,12 @@ class WordPiece:
 
 
 class WordTokens:
-    """The tokens of a text and their places, as far as `tokenizers.Encoding` tells them, by the same names.
-
-    Tokens leave out no character but blanks, so they are placed by counting the others.
+    """The tokens of a text, with those methods of `tokenizers.Encoding` that qa-onnx uses.
 
     Args:
-        text: as it was given.
+        text: the text.
         tokens: (N,) of `_TOKEN`.
-        wordpiece: knows which characters are blank, when places are asked for: of many texts they never are.
+        wordpiece: finds the blanks of the text when offsets are needed; for many texts they never are.
     """
 
     def __init__(self, text: str, tokens: NDArray[Any], wordpiece: WordPiece) -> None:
@@ -155,32 +195,32 @@ class WordTokens:
         return self._tokens["id"]
 
     def token_to_chars(self, token: int) -> tuple[int, int] | None:
-        """Characters of a token, half-open; None: there is no such token."""
+        """Return the characters of a token, half-open; None: there is no such token."""
         if not 0 <= token < len(self._tokens):
             return None
         end = int(self._ends[token])
         start = end - int(self._tokens["length"][token])
-        return int(self._marks[start]), int(self._marks[end - 1]) + 1
+        return int(self._visible[start]), int(self._visible[end - 1]) + 1
 
     def token_to_word(self, token: int) -> int | None:
-        """The index of the word that a token is of; None: there is no such token."""
+        """Return the index of a token's word; None: there is no such token."""
         if not 0 <= token < len(self._tokens):
             return None
         return int(np.searchsorted(self._words, token, side="right")) - 1
 
     def word_to_tokens(self, word: int) -> tuple[int, int] | None:
-        """Tokens of a word, half-open; None: there is no such word."""
+        """Return the tokens of a word, half-open; None: there is no such word."""
         if not 0 <= word < len(self._words):
             return None
         end = self._words[word + 1] if word + 1 < len(self._words) else len(self._tokens)
         return int(self._words[word]), int(end)
 
     def char_to_token(self, character: int) -> int | None:
-        """The token that a character is in; None: in none."""
-        mark = int(np.searchsorted(self._marks, character))
-        if mark == len(self._marks) or self._marks[mark] != character:
+        """Return the token that a character belongs to; None: to none."""
+        at = int(np.searchsorted(self._visible, character))
+        if at == len(self._visible) or self._visible[at] != character:
             return None
-        return int(np.searchsorted(self._ends, mark, side="right"))
+        return int(np.searchsorted(self._ends, at, side="right"))
 
     @cached_property
     def _words(self) -> NDArray[np.intp]:
@@ -189,41 +229,41 @@ class WordTokens:
 
     @cached_property
     def _ends(self) -> NDArray[np.intp]:
-        """Where each token ends, in marks."""
+        """The end of each token, counted in characters that are not blank."""
         return np.cumsum(self._tokens["length"], dtype=np.intp)
 
     @cached_property
-    def _marks(self) -> NDArray[np.intp]:
-        """Where the text's characters are that are not blank."""
-        return self._wordpiece.marks(self._text)
+    def _visible(self) -> NDArray[np.intp]:
+        """The positions of the text's characters that are not blank."""
+        return self._wordpiece.visible(self._text)
 
 
-class _Known:
-    """The tokens of texts, as bytes, each text by itself.
+class _Memory:
+    """The tokens of chunks and words, each as the bytes of an array of `_TOKEN`.
 
     Attributes:
-        chunks: of what stands between two blanks of a text; of nothing, too.
-        words: of normalized words.
-        letters: of all these texts.
+        chunks: of each chunk between two blanks of a text, the empty one included.
+        words: of each normalized word.
+        characters: length of all these texts together.
     """
 
     def __init__(self) -> None:
         self.chunks = {"": b""}
         self.words: dict[str, bytes] = {}
-        self.letters = 0
+        self.characters = 0
 
     def add(self, chunks: dict[str, bytes], words: dict[str, bytes]) -> None:
-        """Texts that are there already count once."""
+        """Remember chunks and words; those that are there already count once."""
         for table, more in ((self.chunks, chunks), (self.words, words)):
-            self.letters += sum(len(text) for text in more if text not in table)
+            self.characters += sum(len(text) for text in more if text not in table)
             table.update(more)
 
 
 class _CharacterTable(dict[int, str]):
-    """Characters by code point, normalized: a blank, or what is a word of its own between blanks.
+    """Code point -> normalized character, between blanks where it is a word of its own; for `str.translate`.
 
     Attributes:
-        normalized: the same characters without these blanks.
+        normalized: the same without those blanks.
     """
 
     def __init__(self, normalize: Callable[[str], str], split: Split) -> None:
@@ -233,18 +273,19 @@ class _CharacterTable(dict[int, str]):
     def __missing__(self, code: int) -> str:
         normalized = self._normalize(chr(code))
         character = normalized if len(normalized) == 1 else normalized.strip()  # ideograms come between blanks
-        # Marks are sorted by class where several follow one another: they are not as if each stood alone.
-        if len(character) != 1 or unicodedata.combining(chr(code)) or len(self) >= _MOST_CHARACTERS:
-            raise NotOne
+        # Combining marks are sorted where several follow one another, so they depend on their neighbours.
+        if len(character) != 1 or unicodedata.combining(chr(code)) or len(self) >= _TABLE:
+            raise _NotOneToOneError
         words = [word for word, _ in self._split(f"a{normalized}a")]
         if words == ["a", "a"]:
-            blanked = character = " "
+            entry = character = " "
         elif words == ["a", character, "a"]:
-            blanked = f" {character} "
+            entry = f" {character} "
         elif words == [f"a{character}a"] and not character.isspace():
-            blanked = character
+            entry = character
         else:
-            raise NotOne
-        self.normalized[code] = character  # first: who finds a character in one finds it in the other
-        self[code] = blanked
-        return blanked
+            raise _NotOneToOneError
+        # This one first: another thread that finds the code point below must find it here, too.
+        self.normalized[code] = character
+        self[code] = entry
+        return entry

@@ -42,7 +42,7 @@ def test_it_uses_fast_attention() -> None:
     reader = torch_reader(str(checkpoint("bert")))
     model = load_checkpoint(checkpoint("bert"), checkpoint("bert"))[0]
     assert model.config._attn_implementation == "eager"  # what the exporter needs
-    run = reader._session.run
+    run = reader.steps.session.run
     inside = run.__closure__[0].cell_contents if run.__closure__ else None
     assert inside is not None
     assert inside.config._attn_implementation == "sdpa"
@@ -54,7 +54,7 @@ def test_it_is_compiled_where_wanted() -> None:
     from torch._dynamo import OptimizedModule
 
     for compiled in (False, True):
-        run = torch_reader(str(checkpoint("bert")), compiled=compiled)._session.run
+        run = torch_reader(str(checkpoint("bert")), compiled=compiled).steps.session.run
         inside = run.__closure__[0].cell_contents if run.__closure__ else None
         assert isinstance(inside, OptimizedModule) is compiled
 

@@ -29,9 +29,9 @@ from qa_onnx.evaluation.evaluate import evaluate
 from qa_onnx.export import Proof, confidence, export, gate
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.machine import cpu
-from qa_onnx.probabilities import Piece
 from tests import tiny
 from tests.conftest import TINY
+from tests.test_probabilities import row_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -272,7 +272,10 @@ def test_calibration_makes_probabilities_honest(answers: tuple[Reader, DataSet, 
     assert sum(item.n for item in found.confidence.after) == len(checking.golds)
     # The bins are those of a reader that uses the temperature.
     calibrated = Reader(
-        session=reader._session, windower=reader._windower, options=reader.options, temperature=found.temperature
+        session=reader.steps.session,
+        windower=reader.steps.windower,
+        options=reader.options,
+        temperature=found.temperature,
     )
     report = evaluate(calibrated, checking)
     mean = np.mean([outcome.answer.probability for outcome in report.outcomes])
@@ -301,8 +304,8 @@ def test_a_temperature_that_makes_it_worse_elsewhere_is_not_kept(
 
 def test_the_fitted_temperature_has_the_least_loss() -> None:
     """Two spans, logit gap 4, right in 75 %: the temperature at which the better one has probability 0.75."""
-    piece = Piece(0, np.array([4.0, 0.0]), np.array([0.0, 0.0]))
-    scored = [confidence._Scored(4.0, -1e9, (piece,), number % 4 != 0) for number in range(400)]
+    row = row_of(0, [4.0, 0.0], [0.0, 0.0])
+    scored = [confidence._Scored(4.0, -1e9, (row,), number % 4 != 0) for number in range(400)]
     temperature = confidence._fit_temperature(scored, 1)
     assert temperature == pytest.approx(4 / math.log(3), rel=1e-3)
 

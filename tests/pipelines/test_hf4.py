@@ -16,7 +16,8 @@ from tests.conftest import TINY_TOKENIZER, FakeSession
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qa_onnx import Window, Windower
+    from qa_onnx import Windower
+    from qa_onnx.spans import WindowLogits
 
 QUESTION = "Who saw the boat?"
 SENTENCE = "The keeper saw the boat, and the lighthouse-keeper's boat came home unharmed. "
@@ -59,7 +60,7 @@ def as_list(found: Any) -> list[dict[str, Any]]:
 
 
 def by_the_rules(
-    rows: list[tuple[Window, Any, Any]], *, top_k: int, max_answer_len: int, align_to_words: bool
+    rows: list[WindowLogits], *, top_k: int, max_answer_len: int, align_to_words: bool
 ) -> list[dict[str, Any]]:
     """The results, with every span of every window looked at."""
     count = 2 * top_k + 10 if align_to_words else top_k

@@ -9,12 +9,11 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from qa_onnx import Windower
 from qa_onnx.tokens import wordpiece
+from qa_onnx.tokens.encoder import TextEncoder
 from qa_onnx.tokens.wordpiece import WordPiece, WordTokens
-from qa_onnx.windows import wordpiece_of
 from tests import tiny
 from tests.conftest import TINY_TOKENIZER
 
@@ -48,7 +47,7 @@ KINDS = {
 
 
 def wordpiece_for(tokenizer: Tokenizer) -> WordPiece:
-    found = wordpiece_of(tokenizer)
+    found = WordPiece.of(tokenizer)
     assert found is not None
     return found
 
@@ -91,6 +90,18 @@ def test_tokens_and_places_are_the_librarys(kind: str, text: str) -> None:
     assert check(kind, text)
 
 
+def test_the_example_in_the_docstring_is_true() -> None:
+    tokenizer = library()
+    tokenizer.model = models.WordPiece(
+        {token: at for at, token in enumerate(["[UNK]", "the", "lamp", "'", "s", "un", "##lit"])}
+    )
+    tokens = wordpiece_for(tokenizer).encode("The lamp's unlit")
+    assert tokens is not None
+    assert tokens.ids.tolist() == [1, 2, 3, 4, 5, 6]
+    assert [tokens.token_to_word(token) for token in range(6)] == [0, 1, 2, 3, 4, 4]
+    assert [tokens.token_to_chars(token) for token in (1, 5)] == [(4, 8), (13, 16)]
+
+
 def test_a_letter_that_becomes_two_is_the_librarys() -> None:
     assert check("uncased", "İstanbul")
     assert not check("uncased, with accents", "İstanbul")
@@ -113,13 +124,13 @@ def test_of_any_text(kind: str, parts: list[str]) -> None:
 def test_what_words_and_characters_alone_do_not_tell_goes_to_the_library(text: str) -> None:
     assert OWN["uncased"].encode(f"The mast {text} hangs") is None
     assert OWN["uncased"].encode("The mast hangs") is not None
-    [encoding] = Windower(TINY_JSON)._encode([f"The mast {text} hangs"])
+    [encoding] = TextEncoder(TINY_JSON).encode([f"The mast {text} hangs"])
     assert list(encoding.ids) == KINDS["uncased"].encode(f"The mast {text} hangs", add_special_tokens=False).ids
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_character_is_another_beside_others(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(wordpiece, "_MOST_CHARACTERS", 0x20000)
+    monkeypatch.setattr(wordpiece, "_TABLE", 0x20000)
     other = KINDS[kind]
     own = wordpiece_for(other)
     every = [chr(code) for code in range(0x20000) if not 0xD800 <= code < 0xE000]  # beyond: ideograms
@@ -136,7 +147,7 @@ def test_no_character_is_another_beside_others(monkeypatch: pytest.MonkeyPatch, 
 
 def test_texts_of_both_kinds_keep_their_order() -> None:
     texts = ["The mast", "a single e\u0301", "", "한국 mast", "The door"]
-    encodings = Windower(TINY_JSON)._encode(texts)
+    encodings = TextEncoder(TINY_JSON).encode(texts)
     assert [type(encoding) is WordTokens for encoding in encodings] == [True, False, True, False, True]
     assert [list(encoding.ids) for encoding in encodings] == [
         KINDS["uncased"].encode(text, add_special_tokens=False).ids for text in texts
@@ -147,7 +158,7 @@ def test_a_token_that_is_looked_for_before_normalizing_is_still_found() -> None:
     content = json.loads(TINY_JSON)
     new = {"content": "KEEPER", "id": len(content["model"]["vocab"]), "special": False, "normalized": False}
     content["added_tokens"].append(new | dict.fromkeys(("single_word", "lstrip", "rstrip"), False))
-    [encoding] = Windower(json.dumps(content))._encode(["The KEEPER of the lamp"])
+    [encoding] = TextEncoder(json.dumps(content)).encode(["The KEEPER of the lamp"])
     assert new["id"] in encoding.ids
 
 
@@ -155,14 +166,14 @@ def test_a_token_that_is_looked_for_before_normalizing_is_still_found() -> None:
 def test_other_tokenizers_are_the_librarys(kind: str) -> None:
     tokenizer, _ = tiny._tokenizer(kind)
     tokenizer.encode_special_tokens = True
-    assert wordpiece_of(tokenizer) is None
+    assert WordPiece.of(tokenizer) is None
 
 
 def test_special_tokens_that_are_looked_for_in_texts_are_the_librarys() -> None:
     tokenizer = library()
-    assert wordpiece_of(tokenizer) is not None
+    assert WordPiece.of(tokenizer) is not None
     tokenizer.encode_special_tokens = False
-    assert wordpiece_of(tokenizer) is None
+    assert WordPiece.of(tokenizer) is None
 
 
 def test_a_last_step_that_moves_places_is_the_librarys() -> None:
@@ -171,31 +182,31 @@ def test_a_last_step_that_moves_places_is_the_librarys() -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.add_special_tokens(["<s>", "</s>"])
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 1))
-    [encoding] = Windower(tokenizer.to_str())._encode(["\u0120ob"])
+    [encoding] = TextEncoder(tokenizer.to_str()).encode(["\u0120ob"])
     assert (
         encoding.token_to_chars(0) == tokenizer.encode("\u0120ob", add_special_tokens=False).offsets[0] == (0, 0)
     )
     tokenizer.encode_special_tokens = True
     tokenizer.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
-    assert wordpiece_of(tokenizer) is not None
+    assert WordPiece.of(tokenizer) is not None
 
 
 def test_what_is_remembered_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wordpiece, "_MOST_LETTERS", 400)
+    monkeypatch.setattr(wordpiece, "_MEMORY", 400)
     own = wordpiece_for(KINDS["uncased"])
     for number in range(200):
         text = f"mast, {number} door {number * 7} key"
         tokens = own.encode(text)
         assert tokens is not None
         assert tokens.ids.tolist() == KINDS["uncased"].encode(text, add_special_tokens=False).ids
-        known = own._known
-        assert sum(map(len, [*known.chunks, *known.words])) == known.letters <= 400
+        assert 0 < own.remembered <= 400
+    kept = own.remembered
     text = " ".join(map(str, range(120)))
     tokens = own.encode(text)
     assert tokens is not None
     assert tokens.ids.tolist() == KINDS["uncased"].encode(text, add_special_tokens=False).ids
-    assert own._known is known  # too much at once is not remembered, and drives nothing out
-    monkeypatch.setattr(wordpiece, "_MOST_CHARACTERS", len(own._table))
+    assert own.remembered == kept  # too much at once is not remembered, and drives nothing out
+    monkeypatch.setattr(wordpiece, "_TABLE", 0)
     assert own.encode("mast @") is None
     assert own.encode("mast 1") is not None
 
@@ -204,37 +215,42 @@ def test_a_text_without_blanks_is_not_remembered_as_one_chunk() -> None:
     own = wordpiece_for(KINDS["uncased"])
     text = "door-key," * 20
     assert own.encode(text) is not None
-    assert set(own._known.chunks) == {""}
-    assert set(own._known.words) == {"door", "-", "key", ","}
+    assert own.remembered == len("door-key,")
     assert check("uncased", f"the mast\n{text} \n  \n lamp")
 
 
 def test_a_long_text_of_few_words_drives_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wordpiece, "_MOST_LETTERS", 1000)
+    monkeypatch.setattr(wordpiece, "_MEMORY", 1000)
     own = wordpiece_for(KINDS["uncased"])
     own.encode(" ".join(map(str, range(100, 200))))
-    known = own._known
+    kept = own.remembered
     own.encode("door-key," * 50)
-    assert own._known is known
+    assert own.remembered == kept + len("door-key,")
 
 
-def test_what_is_forgotten_is_asked_of_the_library_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = wordpiece_for(KINDS["uncased"])
-    asked: list[str] = []
-    encode = own._encode
+class CountingTokenizer:
+    """A tokenizer of words that notes its texts."""
 
-    def counted(words: str) -> tuple[list[int], list[tuple[int, int]]]:
-        asked.append(words)
-        return encode(words)
+    def __init__(self) -> None:
+        self.tokenizer = Tokenizer(KINDS["uncased"].model)
+        self.tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        self.texts: list[str] = []
 
-    monkeypatch.setattr(own, "_encode", counted)
+    def encode(self, words: str, **options: bool) -> Encoding:
+        self.texts.append(words)
+        return self.tokenizer.encode(words, **options)
+
+
+def test_what_is_forgotten_is_asked_of_the_library_again() -> None:
+    uncased, counting = KINDS["uncased"], CountingTokenizer()
+    own = WordPiece(uncased.normalizer.normalize_str, uncased.pre_tokenizer.pre_tokenize_str, counting)  # type: ignore[arg-type]  # it has what is needed
     before = own.encode("the mast, the lamp")
     own.encode("the lamp, the mast")
     words = {"the", "mast", "lamp", ","}
-    assert [set(text.split()) for text in asked if text] == [words]
+    assert [set(text.split()) for text in counting.texts if text] == [words]
     own.forget()
     after = own.encode("the mast, the lamp")
-    assert [set(text.split()) for text in asked if text] == [words, words]
+    assert [set(text.split()) for text in counting.texts if text] == [words, words]
     assert before is not None
     assert after is not None
     assert after.ids.tolist() == before.ids.tolist()
@@ -245,7 +261,7 @@ def test_what_is_forgotten_is_asked_of_the_library_again(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("on_demand", [False, True], ids=["when it is full", "on demand"])
 def test_threads_share_it_while_it_forgets(monkeypatch: pytest.MonkeyPatch, *, on_demand: bool) -> None:
-    monkeypatch.setattr(wordpiece, "_MOST_LETTERS", 300_000 if on_demand else 200)
+    monkeypatch.setattr(wordpiece, "_MEMORY", 300_000 if on_demand else 200)
     own = wordpiece_for(KINDS["uncased"])
     texts = [f"the mast {number} hangs from {number * 3} doors" for number in range(300)]
     expected = {text: KINDS["uncased"].encode(text, add_special_tokens=False).ids for text in texts}

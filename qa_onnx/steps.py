@@ -1,0 +1,148 @@
+"""Steps: examples -> windows -> logits -> spans -> predictions, one method for each arrow.
+
+    examples --cut--> windows --run--> logits --search--> spans --merge--> predictions
+
+`Reader` takes all steps of a call one after the other. What spreads the steps of many calls over time
+(dynamic_batching) or measures each by itself (bench) takes them from here too, so there is one way to an answer.
+Left out: the choice between an answer and none, and loading (reader.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qa_onnx.answers import merge, search
+from qa_onnx.batches import check_inputs, pack
+from qa_onnx.engines.overlap import overlapped
+from qa_onnx.errors import InputError
+from qa_onnx.spans import WindowLogits
+from qa_onnx.windows import check_example
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from qa_onnx.answers import Prediction, ScoredWindow
+    from qa_onnx.batches import Batch
+    from qa_onnx.options import Options
+    from qa_onnx.session import Session
+    from qa_onnx.windows import CutExample, Example, Window, Windower
+
+# A group of examples ends with so many characters or examples: enough windows to sort by length into full batches,
+# and few enough to bound memory and to let the first answers out soon.
+_GROUP_CHARACTERS = 200_000
+_GROUP_EXAMPLES = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """A model with its tokenizer, and the steps from examples to predictions.
+
+    `dataclasses.replace(steps, session=other)` makes the same steps with another session, such as one with a
+    clock. No step changes anything, so any number of threads may share them.
+
+    Attributes:
+        session: runs the graph.
+        windower: cuts examples with the graph's own tokenizer.
+        pad_id: token id that pads a batch.
+        max_positions: tokens that the model reads at most.
+        temperature: divides scores before the softmax; see `Manifest.temperature`.
+
+    Raises:
+        EngineError: the graph declares inputs that cannot be made from a window.
+    """
+
+    session: Session
+    windower: Windower
+    pad_id: int
+    max_positions: int
+    temperature: float
+
+    def __post_init__(self) -> None:
+        check_inputs(self.session.input_names)
+
+    def check(self, options: Options) -> None:
+        """Refuse options that do not fit the model.
+
+        Raises:
+            InputError: windows are longer than the model reads, or have no room for the context.
+        """
+        options.room(len(self.windower.template))
+        if options.max_length > self.max_positions:
+            raise InputError(
+                f"max_length is {options.max_length}; this model reads at most {self.max_positions} tokens"
+            )
+
+    def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:
+        """Cut each example into windows; see `Windower.cut`."""
+        return self.windower.cut(examples, options)
+
+    def run(self, windows: Sequence[Window], *, batch_tokens: int) -> Iterator[tuple[Batch, list[WindowLogits]]]:
+        """Run windows of any examples in batches of similar length.
+
+        Args:
+            windows: in any order.
+            batch_tokens: see `Options.batch_tokens`.
+
+        Yields:
+            Each batch, longest windows first, and its windows with their logits.
+
+        Raises:
+            EngineError: the graph failed.
+        """
+        for batch in pack(
+            windows,
+            batch_tokens=batch_tokens,
+            padding=self.session.run_overhead,
+            input_names=self.session.input_names,
+            pad_id=self.pad_id,
+        ):
+            yield batch, list(map(WindowLogits, batch.windows, *self.session.run(batch.inputs)))
+
+    def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
+        """Find the best spans of windows that have run; see `answers.search`."""
+        return search(rows, options, temperature=self.temperature)
+
+    def merge(self, example: CutExample, scored: Iterable[ScoredWindow], options: Options) -> Prediction:
+        """Make the prediction of an example from all of its windows, in any order."""
+        ordered = sorted(scored, key=lambda part: part.window.token_offset)
+        return merge(example, ordered, options, temperature=self.temperature)
+
+    def stream(
+        self, examples: Iterable[Example], options: Options
+    ) -> Iterator[tuple[list[CutExample], list[WindowLogits]]]:
+        """Cut and run examples group by group; on a GPU the next group is cut while one runs.
+
+        Yields:
+            The examples of each group, and their windows in order of length. `window.example` counts from the
+            first example of the group.
+        """
+
+        def run(cut: list[CutExample]) -> Iterator[tuple[Batch, list[WindowLogits]]]:
+            windows = [window for example in cut for window in example.windows]
+            return self.run(windows, batch_tokens=options.batch_tokens)
+
+        groups = ((self.cut(group, options), more) for group, more in _groups(examples))
+        ran = overlapped(groups, run) if self.session.frees_host else ((cut, run(cut)) for cut, _ in groups)
+        for cut, batches in ran:
+            yield cut, [row for _, rows in batches for row in rows]
+
+
+def _groups(examples: Iterable[Example]) -> Iterator[tuple[list[Example], bool]]:
+    """Group examples, at least one in each group.
+
+    Yields:
+        Each group, and whether another one follows.
+    """
+    group: list[Example] = []
+    characters = 0
+    for example in examples:
+        check_example(example)
+        size = len(example.question) + len(example.context)
+        if group and (characters + size > _GROUP_CHARACTERS or len(group) == _GROUP_EXAMPLES):
+            yield group, True
+            group, characters = [], 0
+        group.append(example)
+        characters += size
+    if group:
+        yield group, False

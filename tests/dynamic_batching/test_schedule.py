@@ -1,0 +1,101 @@
+"""Schedule: what is due next, step by step, without threads and with a clock of its own."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from qa_onnx import Example, Options, Windower
+from qa_onnx.dynamic_batching import schedule
+from qa_onnx.dynamic_batching.fair_queue import FairQueue
+from qa_onnx.dynamic_batching.requests import Request
+from qa_onnx.dynamic_batching.schedule import Schedule
+
+if TYPE_CHECKING:
+    import pytest
+
+OPTIONS = Options(max_length=40, doc_stride=8, max_question_length=16)
+
+
+def schedule_of(*contexts: str, max_wait_s: float = 0.0) -> tuple[Schedule, list[Request]]:
+    """A schedule with requests that came at 0, 1, 2, ... seconds."""
+    made = Schedule(FairQueue(80, padding=80), max_wait_s=max_wait_s)
+    requests = [
+        Request(number, Example("a", context), OPTIONS, accepted=float(number))
+        for number, context in enumerate(contexts)
+    ]
+    for request in requests:
+        made.add(request)
+    return made, requests
+
+
+def cut_all(made: Schedule, windower: Windower) -> None:
+    for request in made.next_texts():
+        [cut] = windower.cut([request.example], OPTIONS)
+        made.enqueue(request, cut)
+
+
+def test_texts_are_cut_then_their_windows_run(windower: Windower) -> None:
+    made, requests = schedule_of("the a", "the a the")
+    assert made.delay(5.0) == math.inf
+    assert made.next_texts() == requests
+    assert made.next_texts() == []
+    for request in requests:
+        [cut] = windower.cut([request.example], OPTIONS)
+        made.enqueue(request, cut)
+    assert made.delay(5.0) <= 0
+    batch = made.next_batch()
+    assert {request.number for request, _ in batch} == {0, 1}
+    assert all(request.cut is not None and window in request.cut.windows for request, window in batch)
+    assert made.delay(5.0) == math.inf
+
+
+def test_texts_are_taken_as_many_as_are_cut_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_CUT_CHARACTERS", 10)
+    made, requests = schedule_of("the a", "the a", "the a")
+    assert [made.next_texts(), made.next_texts()] == [requests[:2], requests[2:]]
+
+
+def test_a_batch_waits_until_it_is_full_or_the_oldest_has_waited_long_enough(windower: Windower) -> None:
+    made, _ = schedule_of("the a", "the a", max_wait_s=3.0)
+    cut_all(made, windower)
+    assert made.delay(1.0) == 2.0
+    assert made.delay(4.5) == -1.5
+    made.add(Request(2, Example("a", "the " * 90), OPTIONS, accepted=1.0))
+    cut_all(made, windower)
+    assert made.delay(1.0) == 0.0
+
+
+def test_a_long_text_is_not_among_the_others_and_waits_while_many_windows_do(
+    windower: Windower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, [short, long] = schedule_of("the a", "the" + " " * 31_000)
+    assert made.next_texts() == [short]
+    [cut] = windower.cut([short.example], OPTIONS)
+    made.enqueue(short, cut)
+    monkeypatch.setattr(schedule, "_ENOUGH_WINDOWS", 1)
+    assert made.next_long_text() is None
+    made.next_batch()
+    assert made.next_long_text() is long
+    assert made.next_long_text() is None
+
+
+def test_a_request_that_left_is_neither_cut_nor_run(windower: Windower) -> None:
+    made, requests = schedule_of("the a", "the a", "the" + " " * 31_000)
+    made.remove(2)
+    made.remove(0)
+    assert made.next_texts() == [requests[1]]
+    assert made.next_long_text() is None
+    made.remove(1)  # while it is being cut
+    [cut] = windower.cut([requests[1].example], OPTIONS)
+    made.enqueue(requests[1], cut)
+    assert made.requests == {}
+    assert made.next_batch() == []
+    assert made.tokens() == 0
+
+
+def test_what_waits_is_estimated_from_characters_and_counted_from_windows(windower: Windower) -> None:
+    made, _ = schedule_of("the " * 20)
+    assert made.tokens() == 81 / 4
+    cut_all(made, windower)
+    assert made.tokens() == made.queue.tokens == 24
