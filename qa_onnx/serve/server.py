@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from qa_onnx.serve.settings import Model, Settings
 
 _BACKLOG = 1024  # connections that may wait to be accepted
-_HEALTH_S = 60  # a worker that does not react for so long is replaced; loading a model may take long
+_HEALTH_S = 30  # a worker that does not react for so long is replaced; importing may take long on a busy machine
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -109,8 +109,7 @@ def run_workers(settings: Settings, model: Model, listener: socket.socket, worke
     """Serve in several processes until a signal asks to stop; needs the main thread.
 
     Returns:
-        True if a signal stopped all workers gracefully, False if a model could not be loaded or a second signal
-        came.
+        True if one signal stopped all workers; False if a model could not be loaded, or a second signal came.
     """
     with TemporaryDirectory(prefix="qa-onnx-metrics-") as folder:
         os.environ[metrics.FOLDER] = folder  # the workers inherit it
@@ -128,8 +127,7 @@ def run_workers(settings: Settings, model: Model, listener: socket.socket, worke
         for number in _SIGNALS:
             signal.signal(number, stop)
         supervisor.run()
-        failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
-        return len(signals) == 1 and not failed
+        return len(signals) == 1
 
 
 def create_worker_app(settings: Settings, model: Model) -> ASGIApp:
@@ -141,7 +139,7 @@ def create_worker_app(settings: Settings, model: Model) -> ASGIApp:
         service.load()
     except Exception as error:  # noqa: BLE001 - whatever it is, the next worker would fail as well
         LOGGER.error("cannot start", extra={"fields": {"reason": str(error), **describe_error(error)}})
-        sys.exit(STARTUP_FAILURE)
+        os._exit(STARTUP_FAILURE)  # at once, so that uvicorn does not wait for an answer to its health check
     return create_app(service)
 
 
