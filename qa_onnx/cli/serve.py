@@ -17,83 +17,37 @@ if TYPE_CHECKING:
 
     from qa_onnx.serve.settings import Model
 
-_LIMITS = (
-    click.option(
-        "--host",
-        default="127.0.0.1",
-        show_default=True,
-        help="Address to listen on; 0.0.0.0: all addresses of this machine.",
-    ),
-    click.option(
-        "--port",
-        type=click.IntRange(0, 65535),
-        default=8000,
-        show_default=True,
-        help="Port to listen on; 0: any free one.",
-    ),
-    click.option(
-        "--workers",
-        type=between("processes"),
-        default=1,
-        show_default=True,
-        help="Processes, each with its own copy of the model and a part of the cores.",
-    ),
-    click.option(
-        "--max-batch-tokens",
-        type=between("max_batch_tokens"),
-        help="Tokens of one run, with padding.  [default: 1024, on a GPU 16384]",
-    ),
-    click.option(
-        "--max-wait-ms",
-        type=between("max_wait_ms"),
-        default=0.0,
-        show_default=True,
-        help="Milliseconds that a question may wait for others to share its run while the engine is free.",
-    ),
-    click.option(
-        "--max-queue",
-        type=between("max_queue"),
-        default=64,
-        show_default=True,
-        help="Questions that may wait or run in each worker; more get 429.",
-    ),
-    click.option(
-        "--max-request-bytes",
-        type=between("max_request_bytes"),
-        default=1 << 20,
-        show_default=True,
-        help="Bytes of a request body; a larger one gets 413.",
-    ),
-    click.option(
-        "--timeout-s",
-        type=between("timeout_s"),
-        default=30.0,
-        show_default=True,
-        help="Seconds from a request's arrival to its answer; then 504.",
-    ),
-    click.option(
-        "--read-timeout-s",
-        type=between("read_timeout_s"),
-        default=10.0,
-        show_default=True,
-        help="Seconds in which a client must send its body, and read each part of an answer.",
-    ),
-    click.option(
-        "--api-key-file",
-        type=click.Path(path_type=Path),
-        help="File of keys, one a line; requests need one of them: Authorization: Bearer KEY.",
-    ),
-)
 
-
-def _limits(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_LIMITS):
-        command = option(command)
-    return command
+def _limit(flag: str, bounds: str, default: float | None, text: str) -> Callable[..., Any]:
+    """Return an option with the bounds of `BOUNDS[bounds]`."""
+    return click.option(flag, type=between(bounds), default=default, show_default=default is not None, help=text)
 
 
 @click.command(short_help="Answer over HTTP, with a page for people.")
-@_limits
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; 0.0.0.0: all of this machine.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
+@_limit("--workers", "processes", 1, "Processes, each with its own copy of the model and a part of the cores.")
+@_limit(
+    "--max-batch-tokens",
+    "max_batch_tokens",
+    None,
+    "Tokens of one run, with padding.  [default: 1024, on a GPU 16384]",
+)
+@_limit("--max-wait-ms", "max_wait_ms", 0.0, "How long a question may wait for others to share its run.")
+@_limit("--max-queue", "max_queue", 64, "Questions that may wait or run in each worker; more get 429.")
+@_limit("--max-request-bytes", "max_request_bytes", 1 << 20, "Bytes of a request body; a larger one gets 413.")
+@_limit("--timeout-s", "timeout_s", 30.0, "Seconds from a request's arrival to its answer; then 504.")
+@_limit(
+    "--read-timeout-s",
+    "read_timeout_s",
+    10.0,
+    "Seconds in which a client must send its body, and read each part of an answer.",
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    help="Keys, one a line; requests need one of them: Authorization: Bearer KEY.",
+)
 @reader_options
 def serve(
     *, settings: ReaderSettings, host: str, port: int, workers: int, api_key_file: Path | None, **limits: Any

@@ -219,23 +219,14 @@ async def _answer(
     asking = service.ask_each(examples, options, state.arrived + service.settings.timeout_s)
     async with aclosing(asking):
         for item, example in zip(items, examples, strict=True):
-            content = {"id": item.id} if isinstance(item, schemas.AskExample) else {}
+            content: dict[str, Any] = {"id": item.id} if isinstance(item, schemas.AskExample) else {}
             prediction = await anext(asking)
             if isinstance(prediction, BaseException):
                 yield content, prediction
                 continue
             answered = bool(service.reader.choose(prediction, options=options))
-            yield (
-                content
-                | results.result(
-                    example,
-                    prediction,
-                    answered=answered,
-                    unit=body.offset_unit,
-                    milliseconds=state.milliseconds,
-                ),
-                None,
-            )
+            content |= results.result(example, prediction, body.offset_unit, answered=answered)
+            yield content | {"milliseconds": round(state.milliseconds, 3), "offset_unit": body.offset_unit}, None
 
 
 async def _lines(

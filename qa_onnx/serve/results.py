@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from qa_onnx.serve.settings import Model
 
 
-def result(
-    example: Example, prediction: Prediction, *, answered: bool, unit: OffsetUnit, milliseconds: float
-) -> dict[str, Any]:
-    """Return an `AnswerResult`; `answered` is False if "no answer" wins."""
+def result(example: Example, prediction: Prediction, unit: OffsetUnit, *, answered: bool) -> dict[str, Any]:
+    """Return most of an `AnswerResult`; `answered` is False if "no answer" wins."""
     positions = [position for answer in prediction.answers for position in (answer.start, answer.end)]
     units = convert(example.context, positions, unit)
     answers = [
@@ -43,8 +41,6 @@ def result(
         "null_score": prediction.null_score,
         "null_probability": prediction.null_probability,
         "warnings": list(prediction.warnings),
-        "milliseconds": round(milliseconds, 3),
-        "offset_unit": unit,
     }
 
 
