@@ -1,7 +1,7 @@
-"""The command line with an engine that waits while it is told to: `python -m tests.gated_server FOLDER serve ...`.
+"""The command line with an engine that a test can hold: `python -m tests.gated_server FOLDER serve ...`.
 
-A run waits as long as FOLDER/held is there and names no token, or one that the batch holds; while one waits,
-FOLDER/waiting is there. So a request lasts as long as a test needs, on a machine of any speed.
+A run waits while the file FOLDER/held exists and is empty, or has the id of a token of the batch; while one waits,
+FOLDER/waiting exists. So a request takes as long as a test needs, on a machine of any speed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def holds(folder: Path, ids: NDArray[np.int64]) -> bool:
-    """Whether a batch with these token ids may not run now."""
+    """Return whether a batch with these token ids must wait."""
     try:
         token = (folder / "held").read_text(encoding="ascii")
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def holds(folder: Path, ids: NDArray[np.int64]) -> bool:
 
 
 def gate(folder: Path) -> None:
-    """Let every run of this process wait for the folder."""
+    """Make every run of this process wait for the folder."""
     plain = OnnxSession.run
 
     def run(self: OnnxSession, inputs: Mapping[str, NDArray[np.int64]]) -> Arrays:

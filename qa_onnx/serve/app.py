@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 
 from qa_onnx import Example, __version__
-from qa_onnx.errors import ClosedError, QaOnnxError, QueueFullError
+from qa_onnx.errors import QaOnnxError, QueueFullError
 from qa_onnx.serve import metrics, pages, results, schemas
 from qa_onnx.serve.middleware import RequestMiddleware, RequestState, to_problem
 from qa_onnx.serve.problems import Problem, field_problem
@@ -38,7 +38,9 @@ _JSON = "application/json"
 _JSON_LINES = ("application/jsonl", "application/x-ndjson")
 _OPTIONS = ("n_best", "null_threshold", "max_answer_length", "doc_stride")  # of `Options`, in a request
 _PROBLEM = {"model": schemas.ProblemDetails, "description": "A problem (RFC 9457), as application/problem+json."}
-_LINES = {"description": "With Accept: application/jsonl, an AnswerResult or FailedExample in each line."}
+_LINES = {
+    "description": 'With Accept: application/jsonl, a line for each: an AnswerResult or {"id", "error": a problem}.'
+}
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -240,7 +242,7 @@ async def _lines(
         QueueFullError: the server did not accept the first question, and so refuses the request.
     """
     first = await anext(outcomes)
-    if isinstance(first[1], QueueFullError | ClosedError):
+    if isinstance(first[1], QueueFullError):
         await outcomes.aclose()
         raise first[1]
 

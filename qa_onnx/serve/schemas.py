@@ -172,13 +172,6 @@ class ProblemDetails(BaseModel):
     errors: list[FieldError] = Field(default=[], description="The wrong fields, if any.")
 
 
-class FailedExample(BaseModel):
-    """A question of a stream that could not be answered."""
-
-    id: str | int | None
-    error: ProblemDetails
-
-
 class TokenScore(BaseModel):
     """A token of the context with its logits, from the window with most context around it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +15,7 @@ import pytest
 if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
     pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
 
+from qa_onnx.serve.server import listen
 from tests.served import Served, received, serve
 from tests.waiting import eventually
 
@@ -206,6 +208,13 @@ def test_bodies_that_wait_are_bounded_together() -> None:
             for connection in slow:
                 connection.close()
         eventually(lambda: served.answer(GOOD).status_code == 200, "it recovers")
+
+
+def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_another() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_one_connection_may_ask_again_and_again_and_ahead() -> None:
