@@ -38,9 +38,7 @@ _JSON = "application/json"
 _JSON_LINES = ("application/jsonl", "application/x-ndjson")
 _OPTIONS = ("n_best", "null_threshold", "max_answer_length", "doc_stride")  # of `Options`, in a request
 _PROBLEM = {"model": schemas.ProblemDetails, "description": "A problem (RFC 9457), as application/problem+json."}
-_LINES = {
-    "description": 'With Accept: application/jsonl, a line for each: an AnswerResult or {"id", "error": a problem}.'
-}
+_LINES = {"description": "With Accept: application/jsonl a line for each question; a failed one has an error."}
 
 
 def create_app(service: Service) -> ASGIApp:
