@@ -6,6 +6,7 @@ FOLDER/waiting exists. So a request takes as long as a test needs, on a machine 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -47,5 +48,8 @@ def gate(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    gate(Path(sys.argv.pop(1)))
+    os.environ["QA_ONNX_TEST_GATE"] = sys.argv.pop(1)
+if __name__ in {"__main__", "__mp_main__"}:  # multiprocessing's name for it in a worker
+    gate(Path(os.environ["QA_ONNX_TEST_GATE"]))
+if __name__ == "__main__":
     main(prog_name="qa-onnx")

@@ -130,7 +130,7 @@ def serve(
         bundle: that it serves.
         wait: until it is ready.
         threads: of a run.
-        gated: its runs can be held back, but for those of `--workers`.
+        gated: its runs can be held back.
     """
     with NamedTemporaryFile("ab") as file, TemporaryDirectory() as folder:
         program = ["tests.gated_server", folder] if gated else ["qa_onnx"]

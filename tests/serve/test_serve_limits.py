@@ -1,4 +1,4 @@
-"""Clients that are slow, go away or ask too much: they get their due, the others notice nothing."""
+"""Clients that are slow, go away or ask too much; the other clients notice nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server refuses: with a problem (RFC 9457) that says what, the limit and the remedy; never a 500."""
+"""Refused requests: each gets a problem (RFC 9457) with what is wrong, the limit and the remedy; never a 500."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_a_second_signal_ends_several_workers_at_once() -> None:
 
 
 def ask_until(stop: threading.Event, served: Served, broken: list[Exception]) -> list[tuple[int, Any]]:
-    """Ask again and again; a connection that is refused or closed before its answer began is tried anew."""
+    """Ask again and again, until `stop` or until the connection breaks."""
     outcomes = []
     client = httpx.Client(base_url=served.client.base_url, timeout=PATIENCE_S, trust_env=False)
     with client:
@@ -156,7 +156,7 @@ def test_under_load_every_accepted_question_is_answered() -> None:
 
 
 def start(before: str, *flags: str) -> subprocess.Popen[str]:
-    """A server in whose process some code ran first."""
+    """Start a server in a process that has run some code before."""
     arguments = ["serve", "-b", str(TINY), "--precision", "fp32", "--threads", "1", "--port", "0"]
     arguments += [*map(str, PATIENT), *flags]
     code = f"{before}\nfrom qa_onnx.cli import main\nmain({arguments!r})\n"
@@ -275,7 +275,7 @@ def test_until_it_is_ready_it_says_so(tmp_path: Path) -> None:
 
 
 def spoil_golden(folder: Path) -> None:
-    """Let the golden file, whose hash is right, hold other logits."""
+    """Write other logits into the golden file, with the right hash."""
     import hashlib
 
     manifest = json.loads((folder / "bundle.json").read_bytes())
@@ -368,7 +368,7 @@ def test_it_listens_on_the_loopback_unless_told() -> None:
 
 
 def listening(served: Served) -> str:
-    """The address in /proc/net/tcp that has the server's port."""
+    """Return the address in /proc/net/tcp that has the server's port."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         address, port = line.split()[1].split(":")
         if int(port, 16) == served.port and line.split()[3] == "0A":
@@ -426,7 +426,7 @@ def test_workers_share_the_port_and_their_metrics_are_summed() -> None:
 
 
 def asked_of(served: Served) -> Counter[int]:
-    """Requests with questions, by the process that answered."""
+    """Count the requests with questions of each process."""
     return Counter(line["process"] for line in served.logged() if line.get("questions"))
 
 
@@ -435,7 +435,7 @@ def messages_of(served: Served, process: int) -> list[str]:
 
 
 def ask_afresh(served: Served) -> int:
-    """Over a new connection."""
+    """Ask over a new connection; return the status."""
     return httpx.post(f"{served.client.base_url}/v1/answer", json=GOOD, timeout=PATIENCE_S).status_code
 
 
@@ -472,6 +472,24 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on() -> None:
         eventually(lambda: "Application startup complete." in messages_of(served, new), "the new one takes part")
         assert f"Child process [{victim}] died" in messages_of(served, served.process.pid)
         assert served.metric("qa_onnx_queue_depth") == 0  # without that of the victim
+        assert served.stop() == 0
+
+
+def test_a_killed_worker_takes_only_its_own_requests_along() -> None:
+    with serve("--workers", 2, *APART, gated=True) as served:
+        eventually(lambda: len(ready_processes(served)) == 2, "both are ready")
+        victim, other = workers_of(served)
+        served.gate.hold("soup")
+        with paused(other):  # so that the victim accepts
+            lost = served.connect()
+            lost.sendall(raw(HELD))
+            served.gate.wait_for_a_run()
+        with lost:
+            eventually(lambda: served.metric("qa_onnx_queue_depth") == 1, "the sum over both workers")
+            os.kill(victim, signal.SIGKILL)
+            assert received(lost) == b""
+        eventually(lambda: served.metric("qa_onnx_queue_depth") == 0, "the victim's question is gone")
+        assert ask_afresh(served) == 200
         assert served.stop() == 0
 
 
