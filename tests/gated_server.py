@@ -1,11 +1,12 @@
-"""The command line with an engine that waits while it is told to: `python -m tests.gated_server FOLDER serve ...`.
+"""The command line with an engine that a test can hold: `python -m tests.gated_server FOLDER serve ...`.
 
-A run waits as long as FOLDER/held is there and names no token, or one that the batch holds; while one waits,
-FOLDER/waiting is there. So a request lasts as long as a test needs, on a machine of any speed.
+A run waits while the file FOLDER/held exists and is empty, or has the id of a token of the batch; while one waits,
+FOLDER/waiting exists. So a request takes as long as a test needs, on a machine of any speed.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def holds(folder: Path, ids: NDArray[np.int64]) -> bool:
-    """Whether a batch with these token ids may not run now."""
+    """Return whether a batch with these token ids must wait."""
     try:
         token = (folder / "held").read_text(encoding="ascii")
     except FileNotFoundError:
@@ -33,7 +34,7 @@ def holds(folder: Path, ids: NDArray[np.int64]) -> bool:
 
 
 def gate(folder: Path) -> None:
-    """Let every run of this process wait for the folder."""
+    """Make every run of this process wait for the folder."""
     plain = OnnxSession.run
 
     def run(self: OnnxSession, inputs: Mapping[str, NDArray[np.int64]]) -> Arrays:
@@ -47,5 +48,8 @@ def gate(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    gate(Path(sys.argv.pop(1)))
+    os.environ["QA_ONNX_TEST_GATE"] = sys.argv.pop(1)
+if __name__ in {"__main__", "__mp_main__"}:  # multiprocessing's name for it in a worker
+    gate(Path(os.environ["QA_ONNX_TEST_GATE"]))
+if __name__ == "__main__":
     main(prog_name="qa-onnx")

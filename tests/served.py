@@ -38,7 +38,7 @@ class Gate:
     folder: Path
 
     def hold(self, word: str = "") -> None:
-        """From now on runs wait: all, or those of batches with this word, which is one token."""
+        """Make all runs wait, or those of batches with this word, which must be one token."""
         tokens = Tokenizer.from_file(str(TINY_TOKENIZER)).encode(word, add_special_tokens=False).ids
         assert len(tokens) == bool(word), f"{word!r} is not one token of the tiny tokenizer, but {tokens}"
         draft = self.folder / "draft"
@@ -46,7 +46,7 @@ class Gate:
         draft.replace(self.folder / "held")
 
     def release(self) -> None:
-        """What waits runs."""
+        """Let the waiting runs go on."""
         (self.folder / "held").unlink()
 
     def wait_for_a_run(self) -> None:
@@ -89,7 +89,7 @@ class Served:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
     def exchange(self, request: bytes) -> bytes:
-        """What comes back for raw bytes until the server closes."""
+        """Send raw bytes; return everything that comes back until the server closes the connection."""
         with self.connect() as connection:
             connection.sendall(request)
             return received(connection)
@@ -99,7 +99,7 @@ class Served:
         return [json.loads(line) for line in whole.splitlines() if line.strip()]
 
     def metric(self, name: str) -> float:
-        """Sum of a metric over its labels; 0 where it was never counted."""
+        """Return the sum of a metric over its labels; 0 if it was never counted."""
         lines = self.client.get("/metrics").text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
@@ -109,7 +109,7 @@ class Served:
 
 
 def received(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes."""
+    """Receive until the other side closes the connection."""
     parts = []
     try:
         while part := connection.recv(65536):
@@ -123,14 +123,14 @@ def received(connection: socket.socket) -> bytes:
 def serve(
     *arguments: object, bundle: Path = TINY, wait: bool = True, threads: int = 1, gated: bool = False
 ) -> Iterator[Served]:
-    """Run `qa-onnx serve` on the tiny bundle until the block is left; kill it then if it still runs.
+    """Run `qa-onnx serve` on the tiny bundle; kill it at the end of the block if it still runs.
 
     Args:
         arguments: of the command; they come after `PATIENT`.
         bundle: that it serves.
         wait: until it is ready.
         threads: of a run.
-        gated: its runs can be held back, but for those of `--workers`.
+        gated: its runs can be held back.
     """
     with NamedTemporaryFile("ab") as file, TemporaryDirectory() as folder:
         program = ["tests.gated_server", folder] if gated else ["qa_onnx"]

@@ -1,12 +1,11 @@
 """The HTTP server: `qa-onnx serve` (extra `serve`).
 
-    settings.py    limits and model
-    protocol.py    a connection: what a slow client may hold up
-    middleware.py  a request: id, log line, metrics; limits.py its key, its body, its client that goes away
-    app.py         the endpoints; schemas.py what they read and write, problems.py how they refuse
-    service.py     starting, ready, stopping; the reader behind the endpoints
-    server.py      one process; supervisor.py several that share a port
+    settings.py    its limits and its model
+    server.py      processes: one, or several that share a port
+    middleware.py  each request: id, API key (keys.py), body, client that goes away, log line, metrics
+    app.py         the endpoints; schemas.py and results.py their JSON, problems.py their errors
+    service.py     the reader behind the endpoints
 
-May import: everything of the run time. Left out: TLS and rate limits for each client, which a reverse proxy does
-well.
+May import: everything of the run time. Left out: TLS, slow request heads and rate limits for each client, which a
+reverse proxy does well.
 """

@@ -17,12 +17,12 @@ _CODECS = {"utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
 
 
 def convert(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, int]:
-    """Each position in the unit, in one pass over the text.
+    """Convert positions to a unit, in one pass over the text.
 
     Args:
         text: without lone surrogates.
         positions: in characters, 0 to len(text).
-        unit: what to count.
+        unit: of the result.
     """
     wanted = sorted(set(positions))
     if unit == "character" or text.isascii():

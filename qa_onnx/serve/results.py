@@ -1,4 +1,4 @@
-"""Predictions and logits -> the JSON objects of schemas.py."""
+"""Predictions, logits and a model -> the JSON objects of schemas.py."""
 
 from __future__ import annotations
 
@@ -15,68 +15,63 @@ from qa_onnx.serve.offsets import OffsetUnit, convert
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx import Answer, Example, Prediction
+    from qa_onnx import Example, Prediction
     from qa_onnx.serve.settings import Model
     from qa_onnx.spans import WindowLogits
 
 
-def result(
-    example: Example, prediction: Prediction, answer: Answer, unit: OffsetUnit, milliseconds: float
-) -> dict[str, Any]:
-    """One prediction, with the answer that was chosen of it."""
-    ends = [position for item in prediction.answers for position in (item.start, item.end)]
-    units = convert(example.context, ends, unit)
+def result(example: Example, prediction: Prediction, unit: OffsetUnit, *, answered: bool) -> dict[str, Any]:
+    """Return most of an `AnswerResult`; `answered` is False if "no answer" wins."""
+    positions = [position for answer in prediction.answers for position in (answer.start, answer.end)]
+    units = convert(example.context, positions, unit)
     answers = [
         {
-            "text": item.text,
-            "start": units[item.start],
-            "end": units[item.end],
-            "score": item.score,
-            "probability": item.probability,
+            "text": answer.text,
+            "start": units[answer.start],
+            "end": units[answer.end],
+            "score": answer.score,
+            "probability": answer.probability,
         }
-        for item in prediction.answers
+        for answer in prediction.answers
     ]
     return {
         "question": example.question,
-        "answer": answers[0] if answer else None,
+        "answer": answers[0] if answered else None,
         "answers": answers,
         "null_score": prediction.null_score,
         "null_probability": prediction.null_probability,
         "warnings": list(prediction.warnings),
-        "milliseconds": round(milliseconds, 3),
-        "offset_unit": unit,
     }
 
 
 def scores(rows: Sequence[WindowLogits], unit: OffsetUnit) -> dict[str, Any]:
-    """The logits of a context's tokens.
+    """Return the `Scores` of a context: the two logits of each token.
 
-    A token that several windows show has those of the window where it has the most context: the one in which the
-    smaller of what is to its left and to its right is largest, plus 1 % of the window's length, as
-    `_check_is_max_context` in BERT's run_squad.py has it.
+    A token in several windows gets the logits of the window that gives it most context: that with the largest
+    min(tokens to its left, tokens to its right) + 0.01 * length (`_check_is_max_context` in BERT's run_squad.py).
 
     Args:
         rows: the windows of one example, each with start_logits and end_logits, float32 (T,).
         unit: of the tokens' positions.
 
     Raises:
-        EngineError: a logit is not a number.
+        EngineError: a logit is infinite or NaN.
     """
     context = rows[0].window.context
     count = len(context.ids)
-    most = np.full(count, -1.0)
+    best = np.full(count, -1.0)
     logits = np.zeros((2, count))
     for window, start, end in rows:
         length = window.last + 1 - window.first
-        shown = slice(window.token_offset, window.token_offset + length)
+        part = slice(window.token_offset, window.token_offset + length)
         position = np.arange(length)
         around = np.minimum(position, position[::-1]) + 0.01 * length
-        better = around > most[shown]
-        most[shown][better] = around[better]
-        part = np.stack((start, end))[:, window.first : window.last + 1]
-        logits[:, shown][:, better] = part[:, better]
+        better = around > best[part]
+        best[part][better] = around[better]
+        of_window = np.stack((start, end))[:, window.first : window.last + 1]
+        logits[:, part][:, better] = of_window[:, better]
     if not np.isfinite(logits).all():
-        raise EngineError("the graph returned logits that are infinite or not a number: use another precision")
+        raise EngineError("the graph returned logits that are infinite or NaN: use another precision")
     spans = [context.characters(token, token) for token in range(count)]
     units = convert(context.text, [position for span in spans for position in span], unit)
     rounded = logits.round(4).tolist()
@@ -88,7 +83,7 @@ def scores(rows: Sequence[WindowLogits], unit: OffsetUnit) -> dict[str, Any]:
 
 
 def bundle(model: Model) -> dict[str, Any]:
-    """What is served, and what was measured of it."""
+    """Return the `BundleInfo` of a model."""
     manifest = model.bundle.manifest
     graph = model.bundle.graph(model.precision)
     files = (graph.file, manifest.tokenizer, graph.golden)
@@ -98,7 +93,7 @@ def bundle(model: Model) -> dict[str, Any]:
         "engine": model.backend.engine,
         "device": model.backend.device,
         "threads": model.threads,
-        "max_length": model.max_length,
+        "max_length": model.options.max_length,
         "null_threshold": manifest.null_threshold,
         "temperature": manifest.temperature,
         "source": dataclasses.asdict(manifest.source),
@@ -110,5 +105,5 @@ def bundle(model: Model) -> dict[str, Any]:
 
 
 def encode(content: Any) -> bytes:
-    """A JSON text."""
+    """Return a JSON text in UTF-8."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -1,12 +1,11 @@
-"""What the endpoints read and write, as pydantic models.
+"""Pydantic models of the requests and responses; FastAPI checks requests and documents the endpoints with them.
 
-Bodies are parsed here and not by FastAPI: pydantic reads JSON strictly (no NaN, no lone surrogates, bounded depth)
-and refuses unknown fields, so that a misspelt option is not silently left out.
+Unknown fields are refused, so that a misspelt option is not ignored silently.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -15,7 +14,6 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    TypeAdapter,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -28,8 +26,8 @@ from qa_onnx.serve.offsets import OffsetUnit  # noqa: TC001 - pydantic reads the
 from qa_onnx.serve.settings import MAX_EXAMPLES, MAX_N_BEST, MAX_SCORE_CHARACTERS
 
 
-def _said(message: str) -> WrapValidator:
-    """One message in place of one for each choice of a union."""
+def _one_message(message: str) -> WrapValidator:
+    """Replace the messages of all choices of a union by one."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -41,19 +39,19 @@ def _said(message: str) -> WrapValidator:
 
 
 def _whole(value: Any) -> Any:
-    """17.0 is an integer to JSON Schema, and to JavaScript."""
+    """Turn 17.0 into 17: JSON Schema and JavaScript call both an integer."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Threshold = Annotated[
-    Number | Literal["bundle"] | None, _said('Input should be a finite number, null (off) or "bundle"')
+    Number | Literal["bundle"] | None, _one_message('Input should be a finite number, null (off) or "bundle"')
 ]
 Id = Annotated[
     Annotated[str, Field(max_length=200)]
     | Annotated[int, Field(ge=-(2**53), le=2**53), BeforeValidator(_whole)]
     | None,
-    _said("Input should be a string of at most 200 characters, an integer of at most 53 bits, or null"),
+    _one_message("Input should be a string of at most 200 characters, an integer of at most 53 bits, or null"),
 ]
 
 
@@ -62,29 +60,29 @@ class _Body(BaseModel):
 
 
 class AnswerOptions(_Body):
-    """How questions are answered; what is left out has the server's default."""
+    """Options of a request; those that are missing have the server's defaults."""
 
-    n_best: int = Field(1, ge=BOUNDS["n_best"].low, le=MAX_N_BEST, description="Answers to give, best first.")
+    n_best: int = Field(1, ge=BOUNDS["n_best"].low, le=MAX_N_BEST, description="Number of answers.")
     null_threshold: Threshold = Field(
         "bundle",
-        description="There is no answer when null score - best score is greater. null: always answer; "
-        "bundle: what it was calibrated to.",
+        description="There is no answer if null score - best score is greater. null: always answer; "
+        "bundle: the calibrated threshold of the bundle.",
     )
     max_answer_length: int = Field(
         30, ge=BOUNDS["max_answer_length"].low, le=BOUNDS["max_answer_length"].high, description="In tokens."
     )
     doc_stride: int = Field(
-        128, ge=BOUNDS["doc_stride"].low, description="Tokens that two windows of a long context share."
+        128, ge=BOUNDS["doc_stride"].low, description="Overlap of two windows of a long context, in tokens."
     )
     offset_unit: OffsetUnit = Field(
-        "character", description="What start and end count: code points, UTF-8 bytes or UTF-16 units."
+        "character", description="Unit of start and end: code points, UTF-8 bytes or UTF-16 units."
     )
 
     _integers = field_validator("n_best", "max_answer_length", "doc_stride", mode="before")(_whole)
 
 
 class AskOne(AnswerOptions):
-    """A question and the context that may answer it."""
+    """A question and its context."""
 
     question: str
     context: str
@@ -93,13 +91,13 @@ class AskOne(AnswerOptions):
 class AskExample(_Body):
     """One of many questions."""
 
-    id: Id = Field(None, description="Comes back with the result.")
+    id: Id = Field(None, description="Returned with the result.")
     question: str
     context: str
 
 
 class AskMany(AnswerOptions):
-    """Questions with their contexts, answered with the same options."""
+    """Several questions with their contexts, answered with the same options."""
 
     examples: list[AskExample] = Field(min_length=1, max_length=MAX_EXAMPLES)
 
@@ -108,58 +106,56 @@ def _one_or_many(value: Any) -> str:
     return "many" if isinstance(value, dict) and "examples" in value else "one"
 
 
-Ask = Annotated[Annotated[AskOne, Tag("one")] | Annotated[AskMany, Tag("many")], Discriminator(_one_or_many)]
+Ask: TypeAlias = Annotated[
+    Annotated[AskOne, Tag("one")] | Annotated[AskMany, Tag("many")], Discriminator(_one_or_many)
+]
 
 
 class AskScores(_Body):
-    """A question and a context whose token scores are wanted."""
+    """A question and the context whose token scores are requested."""
 
     question: str
     context: str = Field(max_length=MAX_SCORE_CHARACTERS)
     offset_unit: OffsetUnit = "character"
 
 
-read_ask: TypeAdapter[AskOne | AskMany] = TypeAdapter(Ask)
-read_scores: TypeAdapter[AskScores] = TypeAdapter(AskScores)
-
-
 class AnswerItem(BaseModel):
-    """A piece of the context."""
+    """A part of the context that may answer the question."""
 
     text: str
-    start: int = Field(ge=0, description="Of its first unit, see offset_unit.")
-    end: int = Field(ge=0, description="After its last unit.")
+    start: int = Field(ge=0, description="Index of its first unit, see offset_unit.")
+    end: int = Field(ge=0, description="Index after its last unit.")
     score: float = Field(description="Start logit + end logit.")
     probability: float = Field(ge=0, le=1, description='Among all spans of the context and "no answer".')
 
 
 class AnswerResult(BaseModel):
-    """What the model makes of one question."""
+    """The answers to one question."""
 
     question: str
-    answer: AnswerItem | None = Field(description="null where there is none.")
+    answer: AnswerItem | None = Field(description="null if there is none.")
     answers: list[AnswerItem] = Field(description="The n best, best first.")
     null_score: float = Field(description='Score of "no answer".')
     null_probability: float = Field(ge=0, le=1)
     warnings: list[str]
-    milliseconds: float = Field(ge=0, description="From the request's arrival until this result was ready.")
+    milliseconds: float = Field(ge=0, description="Time from the request's arrival to this result.")
     offset_unit: OffsetUnit
 
 
 class ExampleResult(AnswerResult):
-    """What the model makes of one of many questions."""
+    """The answers to one of several questions."""
 
     id: str | int | None
 
 
 class AnswerResults(BaseModel):
-    """Of many questions, in their order."""
+    """The answers to several questions, in their order."""
 
     results: list[ExampleResult]
 
 
 class FieldError(BaseModel):
-    """A field at fault."""
+    """A wrong field of a request."""
 
     pointer: str = Field(description="JSON pointer into the body.")
     detail: str
@@ -173,18 +169,11 @@ class ProblemDetails(BaseModel):
     status: int
     detail: str
     request_id: str
-    errors: list[FieldError] = Field(default=[], description="The fields at fault, where there are any.")
-
-
-class FailedExample(BaseModel):
-    """A question of a stream that could not be answered."""
-
-    id: str | int | None
-    error: ProblemDetails
+    errors: list[FieldError] = Field(default=[], description="The wrong fields, if any.")
 
 
 class TokenScore(BaseModel):
-    """A token of the context with its logits, from the window that shows most of what is around it."""
+    """A token of the context with its logits, from the window with most context around it."""
 
     start: int = Field(ge=0)
     end: int = Field(ge=0)
@@ -196,28 +185,28 @@ class Scores(BaseModel):
     """The two logits of every token of the context."""
 
     tokens: list[TokenScore]
-    windows: int = Field(ge=1, description="How many the context was cut into.")
+    windows: int = Field(ge=1, description="Number of windows of the context.")
 
 
 class BundleInfo(BaseModel):
-    """What is served, and what was measured of it."""
+    """The bundle that is served, and its measurements."""
 
     name: str
     precision: str
     engine: str
     device: str
-    threads: int = Field(description="Of one run on the CPU.")
-    max_length: int = Field(description="Tokens a window.")
+    threads: int = Field(description="Threads of one run on the CPU.")
+    max_length: int = Field(description="Tokens of a window.")
     null_threshold: float | None
     temperature: float
     source: dict[str, Any]
     architecture: dict[str, Any]
-    hashes: dict[str, str] = Field(description="SHA-256 of the files in use.")
-    receipt: dict[str, Any] | None = Field(description="Measured at export; null where it was not.")
-    version: str = Field(description="Of qa-onnx.")
+    hashes: dict[str, str] = Field(description="SHA-256 of each file in use.")
+    receipt: dict[str, Any] | None = Field(description="Measurements of the export, if any.")
+    version: str = Field(description="Version of qa-onnx.")
 
 
 class Health(BaseModel):
-    """Of the process, or of its model."""
+    """Health of the process or its model."""
 
     status: Literal["alive", "ready"]

@@ -1,136 +1,167 @@
-"""One server process: a listening socket -> requests answered until a signal asks it to stop.
+"""Server processes: a listening socket -> requests answered until a signal asks to stop.
 
-    SIGTERM or SIGINT    nothing new is accepted (503), what was accepted is answered, the exit code is 0
-    a second one         it ends at once
+    SIGTERM or SIGINT    accept no more connections, answer what was accepted, exit with code 0
+    a second one         end at once
 
-Left out: several processes (supervisor.py).
+One process is a `uvicorn.Server`. Several share the socket under uvicorn's `Multiprocess`, which starts them,
+replaces those that die and stops them. They are new processes and not forks, because ONNX Runtime's threads do not
+survive a fork. A worker accepts connections after its model is loaded; until then they wait in the socket.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import multiprocessing
 import os
 import signal
 import socket
 import sys
-from time import monotonic
-from typing import TYPE_CHECKING
+from functools import partial
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from qa_onnx.errors import InputError
+from qa_onnx.serve import logs, metrics
 from qa_onnx.serve.app import create_app
-from qa_onnx.serve.logs import LOGGER
-from qa_onnx.serve.metrics import Metrics
-from qa_onnx.serve.protocol import limited
+from qa_onnx.serve.logs import LOGGER, describe_error
 from qa_onnx.serve.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
+
+    from starlette.types import ASGIApp
 
     from qa_onnx.serve.settings import Model, Settings
 
-BACKLOG = 1024
-_CLOSING_S = 5  # for connections to take the rest of their answers
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server with a stop that answers first and closes afterwards.
-
-    Args:
-        config: of uvicorn.
-        service: knows when all is answered.
-        orphaned: says when whoever started this process is gone; None: nobody cares.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, service: Service, orphaned: Callable[[], bool] | None = None
-    ) -> None:
-        super().__init__(config)
-        self._service = service
-        self._orphaned = orphaned
-        self._signals = 0
-        self._last = 0.0
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came; uvicorn's own would close first, and end the process by the signal."""
-        self._signals += 1
-        if self._signals > 1:  # whoever asks twice does not want to wait for anything, threads included
-            os._exit(1)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether it is time to end."""
-        service = self._service
-        service.metrics.queue(service.depth)  # of what threads tell, the last may not be the latest
-        if service.failure is not None:
-            return True
-        asked = self._signals > 0 or (self._orphaned is not None and self._orphaned())
-        if asked and not service.stopping:
-            LOGGER.info("stopping", extra={"fields": {"under_way": service.under_way}})
-            service.stopping = True
-            self._last = monotonic() + service.settings.timeout_s + service.settings.read_timeout_s
-        if service.stopping and (service.under_way == 0 or monotonic() > self._last):
-            return True
-        return await super().on_tick(counter)
-
-
-def end_at_a_signal() -> None:
-    """Until `run` takes over: nothing has been accepted yet, so a signal may end the process, with code 0."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+_BACKLOG = 1024  # connections that may wait to be accepted
+_HEALTH_S = 30  # a worker that does not react for so long is replaced; importing may take long on a busy machine
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Bind a socket and listen on it.
 
     Args:
-        host: a name or address; of several addresses the first.
-        port: 0: any that is free.
+        host: a name or an address; of several addresses the first is used.
+        port: 0: any free port.
 
     Raises:
-        InputError: it cannot be bound.
+        InputError: the socket cannot be bound.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        found = socket.create_server(address, family=family, backlog=BACKLOG)
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as error:
         raise InputError(
             f"cannot listen on {host} port {port}: {error}; choose another --host or --port"
         ) from error
-    found.set_inheritable(True)
-    return found
+    # Connections inherit it. Without it a body waits up to 40 ms for the client's acknowledgement of its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
-def run(
-    settings: Settings,
-    model: Model,
-    listener: socket.socket,
-    *,
-    accept_when_ready: bool = False,
-    orphaned: Callable[[], bool] | None = None,
-) -> bool:
-    """Serve until a signal asks to stop. Needs the main thread, whose signal handlers it borrows.
+def exit_at_signals() -> None:
+    """Exit with code 0 at a signal: before uvicorn takes over, and when it raises the signal again at its end."""
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: sys.exit(0))
 
-    Args:
-        settings: the limits.
-        model: what is served.
-        listener: as `listen` makes it; closed in the end.
-        accept_when_ready: leave connections to other processes until the model is loaded.
-        orphaned: see `Server`.
 
-    Returns:
-        Whether all that was accepted was answered, as far as clients waited for it.
+def run(settings: Settings, model: Model, listener: socket.socket) -> None:
+    """Serve in this process until a signal asks to stop; needs the main thread.
 
     Raises:
-        QaOnnxError: the model could not be loaded, or failed its golden check.
+        QaOnnxError: the model could not be loaded, or gives other logits here than at export.
     """
-    service = Service(settings, model, Metrics())
-    config = uvicorn.Config(
-        create_app(service),
-        http=limited(settings.read_timeout_s),
+    service = Service(settings, model, metrics.Metrics())
+    server = _Server(_config(create_app(service), settings))
+
+    async def load() -> None:
+        try:
+            await asyncio.to_thread(service.load)
+        except BaseException:
+            server.should_exit = True
+            raise
+
+    async def serve() -> None:
+        loading = asyncio.create_task(load())  # meanwhile requests get 503
+        await server.serve(sockets=[listener])
+        await loading
+
+    asyncio.run(serve())
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop gracefully at the first signal, and at once at the second."""
+        if self.should_exit:
+            os._exit(1)
+        super().handle_exit(sig, frame)
+
+
+def run_workers(settings: Settings, model: Model, listener: socket.socket, workers: int) -> bool:
+    """Serve in several processes until a signal asks to stop; needs the main thread.
+
+    Returns:
+        True if one signal stopped all workers; False if a model could not be loaded, or a second signal came.
+    """
+    with TemporaryDirectory(prefix="qa-onnx-metrics-") as folder:
+        os.environ[metrics.FOLDER] = folder  # the workers inherit it
+        app = partial(create_worker_app, settings, model)
+        supervisor = Multiprocess(_config(app, settings, factory=True, workers=workers), [listener])
+        signals = []
+
+        def stop(number: int, _: FrameType | None) -> None:
+            signals.append(number)
+            supervisor.should_exit.set()
+            if len(signals) > 1:
+                for process in supervisor.processes:
+                    process.kill()
+
+        for number in _SIGNALS:
+            signal.signal(number, stop)
+        supervisor.run()
+        return len(signals) == 1
+
+
+def create_worker_app(settings: Settings, model: Model) -> ASGIApp:
+    """Create the application of a worker; exit with uvicorn's `STARTUP_FAILURE` if its model does not load."""
+    logs.start()
+    _stop_with_parent()
+    service = Service(settings, model, metrics.Metrics())
+    try:
+        service.load()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the next worker would fail as well
+        LOGGER.error("cannot start", extra={"fields": {"reason": str(error), **describe_error(error)}})
+        os._exit(STARTUP_FAILURE)  # at once, so that uvicorn does not wait for an answer to its health check
+    return create_app(service)
+
+
+def _stop_with_parent() -> None:
+    """Stop this worker gracefully when its parent ends, even if that was killed."""
+    loop, parent = asyncio.get_running_loop(), multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def stop() -> None:
+        loop.remove_reader(sentinel)
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(sentinel, stop)
+
+
+def _config(app: Any, settings: Settings, **changes: Any) -> uvicorn.Config:
+    """Return uvicorn's settings."""
+    return uvicorn.Config(
+        app,
+        http="h11",  # refuses heads of more than 64 KiB, which httptools does not
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -138,33 +169,8 @@ def run(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        # How many connections are accepted in one go: with more, one of several processes would take all.
-        backlog=8,
-        timeout_graceful_shutdown=_CLOSING_S,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=math.ceil(settings.timeout_s + settings.read_timeout_s),
+        timeout_worker_healthcheck=_HEALTH_S,
+        **changes,
     )
-    server = Server(config, service, orphaned)
-
-    async def serve() -> None:
-        if accept_when_ready:
-            service.start()
-            while not service.ready and service.failure is None:
-                await asyncio.sleep(0.05)
-        listening = asyncio.get_running_loop().create_task(_deepen(server, listener))
-        await server.serve(sockets=[listener])
-        listening.cancel()
-        if service.stuck:  # the end of the interpreter would wait for its threads
-            LOGGER.warning("ended with a text half cut that nobody waited for")
-            os._exit(0 if service.under_way == 0 else 1)
-
-    asyncio.run(serve())
-    if service.failure is not None:
-        raise service.failure
-    return service.under_way == 0
-
-
-async def _deepen(server: Server, listener: socket.socket) -> None:
-    """Let the kernel queue more connections than uvicorn, which has one number for both, has set."""
-    while not server.started:
-        await asyncio.sleep(0.01)
-    listener.listen(BACKLOG)
-    LOGGER.info("accepts connections")

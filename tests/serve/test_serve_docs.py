@@ -1,4 +1,4 @@
-"""docs/serving.md, README and the containers say what is."""
+"""docs/serving.md, README and the containers agree with the server."""
 
 from __future__ import annotations
 
