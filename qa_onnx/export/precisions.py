@@ -136,13 +136,11 @@ class PrecisionMaker:
             result = half.to_fp16(source, path, [batch.inputs for batch in self.batches])
             if source != self.floating.path:
                 source.unlink()
-            return Made(path, result.fused_nodes, result.kept, {"peak": result.peak})
+            return Made(path, result.fused_nodes, result.excluded, {"peak": result.peak})
         if precision == "int8":
             return Made(path, quantize.to_int8(self.floating.path, path, keep=keep), tuple(keep))
-        quantized = static.quantize_static(
-            self.plain, path, lambda: [batch.inputs for batch in self.batches], keep=keep
-        )
-        settings = {"method": quantized.method, "smooth": quantized.smooth, "batches": quantized.batches}
+        static.quantize_static(self.plain, path, [batch.inputs for batch in self.batches], keep=keep)
+        settings = {"method": "minmax", "smooth": static.ALPHA, "batches": len(self.batches)}
         return Made(path, {}, tuple(keep), settings)
 
     def _ranking(self, precision: str) -> Callable[[], list[Sensitivity]] | None:

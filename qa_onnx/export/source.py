@@ -165,7 +165,7 @@ def fuse(model: SourceModel, expected: parity.Reference, writer: Writer, *, requ
         _LOG.warning("going on without fusion: %s", error)
         return unfused(model, expected)
     if fusion.missing:
-        message = f"fused only {', '.join(fusion.missing)}: slower than it could be, not wrong"
+        message = f"fused only {fusion.missing}: slower than it could be, not wrong"
         if require_fusion:
             raise ExportError(f"{model.source.name}: {message}")
         _LOG.warning("%s", message)
