@@ -100,11 +100,11 @@ def export(
     """
     if no_fusion and require_fusion:
         raise click.UsageError("--no-fusion and --require-fusion exclude each other")
-    from qa_onnx.export import Proof
+    from qa_onnx.export import EvaluationSettings
     from qa_onnx.export import export as make
 
     try:
-        proof = Proof(
+        evaluation = EvaluationSettings(
             eval_data=eval_data,
             eval_limit=eval_limit,
             gate=gate,
@@ -124,7 +124,7 @@ def export(
         fusion=not no_fusion,
         require_fusion=require_fusion,
         replace=replace,
-        proof=proof,
+        evaluation=evaluation,
     )
     tables.console().print(tables.precisions(bundle))
     tables.show_receipts(bundle)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pytest
 
-from qa_onnx import ExportError, Reader, Windower
+from qa_onnx import ExportError, Reader
 from qa_onnx.bundle.manifest import Parity
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import EngineError, ParityError
@@ -40,18 +40,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[SourceModel, Refere
     path = tmp_path_factory.mktemp("plain") / "plain.onnx"
     model, facts = load_checkpoint(checkpoint("bert"), path)
     facts = graph.to_onnx(model, facts)
-    return facts, _reference(facts, parity.torch_runner(model))
+    return facts, _reference(facts, model)
 
 
-def _reference(facts: SourceModel, run: Callable[[Inputs], tuple[Logits, Logits]]) -> Reference:
-    return parity.reference(
-        "PyTorch",
-        run,
-        windower=Windower(facts.tokenizer_json, cls_id=facts.cls_id),
-        input_names=facts.inputs,
-        pad_id=facts.pad_id,
-        max_length=LENGTH,
-    )
+def _reference(facts: SourceModel, model: Any) -> Reference:
+    session = parity.RunnerSession(facts.inputs, parity.torch_runner(model))
+    return parity.reference("PyTorch", session, facts, LENGTH)
 
 
 class Session:
@@ -92,7 +86,7 @@ def test_the_reference_does_not_drop_out(plain: tuple[SourceModel, Reference]) -
     facts, reference = plain
     model, _ = load_checkpoint(checkpoint("bert"), facts.path)
     for (_, start, end), (_, again_start, again_end) in zip(
-        reference.logits, _reference(facts, parity.torch_runner(model)).logits, strict=True
+        reference.logits, _reference(facts, model).logits, strict=True
     ):
         np.testing.assert_array_equal(start, again_start)
         np.testing.assert_array_equal(end, again_end)
