@@ -146,7 +146,7 @@ def test_outliers_fail_the_gate_as_they_are_and_pass_it_with_nodes_kept_back(
 
 @pytest.fixture
 def hopeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but one node may be kept back."""
+    """Only one node may be excluded."""
     monkeypatch.setattr(gate, "_STEPS", (1,))
 
 

@@ -237,7 +237,7 @@ def test_the_ir_version_is_lowered_and_never_raised(
 
 
 def test_nodes_with_weights_get_names_of_their_own(plain: SourceModel, tmp_path: Path) -> None:
-    """They are kept back by name, so that one name for two would keep back both."""
+    """Nodes are excluded by name: one name for two would exclude both."""
     import onnx
 
     model = onnx.load(plain.path)
