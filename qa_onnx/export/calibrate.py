@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Batches: TypeAlias = Iterable[Mapping[str, NDArray[np.int64]]]
+    Inputs: TypeAlias = Mapping[str, NDArray[np.int64]]
+    Batches: TypeAlias = Iterable[Inputs]
 
 
 class TensorRange(NamedTuple):
@@ -68,26 +69,14 @@ def _activations(
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield the name and the values of each tensor, for every batch."""
     import onnx
-    import onnxruntime
 
-    exposed = onnx.ModelProto()
-    exposed.CopyFrom(model)
-    present = {value.name for value in model.graph.output}
-    exposed.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        for name in tensors
-        if name not in present
-    )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = cpu.default_threads()
-    names, batch = list(tensors), None
+    names, outputs, batch = list(tensors), model.graph.output, None
+    present = [value.name for value in outputs]
+    outputs.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
     try:
-        session = onnxruntime.InferenceSession(
-            exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's exceptions share no base but Exception
-        raise ExportError(f"the graph does not load with {len(names)} tensors as outputs: {error}") from error
+        session = open_model(model)
+    finally:
+        del outputs[len(present) :]
     for batch in batches:
         try:
             arrays = session.run(names, dict(batch))
@@ -99,3 +88,22 @@ def _activations(
             yield name, values
     if batch is None:
         raise InputError("there are no batches to calibrate with", remedy="give at least one")
+
+
+def open_model(model: Any, *, optimize: bool = True) -> Any:
+    """Open an ONNX model in an ONNX Runtime session on the CPU, with or without its graph optimizations.
+
+    Raises:
+        ExportError: it does not load.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = cpu.default_threads()
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base but Exception
+        raise ExportError(f"the graph does not load with inner tensors as outputs: {error}") from error

@@ -226,16 +226,17 @@ def weights_sha256(folder: Path) -> str:
 
 def pad_id(model: Any, tokenizer: Any) -> int:
     """Return the token id that pads a batch."""
-    return _first_int(tokenizer.pad_token_id, model.config.pad_token_id, default=0)
+    return _first(tokenizer.pad_token_id, model.config.pad_token_id)
 
 
 def cls_id(tokenizer: Any) -> int:
     """Return the token id whose logits score "no answer"."""
-    return _first_int(tokenizer.cls_token_id, tokenizer.bos_token_id, default=0)
+    return _first(tokenizer.cls_token_id, tokenizer.bos_token_id)
 
 
-def _first_int(*values: int | None, default: int) -> int:
-    return next((value for value in values if value is not None), default)
+def _first(*values: int | None) -> int:
+    """Return the first value that is not None; 0 if there is none."""
+    return next((value for value in values if value is not None), 0)
 
 
 def reason(error: Exception) -> str:
@@ -248,7 +249,7 @@ def quiet() -> Iterator[None]:
     """Suppress transformers' progress bars and warnings, which would mix with our own lines."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     verbosity = logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -256,5 +257,5 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
-        if shown:
+        if enabled:
             logging.enable_progress_bar()

@@ -48,6 +48,7 @@ _LOG = logging.getLogger(__name__)
 
 _BATCH_TOKENS = 1536  # of a batch for calibration and sensitivity: memory holds all activations of one
 _FITTED = 2000  # questions to fit to: a tenth of them without an answer are enough for a null threshold
+_ARCHITECTURE = ("model_type", "layers", "heads", "hidden_size", "parameters")
 _PACKAGES = (
     *("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino"),
     *("tokenizers", "torch", "transformers", "optimum"),
@@ -95,7 +96,10 @@ def export(
     settings = EvaluationSettings() if evaluation is None else evaluation
     if require_fusion and not fusion:
         raise InputError("require_fusion contradicts fusion=False")
-    _check_numbers(max_length, opset)
+    if max_length is not None and max_length < 32:
+        raise InputError(f"max_length is {max_length}; it must be at least 32")
+    if not 14 <= opset <= 18:
+        raise InputError(f"opset is {opset}; it must be 14 to 18")
     _check_precisions(precisions, settings)
     source.check_source(checkpoint)
     data = settings.load()
@@ -213,7 +217,7 @@ def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer:
     """Return a manifest of the model with the old one's graphs and calibration."""
     return Manifest(
         source=model.source,
-        architecture=model.architecture(),
+        architecture={name: getattr(model, name) for name in _ARCHITECTURE},
         max_length=max_length,
         max_positions=model.max_positions,
         inputs=model.inputs,
@@ -227,13 +231,6 @@ def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer:
         versions=_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _check_numbers(max_length: int | None, opset: int) -> None:
-    if max_length is not None and max_length < 32:
-        raise InputError(f"max_length is {max_length}; it must be at least 32")
-    if not 14 <= opset <= 18:
-        raise InputError(f"opset is {opset}; it must be 14 to 18")
 
 
 def _check_precisions(precisions: Sequence[str], settings: EvaluationSettings) -> None:

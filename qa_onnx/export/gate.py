@@ -10,9 +10,9 @@ the values of fp16 stay in a GPU's range.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.receipt import Accuracy, Receipt
 from qa_onnx.errors import GateError
@@ -21,9 +21,9 @@ from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from pathlib import Path
 
     from qa_onnx.data.squad import DataSet
+    from qa_onnx.export.graph import QuantizedGraph
     from qa_onnx.export.model import SourceModel
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
@@ -31,23 +31,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # nodes to exclude, attempt by attempt
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizedGraph:
-    """A graph in some precision.
-
-    Attributes:
-        path: its file.
-        fused_nodes: how many nodes of each com.microsoft operator it has.
-        excluded_nodes: nodes that stayed in a higher precision.
-        settings: how it was calibrated.
-    """
-
-    path: Path
-    fused_nodes: dict[str, int]
-    excluded_nodes: tuple[str, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

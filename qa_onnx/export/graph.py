@@ -17,7 +17,7 @@ import contextlib
 import logging
 import warnings
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import ExportError
@@ -38,16 +38,20 @@ _NORM_OPSET = 17  # the first one that has LayerNormalization
 
 
 @dataclass(frozen=True, slots=True)
-class Fusion:
-    """The result of a fusion.
+class QuantizedGraph:
+    """A graph in some precision.
 
     Attributes:
-        nodes: how many nodes of each com.microsoft operator the graph has.
-        missing: such as "1 of 2 Attention" if fewer layers were fused than the model has; else empty.
+        path: its file.
+        fused_nodes: how many nodes of each com.microsoft operator it has.
+        excluded_nodes: nodes that stayed in a higher precision.
+        settings: how it was calibrated.
     """
 
-    nodes: dict[str, int]
-    missing: str
+    path: Path
+    fused_nodes: dict[str, int]
+    excluded_nodes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> SourceModel:
@@ -129,12 +133,15 @@ def _logits_module(model: Any, names: tuple[str, ...]) -> Any:
     return Logits().eval()
 
 
-def fuse(facts: SourceModel, target: Path) -> Fusion:
+def fuse(facts: SourceModel, target: Path) -> dict[str, int]:
     """Fuse layers with ONNX Runtime's transformer optimizer.
 
     Args:
         facts: description of the model; its path is a float32 graph.
         target: the file to write.
+
+    Returns:
+        How many nodes of each com.microsoft operator the graph has.
 
     Raises:
         ExportError: the optimizer cannot read the graph.
@@ -146,8 +153,7 @@ def fuse(facts: SourceModel, target: Path) -> Fusion:
     if nodes and all(entry.domain != _FUSED_DOMAIN for entry in optimized.opset_import):
         optimized.opset_import.append(onnx.helper.make_opsetid(_FUSED_DOMAIN, 1))
     save(optimized, target)
-    layers, count = max(1, facts.layers), nodes.get("Attention", 0)
-    return Fusion(nodes, f"{count} of {layers} Attention" if count < layers else "")
+    return nodes
 
 
 def fuse_norms(source: Path, target: Path) -> None:

@@ -17,12 +17,11 @@ types that it cannot infer through fused nodes, and casts to fp16 and back betwe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.export.graph import OUTPUTS, fused_nodes, replace_all, save
+from qa_onnx.export.graph import OUTPUTS, QuantizedGraph, fused_nodes, replace_all, save
 from qa_onnx.export.probe import INSIDE, float_tensors, is_open, load, peaks_of
 
 if TYPE_CHECKING:
@@ -44,28 +43,17 @@ _SINGLE |= {"Constant", "Sqrt"}
 _SHAPES = {"Shape", "Size"}  # read no values
 
 
-@dataclass(frozen=True, slots=True)
-class HalfResult:
-    """The result of a conversion to fp16.
-
-    Attributes:
-        fused_nodes: how many nodes of each com.microsoft operator the graph has.
-        excluded: names of the nodes that are in float32 only because a value passes `LIMIT`, in the graph's order.
-        peak: largest absolute value that any fp16 tensor holds, over the probe's batches.
-    """
-
-    fused_nodes: dict[str, int]
-    excluded: tuple[str, ...]
-    peak: float
-
-
-def to_fp16(source: Path, target: Path, batches: Batches) -> HalfResult:
+def to_fp16(source: Path, target: Path, batches: Batches) -> QuantizedGraph:
     """Convert a graph to fp16; its inputs stay int64, its logits float32.
 
     Args:
         source: a float32 graph, plain or fused; norms as `graph.fuse_norms` leaves them.
         target: the file to write.
         batches: windows of real text, int64 (B, T) under each of the graph's inputs.
+
+    Returns:
+        The graph. Its excluded nodes are in float32 only because a value passes `LIMIT`, in the graph's order; the
+        setting "peak" is the largest absolute value of its fp16 tensors, over the batches.
 
     Raises:
         InputError: there are no batches.
@@ -81,7 +69,7 @@ def to_fp16(source: Path, target: Path, batches: Batches) -> HalfResult:
     halved |= {f"{name}: {part}" for name in half for part in INSIDE}
     save(model, target)
     peak = max((peaks[name] for name in halved & peaks.keys()), default=0.0)
-    return HalfResult(fused_nodes(model), excluded, peak)
+    return QuantizedGraph(target, fused_nodes(model), excluded, {"peak": peak})
 
 
 def _overflowing(model: Any, peaks: Mapping[str, float]) -> set[str]:

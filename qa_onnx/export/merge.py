@@ -50,40 +50,34 @@ def reusable(
     """
     if old is None:
         return None
-    try:
-        _check_reusable(folder, old, model, precisions, max_length)
-    except ExportError:
-        if replace:
-            return None
-        raise
-    return old
+    conflict = _conflict(folder, old, model, precisions, max_length)
+    if conflict and not replace:
+        raise conflict
+    return None if conflict else old
 
 
-def _check_reusable(
+def _conflict(
     folder: Path, old: Manifest, model: SourceModel, precisions: Sequence[str], max_length: int | None
-) -> None:
-    """Refuse a bundle that is of another source, has damaged files, or was measured with other windows.
-
-    Raises:
-        ExportError: it is refused.
-    """
+) -> ExportError | None:
+    """Return why a bundle cannot be added to: another source, damaged files, or other windows; None if it can."""
     others = old.graphs.keys() - set(precisions)
     try:
-        same = _same_source(folder, old, model)
-        for precision in others if same else ():
+        if not _same_source(folder, old, model):
+            return ExportError(
+                f"{folder} is a bundle of {old.source.name} (SHA-256 {old.source.sha256[:12]}...), not of this "
+                "source",
+                remedy="choose another folder with --to, or --replace it",
+            )
+        for precision in others:
             _check_files(folder, old, precision)
     except BundleError as error:
-        raise _damaged(error) from error
-    if not same:
-        raise ExportError(
-            f"{folder} is a bundle of {old.source.name} (SHA-256 {old.source.sha256[:12]}...), not of this source",
-            remedy="choose another folder with --to, or --replace it",
-        )
+        return _damaged(error)
     if others and max_length not in {None, old.max_length}:
-        raise ExportError(
+        return ExportError(
             f"{folder} has windows of {old.max_length} tokens, which {', '.join(old.graphs)} were measured with",
             remedy=f"choose another folder for {max_length} tokens with --to, or --replace them",
         )
+    return None
 
 
 def _same_source(folder: Path, old: Manifest, model: SourceModel) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qa_onnx.engines.names import backends_of
 from qa_onnx.engines.sessions import open_session
@@ -49,11 +49,6 @@ class SourceModel:
     heads: int
     hidden_size: int
     parameters: int
-
-    def architecture(self) -> dict[str, Any]:
-        """Return the record for the manifest."""
-        names = ("model_type", "layers", "heads", "hidden_size", "parameters")
-        return {name: getattr(self, name) for name in names}
 
     def windower(self) -> Windower:
         """Make a windower with the model's tokenizer."""

@@ -18,7 +18,7 @@ from qa_onnx.bundle.manifest import Graph
 from qa_onnx.engines.names import IN_BF16, backends_of
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
-from qa_onnx.export.gate import QuantizedGraph
+from qa_onnx.export.graph import QuantizedGraph
 from qa_onnx.export.half_storage import store_half
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
 
@@ -64,17 +64,17 @@ class PrecisionMaker:
 
         Raises:
             GateError: it does not reach the gate, whichever nodes are excluded.
-            ExportError: it cannot be made.
+            ExportError: it cannot be quantized.
         """
         started = time.perf_counter()
-        made, receipt = self._measured(precision)
-        session = self.model.open(made.path, precision)
+        quantized, receipt = self._measured(precision)
+        session = self.model.open(quantized.path, precision)
         agreement = parity.compare(self.expected, session)
         if precision == "fp32":
             parity.require_fp32(agreement)
         examples = golden.record(self.model.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
-        entry = self.writer.add("model", made.path)
-        staged = dataclasses.replace(made, path=self.writer.stage / entry.name)
+        entry = self.writer.add("model", quantized.path)
+        staged = dataclasses.replace(quantized, path=self.writer.stage / entry.name)
         self.done[IN_BF16.get(precision, precision)] = staged
         _LOG.info(
             "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
@@ -84,23 +84,23 @@ class PrecisionMaker:
         return Graph(
             file=entry,
             golden=self.writer.add_text("golden", examples),
-            kind="fused" if made.fused_nodes else "plain",
-            fused_nodes=made.fused_nodes,
-            engines=_engines(precision, made.fused_nodes),
+            kind="fused" if quantized.fused_nodes else "plain",
+            fused_nodes=quantized.fused_nodes,
+            engines=_engines(precision, quantized.fused_nodes),
             parity=agreement,
             receipt=receipt,
         )
 
     def _measured(self, precision: str) -> tuple[QuantizedGraph, Receipt | None]:
         """Make a graph that reaches the gate, if there is one, and the receipt of it."""
-        quantize = partial(self.quantize, precision)
+        make = partial(self.quantize, precision)
         if self.gate is None:
-            return quantize(()), None
+            return make(()), None
         if precision == "fp32":  # its scores are known: the others are compared with them
-            made, accuracy, attempts = quantize(()), self.gate.fp32, 1
+            quantized, accuracy, attempts = make(()), self.gate.fp32, 1
         else:
-            made, accuracy, attempts = self.gate.find(precision, quantize, partial(self._rank, precision))
-        return made, self.gate.receipt(made, accuracy, attempts, str(backends_of(precision)[0]))
+            quantized, accuracy, attempts = self.gate.find(precision, make, partial(self._rank, precision))
+        return quantized, self.gate.receipt(quantized, accuracy, attempts, str(backends_of(precision)[0]))
 
     def quantize(self, precision: str, exclude: Collection[str]) -> QuantizedGraph:
         """Make a graph of a precision.
@@ -123,13 +123,10 @@ class PrecisionMaker:
             if self.fp32.fused_nodes:
                 source = self.writer.stage / "fused-norms.onnx"  # between casts ONNX Runtime cannot fuse them
                 graph.fuse_norms(self.fp32.path, source)
-            result = half.to_fp16(source, path, inputs)
-            return QuantizedGraph(path, result.fused_nodes, result.excluded, {"peak": result.peak})
+            return half.to_fp16(source, path, inputs)
         if precision == "int8":
-            return QuantizedGraph(path, quantize.to_int8(self.fp32.path, path, keep=exclude), tuple(exclude))
-        static.quantize_static(self.model.path, path, inputs, keep=exclude)
-        settings = {"method": "minmax", "smooth": static.ALPHA, "batches": len(inputs)}
-        return QuantizedGraph(path, {}, tuple(exclude), settings)
+            return quantize.to_int8(self.fp32.path, path, exclude=exclude)
+        return static.quantize_static(self.model.path, path, inputs, exclude=exclude)
 
     def _rank(self, precision: str) -> list[str]:
         """Return the nodes of a precision that can be excluded, the most sensitive first."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qa_onnx.errors import ExportError, InputError
+from qa_onnx.export.calibrate import open_model
 from qa_onnx.export.graph import replace_all
-from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -69,19 +69,6 @@ def _make_finite(tensor: Any) -> None:
         tensor.CopyFrom(numpy_helper.from_array(masked, tensor.name))
 
 
-def _session(model: Any) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = cpu.default_threads()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base but Exception
-        raise ExportError(f"the graph does not load with its tensors as outputs: {error}") from error
-
-
 def float_tensors(model: Any) -> set[str]:
     """Return the names of all float32 tensors, by ONNX Runtime's type inference, which knows fused nodes."""
     import onnx
@@ -90,7 +77,9 @@ def float_tensors(model: Any) -> set[str]:
     outputs = [value.name for value in graph.output]
     inner = [name for node in graph.node for name in node.output if name and name not in outputs]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
-    floats = {value.name for value in _session(model).get_outputs() if value.type == "tensor(float)"}
+    floats = {
+        value.name for value in open_model(model, optimize=False).get_outputs() if value.type == "tensor(float)"
+    }
     del graph.output[len(outputs) :]
     return floats | {weight.name for weight in graph.initializer if weight.data_type == onnx.TensorProto.FLOAT}
 
@@ -128,7 +117,7 @@ def peaks_of(model: Any, floats: AbstractSet[str], batches: Batches) -> dict[str
         graph.node.append(helper.make_node("Abs", [name], [f"absolute {index}"]))
         graph.node.append(helper.make_node("ReduceMax", [f"absolute {index}"], [f"peak {index}"], keepdims=0))
         graph.output.append(helper.make_tensor_value_info(f"peak {index}", TensorProto.FLOAT, []))
-    session = _session(model)
+    session = open_model(model, optimize=False)
     peak_names = [value.name for value in graph.output[outputs:]]
     del graph.node[nodes:]
     del graph.output[outputs:]

@@ -16,23 +16,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.export.graph import fused_nodes, quiet, save
+from qa_onnx.export.graph import QuantizedGraph, fused_nodes, quiet, save
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
 
-def to_int8(source: Path, target: Path, *, keep: Collection[str] = ()) -> dict[str, int]:
+def to_int8(source: Path, target: Path, *, exclude: Collection[str] = ()) -> QuantizedGraph:
     """Quantize a graph's matrix products and embeddings to int8.
 
     Args:
         source: a float32 graph, plain or fused.
         target: the file to write.
-        keep: names of nodes that stay float32.
-
-    Returns:
-        How many nodes of each com.microsoft operator the result has.
+        exclude: names of nodes that stay float32.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -44,10 +41,10 @@ def to_int8(source: Path, target: Path, *, keep: Collection[str] = ()) -> dict[s
             per_channel=True,
             weight_type=QuantType.QInt8,
             reduce_range=True,
-            nodes_to_exclude=list(keep),
+            nodes_to_exclude=list(exclude),
             # of outputs of fused nodes, which shape inference does not know
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
     model = onnx.load(target)
     save(model, target)
-    return fused_nodes(model)
+    return QuantizedGraph(target, fused_nodes(model), tuple(exclude))

@@ -73,7 +73,7 @@ def products(model: Any) -> list[Product]:
 
 
 def smooth(
-    model: Any, maxima: Mapping[str, NDArray[np.float32]], *, alpha: float, keep: Collection[str] = ()
+    model: Any, maxima: Mapping[str, NDArray[np.float32]], *, alpha: float, exclude: Collection[str] = ()
 ) -> Any:
     """Even out the channels that feed products with constant matrices.
 
@@ -81,7 +81,7 @@ def smooth(
         model: a float32 ONNX model; it is not changed.
         maxima: largest absolute value of each channel, float32 (C,), of the tensors to smooth.
         alpha: share of the difficulty that goes from activations to weights, 0 to 1.
-        keep: names of nodes to leave alone. So are products whose matrix another tensor's product shares.
+        exclude: names of nodes to leave alone. So are products whose matrix another tensor's product shares.
 
     Returns:
         A smoothed model, which computes the same function.
@@ -92,7 +92,7 @@ def smooth(
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha is {alpha}; it must be between 0 and 1, such as 0.5")
     editor = _Editor(model)
-    for tensor, group in _groups(editor.model, keep).items():
+    for tensor, group in _groups(editor.model, exclude).items():
         if tensor not in maxima:
             continue
         weights = np.max([np.abs(editor.array(product.weight)).max(axis=1) for product in group], axis=0)
@@ -111,12 +111,12 @@ def _factors(activations: NDArray[np.float32], weights: NDArray[np.float32], alp
     return np.maximum(factors, _SMALLEST).astype(np.float32)
 
 
-def _groups(model: Any, keep: Collection[str]) -> dict[str, list[Product]]:
+def _groups(model: Any, exclude: Collection[str]) -> dict[str, list[Product]]:
     """Group MatMuls by the tensor that they read, without those that cannot be rescaled alone."""
     uses = Counter(name for node in model.graph.node for name in node.input)
     groups: dict[str, list[Product]] = defaultdict(list)
     for product in products(model):
-        if product.node.op_type == "MatMul" and product.node.name not in keep and uses[product.weight] == 1:
+        if product.node.op_type == "MatMul" and product.node.name not in exclude and uses[product.weight] == 1:
             groups[product.tensor].append(product)
     return groups
 

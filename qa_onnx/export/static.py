@@ -19,7 +19,7 @@ import numpy as np
 
 from qa_onnx.errors import ExportError
 from qa_onnx.export.calibrate import calibrate, channel_maxima
-from qa_onnx.export.graph import opset_of, replace_all, save
+from qa_onnx.export.graph import QuantizedGraph, opset_of, replace_all, save
 from qa_onnx.export.smooth import matrices, products, smooth
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qa_onnx.export.calibrate import Batches, TensorRange
+    from qa_onnx.export.calibrate import Inputs, TensorRange
     from qa_onnx.export.smooth import Product
 
 ALPHA = 0.75  # of SmoothQuant
@@ -41,19 +41,19 @@ _LEVELS = 255  # steps between the 256 values of a byte
 def quantize_static(
     plain: Path,
     target: Path,
-    batches: Batches,
+    batches: Collection[Inputs],
     *,
     alpha: float | None = ALPHA,
-    keep: Collection[str] = (),
-) -> None:
+    exclude: Collection[str] = (),
+) -> QuantizedGraph:
     """Smooth, calibrate and quantize a graph.
 
     Args:
         plain: a float32 graph of standard operators.
         target: the file to write.
-        batches: int64 (B, T) under each of the graph's inputs; read up to two times.
+        batches: int64 (B, T) under each of the graph's inputs.
         alpha: of SmoothQuant, 0 to 1; None: no smoothing.
-        keep: names of nodes that stay float32.
+        exclude: names of nodes that stay float32.
 
     Raises:
         InputError: alpha is out of range, or there are no batches.
@@ -65,32 +65,34 @@ def quantize_static(
     opset = opset_of(model)
     if opset < _LEAST_OPSET:
         raise ExportError(f"the graph has opset {opset}; int8-static needs {_LEAST_OPSET} or newer")
-    tensors = quantizable_tensors(model, keep=keep)
+    tensors = quantizable_tensors(model, exclude=exclude)
     if not tensors:
-        raise ExportError("the graph has no product with a constant matrix to quantize, or all are kept")
+        raise ExportError("the graph has no product with a constant matrix to quantize, or all are excluded")
     if alpha is not None:
-        model = smooth(model, channel_maxima(model, tensors, batches), alpha=alpha, keep=keep)
-    ranges = calibrate(model, quantizable_tensors(model, keep=keep), batches)
-    _insert(model, ranges, keep)
+        model = smooth(model, channel_maxima(model, tensors, batches), alpha=alpha, exclude=exclude)
+    ranges = calibrate(model, quantizable_tensors(model, exclude=exclude), batches)
+    _insert(model, ranges, exclude)
     save(model, target)
+    settings = {"method": "minmax", "smooth": alpha, "batches": len(batches)}
+    return QuantizedGraph(target, {}, tuple(exclude), settings)
 
 
-def quantizable_tensors(model: Any, *, keep: Collection[str] = ()) -> list[str]:
+def quantizable_tensors(model: Any, *, exclude: Collection[str] = ()) -> list[str]:
     """Return the names of the activations that need a range, in the order of the graph."""
-    return list(dict.fromkeys(product.tensor for product in _chosen(model, keep)))
+    return list(dict.fromkeys(product.tensor for product in _chosen(model, exclude)))
 
 
-def _chosen(model: Any, keep: Collection[str]) -> list[Product]:
+def _chosen(model: Any, exclude: Collection[str]) -> list[Product]:
     """Return the products to quantize."""
     sizes = {value.name: tuple(value.dims) for value in model.graph.initializer}
     return [
         product
         for product in products(model)
-        if product.node.name not in keep and sizes[product.weight][product.axis] > _FEW_CHANNELS
+        if product.node.name not in exclude and sizes[product.weight][product.axis] > _FEW_CHANNELS
     ]
 
 
-def _lookups(model: Any, keep: Collection[str]) -> set[str]:
+def _lookups(model: Any, exclude: Collection[str]) -> set[str]:
     """Return the outputs of the Gathers that look up rows of a constant matrix."""
     tables = matrices(model)
     return {
@@ -98,15 +100,15 @@ def _lookups(model: Any, keep: Collection[str]) -> set[str]:
         for node in model.graph.node
         if node.op_type == "Gather"
         and node.input[0] in tables
-        and node.name not in keep
+        and node.name not in exclude
         and all(attribute.i == 0 for attribute in node.attribute)  # its only one is the axis
     }
 
 
-def _insert(model: Any, ranges: Mapping[str, TensorRange], keep: Collection[str]) -> None:
+def _insert(model: Any, ranges: Mapping[str, TensorRange], exclude: Collection[str]) -> None:
     """Insert the quantizing nodes into a model, in place."""
-    chosen = {product.node.output[0]: product for product in _chosen(model, keep)}
-    lookups = _lookups(model, keep)
+    chosen = {product.node.output[0]: product for product in _chosen(model, exclude)}
+    lookups = _lookups(model, exclude)
     rewriter = _Rewriter(model.graph)
     for node in list(model.graph.node):
         if node.output[0] in chosen:

@@ -150,7 +150,7 @@ def test_fp16_graph_is_the_same_function(kind: str, tmp_path: Path) -> None:
     source, batch, target = graph_of(kind), batch_of(kind), tmp_path / "half.onnx"
     result = half.to_fp16(source, target, [batch])
     assert error(target, source, batch) < 0.02
-    assert result.excluded == ()
+    assert result.excluded_nodes == ()
     assert result.fused_nodes == graph.fused_nodes(onnx.load(source))
     model = onnx.load(target)
     assert {value.type.tensor_type.elem_type for value in model.graph.input} == {onnx.TensorProto.INT64}
@@ -159,8 +159,8 @@ def test_fp16_graph_is_the_same_function(kind: str, tmp_path: Path) -> None:
     assert sum(weights(model)) < 0.55 * sum(weights(onnx.load(source)))
     values = half_tensors(target, batch)
     assert len(values) > 10
-    assert max(np.abs(value).max() for value in values.values()) <= result.peak * 1.001
-    assert result.peak <= half.LIMIT
+    assert max(np.abs(value).max() for value in values.values()) <= result.settings["peak"] * 1.001
+    assert result.settings["peak"] <= half.LIMIT
 
 
 def weights(model: Any) -> list[int]:
@@ -213,15 +213,15 @@ def test_planted_overflow_is_kept_in_float32(name: str, tmp_path: Path, monkeypa
     result = half.to_fp16(source, target, [batch])
     peaks = peaks_of(source, [batch])
     assert max(peaks.values()) > half.LARGEST
-    assert result.excluded
+    assert result.excluded_nodes
     assert infinite(target, batch) == []
-    assert result.peak <= half.LIMIT
+    assert result.settings["peak"] <= half.LIMIT
     assert error(target, source, batch) < 0.02
     monkeypatch.setattr(half, "LIMIT", math.inf)
     naive = half.to_fp16(source, target, [batch])
-    assert naive.excluded == ()
+    assert naive.excluded_nodes == ()
     assert infinite(target, batch)
-    assert naive.peak > half.LARGEST
+    assert naive.settings["peak"] > half.LARGEST
 
 
 def test_nodes_on_both_sides_of_an_overflow_are_kept(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_nodes_on_both_sides_of_an_overflow_are_kept(tmp_path: Path) -> None:
     source = edit(graph_of("bert"), tmp_path / "planted.onnx", scale_values)
     result = half.to_fp16(source, tmp_path / "half.onnx", [batch_of("bert")])
     attention = nodes(onnx.load(source), "Attention")[1]
-    assert result.excluded == (
+    assert result.excluded_nodes == (
         attention.name,
     )  # the product's weights are tiny now, so that it is in float32 anyway
     product = reader_of(onnx.load(tmp_path / "half.onnx"), attention.output[0], "MatMul")
@@ -240,7 +240,7 @@ def test_nodes_on_both_sides_of_an_overflow_are_kept(tmp_path: Path) -> None:
 def test_overflow_inside_attention_alone_is_seen(tmp_path: Path) -> None:
     source = edit(graph_of("bert"), tmp_path / "planted.onnx", scale_queries)
     result = half.to_fp16(source, tmp_path / "half.onnx", [batch_of("bert")])
-    assert result.excluded == ("Attention_0",)
+    assert result.excluded_nodes == ("Attention_0",)
     assert error(tmp_path / "half.onnx", source, batch_of("bert")) < 0.02
 
 
@@ -250,7 +250,7 @@ def test_weight_past_the_end_of_fp16_stays_float32(tmp_path: Path) -> None:
     batch = batch_of("bert")
     source = edit(graph_of("bert"), tmp_path / "planted.onnx", lambda model: scale_values(model, 1e6))
     result = half.to_fp16(source, tmp_path / "half.onnx", [batch])
-    assert "Attention_1" in result.excluded
+    assert "Attention_1" in result.excluded_nodes
     types = {value.name: value.data_type for value in onnx.load(tmp_path / "half.onnx").graph.initializer}
     assert types[nodes(onnx.load(source), "Attention")[1].input[1]] == onnx.TensorProto.FLOAT
     assert infinite(tmp_path / "half.onnx", batch) == []
@@ -311,7 +311,7 @@ def test_minilm_stays_the_same(tmp_path: Path) -> None:
     restore(model)  # as it is before it is stored
     onnx.save(model, source)
     result = half.to_fp16(source, tmp_path / "half.onnx", [batch := real_text(bundle)])
-    assert result.excluded == ()
+    assert result.excluded_nodes == ()
     assert error(tmp_path / "half.onnx", source, batch) < 0.05
     assert infinite(tmp_path / "half.onnx", batch) == []
     assert (tmp_path / "half.onnx").stat().st_size < 0.51 * source.stat().st_size

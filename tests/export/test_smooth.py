@@ -167,7 +167,7 @@ def test_products_get_one_mul_where_folding_would_change_something_else(decompos
     if why == "shared scale":
         model.graph.node[-1].input[1] = "scale"
     maxima = channel_maxima(model, ["normal"], [INPUTS])  # type: ignore[list-item]
-    smoothed = smooth(model, maxima, alpha=0.5, keep=["a"] if why == "kept" else [])
+    smoothed = smooth(model, maxima, alpha=0.5, exclude=["a"] if why == "kept" else [])
     assert len(smoothed.graph.node) == len(model.graph.node) + 1
     np.testing.assert_allclose(run(smoothed, INPUTS), run(model, INPUTS), atol=1e-4)
     if why == "kept":

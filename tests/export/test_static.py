@@ -123,20 +123,20 @@ def test_onnxruntime_multiplies_integers(target: Path, tmp_path: Path) -> None:
 @every_kind
 def test_kept_nodes_stay_as_they_were(kind: str, target: Path) -> None:
     model = load(plain(kind))
-    keep = [product.node.name for product in products(model) if "layer.0" in product.node.name]
-    keep += [node.name for node in model.graph.node if node.op_type == "Gather" and "word" in node.name]
-    assert len(keep) == 7
-    quantize_static(plain(kind), target, batches_of(plain(kind), kind), keep=keep)
+    exclude = [product.node.name for product in products(model) if "layer.0" in product.node.name]
+    exclude += [node.name for node in model.graph.node if node.op_type == "Gather" and "word" in node.name]
+    assert len(exclude) == 7
+    quantize_static(plain(kind), target, batches_of(plain(kind), kind), exclude=exclude)
     assert quantized(target)["MatMul"] == 6
     after = {node.name: node for node in load(target).graph.node}
     initializers = {value.name: value for value in load(target).graph.initializer}
     for node in model.graph.node:
-        if node.name in keep:
+        if node.name in exclude:
             assert after[node.name] == node
             for name in node.input:
                 weight = next((value for value in model.graph.initializer if value.name == name), None)
                 assert weight is None or initializers[name] == weight
-    tensors = quantizable_tensors(model, keep=keep)
+    tensors = quantizable_tensors(model, exclude=exclude)
     assert tensors
     assert all("layer.0" not in name or name.endswith("LayerNormalization_output_0") for name in tensors)
 
@@ -197,7 +197,7 @@ def test_refuses_what_it_cannot_quantize(target: Path, tmp_path: Path) -> None:
     batches = batches_of(plain("bert"), "bert")
     everything = [product.node.name for product in products(load(plain("bert")))]
     with pytest.raises(ExportError, match="no product with a constant matrix"):
-        quantize_static(plain("bert"), target, batches, keep=everything)
+        quantize_static(plain("bert"), target, batches, exclude=everything)
     with pytest.raises(InputError, match="alpha is"):
         quantize_static(plain("bert"), target, batches, alpha=2)
     old = load(plain("bert"))
