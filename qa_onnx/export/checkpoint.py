@@ -107,22 +107,14 @@ def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
 
 
 def check_name(checkpoint: str) -> None:
-    """Refuse a name that is not a folder and cannot be the id of a model on the hub.
-
-    Raises:
-        ExportError: it is refused.
-    """
+    """Raise an ExportError if a name is not a folder and cannot be the id of a model on the hub."""
     path = Path(checkpoint)
     if not path.is_dir() and (path.exists() or not _HUB_ID.fullmatch(checkpoint)):
         raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
 
 
 def refuse_unsafe(folder: Path) -> None:
-    """Refuse a folder that is not a checkpoint, or has weights in pickles only.
-
-    Raises:
-        ExportError: it is refused.
-    """
+    """Raise an ExportError if a folder is not a checkpoint, or has weights in pickles only."""
     if not (folder / "config.json").is_file():
         raise ExportError(f"{folder} is not a checkpoint: it has no config.json")
     if not any(folder.glob("*.safetensors")):

@@ -23,7 +23,7 @@ from qa_onnx.data import squad
 from qa_onnx.engines.names import IN_BF16, PRECISIONS, why_not
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import ExportError, GateError, InputError
-from qa_onnx.export import confidence, merge, source
+from qa_onnx.export import confidence, merge, parity, source
 from qa_onnx.export.gate import AccuracyGate, score
 from qa_onnx.export.graph import DEFAULT_OPSET
 from qa_onnx.export.precisions import PrecisionMaker
@@ -109,19 +109,19 @@ def export(
         model, name, session = source.load_source(checkpoint, writer.stage / "plain.onnx", opset)
         old = merge.reusable(folder, old, model, precisions, max_length, replace=replace)
         options = Options.for_windows_of(source.window_length(model, old, max_length))
-        logits = source.reference(model, name, session, options.max_length)
+        logits = parity.reference(name, session, model, options.max_length)
         work = Export(model, options, settings, *data)
         accuracy = work.score(name, session)
         del session  # and with it PyTorch's weights
         fp32 = source.float32_graph(
             model, logits, writer.stage / "fused.onnx", fusion=fusion, require_fusion=require_fusion
         )
-        gc.collect()  # PyTorch's model and the optimizer's copies of the graph are in reference cycles
         manifest = _manifest(model, old, options.max_length, writer)
         gate = work.gate(name, accuracy, fp32)
         maker = PrecisionMaker(model, fp32, logits, work.batches(), gate, writer)
         missed = []
         for precision in precisions:
+            gc.collect()  # PyTorch's model and the tools' copies of a graph are in reference cycles
             try:
                 manifest.graphs[precision] = maker.make(precision)
             except GateError as error:
@@ -159,13 +159,7 @@ class Export:
         return score(name, self.model.reader(session, self.options), self.evaluation, self.settings.seed)
 
     def gate(self, name: str, accuracy: Accuracy | None, fp32: Float32Graph) -> AccuracyGate | None:
-        """Evaluate the float32 graph, and return the gate; return None if there is no data.
-
-        Args:
-            name: the source's runtime.
-            accuracy: its scores.
-            fp32: the float32 graph.
-        """
+        """Evaluate the float32 graph; return the gate with the source's runtime and scores; None without data."""
         if self.evaluation is None or accuracy is None:
             return None
         reader = self.model.reader(OnnxSession(fp32.path), self.options)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # nodes to exclude, attempt by attempt
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # nodes to exclude, attempt by attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _attempts(
     """Yield a graph with nothing excluded, then graphs with more and more nodes excluded."""
     yield make(())
     nodes = rank()
-    yield from (make(nodes[:count]) for count in _STEPS if count < len(nodes))
+    yield from (make(nodes[:count]) for count in STEPS if count < len(nodes))
 
 
 def score(name: str, reader: Reader, data: DataSet, seed: int) -> Accuracy:

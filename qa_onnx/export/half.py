@@ -96,8 +96,8 @@ def _delicate(model: Any, floats: AbstractSet[str], peaks: Mapping[str, float]) 
         if closed or node.op_type in {*_SINGLE, *DEFAULT_OP_BLOCK_LIST} or vanishing.intersection(node.input):
             delicate.add(node.name)
         # Angles and bucket numbers of positions: the steps of fp16 are 1/4 from 256 on, and 1 from 1024 on.
-        gives_integers = node.op_type not in _SHAPES and floats.isdisjoint(node.output)
-        if gives_integers or node.op_type in {"Sin", "Cos"}:
+        without_floats = node.op_type not in _SHAPES and floats.isdisjoint(node.output)
+        if without_floats or node.op_type in {"Sin", "Cos"}:
             delicate.add(node.name)
             positions += node.input
     delicate |= _upstream(model, positions, floats)

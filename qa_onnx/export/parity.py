@@ -14,13 +14,13 @@ import numpy as np
 from qa_onnx import spans
 from qa_onnx.batches import Batch, pack
 from qa_onnx.bundle.manifest import Parity
-from qa_onnx.errors import EngineError, ParityError
+from qa_onnx.errors import BundleError, EngineError, ExportError, ParityError
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.options import Options
 from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -56,15 +56,25 @@ def reference(name: str, session: Session, model: SourceModel, max_length: int) 
         session: runs it.
         model: its tokenizer and inputs.
         max_length: tokens of the longest windows.
+
+    Raises:
+        ExportError: the source model fails on them.
     """
+    try:
+        batches = tuple(_run(session, model, max_length))
+    except (BundleError, EngineError) as error:
+        raise ExportError(f"{model.source.name} does not read text: {error}") from error
+    return Reference(name, batches)
+
+
+def _run(session: Session, model: SourceModel, max_length: int) -> Iterator[tuple[Batch, Logits, Logits]]:
+    """Yield batches of real text and their logits."""
     windows = _windows(model.windower(), max_length)
-    batches = []
     for start in range(0, len(windows), _ROWS):
         rows = windows[start : start + _ROWS]  # unsorted: long and short ones together
         tokens = _ROWS * max(len(window.input_ids) for window in rows)
         (batch,) = pack(rows, batch_tokens=tokens, input_names=model.inputs, pad_id=model.pad_id)
-        batches.append((batch, *session.run(batch.inputs)))
-    return Reference(name, tuple(batches))
+        yield (batch, *session.run(batch.inputs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx.engines.onnx_cpu import OnnxSession, import_runtime
-from qa_onnx.errors import BundleError, EngineError, ExportError, InputError
+from qa_onnx.errors import EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
 from qa_onnx.export.checkpoint import check_name, load_checkpoint, refuse_unsafe
@@ -47,9 +47,6 @@ class Float32Graph:
 
 def check_source(checkpoint: str | Path) -> None:
     """Refuse a source that cannot be exported here, as far as that is visible before it is loaded.
-
-    Args:
-        checkpoint: a folder or hub id of a question answering model, or a folder with model.onnx.
 
     Raises:
         MissingExtraError: packages are not installed.
@@ -116,18 +113,6 @@ def window_length(model: SourceModel, old: Manifest | None, wanted: int | None) 
     if wanted > most:
         raise InputError(f"max_length is {wanted}; {name} reads at most {most} tokens")
     return wanted
-
-
-def reference(model: SourceModel, name: str, session: Session, max_length: int) -> parity.Reference:
-    """Return the source's own logits on real text.
-
-    Raises:
-        ExportError: the source fails on it.
-    """
-    try:
-        return parity.reference(name, session, model, max_length)
-    except (BundleError, EngineError) as error:
-        raise ExportError(f"{model.source.name} does not read text: {error}") from error
 
 
 def float32_graph(

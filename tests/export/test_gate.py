@@ -147,7 +147,7 @@ def test_outliers_fail_the_gate_as_they_are_and_pass_it_with_nodes_kept_back(
 @pytest.fixture
 def hopeless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only one node may be excluded."""
-    monkeypatch.setattr(gate, "_STEPS", (1,))
+    monkeypatch.setattr(gate, "STEPS", (1,))
 
 
 @pytest.mark.usefixtures("hopeless")
@@ -266,16 +266,15 @@ def answers(easy: Path, tmp_path: Path) -> tuple[Reader, DataSet, DataSet]:
     return reader, DataSet("fit", "0" * 64, tuple(golds[::3])), DataSet("check", "0" * 64, tuple(golds[1::3]))
 
 
-def test_calibration_makes_probabilities_honest(answers: tuple[Reader, DataSet, DataSet]) -> None:
+def test_calibration_makes_probabilities_honest(answers: tuple[Reader, DataSet, DataSet], tmp_path: Path) -> None:
     reader, fitting, checking = answers
     fit = confidence.fit(reader, fitting, checking)
     assert fit.null_threshold is None
     assert fit.confidence.ece_after <= fit.confidence.ece_before
     assert sum(item.n for item in fit.confidence.after) == len(checking.golds)
     # The bins are those of a reader that uses the temperature.
-    calibrated = Reader(
-        session=reader._session, windower=reader._windower, options=reader.options, temperature=fit.temperature
-    )
+    bundle = Bundle.load(tmp_path / "fp32")
+    calibrated = Reader.load(Bundle(bundle.path, replace(bundle.manifest, temperature=fit.temperature)))
     report = evaluate(calibrated, checking)
     mean = np.mean([outcome.answer.probability for outcome in report.outcomes])
     weighted = sum(item.n * item.confidence for item in fit.confidence.after) / len(checking.golds)
