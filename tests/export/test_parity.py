@@ -16,6 +16,7 @@ from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export import export, graph, parity
 from qa_onnx.export.checkpoint import load_checkpoint
+from qa_onnx.export.source import float32_graph
 from tests.exports import check_files, checkpoint, copy, exported, graph_path, snapshot
 
 if TYPE_CHECKING:
@@ -293,3 +294,21 @@ def test_fusion_that_goes_wrong_is_left_out(
     example = ("Who came?", "It was Marta, late at night.")
     fused = Reader.load(exported("bert").bundle, precision="fp32").ask(*example)
     assert Reader.load(bundle, precision="fp32").ask(*example).text == fused.text
+
+
+@pytest.mark.parametrize(
+    ("layers", "warnings"), [(3, ["fused only 2 of 3 Attention: slower than possible, but correct"]), (0, [])]
+)
+def test_layers_that_are_not_fused_are_counted(
+    plain: tuple[SourceModel, Reference],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    layers: int,
+    warnings: list[str],
+) -> None:
+    """With an unknown number of layers, 0, one that is fused is enough."""
+    facts, reference = plain
+    model = dataclasses.replace(facts, layers=layers)
+    with caplog.at_level(logging.WARNING, "qa_onnx"):
+        float32_graph(model, reference, tmp_path / "fused.onnx", fusion=True, require_fusion=False)
+    assert [record.getMessage() for record in caplog.records] == warnings
