@@ -121,8 +121,8 @@ class PrecisionMaker:
         if precision == "fp16":
             source = self.fp32.path
             if self.fp32.fused_nodes:
-                source = self.writer.stage / "fused-norms.onnx"  # between casts ONNX Runtime cannot fuse them
-                graph.fuse_norms(self.fp32.path, source)
+                graph.fuse_norms(self.fp32.path, path)  # ONNX Runtime cannot fuse them between the casts
+                source = path  # which the result replaces
             return half.to_fp16(source, path, inputs)
         if precision == "int8":
             return quantize.to_int8(self.fp32.path, path, exclude=exclude)
