@@ -1,4 +1,4 @@
-"""`qa-onnx export`: a checkpoint -> a bundle, with what was found on the way."""
+"""`qa-onnx export`: a checkpoint -> a bundle, and a table of its precisions."""
 
 from __future__ import annotations
 
@@ -30,48 +30,48 @@ if TYPE_CHECKING:
     default=["int8"],
     type=click.Choice(PRECISIONS),
     show_default=True,
-    help="Repeat it for several. The bf16 ones need a CPU with bf16 and OpenVINO, which alone runs them.",
+    help="Can be repeated. Those with bf16 need a CPU with bf16, and only OpenVINO runs them.",
 )
-@click.option("--max-length", type=click.IntRange(32), metavar="TOKENS", help="Of a window.  [default: 384]")
-@click.option("--opset", type=click.IntRange(14, 18), default=17, show_default=True, help="Of the ONNX graph.")
-@click.option("--no-fusion", is_flag=True, help="Standard operators alone, as TensorRT needs; slower elsewhere.")
+@click.option("--max-length", type=click.IntRange(32), metavar="TOKENS", help="Per window.  [default: 384]")
+@click.option("--opset", type=click.IntRange(14, 18), default=17, show_default=True, help="ONNX opset.")
+@click.option("--no-fusion", is_flag=True, help="Standard operators only, as TensorRT needs; slower elsewhere.")
 @click.option("--require-fusion", is_flag=True, help="Fail if a layer that should be fused is not.")
-@click.option("--replace", is_flag=True, help="Write over a bundle of another source.")
+@click.option("--replace", is_flag=True, help="Replace a bundle of another source.")
 @click.option(
     "--eval-data",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="DATA",
     help="Measure every precision on this file (SQuAD JSON or JSON lines) and write the result into the bundle.",
 )
-@click.option("--eval-limit", type=click.IntRange(1), help="On a random sample of so many.  [default: all]")
+@click.option("--eval-limit", type=click.IntRange(1), help="Measure on a random sample.  [default: all]")
 @click.option(
     "--gate",
     type=click.FloatRange(0, 100, min_open=True),
     default=99.0,
     show_default=True,
     metavar="PERCENT",
-    help="Of fp32's F1, which a precision must reach to be written; MLPerf's two lines are 99 and 99.9. What "
-    "quantization hurts most is kept back in fp32, a little more at each attempt.",
+    help="Per cent of fp32's F1 that a precision must reach to be written; MLPerf uses 99 and 99.9. Nodes that "
+    "quantization hurts most stay in fp32, a few more at each attempt.",
 )
 @click.option(
     "--calibration-data",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="DATA",
-    help="Held out of training. Ranges of int8-static come from it, and what --calibrate fits.",
+    help="File of questions that were not used for training, for the ranges of int8-static and for --calibrate.",
 )
 @click.option(
     "--calibration-examples",
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="How many of it give the ranges.",
+    help="Take the ranges from a random sample of this many of its questions.",
 )
 @click.option(
     "--calibrate",
     is_flag=True,
-    help="Fit a temperature, and a null threshold if some questions have no answer, to 2,000 of it at most.",
+    help="Fit a temperature, and a null threshold if some questions have no answer, to at most 2,000 questions.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of samples and intervals.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random samples.")
 def export(
     *,
     checkpoint: str,
@@ -95,16 +95,16 @@ def export(
     CHECKPOINT is a folder or hub id of a BERT-family model fine-tuned for question answering (safetensors), or
     a folder with a finished model.onnx and its tokenizer.json.
 
-    A bundle of the same source keeps the precisions that are not named. If the export fails, it stays as it was;
-    of several precisions, those that reach the gate are written even if others miss it, and the exit code is 1.
+    A bundle of the same source keeps its other precisions. If the export fails, the bundle stays as it was. If
+    some precisions miss the gate, only the others are written, and the exit code is 1.
     """
     if no_fusion and require_fusion:
         raise click.UsageError("--no-fusion and --require-fusion exclude each other")
-    from qa_onnx.export import Proof
-    from qa_onnx.export import export as make
+    from qa_onnx.export import EvaluationSettings
+    from qa_onnx.export import export as export_bundle
 
     try:
-        proof = Proof(
+        evaluation = EvaluationSettings(
             eval_data=eval_data,
             eval_limit=eval_limit,
             gate=gate,
@@ -115,7 +115,7 @@ def export(
         )
     except InputError as error:
         raise click.UsageError(str(error)) from error
-    bundle = make(
+    bundle = export_bundle(
         checkpoint,
         to,
         precisions=tuple(dict.fromkeys(precisions)),
@@ -124,15 +124,15 @@ def export(
         fusion=not no_fusion,
         require_fusion=require_fusion,
         replace=replace,
-        proof=proof,
+        evaluation=evaluation,
     )
     tables.console().print(tables.precisions(bundle))
     tables.show_receipts(bundle)
-    click.echo(f'try it: qa-onnx ask -b {bundle.path}{_named(bundle)} -q "..." -c FILE', err=True)
+    click.echo(f'try it: qa-onnx ask -b {bundle.path}{_precision_option(bundle)} -q "..." -c FILE', err=True)
 
 
-def _named(bundle: Bundle) -> str:
-    """The option for the first precision, where none of the bundle runs by itself."""
+def _precision_option(bundle: Bundle) -> str:
+    """Return the option for the first precision if the bundle has none that runs by default."""
     graphs = bundle.manifest.graphs
-    alone = any("onnxruntime/cpu" in graph.engines for graph in graphs.values())
-    return "" if alone else f" --precision {next(iter(graphs))}"
+    default = any("onnxruntime/cpu" in graph.engines for graph in graphs.values())
+    return "" if default else f" --precision {next(iter(graphs))}"

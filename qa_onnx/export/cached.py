@@ -1,12 +1,11 @@
-"""Checkpoint -> bundle in the user's cache, exported when it is first used.
+"""Checkpoint -> bundle in the user's cache, exported at first use.
 
     $XDG_CACHE_HOME/qa-onnx/checkpoints or ~/.cache/qa-onnx/checkpoints
         <name>-<hash>-<precision>/      a bundle; the hash is that of the checkpoint's files
-        .building-<random>/             an export at work; removed by a later one if it was killed
+        .building-<random>/             an export at work; a later one removes it if it was killed
 
-A bundle is made under a temporary name and renamed, so it is there whole or not at all, and any number of
-processes may want it at once: all export, the first one's stays. A damaged one is made again. Loading what is
-there needs nothing but the light packages.
+A bundle is written under a temporary name and then renamed, so it is complete or absent. Several processes may
+export the same one at once; the first one's stays. A damaged bundle is replaced. Loading needs no extra.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# What a bundle is made of: weights, configuration, tokenizer. Not what training leaves beside them.
+# Files that a bundle is made of: weights, configuration, tokenizer; training leaves others beside them.
 _SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".onnx", ".onnx_data", ".data"}
 _BUILDING = ".building-"
 _STALE = 86_400  # seconds; no export takes a day
@@ -42,16 +41,16 @@ _T = TypeVar("_T")
 
 
 def load_cached(checkpoint: str | Path, precision: str, load: Callable[[Path], _T]) -> _T:
-    """Load the bundle of a checkpoint, exported if need be.
+    """Load the bundle of a checkpoint; export it if it is not in the cache.
 
     Args:
         checkpoint: a folder or hub id, as for `export`.
-        precision: the one precision of the bundle.
-        load: makes the result of the bundle's folder; where it raises a BundleError, the bundle is made again.
+        precision: the only precision of the bundle.
+        load: opens the bundle's folder; if it raises a BundleError, the bundle is exported again.
 
     Raises:
-        MissingExtraError: there is no bundle yet, and what an export needs is not installed.
-        ExportError: the checkpoint is not there, cannot be exported, or the cache cannot be written to.
+        MissingExtraError: there is no bundle yet, and packages for an export are not installed.
+        ExportError: the checkpoint does not exist or cannot be exported, or the cache cannot be written to.
         InputError: there is no such precision.
     """
     folder, _ = find_checkpoint(str(checkpoint))
@@ -69,13 +68,14 @@ def load_cached(checkpoint: str | Path, precision: str, load: Callable[[Path], _
         _build(checkpoint, precision, entry)
     except OSError as error:
         raise ExportError(
-            f"cannot write to the cache {entry.parent}: {error.strerror}; set XDG_CACHE_HOME to a folder that can "
-            "be written to, or give the bundle that qa-onnx export makes"
+            f"cannot write to the cache {entry.parent}: {error.strerror}",
+            remedy="set XDG_CACHE_HOME to a writable folder, or pass a bundle that qa-onnx export made",
         ) from error
     return load(entry)
 
 
 def _sha256(folder: Path) -> str:
+    """Return the hash of the names and contents of a checkpoint's files."""
     digest = hashlib.sha256()
     for path in sorted([*folder.iterdir(), *folder.glob("onnx/*")]):
         if path.suffix in _SUFFIXES and path.is_file():
@@ -86,28 +86,30 @@ def _sha256(folder: Path) -> str:
 
 
 def _build(checkpoint: str | Path, precision: str, entry: Path) -> None:
+    """Export a checkpoint into the cache, unless another process is faster."""
     from qa_onnx.export.exporter import export
 
     entry.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(entry.parent)
     with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=entry.parent) as scratch:
         _LOG.info("exporting %s to %s, once", checkpoint, entry)
-        made = Path(scratch, "bundle")
-        export(checkpoint, made, precisions=(precision,))
-        for attempt in ("first", "second", "third"):  # others may be at this point too
+        bundle = Path(scratch, "bundle")
+        export(checkpoint, bundle, precisions=(precision,))
+        for attempt in range(3):  # other processes may replace the entry at the same time
             try:
-                made.rename(entry)
+                bundle.rename(entry)
             except OSError:
                 if _is_whole(entry):
-                    return  # another process was faster
+                    return
                 with contextlib.suppress(OSError):
                     entry.rename(Path(scratch, f"damaged-{attempt}"))
             else:
                 return
-        made.rename(entry)
+        bundle.rename(entry)
 
 
 def _is_whole(folder: Path) -> bool:
+    """Tell whether a folder is a bundle whose files have the right hashes."""
     try:
         bundle = Bundle.load(folder)
         for file in bundle.manifest.files():
@@ -118,7 +120,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _remove_stale(cache: Path) -> None:
-    """Remove what killed exports left behind."""
+    """Remove the folders of killed exports."""
     for path in cache.glob(f"{_BUILDING}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE:

@@ -1,7 +1,7 @@
-"""A checkpoint folder or hub id -> a PyTorch model, its tokenizer, and what the exporter must know of both.
+"""A checkpoint folder or hub id -> a PyTorch model, its tokenizer, and the facts that the exporter needs.
 
-Weights are read from safetensors alone, and no code of the checkpoint ever runs: `trust_remote_code` is off
-and there is no way to switch it on.
+Weights are read from safetensors only, and code of the checkpoint never runs: `trust_remote_code` is off and
+cannot be switched on.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
     """Load a checkpoint.
 
     Args:
-        checkpoint: a folder with config.json, safetensors and a tokenizer, or the id of such a one on the hub.
-        target: where its graph will be written.
+        checkpoint: a folder with config.json, safetensors and a tokenizer, or the id of such a model on the hub.
+        target: file that its graph will be written to.
 
     Returns:
-        The transformers model, in float32, with eager attention and in evaluation mode, and what is known of
-        it; the inputs are those that its forward takes, of which the exporter may drop some.
+        The transformers model, in float32, with eager attention and in evaluation mode, and its description. The
+        inputs are those that its forward takes; torch may drop some of them in the export.
 
     Raises:
         MissingExtraError: torch, transformers or optimum is not installed.
-        ExportError: it is not there, not a question answering model, or not safe to load.
+        ExportError: it does not exist, is not a question answering model, or is not safe to load.
     """
     require("export", runtime=True)
     folder, revision = find_checkpoint(str(checkpoint))
@@ -73,24 +73,23 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
     )
 
 
-def _sizes(config: Any) -> tuple[int, int, int]:
-    """Layers, heads and hidden size, whatever the kind of model calls them; 0 where that is not known."""
-    from optimum.utils import NormalizedConfigManager
+def _sizes(config: Any) -> list[int]:
+    """Return layers, heads and hidden size, whatever the kind of model calls them; 0 where unknown."""
+    from optimum.utils import NormalizedConfigManager, NormalizedTextConfig
 
     try:
-        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
-    except KeyError:  # a kind that optimum does not know has the common names, most likely
-        names = ("num_hidden_layers", "num_attention_heads", "hidden_size")
-        layers, heads, hidden_size = (int(getattr(config, name, 0)) for name in names)
-        return layers, heads, hidden_size
-    return int(normalized.num_layers), int(normalized.num_attention_heads), int(normalized.hidden_size)
+        kind = NormalizedConfigManager.get_normalized_config_class(config.model_type)
+    except KeyError:  # optimum does not know this kind of model, which probably has the common names
+        kind = NormalizedTextConfig
+    normalized = kind(config)
+    return [int(getattr(normalized, name, 0)) for name in ("num_layers", "num_attention_heads", "hidden_size")]
 
 
 def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
-    """The checkpoint's folder on this machine, and its revision if it came from the hub.
+    """Return the checkpoint's folder on this machine, and its revision if it came from the hub.
 
     Raises:
-        ExportError: it is neither a folder, nor does the hub give it.
+        ExportError: it is not a folder, and the hub does not give it.
     """
     check_name(checkpoint)
     path = Path(checkpoint)
@@ -102,36 +101,28 @@ def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
         snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES))
     except Exception as error:  # network, authentication, no such model: each has its own class
         raise ExportError(
-            f"there is no folder {checkpoint}, and the hub gives no model of that name: {reason(error)}"
+            f"there is no folder {checkpoint}, and the hub gives no model with that name: {reason(error)}"
         ) from error
     return snapshot, snapshot.name
 
 
 def check_name(checkpoint: str) -> None:
-    """Refuse a name that is neither a folder's nor can be the id of a model on the hub.
-
-    Raises:
-        ExportError: it is neither.
-    """
+    """Raise an ExportError if a name is not a folder and cannot be the id of a model on the hub."""
     path = Path(checkpoint)
     if not path.is_dir() and (path.exists() or not _HUB_ID.fullmatch(checkpoint)):
         raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
 
 
 def refuse_unsafe(folder: Path) -> None:
-    """Refuse what is no checkpoint, or has its weights in pickles alone.
-
-    Raises:
-        ExportError: it is such a folder.
-    """
+    """Raise an ExportError if a folder is not a checkpoint, or has weights in pickles only."""
     if not (folder / "config.json").is_file():
-        raise ExportError(f"{folder} is no checkpoint: it has no config.json")
+        raise ExportError(f"{folder} is not a checkpoint: it has no config.json")
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for path in folder.glob("*.bin"))
-        found = f"only {', '.join(pickles)}, and unpickling runs whatever it holds" if pickles else "no weights"
+        content = f"only {', '.join(pickles)}, and unpickling runs any code in it" if pickles else "no weights"
         raise ExportError(
-            f"{folder} has no .safetensors: {found}. Where you trust it, load it with transformers and write it "
-            "again with model.save_pretrained(folder)"
+            f"{folder} has no .safetensors, {content}",
+            remedy="if you trust it, load it with transformers and save it with model.save_pretrained(folder)",
         )
 
 
@@ -139,14 +130,14 @@ def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tu
     """Load a folder's weights into a question answering model.
 
     Args:
-        folder: that of a checkpoint.
-        attention: "eager" is the form that ONNX Runtime's optimizer knows; None: the fastest that this kind of
-            model has, PyTorch's scaled_dot_product_attention for most.
-        config: instead of the folder's own.
+        folder: of a checkpoint.
+        attention: "eager" is the form that ONNX Runtime's optimizer recognises; None: the fastest one of this
+            kind of model, usually PyTorch's scaled_dot_product_attention.
+        config: replaces the folder's own.
 
     Returns:
-        The transformers model, in float32 and evaluation mode, and the names of its weights that the checkpoint
-        does not have, whose values are random.
+        The transformers model, in float32 and evaluation mode, and the names of the weights that the checkpoint
+        lacks, which have random values.
 
     Raises:
         ExportError: it cannot be loaded.
@@ -160,14 +151,14 @@ def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tu
             model, info = model_class.from_pretrained(
                 folder,
                 config=config,
-                dtype=torch.float32,  # otherwise a half-precision checkpoint would stay so
+                dtype=torch.float32,  # of a half-precision checkpoint, too
                 attn_implementation=attention,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
             )
-    except Exception as error:  # whatever a broken config or weight file makes transformers raise
+    except Exception as error:  # a broken config or weight file: of any class
         raise ExportError(f"transformers cannot load {folder} for question answering: {reason(error)}") from error
     unused = sorted(key for key in info["unexpected_keys"] if ".layer" in key)
     if unused:
@@ -176,10 +167,10 @@ def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tu
 
 
 def load_tokenizer(folder: Path) -> tuple[Any, str]:
-    """The tokenizer of a checkpoint, and its text as a tokenizer.json.
+    """Return the tokenizer of a checkpoint, and the text of its tokenizer.json.
 
     Raises:
-        ExportError: there is none, or none that gives offsets.
+        ExportError: there is none, or it gives no character offsets.
     """
     from transformers import AutoTokenizer
 
@@ -187,20 +178,20 @@ def load_tokenizer(folder: Path) -> tuple[Any, str]:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
-        raise ExportError(f"{folder}: no tokenizer that transformers loads: {reason(error)}") from error
+        raise ExportError(f"{folder}: transformers cannot load the tokenizer: {reason(error)}") from error
     if not tokenizer.is_fast:
         raise ExportError(
-            f"{folder}: {type(tokenizer).__name__} has no fast version, so it gives no character offsets and "
-            "no tokenizer.json; answers could not be located in the text"
+            f"{folder}: {type(tokenizer).__name__} has no fast version and so no character offsets, which locate "
+            "answers in the text"
         )
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        # Without a file of its own, transformers makes one for the kind of model, to which all text is unknown.
-        raise ExportError(f"{folder} has no tokenizer: there is no tokenizer.json and no vocabulary in it")
+        # Without a file, transformers makes an empty tokenizer for the kind of model.
+        raise ExportError(f"{folder} has no tokenizer: it has neither tokenizer.json nor a vocabulary")
     return tokenizer, tokenizer.backend_tokenizer.to_str()
 
 
 def model_inputs(model: Any) -> tuple[str, ...]:
-    """The inputs that the model's forward takes and that carry information for this model."""
+    """Return the inputs that the model takes and that carry information for it."""
     taken = inspect.signature(model.forward).parameters
     segments = getattr(model.config, "type_vocab_size", 0)
     return tuple(
@@ -211,45 +202,46 @@ def model_inputs(model: Any) -> tuple[str, ...]:
 
 
 def max_positions(model: Any, tokenizer: Any) -> int:
-    """Tokens that a model reads at most."""
+    """Return the most tokens that a model reads."""
     limit = int(model.config.max_position_embeddings)
     for name, module in model.named_modules():
-        # RoBERTa and its kin count positions from the padding index on: 514 embeddings, 512 tokens.
+        # RoBERTa and similar kinds count positions from the padding index on: 514 embeddings, 512 tokens.
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             limit -= module.padding_idx + 1
     return min(limit, int(tokenizer.model_max_length))
 
 
 def weights_sha256(folder: Path) -> str:
-    """SHA-256, in hexadecimal, of the digests of the weights' files."""
+    """Return the SHA-256, in hexadecimal, of the digests of the weights' files."""
     return files_sha256(sorted(folder.glob("*.safetensors")))
 
 
 def pad_id(model: Any, tokenizer: Any) -> int:
-    """The token id that pads a batch."""
-    return _first_int(tokenizer.pad_token_id, model.config.pad_token_id, default=0)
+    """Return the token id that pads a batch."""
+    return _first(tokenizer.pad_token_id, model.config.pad_token_id)
 
 
 def cls_id(tokenizer: Any) -> int:
-    """The token id whose logits score "no answer"."""
-    return _first_int(tokenizer.cls_token_id, tokenizer.bos_token_id, default=0)
+    """Return the token id whose logits score "no answer"."""
+    return _first(tokenizer.cls_token_id, tokenizer.bos_token_id)
 
 
-def _first_int(*values: int | None, default: int) -> int:
-    return next((value for value in values if value is not None), default)
+def _first(*values: int | None) -> int:
+    """Return the first value that is not None; 0 if there is none."""
+    return next((value for value in values if value is not None), 0)
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return the message of an error in one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' progress bars, which would be left half-drawn over our own lines."""
+    """Suppress transformers' progress bars and warnings, which would mix with our own lines."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     verbosity = logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -257,5 +249,5 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
-        if shown:
+        if enabled:
             logging.enable_progress_bar()

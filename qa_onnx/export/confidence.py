@@ -1,8 +1,8 @@
-"""Held-out questions -> a temperature and a null threshold, and the proof that they help.
+"""Held-out questions -> a temperature and a null threshold, checked on other questions.
 
-A model is seldom as sure as it is right. Dividing its scores by one number, the temperature, before the softmax
-leaves every answer as it is and makes the probabilities more honest (Guo et al. 2017, "On Calibration of Modern
-Neural Networks"). It is fitted to the answers that the reader gives: the negative log-likelihood of their being
+A model is rarely as often right as it is confident. Dividing its scores by one number, the temperature, before the
+softmax keeps the order of the answers and calibrates their probabilities (Guo et al. 2017, "On Calibration of
+Modern Neural Networks"). The temperature minimizes the negative log-likelihood that the reader's answers are
 right.
 """
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _BINS = 10
-_LOWEST, _HIGHEST = 0.25, 8.0
-_STEPS = 24  # of the golden-section search: to one part in 100,000 of the range
+_LOWEST, _HIGHEST = 0.25, 8.0  # temperatures
+_STEPS = 24  # of the golden-section search, which leave 1/100,000 of the range
 
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """One question: what is needed to give its answer's probability at any temperature.
+    """The scores of a question, from which its answer's probability at any temperature is computed.
 
     Attributes:
-        score: of the answer that was given; the null score for "no answer".
+        score: of the reader's answer, which may be "no answer".
         null_score: of "no answer".
         rows: its windows with their logits, in the order of the text.
         right: whether the answer matches exactly.
@@ -56,7 +56,7 @@ class _Scored:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What was fitted, and how it fares on other questions."""
+    """A fitted temperature and null threshold, and the calibration that they give on other questions."""
 
     temperature: float
     null_threshold: float | None
@@ -64,15 +64,15 @@ class Fit:
 
 
 def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
-    """Fit temperature and, where the data has unanswerable questions, null threshold.
+    """Fit a temperature and, if the data has unanswerable questions, a null threshold.
 
-    A temperature that makes probabilities worse on the other questions is not kept, and 1 stays: where questions
-    have one gold answer each, as in SQuAD's training data, fewer answers match than are right.
+    The temperature stays 1 if the fitted one makes the probabilities worse on the other questions: with one gold
+    answer a question, as in SQuAD's training data, some right answers do not match.
 
     Args:
         reader: with temperature 1.
-        calibration: questions to fit on, not of the training data.
-        check: other questions, for the figures.
+        calibration: questions to fit to, not of the training data.
+        check: other questions, to check on.
     """
     width = reader.options.max_answer_length
     report = evaluate(reader, calibration)
@@ -105,7 +105,7 @@ def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
 
 
 def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Mean distance of confidence and accuracy over the bins, weighted by their size, in per cent.
+    """Return the mean distance of confidence and accuracy over the bins, weighted by size, in per cent.
 
     Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning".
     """
@@ -114,7 +114,7 @@ def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
 
 
 def _score(reader: Reader, outcomes: Sequence[Outcome], threshold: float | None) -> list[_Scored]:
-    """Each question with its logits, under the threshold."""
+    """Return the scores of each question, answered with the threshold."""
     examples = [Example(outcome.gold.question, outcome.gold.context) for outcome in outcomes]
     rows: list[list[WindowLogits]] = [[] for _ in outcomes]
     for row in reader.logits(examples):
@@ -132,7 +132,7 @@ def _score(reader: Reader, outcomes: Sequence[Outcome], threshold: float | None)
 
 
 def _probabilities(scored: Sequence[_Scored], temperature: float, width: int) -> NDArray[np.float64]:
-    """What `Answer.probability` would be: float64 (n,)."""
+    """Return the value of `Answer.probability` at a temperature: float64 (n,)."""
     values = np.empty(len(scored))
     for row, item in enumerate(scored):
         spans = log_normalizer(item.rows, max_answer_length=width, temperature=temperature)
@@ -141,7 +141,7 @@ def _probabilities(scored: Sequence[_Scored], temperature: float, width: int) ->
 
 
 def _fit_temperature(scored: Sequence[_Scored], width: int) -> float:
-    """The temperature with the least negative log-likelihood, by golden-section search over its logarithm."""
+    """Find the temperature with the least negative log-likelihood, by golden-section search over its logarithm."""
     right = np.array([item.right for item in scored])
 
     def loss(logarithm: float) -> float:
@@ -165,9 +165,9 @@ def _fit_temperature(scored: Sequence[_Scored], width: int) -> float:
 
 
 def _bins(probabilities: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:
-    """Points of the reliability plot: ten equal ranges of probability, empty ones left out."""
-    place = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
-    members = [np.flatnonzero(place == number) for number in range(_BINS)]
+    """Return the points of the reliability plot: ten equal ranges of probability, without empty ones."""
+    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    members = [np.flatnonzero(bins == number) for number in range(_BINS)]
     return tuple(
         ReliabilityBin(len(rows), float(probabilities[rows].mean()), float(right[rows].mean()))
         for rows in members

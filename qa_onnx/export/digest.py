@@ -1,4 +1,4 @@
-"""What tells whether files are the same as before."""
+"""Hash of files, to tell whether they have changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def files_sha256(paths: Iterable[Path]) -> str:
-    """SHA-256, in hexadecimal, of the digests of some files, in this order."""
+    """Return the SHA-256, in hexadecimal, of the digests of files, in this order."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -1,55 +1,57 @@
 """A PyTorch model -> an ONNX graph, fused where ONNX Runtime knows how.
 
-Fusion replaces the many small nodes of an attention layer by one node of ONNX Runtime's own (com.microsoft),
-for its CPU and CUDA providers. It recognises the form that eager attention and torch's TorchScript-based
-exporter give; other forms stay as they are, silently, which is why the fused nodes are counted here.
+Fusion replaces the many small nodes of an attention layer with one node of ONNX Runtime's own domain
+(com.microsoft), for its CPU and CUDA providers. ONNX Runtime's optimizer recognises the form that eager attention
+and torch's TorchScript-based exporter give. It leaves other forms as they are and reports nothing, so the fused
+nodes are counted here.
 
-The sum of a layer's input and output and the norm of it stay two nodes where the opset has that norm: which way is
-faster depends on the release of ONNX Runtime, and it fuses them itself when it loads a graph
-(`SkipLayerNormalization`), unless told not to (session.py). That is for BERT, DistilBERT and ELECTRA. Of others
-it does not know that what is added has one shape, so that they stay two on a GPU as well, but for fp16.
+The residual sum of a layer and the norm after it stay two nodes if the opset has that norm: which way is faster
+depends on the release of ONNX Runtime. It can fuse them into `SkipLayerNormalization` when it loads a graph (see
+engines/onnx_cpu.py), for BERT, DistilBERT and ELECTRA. In other kinds it does not know that both summands have one
+shape, so there they are fused for fp16 only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import warnings
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from qa_onnx.export.model import SourceModel
 
 OUTPUTS = ("start_logits", "end_logits")
 DEFAULT_OPSET = 17
-# 10 is what the runtimes of 2024 read; current onnx would write a newer one.
-IR_VERSION = 10
-# Protocol buffers end at 2 GiB; the headroom is for the graph itself.
-_LARGEST = 2_100_000_000  # bytes
+IR_VERSION = 10  # runtimes of 2024 read it; current onnx would write a newer one
+_LARGEST = 2_100_000_000  # bytes of weights: protocol buffers end at 2 GiB, and the graph needs room too
 
 _FUSED_DOMAIN = "com.microsoft"
 _NORM_OPSET = 17  # the first one that has LayerNormalization
 
 
 @dataclass(frozen=True, slots=True)
-class Fusion:
-    """What the optimizer made of a graph.
+class QuantizedGraph:
+    """A graph in some precision.
 
     Attributes:
-        nodes: how many nodes of each com.microsoft operator the graph has.
-        missing: how each expected count was missed, in words; empty when all is as it should be.
+        path: its file.
+        fused_nodes: how many nodes of each com.microsoft operator it has.
+        excluded_nodes: nodes that stayed in a higher precision.
+        settings: how it was calibrated.
     """
 
-    nodes: dict[str, int]
-    missing: tuple[str, ...]
+    path: Path
+    fused_nodes: dict[str, int]
+    excluded_nodes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> SourceModel:
@@ -57,22 +59,21 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
 
     Args:
         model: the transformers model.
-        facts: what is known of it; its path is the file to write.
+        facts: its description; its path is the file to write.
         opset: of the standard operators.
 
     Returns:
-        The facts with the inputs that the graph declares. A model may take an input and not use it; the
-        exporter drops such ones.
+        The description with the inputs that the graph declares: torch drops inputs that the model does not use.
 
     Raises:
-        ExportError: torch cannot trace it, or it is larger than an ONNX file can be.
+        ExportError: torch cannot export it, or it is larger than an ONNX file can be.
     """
     import onnx
     import torch
 
     check_size(facts.source.name, facts.parameters)
     names = facts.inputs
-    # Two unlike rows with padding, so that nothing of this one batch is taken for a constant.
+    # Two different rows, with padding, so that nothing of this batch is exported as a constant.
     example = {
         "input_ids": torch.tensor([[facts.cls_id, *range(5, 15)], [facts.cls_id, *range(6, 16)]]),
         "attention_mask": torch.tensor([[1] * 11, [1] * 8 + [0] * 3]),
@@ -109,13 +110,13 @@ def check_size(name: str, parameters: int) -> None:
     size = 4 * parameters
     if size > _LARGEST:
         raise ExportError(
-            f"{name} has {parameters / 1e6:.0f} million weights, {size / 1e9:.1f} GB as float32; a file in the "
-            "ONNX format ends at 2 GB"
+            f"{name} has {parameters / 1e6:.0f} million weights, {size / 1e9:.1f} GB in float32; an ONNX file "
+            "holds at most 2 GB"
         )
 
 
 def _logits_module(model: Any, names: tuple[str, ...]) -> Any:
-    """A module that takes the named inputs in order and returns start and end logits."""
+    """Return a module that takes the named inputs in order and returns start and end logits."""
     import torch
 
     class Logits(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
@@ -127,17 +128,20 @@ def _logits_module(model: Any, names: tuple[str, ...]) -> Any:
             out = self.model(**dict(zip(names, values, strict=True)))
             return out.start_logits, out.end_logits
 
-    # The exporter puts its argument's mode back when it is done: a wrapper in training mode would switch the
-    # model's dropout on for whatever is compared with it afterwards.
+    # torch restores the mode of its argument after the export: a wrapper in training mode would switch on the
+    # model's dropout, and later comparisons would fail.
     return Logits().eval()
 
 
-def fuse(facts: SourceModel, target: Path) -> Fusion:
-    """Let ONNX Runtime's transformer optimizer fuse what it recognises.
+def fuse(facts: SourceModel, target: Path) -> dict[str, int]:
+    """Fuse layers with ONNX Runtime's transformer optimizer.
 
     Args:
-        facts: of the model; its path is a float32 graph.
+        facts: description of the model; its path is a float32 graph.
         target: the file to write.
+
+    Returns:
+        How many nodes of each com.microsoft operator the graph has.
 
     Raises:
         ExportError: the optimizer cannot read the graph.
@@ -149,12 +153,11 @@ def fuse(facts: SourceModel, target: Path) -> Fusion:
     if nodes and all(entry.domain != _FUSED_DOMAIN for entry in optimized.opset_import):
         optimized.opset_import.append(onnx.helper.make_opsetid(_FUSED_DOMAIN, 1))
     save(optimized, target)
-    wanted, found = max(1, facts.layers), nodes.get("Attention", 0)
-    return Fusion(nodes, (f"{found} of {wanted} Attention",) if found < wanted else ())
+    return nodes
 
 
 def fuse_norms(source: Path, target: Path) -> None:
-    """Fuse each norm with the sum before it, for precisions that ONNX Runtime would not recognise it in.
+    """Fuse each norm with the sum before it, for precisions in which ONNX Runtime would not recognise it.
 
     Args:
         source: a graph that `fuse` wrote.
@@ -167,22 +170,20 @@ def fuse_norms(source: Path, target: Path) -> None:
 
 
 def _optimized(path: Path, *, name: str, heads: int = 0, hidden_size: int = 0, with_norms: bool = False) -> Any:
-    """The ONNX model that the optimizer makes of one, whose heads and width it looks for where they are 0."""
+    """Return the optimized ONNX model of a file; heads and hidden size 0 are detected from the graph."""
     import onnx
     from onnxruntime.transformers import optimizer
     from onnxruntime.transformers.fusion_options import FusionOptions
 
-    options = FusionOptions("bert")
     failure = ""
     with quiet():
         try:
-            given = onnx.load(path, load_external_data=False)
-            inputs = [value.SerializeToString() for value in given.graph.input]  # apart from what is let go of
-            opset = max(entry.version for entry in given.opset_import if entry.domain in {"", "ai.onnx"})
-            del given
-            gc.collect()  # and the copies of an earlier run, which hold themselves in cycles
-            options.enable_skip_layer_norm = with_norms or opset < _NORM_OPSET
+            model = onnx.load(path, load_external_data=False)
+            inputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in model.graph.input]
+            options = FusionOptions("bert")
+            options.enable_skip_layer_norm = with_norms or opset_of(model) < _NORM_OPSET
             options.enable_bias_skip_layer_norm = options.enable_skip_layer_norm
+            del model
             optimized = optimizer.optimize_model(
                 str(path),
                 model_type="bert",
@@ -192,28 +193,39 @@ def _optimized(path: Path, *, name: str, heads: int = 0, hidden_size: int = 0, w
                 opt_level=0,
             )
             optimized.topological_sort()
-        except Exception as error:  # noqa: BLE001  # it asserts and indexes where a graph surprises it
-            failure = repr(error)  # without its frames, which hold a temporary folder that warns when it goes
+        except Exception as error:  # noqa: BLE001  # it fails with AssertionErrors, IndexErrors, ...
+            failure = repr(error)  # not the error itself: its frames hold a temporary folder that warns at its end
     if failure:
         raise ExportError(f"ONNX Runtime's optimizer failed on {name}: {failure}")
-    # It drops an input that no node reads; the graphs of a bundle declare the same.
-    kept = {value.name for value in optimized.model.graph.input}
-    declared = [onnx.ValueInfoProto.FromString(value) for value in inputs]
-    optimized.model.graph.input.extend(value for value in declared if value.name not in kept)
+    # The optimizer drops inputs that no node reads; all graphs of a bundle declare the same inputs.
+    present = {value.name for value in optimized.model.graph.input}
+    optimized.model.graph.input.extend(value for value in inputs if value.name not in present)
     return optimized.model
 
 
 def fused_nodes(model: Any) -> dict[str, int]:
-    """How many nodes of each operator of ONNX Runtime's own domain an ONNX model has."""
-    found = Counter(node.op_type for node in model.graph.node if node.domain == _FUSED_DOMAIN)
-    return dict(sorted(found.items()))
+    """Count the nodes of each operator of ONNX Runtime's own domain in an ONNX model."""
+    counts = Counter(node.op_type for node in model.graph.node if node.domain == _FUSED_DOMAIN)
+    return dict(sorted(counts.items()))
+
+
+def opset_of(model: Any) -> int:
+    """Return the version of the standard operators of an ONNX model."""
+    return max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
+
+
+def replace_all(field: Any, values: Iterable[Any]) -> None:
+    """Put other values into a repeated field of an ONNX message."""
+    values = list(values)
+    del field[:]
+    field.extend(values)
 
 
 def save(model: Any, path: Path) -> None:
-    """Write an ONNX model so that runtimes of some years read it.
+    """Write an ONNX model with an IR version that older runtimes read.
 
-    Each node that reads a weight gets a name of its own: names are optional in ONNX, but nodes are kept back in a
-    higher precision by them.
+    Each node that reads a weight gets a unique name: names are optional in ONNX, but nodes are excluded from
+    quantization by name.
     """
     import onnx
 
@@ -229,10 +241,10 @@ def save(model: Any, path: Path) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings and log lines of torch's and ONNX Runtime's tools, which the user cannot act on."""
+    """Suppress warnings and log lines of torch's and ONNX Runtime's tools, which users cannot act on."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
-    handlers = logging.root.handlers[:]  # their calls of logging.info() and the like would set one up
+    handlers = logging.root.handlers[:]  # a call of logging.info() in these tools would add one
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,10 +1,10 @@
 """A float32 graph -> the same graph in half the bytes, where float16 holds its weights exactly.
 
-Checkpoints are often saved in float16. Each of their matrices is then stored as float16 with a Cast to float32
-behind it, which engines compute once, when they load the graph: what runs is float32, with the same logits to the
-last bit.
+Checkpoints are often saved in float16. Each of their matrices is then stored as float16, with a Cast to float32
+behind it, which engines compute once, when they load the graph: the graph runs in float32, with bit-identical
+logits.
 
-Left out: fp16, the precision, whose products are computed in float16 (half.py).
+Left out: the precision fp16, whose products are computed in float16 (half.py).
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qa_onnx.export.graph import replace_all
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LEAST = 1024  # elements of a tensor that is worth a node
+_LEAST = 1024  # elements; smaller tensors are not worth a node
 _SUFFIX = " as float16"
 
 
 def store_half(source: Path, target: Path) -> None:
-    """Write a graph with its weights as float16 where that loses nothing; the others stay as they are.
+    """Write a graph with those weights as float16 that lose nothing by it.
 
     Args:
         source: a float32 graph.
@@ -43,16 +45,14 @@ def store_half(source: Path, target: Path) -> None:
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(half, name + _SUFFIX))
         casts.append(helper.make_node("Cast", [tensor.name], [name], name=f"Cast {name}", to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    replace_all(model.graph.node, [*casts, *model.graph.node])
     onnx.save(model, target)
 
 
 def restore(model: Any) -> None:
     """Turn weights that are stored as float16, with a Cast to float32 behind them, into float32 again.
 
-    What quantizes a graph looks for weights that are initializers.
+    Quantization needs weights that are initializers.
 
     Args:
         model: an ONNX model, which is changed.
@@ -60,19 +60,17 @@ def restore(model: Any) -> None:
     from onnx import TensorProto, numpy_helper
 
     halves = {one.name: one for one in model.graph.initializer if one.data_type == TensorProto.FLOAT16}
-    kept = []
+    nodes = []
     for node in model.graph.node:
         to_float = any(one.name == "to" and one.i == TensorProto.FLOAT for one in node.attribute)
         if node.op_type == "Cast" and to_float and node.input[0] in halves:
             weights = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
             model.graph.initializer.append(numpy_helper.from_array(weights, node.output[0]))
         else:
-            kept.append(node)
-    if len(kept) == len(model.graph.node):
+            nodes.append(node)
+    if len(nodes) == len(model.graph.node):
         return
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    left = [one for one in model.graph.initializer if one.name in used or one.name not in halves]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(left)
+    replace_all(model.graph.node, nodes)
+    read = {name for node in nodes for name in node.input}
+    tensors = model.graph.initializer
+    replace_all(tensors, [one for one in tensors if one.name in read or one.name not in halves])

@@ -1,4 +1,4 @@
-"""An existing bundle and a new export into its folder: what of the old one can stay?"""
+"""Decide what of an existing bundle stays when an export writes into its folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def existing(folder: Path, *, replace: bool) -> Manifest | None:
-    """The manifest of the bundle in a folder; None if there is none, or it is damaged and may be replaced.
+    """Return the manifest of the bundle in a folder; None if there is none, or a damaged one may be replaced.
 
     Raises:
         BundleFormatError: it was written by a newer release.
@@ -31,73 +31,86 @@ def existing(folder: Path, *, replace: bool) -> Manifest | None:
     except BundleError as error:
         if replace:
             return None
-        raise ExportError(f"{error}; export with --replace to write a new bundle in its place") from error
+        raise _damaged(error) from error
 
 
-def same_source(
-    folder: Path, old: Manifest | None, model: SourceModel, precisions: Sequence[str], *, replace: bool
+def reusable(
+    folder: Path,
+    old: Manifest | None,
+    model: SourceModel,
+    precisions: Sequence[str],
+    max_length: int | None,
+    *,
+    replace: bool,
 ) -> Manifest | None:
-    """The old manifest if its graphs, those of `precisions` apart, can stay; None if there is nothing to keep.
+    """Return the old manifest if its graphs, except those of `precisions`, can stay; None if there is none.
 
     Raises:
-        ExportError: it is of another source, or damaged, and `replace` is not set.
+        ExportError: they cannot stay, and `replace` is not set.
     """
     if old is None:
         return None
-    same = (old.source.sha256, set(old.inputs), old.pad_id, old.cls_id, old.max_positions) == (
-        model.source.sha256,
-        set(model.inputs),
-        model.pad_id,
-        model.cls_id,
-        model.max_positions,
-    )
-    bundle = Bundle(folder, old)
+    conflict = _conflict(folder, old, model, precisions, max_length)
+    if conflict and not replace:
+        raise conflict
+    return None if conflict else old
+
+
+def _conflict(
+    folder: Path, old: Manifest, model: SourceModel, precisions: Sequence[str], max_length: int | None
+) -> ExportError | None:
+    """Return why a bundle cannot be added to: another source, damaged files, or other windows; None if it can."""
+    others = old.graphs.keys() - set(precisions)
     try:
-        if same and bundle.text(old.tokenizer) == model.tokenizer_json:
-            for precision in old.graphs.keys() - set(precisions):
-                bundle.checked_path(old.graphs[precision].file)
-                bundle.checked_path(old.graphs[precision].golden)
-            return old
+        if not _same_source(folder, old, model):
+            return ExportError(
+                f"{folder} is a bundle of {old.source.name} (SHA-256 {old.source.sha256[:12]}...), not of this "
+                "source",
+                remedy="choose another folder with --to, or --replace it",
+            )
+        for precision in others:
+            _check_files(folder, old, precision)
     except BundleError as error:
-        if replace:
-            return None
-        raise ExportError(f"{error}; export with --replace to write a new bundle in its place") from error
-    if replace:
-        return None
-    raise ExportError(
-        f"{folder} is a bundle of {old.source.name} (SHA-256 {old.source.sha256[:12]}...), not of this source: "
-        "choose another folder with --to, or --replace it"
+        return _damaged(error)
+    if others and max_length not in {None, old.max_length}:
+        return ExportError(
+            f"{folder} has windows of {old.max_length} tokens, which {', '.join(old.graphs)} were measured with",
+            remedy=f"choose another folder for {max_length} tokens with --to, or --replace them",
+        )
+    return None
+
+
+def _same_source(folder: Path, old: Manifest, model: SourceModel) -> bool:
+    """Tell whether a bundle was made of this source model and tokenizer."""
+    return (
+        (old.source.sha256, set(old.inputs)) == (model.source.sha256, set(model.inputs))
+        and (old.pad_id, old.cls_id, old.max_positions) == (model.pad_id, model.cls_id, model.max_positions)
+        and Bundle(folder, old).text(old.tokenizer) == model.tokenizer_json
     )
 
 
-def same_windows(
-    folder: Path, old: Manifest | None, precisions: Sequence[str], max_length: int | None, *, replace: bool
-) -> Manifest | None:
-    """The old manifest if what was measured of its graphs still holds: all graphs of a bundle share max_length.
+def _check_files(folder: Path, manifest: Manifest, precision: str) -> None:
+    """Check the files of one precision.
 
     Raises:
-        ExportError: it would not, and `replace` is not set.
+        BundleError: one of them is missing or damaged.
     """
-    if old is None or max_length in {None, old.max_length} or not old.graphs.keys() - set(precisions):
-        return old
-    if replace:
-        return None
-    raise ExportError(
-        f"{folder} has windows of {old.max_length} tokens, and {', '.join(old.graphs)} were measured with them: "
-        f"choose another folder for {max_length} tokens with --to, or --replace them"
-    )
+    bundle, graph = Bundle(folder, manifest), manifest.graphs[precision]
+    bundle.checked_path(graph.file)
+    bundle.checked_path(graph.golden)
+
+
+def _damaged(error: BundleError) -> ExportError:
+    return ExportError(error.problem, remedy="export with --replace to write a new bundle in its place")
 
 
 def what_stays(folder: Path, manifest: Manifest, precision: str) -> str:
-    """What becomes of a precision that missed the gate: an older graph stays if it is whole."""
-    old = manifest.graphs.get(precision)
-    if old is None:
-        return f": not written to {folder}"
+    """Say what happens to a precision that missed the gate: an older graph stays if it is not damaged."""
+    if precision not in manifest.graphs:
+        return f"; it is not written to {folder}"
     try:
-        bundle = Bundle(folder, manifest)
-        bundle.checked_path(old.file)
-        bundle.checked_path(old.golden)
+        _check_files(folder, manifest, precision)
     except BundleError:
         del manifest.graphs[precision]
-        return f": not written to {folder}, and the damaged one that was there is gone"
-    return f": not written to {folder}, where the older one stays"
+        return f"; it is not written to {folder}, and the damaged older one is removed"
+    return f"; it is not written to {folder}, and the older one stays"

@@ -1,19 +1,26 @@
-"""SourceModel: where the two roads into a bundle, PyTorch checkpoints and finished ONNX models, meet."""
+"""SourceModel: the common form of PyTorch checkpoints and finished ONNX models."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qa_onnx.engines.names import backends_of
+from qa_onnx.engines.sessions import open_session
+from qa_onnx.reader import Reader
+from qa_onnx.windows import Windower
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx.bundle.manifest import Architecture, Source
+    from qa_onnx.options import Options
+    from qa_onnx.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class SourceModel:
-    """A float32 ONNX graph with its tokenizer, and what is known of the model.
+    """A float32 ONNX graph with its tokenizer and the facts about the model.
 
     Attributes:
         source: where it comes from.
@@ -22,12 +29,12 @@ class SourceModel:
         inputs: names that the graph declares.
         pad_id: token id that pads a batch.
         cls_id: token id whose logits score "no answer".
-        max_positions: tokens that it reads at most.
-        model_type: as transformers names the kind of model; "unknown" if nothing tells.
-        layers: how many; 0 if unknown, likewise the next two.
-        heads: attention heads a layer.
-        hidden_size: of a token's vector.
-        parameters: how many weights.
+        max_positions: the most tokens that the model reads.
+        model_type: transformers' name of the kind of model, or "unknown".
+        layers: number of layers; 0 if unknown, as in the next two.
+        heads: attention heads of a layer.
+        hidden_size: size of a token's vector.
+        parameters: number of weights.
     """
 
     source: Source
@@ -44,7 +51,7 @@ class SourceModel:
     parameters: int
 
     def architecture(self) -> Architecture:
-        """The record for the manifest."""
+        """Return the record for the manifest."""
         return {
             "model_type": self.model_type,
             "layers": self.layers,
@@ -52,3 +59,21 @@ class SourceModel:
             "hidden_size": self.hidden_size,
             "parameters": self.parameters,
         }
+
+    def windower(self) -> Windower:
+        """Make a windower with the model's tokenizer."""
+        return Windower(self.tokenizer_json, cls_id=self.cls_id)
+
+    def reader(self, session: Session, options: Options) -> Reader:
+        """Make a reader that answers with a session of this model."""
+        return Reader(session=session, windower=self.windower(), pad_id=self.pad_id, options=options)
+
+    def open(self, path: Path, precision: str) -> Session:
+        """Open a graph of this model in the backend that its precision is measured on."""
+        return open_session(
+            path,
+            backend=backends_of(precision)[0],
+            precision=precision,
+            longest=self.max_positions,
+            pad_id=self.pad_id,
+        )

@@ -1,7 +1,7 @@
-"""Source model and exported graph, side by side on real text: do they agree?
+"""Compare a graph with its source model on real text.
 
-Windows of one token to `max_length` tokens are put into ragged batches, since a graph that mishandles padding
-agrees on single rows. Padding itself is not compared.
+Windows of one token to `max_length` tokens share ragged batches, since a graph that mishandles padding may agree
+on single rows. Logits of padding are not compared.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import numpy as np
 from qa_onnx import spans
 from qa_onnx.batches import Batch, pack
 from qa_onnx.bundle.manifest import Parity
-from qa_onnx.errors import EngineError, ParityError
+from qa_onnx.errors import BundleError, EngineError, ExportError, ParityError
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.options import Options
 from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
+    from qa_onnx.export.model import SourceModel
     from qa_onnx.session import Session
     from qa_onnx.spans import Logits, SpanTable
     from qa_onnx.windows import Window, Windower
@@ -36,49 +37,49 @@ _ROWS = 4
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Batches of text and the source model's logits of them.
+    """Batches of text with the source model's logits.
 
     Attributes:
         name: of the source model's runtime.
-        logits: a batch with its start and end logits, float32 (B, T) each.
+        logits: each batch with its start and end logits, float32 (B, T) each.
     """
 
     name: str
     logits: tuple[tuple[Batch, Logits, Logits], ...]
 
 
-def reference(
-    name: str,
-    run: Runner,
-    *,
-    windower: Windower,
-    input_names: Sequence[str],
-    pad_id: int,
-    max_length: int,
-) -> Reference:
+def reference(name: str, session: Session, model: SourceModel, max_length: int) -> Reference:
     """Run the source model over windows of real text.
 
     Args:
         name: of its runtime, for the record.
-        run: computes a batch.
-        windower: of the model's tokenizer.
-        input_names: what `run` takes.
-        pad_id: token id that pads a batch.
+        session: runs it.
+        model: its tokenizer and inputs.
         max_length: tokens of the longest windows.
+
+    Raises:
+        ExportError: the source model fails on them.
     """
-    windows = _windows(windower, max_length)
-    batches = []
+    try:
+        batches = tuple(_run(session, model, max_length))
+    except (BundleError, EngineError) as error:
+        raise ExportError(f"{model.source.name} does not read text: {error}") from error
+    return Reference(name, batches)
+
+
+def _run(session: Session, model: SourceModel, max_length: int) -> Iterator[tuple[Batch, Logits, Logits]]:
+    """Yield batches of real text and their logits."""
+    windows = _windows(model.windower(), max_length)
     for start in range(0, len(windows), _ROWS):
-        rows = windows[start : start + _ROWS]  # as they come: long and short ones together
+        rows = windows[start : start + _ROWS]  # unsorted: long and short ones together
         tokens = _ROWS * max(len(window.input_ids) for window in rows)
-        (batch,) = pack(rows, batch_tokens=tokens, input_names=input_names, pad_id=pad_id)
-        batches.append((batch, *run(batch.inputs)))
-    return Reference(name, tuple(batches))
+        (batch,) = pack(rows, batch_tokens=tokens, input_names=model.inputs, pad_id=model.pad_id)
+        yield (batch, *session.run(batch.inputs))
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerSession:
-    """A function from arrays to logits as a `Session`, so that a Reader can ask the source model."""
+    """A function from arrays to logits as a `Session`."""
 
     input_names: tuple[str, ...]
     run: Runner
@@ -87,7 +88,7 @@ class RunnerSession:
 
 
 def torch_runner(model: Any) -> Runner:
-    """A PyTorch question answering model, on any device, as a function from arrays to float32 logits."""
+    """Return a function from arrays to float32 logits that runs a PyTorch model on its device."""
     import torch
 
     def run(inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
@@ -103,31 +104,28 @@ def torch_runner(model: Any) -> Runner:
 
 
 def compare(expected: Reference, session: Session) -> Parity:
-    """Run a graph over the reference's batches and measure how far its logits are off.
+    """Run a graph over the reference's batches and measure the differences of its logits.
 
     Raises:
-        ParityError: the graph returned what is not a number.
+        ParityError: a logit of the graph is infinite or not a number.
     """
     worst, total, values, same, windows = 0.0, 0.0, 0, 0, 0
     for batch, start, end in expected.logits:
-        inputs = {name: batch.inputs[name] for name in session.input_names}
-        found_start, found_end = session.run(inputs)
-        lengths = np.array([len(window.input_ids) for window in batch.windows])
-        real = np.arange(start.shape[1]) < lengths[:, None]
-        difference = np.abs(np.stack((found_start - start, found_end - end))[:, real])
+        graph_start, graph_end = session.run({name: batch.inputs[name] for name in session.input_names})
+        difference = np.abs(np.stack((graph_start - start, graph_end - end))[:, real_tokens(batch)])
         if not np.isfinite(difference).all():
             raise ParityError("the graph's logits are infinite or not a number")
         worst = max(worst, float(difference.max()))
         total += float(difference.sum())
         values += difference.size
-        ours, theirs = _best(batch, found_start, found_end), _best(batch, start, end)
+        ours, theirs = _best(batch, graph_start, graph_end), _best(batch, start, end)
         same += int(((ours.starts == theirs.starts) & (ours.ends == theirs.ends)).sum())
         windows += len(batch.windows)
     return Parity(expected.name, windows, worst, total / values, same / windows)
 
 
 def require_fp32(parity: Parity) -> None:
-    """Refuse a float32 graph that is not the same function as its source.
+    """Refuse a float32 graph that does not compute the same function as its source.
 
     Raises:
         ParityError: a logit differs by more than `FP32_TOLERANCE`.
@@ -136,22 +134,30 @@ def require_fp32(parity: Parity) -> None:
         raise ParityError(
             f"the fp32 graph's logits differ from {parity.reference}'s by up to {parity.max_abs:.2g} over "
             f"{parity.windows} windows, with the same best span in {parity.same_best_span:.0%}; at most "
-            f"{FP32_TOLERANCE:g} is allowed: this kind of model is not exported right"
+            f"{FP32_TOLERANCE:g} is allowed: torch does not export this kind of model correctly"
         )
 
 
+def real_tokens(batch: Batch) -> NDArray[np.bool_]:
+    """Return the mask of the tokens of a batch that are not padding: bool (B, T)."""
+    lengths = np.array([len(window.input_ids) for window in batch.windows])
+    mask: NDArray[np.bool_] = np.arange(lengths.max()) < lengths[:, None]
+    return mask
+
+
 def _windows(windower: Windower, max_length: int) -> list[Window]:
-    """Windows of the full length and of a third of it, which makes many short ones of one text."""
-    found: list[Window] = []
+    """Return windows of the full length and of a third of it, which cuts a text into many short ones."""
+    windows: list[Window] = []
     for length in (max_length, max(max_length // 3, min(max_length, 24))):
         part = (length - len(windower.template)) // 3
         options = Options(max_length=length, max_question_length=max(1, part), doc_stride=max(0, part - 1))
         for example in windower.cut(PARITY_EXAMPLES, options):
-            found.extend(example.windows)
-    return found
+            windows.extend(example.windows)
+    return windows
 
 
 def _best(batch: Batch, start: Logits, end: Logits) -> SpanTable:
+    """Return the best span of each window."""
     contexts = spans.ContextLogits.of(
         start,
         end,

@@ -1,8 +1,8 @@
-"""The float32 graph -> each precision of a bundle, judged.
+"""The float32 graph -> the precisions of a bundle, each measured.
 
-fp32 is the float32 graph itself; fp16 is for GPUs; int8 needs no calibration and is the one for ONNX Runtime on
-CPUs; int8-static has fixed ranges, made of standard operators alone, for engines such as OpenVINO. bf16 and
-int8-static-bf16 are the graphs of fp32 and int8-static again, judged as OpenVINO computes them in bfloat16.
+fp32 is the float32 graph itself. fp16 is for GPUs. int8 needs no calibration and is meant for ONNX Runtime on
+CPUs. int8-static has fixed activation ranges and standard operators only, for engines such as OpenVINO. bf16 and
+int8-static-bf16 are the graphs of fp32 and int8-static, measured as OpenVINO computes them in bfloat16.
 """
 
 from __future__ import annotations
@@ -11,153 +11,132 @@ import dataclasses
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.manifest import Graph
 from qa_onnx.engines.names import IN_BF16, backends_of
-from qa_onnx.errors import GateError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
-from qa_onnx.export.gate import Made, pass_gate
+from qa_onnx.export.graph import QuantizedGraph
 from qa_onnx.export.half_storage import store_half
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Sequence
 
     from qa_onnx.batches import Batch
-    from qa_onnx.export.gate import Judge
-    from qa_onnx.export.sensitivity import Sensitivity
-    from qa_onnx.export.source import Floating
+    from qa_onnx.bundle.manifest import Receipt
+    from qa_onnx.export.gate import AccuracyGate
+    from qa_onnx.export.model import SourceModel
+    from qa_onnx.export.source import Float32Graph
     from qa_onnx.export.writer import Writer
-    from qa_onnx.options import Options
-    from qa_onnx.reader import Reader
-    from qa_onnx.session import Session
 
 _LOG = logging.getLogger(__name__)
-
-EXPORTABLE = ("fp32", "fp16", "int8", "int8-static", "bf16", "int8-static-bf16")
 
 _SENSITIVITY_BATCHES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class PrecisionMaker:
-    """Makes precisions, with what all of them need.
+    """Makes the precisions of a bundle.
 
     Attributes:
-        plain: the float32 graph in standard operators.
-        floating: the float32 graph to start from.
+        model: the source model; its graph has standard operators only.
+        fp32: the float32 graph to start from.
         expected: the source's logits, for parity.
         batches: windows of real text, for calibration and sensitivity.
-        judge: None where there is no data to measure on.
-        reader: makes a reader of a session with some options.
-        open_as: opens a graph as a precision.
+        gate: None if there is no evaluation data.
         writer: of the bundle.
-        done: what was staged last of each graph that several precisions run, by the precision that names it.
+        done: the graph that was staged last, by precision, since precisions in bfloat16 use one of another.
     """
 
-    plain: Path
-    floating: Floating
+    model: SourceModel
+    fp32: Float32Graph
     expected: parity.Reference
     batches: Sequence[Batch]
-    judge: Judge | None
-    reader: Callable[[Session, Options], Reader]
-    open_as: Callable[[str, Path], Session]
+    gate: AccuracyGate | None
     writer: Writer
-    done: dict[str, Made] = field(default_factory=dict)
+    done: dict[str, QuantizedGraph] = field(default_factory=dict)
 
     def make(self, precision: str) -> Graph:
-        """Make, judge and stage one precision.
+        """Make, measure and stage one precision.
 
         Raises:
-            GateError: it does not reach the gate, whatever is kept back.
-            ExportError: it cannot be made.
+            GateError: it does not reach the gate, whichever nodes are excluded.
+            ExportError: it cannot be quantized.
         """
         started = time.perf_counter()
-        if self.judge is None:
-            made, receipt = self._quantized(precision, ()), None
-        elif precision == "fp32":  # measured already: it is what the others are compared with
-            made = self._quantized(precision, ())
-            receipt = self.judge.receipt(made, self.judge.fp32, 1, str(backends_of(precision)[0]))
-        else:
-            passed = pass_gate(
-                precision,
-                lambda keep: self._quantized(precision, keep),
-                self.judge,
-                self._ranking(precision),
-            )
-            if passed is None:
-                raise GateError(
-                    f"{precision} does not reach {self.judge.gate:g} % of fp32's F1 {self.judge.fp32.f1:.2f}"
-                )
-            made, receipt = passed[0], self.judge.receipt(*passed, str(backends_of(precision)[0]))
-        session = self.open_as(precision, made.path)
-        found = parity.compare(self.expected, session)
+        quantized, receipt = self._measured(precision)
+        session = self.model.open(quantized.path, precision)
+        agreement = parity.compare(self.expected, session)
         if precision == "fp32":
-            parity.require_fp32(found)
-        examples = golden.record(self.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
-        entry = self.writer.add("model", made.path)
-        self.done[IN_BF16.get(precision, precision)] = dataclasses.replace(
-            made, path=self.writer.stage / entry.name
-        )
+            parity.require_fp32(agreement)
+        examples = golden.record(self.model.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
+        entry = self.writer.add("model", quantized.path)
+        staged = dataclasses.replace(quantized, path=self.writer.stage / entry.name)
+        self.done[IN_BF16.get(precision, precision)] = staged
         _LOG.info(
             "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
-            *(precision, entry.size / 1e6, found.max_abs, found.reference, 100 * found.same_best_span),
-            found.windows,
-            time.perf_counter() - started,
+            *(precision, entry.size / 1e6, agreement.max_abs, agreement.reference),
+            *(100 * agreement.same_best_span, agreement.windows, time.perf_counter() - started),
         )
         return Graph(
             file=entry,
             golden=self.writer.add_text("golden", examples),
-            kind="fused" if made.fused_nodes else "plain",
-            fused_nodes=made.fused_nodes,
-            engines=_engines(precision, made.fused_nodes),
-            parity=found,
+            kind="fused" if quantized.fused_nodes else "plain",
+            fused_nodes=quantized.fused_nodes,
+            engines=_engines(precision, quantized.fused_nodes),
+            parity=agreement,
             receipt=receipt,
         )
 
-    def _quantized(self, precision: str, keep: Collection[str]) -> Made:
-        """A graph of a precision, with nodes kept back."""
+    def _measured(self, precision: str) -> tuple[QuantizedGraph, Receipt | None]:
+        """Make a graph that reaches the gate, if there is one, and the receipt of it."""
+        make = partial(self.quantize, precision)
+        if self.gate is None:
+            return make(()), None
+        if precision == "fp32":  # its scores are known: the others are compared with them
+            quantized, accuracy, attempts = make(()), self.gate.fp32, 1
+        else:
+            quantized, accuracy, attempts = self.gate.find(precision, make, partial(self._rank, precision))
+        return quantized, self.gate.receipt(quantized, accuracy, attempts, str(backends_of(precision)[0]))
+
+    def quantize(self, precision: str, exclude: Collection[str]) -> QuantizedGraph:
+        """Make a graph of a precision.
+
+        Args:
+            precision: its name.
+            exclude: names of nodes that stay in float32.
+        """
         path = self.writer.stage / f"{precision}.onnx"
         precision = IN_BF16.get(precision, precision)
         done = self.done.get(precision)
-        if done is not None and done.kept_back == tuple(keep):
+        if done is not None and done.excluded_nodes == tuple(exclude):
             return done
         if precision == "fp32":
-            store_half(self.floating.path, path)
-            return Made(path, self.floating.fused_nodes)
+            store_half(self.fp32.path, path)
+            return QuantizedGraph(path, self.fp32.fused_nodes)
+        inputs = [batch.inputs for batch in self.batches]
         if precision == "fp16":
-            source = self.floating.path
-            if self.floating.fused_nodes:
-                source = self.writer.stage / "fused-norms.onnx"  # ONNX Runtime could not, between the casts
-                graph.fuse_norms(self.floating.path, source)
-            result = half.to_fp16(source, path, [batch.inputs for batch in self.batches])
-            if source != self.floating.path:
-                source.unlink()
-            return Made(path, result.fused_nodes, result.kept, {"peak": result.peak})
+            source = self.fp32.path
+            if self.fp32.fused_nodes:
+                graph.fuse_norms(self.fp32.path, path)  # ONNX Runtime cannot fuse them between the casts
+                source = path  # which the result replaces
+            return half.to_fp16(source, path, inputs)
         if precision == "int8":
-            return Made(path, quantize.to_int8(self.floating.path, path, keep=keep), tuple(keep))
-        quantized = static.quantize_static(
-            self.plain, path, lambda: [batch.inputs for batch in self.batches], keep=keep
-        )
-        settings = {"method": quantized.method, "smooth": quantized.smooth, "batches": quantized.batches}
-        return Made(path, {}, tuple(keep), settings)
+            return quantize.to_int8(self.fp32.path, path, exclude=exclude)
+        return static.quantize_static(self.model.path, path, inputs, exclude=exclude)
 
-    def _ranking(self, precision: str) -> Callable[[], list[Sensitivity]] | None:
-        """Orders the nodes of a precision that can be kept back."""
+    def _rank(self, precision: str) -> list[str]:
+        """Return the nodes of a precision that can be excluded, the most sensitive first."""
         if precision in {"fp32", "fp16", "bf16"}:
-            return None
-        source = self.floating.path if precision == "int8" else self.plain
-        return lambda: sensitivity.rank(
-            source,
-            sensitivity.products(source),
-            lambda keep: self._quantized(precision, keep).path,
-            self.batches[:_SENSITIVITY_BATCHES],
-        )
+            return []
+        source = self.fp32.path if precision == "int8" else self.model.path
+        batches = self.batches[:_SENSITIVITY_BATCHES]
+        return sensitivity.rank(source, lambda exclude: self.quantize(precision, exclude).path, batches)
 
 
 def _engines(precision: str, fused: dict[str, int]) -> tuple[str, ...]:
-    """The backends that run a graph with so many fused nodes, which TensorRT does not know."""
+    """Return the backends that run a graph; TensorRT does not know fused nodes."""
     return tuple(str(backend) for backend in backends_of(precision) if backend.engine != "tensorrt" or not fused)

@@ -1,58 +1,39 @@
-"""A float32 graph and real text -> the largest value of every tensor, those inside fused nodes too.
+"""A float32 graph and real text -> the largest value of every tensor, also of those inside fused nodes.
 
-ONNX Runtime's CPU provider hides what overflows in fp16, so the float32 graph is asked what
-fp16 would have to hold.
+ONNX Runtime's CPU provider computes fp16 nodes in float32 and so hides overflows: the float32 graph is run
+instead, to find the values that fp16 would have to hold.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qa_onnx.errors import ExportError, InputError
-from qa_onnx.machine import cpu
+from qa_onnx.export.calibrate import open_model
+from qa_onnx.export.graph import replace_all
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from qa_onnx.export.calibrate import Batches
 
-    Batches: TypeAlias = Iterable[Mapping[str, NDArray[np.int64]]]
-
-# Added to the scores of padding in place of float32's lowest value: exp(MASK) is 0 and MASK + a score is finite.
+# Replaces float32's lowest value in the scores of padding: exp(MASK) is 0 and MASK + a score is finite in fp16.
 MASK = -10_000.0
+INSIDE = ("product", "qkv", "scores")  # tensors inside an Attention node
 
-_ENDLESS = -1e30  # a constant at or below it is a mask
-INSIDE = ("product", "qkv", "scores")  # of an Attention node
-
-
-def probe(source: Path, batches: Batches) -> dict[str, float]:
-    """Find the largest absolute value of every float tensor of a graph, weights and what is inside Attention too.
-
-    Masks count as `MASK`, as in the fp16 graph: constants of -1e30 or less are replaced before the graph runs.
-    Values are reduced inside the graph, so memory does not grow with the number of tensors or batches.
-
-    Args:
-        source: a float32 graph, plain or fused.
-        batches: int64 (B, T) under each of the graph's inputs.
-
-    Returns:
-        By name of the tensor. Inside an Attention node, "<node>: product" (input x weights), "<node>: qkv" (with
-        the bias) and "<node>: scores" (not yet scaled, since a CUDA kernel stores them so).
-
-    Raises:
-        InputError: there are no batches.
-        ExportError: the graph has control flow, or does not run.
-    """
-    model = load(source)
-    return peaks_of(model, float_tensors(model), batches)
+_INFINITE = -1e30  # a constant at or below it is a mask
 
 
 def load(source: Path) -> Any:
-    """The model with finite masks, with float constants as initializers, and with a name for each node."""
+    """Load a model with finite masks, float constants as initializers, and a unique name for each node.
+
+    Raises:
+        ExportError: the graph has control flow.
+    """
     import onnx
 
     model = onnx.load(source)
@@ -62,7 +43,7 @@ def load(source: Path) -> Any:
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:
                 raise ExportError(f"{source} has control flow ({node.op_type}), which cannot be converted to fp16")
-            if attribute.f <= _ENDLESS:
+            if attribute.f <= _INFINITE:
                 attribute.f = MASK
             _make_finite(attribute.t)
         if node.op_type == "Constant" and node.attribute[0].t.data_type == onnx.TensorProto.FLOAT:
@@ -83,46 +64,44 @@ def _make_finite(tensor: Any) -> None:
     from onnx import TensorProto, numpy_helper
 
     array = numpy_helper.to_array(tensor) if tensor.data_type == TensorProto.FLOAT else np.zeros(0)
-    if (array <= _ENDLESS).any():
-        masked = np.where(array <= _ENDLESS, np.float32(MASK), array)
+    if (array <= _INFINITE).any():
+        masked = np.where(array <= _INFINITE, np.float32(MASK), array)
         tensor.CopyFrom(numpy_helper.from_array(masked, tensor.name))
 
 
-def replace_all(field: Any, values: Iterable[Any]) -> None:
-    """Put other values into a repeated field of an ONNX message."""
-    values = list(values)
-    del field[:]
-    field.extend(values)
-
-
-def _session(model: Any) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = cpu.default_threads()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base but Exception
-        raise ExportError(f"the graph does not load for a probe of its values: {error}") from error
-
-
 def float_tensors(model: Any) -> set[str]:
-    """Names of all float32 tensors, by ONNX Runtime's own type inference, which knows the fused nodes."""
+    """Return the names of all float32 tensors, by ONNX Runtime's type inference, which knows fused nodes."""
     import onnx
 
     graph = model.graph
-    given = [value.name for value in graph.output]
-    inner = [name for node in graph.node for name in node.output if name and name not in given]
+    outputs = [value.name for value in graph.output]
+    inner = [name for node in graph.node for name in node.output if name and name not in outputs]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
-    found = {value.name for value in _session(model).get_outputs() if value.type == "tensor(float)"}
-    del graph.output[len(given) :]
-    return found | {weight.name for weight in graph.initializer if weight.data_type == onnx.TensorProto.FLOAT}
+    floats = {
+        value.name for value in open_model(model, optimize=False).get_outputs() if value.type == "tensor(float)"
+    }
+    del graph.output[len(outputs) :]
+    return floats | {weight.name for weight in graph.initializer if weight.data_type == onnx.TensorProto.FLOAT}
 
 
 def peaks_of(model: Any, floats: AbstractSet[str], batches: Batches) -> dict[str, float]:
-    """The peaks of a model that `load` gave; see `probe`."""
+    """Return the largest absolute value of every float tensor, weights included.
+
+    Values are reduced inside the graph, so memory does not grow with the number of tensors or batches.
+
+    Args:
+        model: as `load` returns it.
+        floats: names of its float tensors.
+        batches: int64 (B, T) under each of the graph's inputs.
+
+    Returns:
+        By name of the tensor. Inside an Attention node: "<node>: product" (input x weights), "<node>: qkv" (with
+        the bias) and "<node>: scores" (not yet scaled, since a CUDA kernel stores them so).
+
+    Raises:
+        InputError: there are no batches.
+        ExportError: the graph does not run.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
@@ -138,32 +117,30 @@ def peaks_of(model: Any, floats: AbstractSet[str], batches: Batches) -> dict[str
         graph.node.append(helper.make_node("Abs", [name], [f"absolute {index}"]))
         graph.node.append(helper.make_node("ReduceMax", [f"absolute {index}"], [f"peak {index}"], keepdims=0))
         graph.output.append(helper.make_tensor_value_info(f"peak {index}", TensorProto.FLOAT, []))
-    session = _session(model)
+    session = open_model(model, optimize=False)
     peak_names = [value.name for value in graph.output[outputs:]]
     del graph.node[nodes:]
     del graph.output[outputs:]
-    found = np.zeros(len(watched), np.float32)
+    largest, inputs = np.zeros(len(watched), np.float32), None
     declared = [value.name for value in session.get_inputs()]
-    read = 0
     for inputs in batches:
-        read += 1
         try:
             values = session.run(peak_names, {name: inputs[name] for name in declared})
         except Exception as error:  # onnxruntime's own, and KeyError
-            raise ExportError(f"the graph fails on a batch of the probe: {error!r}") from error
-        found = np.maximum(found, values)  # and not a number stays so
-    if not read:
-        raise InputError("there are no batches to probe the graph with; give at least one")
-    return peaks | dict(zip(watched, map(float, found), strict=True))
+            raise ExportError(f"the graph fails on a batch of the fp16 probe: {error!r}") from error
+        largest = np.maximum(largest, values)
+    if inputs is None:
+        raise InputError("there are no batches to probe the graph with", remedy="give at least one")
+    return peaks | dict(zip(watched, map(float, largest), strict=True))
 
 
 def is_open(node: Any, weights: Container[str]) -> bool:
-    """Whether what a node holds inside can be computed beside it: Attention of constant weights can."""
+    """Tell whether the tensors inside a node can be probed: those of Attention with constant weights can."""
     return node.op_type == "Attention" and len(node.input) > 2 and node.input[1] in weights
 
 
 def _attention(node: Any, weights: Mapping[str, Any]) -> Iterator[Any]:
-    """Nodes that compute what an Attention node holds in fp16 on CUDA, as "<node>: <part>" of `INSIDE`."""
+    """Yield nodes that compute what an Attention node holds in fp16 on CUDA, as "<node>: <part>" of `INSIDE`."""
     from onnx import helper, numpy_helper
 
     attributes = {attribute.name: attribute for attribute in node.attribute}
@@ -183,5 +160,5 @@ def _attention(node: Any, weights: Mapping[str, Any]) -> Iterator[Any]:
     yield make("Split", [qkv, f"{qkv} sizes"], *(f"{qkv} {part}" for part in "qkv"), axis=2)
     for part, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1])):
         yield make("Reshape", [f"{qkv} {part}", f"{qkv} heads"], f"{qkv} {part} heads")
-        yield make("Transpose", [f"{qkv} {part} heads"], f"{qkv} {part} turned", perm=order)
-    yield make("MatMul", [f"{qkv} q turned", f"{qkv} k turned"], scores)
+        yield make("Transpose", [f"{qkv} {part} heads"], f"{qkv} {part} transposed", perm=order)
+    yield make("MatMul", [f"{qkv} q transposed", f"{qkv} k transposed"], scores)

@@ -1,38 +1,35 @@
 """A float32 graph -> int8, dynamically: weights now, activations at run time.
 
-Each weight matrix gets one scale for every output channel, which keeps the answers of small models within one
-per cent of float32's F1 where one scale for the whole matrix does not. Activations get one scale a tensor
-while the graph runs, so no calibration data is needed; the price is that the rows of a batch share that scale
-and can move each other's logits a little.
+Each weight matrix gets one scale for every output channel, which keeps small models within one per cent of
+float32's F1; one scale for the whole matrix does not. Activations get one scale a tensor while the graph runs, so
+no calibration data is needed; the price is that the rows of a batch share that scale and slightly change each
+other's logits.
 
-Weights have 7 bits, -64 to 64. A CPU without VNNI adds up two products of an unsigned and a signed byte in 16
-bits, and 2 x 255 x 64 fits where 2 x 255 x 127 saturates. ONNX Runtime runs weights of 8 bits exactly there as
-well, but in slower kernels: 7 bits answer 1.13 times as many questions with MiniLM-L6, 1.19 times with BERT-base,
-on two cores with AVX2. The eighth bit is worth nothing that can be measured: F1 on 2,000 questions of SQuAD is
-80.4 without and 79.9 with it.
+Weights have 7 bits, -64 to 64. A CPU without VNNI adds two products of an unsigned and a signed byte in 16 bits: 2
+x 255 x 64 fits, and 2 x 255 x 127 saturates. On such CPUs ONNX Runtime computes weights of 8 bits exactly as well,
+but in slower kernels: 7 bits answer 1.13 times as many questions with MiniLM-L6, 1.19 times with BERT-base, on two
+cores with AVX2. The eighth bit makes no measurable difference: F1 on 2,000 questions of SQuAD is 80.4 without and
+79.9 with it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.export.graph import fused_nodes, quiet, save
+from qa_onnx.export.graph import QuantizedGraph, fused_nodes, quiet, save
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
 
-def to_int8(source: Path, target: Path, *, keep: Collection[str] = ()) -> dict[str, int]:
+def to_int8(source: Path, target: Path, *, exclude: Collection[str] = ()) -> QuantizedGraph:
     """Quantize a graph's matrix products and embeddings to int8.
 
     Args:
         source: a float32 graph, plain or fused.
         target: the file to write.
-        keep: names of nodes that stay float32.
-
-    Returns:
-        How many nodes of each of ONNX Runtime's own operators the result has.
+        exclude: names of nodes that stay float32.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -44,10 +41,10 @@ def to_int8(source: Path, target: Path, *, keep: Collection[str] = ()) -> dict[s
             per_channel=True,
             weight_type=QuantType.QInt8,
             reduce_range=True,
-            nodes_to_exclude=list(keep),
-            # Shape inference does not know the fused nodes, so their outputs' type is told here.
+            nodes_to_exclude=list(exclude),
+            # of outputs of fused nodes, which shape inference does not know
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
     model = onnx.load(target)
     save(model, target)
-    return fused_nodes(model)
+    return QuantizedGraph(target, fused_nodes(model), tuple(exclude))

@@ -1,18 +1,18 @@
-"""Which nodes of a graph does quantization hurt most? Measured, one at a time.
+"""Measure which nodes of a graph quantization hurts most.
 
-Each candidate is quantized alone, all others stay in float32, and the change of the logits on real windows is
-its sensitivity. The nodes at the top of the list are the ones to keep back when a precision misses the gate.
+Each node is quantized alone while all others stay in float32; the change of the logits on real windows is its
+sensitivity. The most sensitive nodes are the first to exclude when a precision misses the gate.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qa_onnx.engines.onnx_cpu import OnnxSession
+from qa_onnx.export.parity import real_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -21,66 +21,52 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qa_onnx.batches import Batch
-    from qa_onnx.spans import Logits
 
 _LOG = logging.getLogger(__name__)
 
-# Operators that the quantizers turn into integer products.
-_PRODUCTS = ("MatMul", "Attention", "Gemm")
+_PRODUCTS = ("MatMul", "Attention", "Gemm")  # operators that become integer products
 
 
-@dataclass(frozen=True, slots=True)
-class Sensitivity:
-    """A node, and the mean squared change of a logit when it alone is quantized."""
+def rank(source: Path, quantize: Callable[[Collection[str]], Path], batches: Sequence[Batch]) -> list[str]:
+    """Order the products with constant matrices by their sensitivity, the most sensitive first.
 
-    node: str
-    error: float
-
-
-def products(source: Path) -> tuple[str, ...]:
-    """Names of the nodes of a float32 graph that multiply by a constant matrix, in the order of the graph."""
-    import onnx
-
-    model = onnx.load(source)
-    constant = {tensor.name for tensor in model.graph.initializer}
-    return tuple(
-        node.name
-        for node in model.graph.node
-        if node.op_type in _PRODUCTS and any(name in constant for name in node.input[1:2])
-    )
-
-
-def rank(
-    source: Path,
-    candidates: Sequence[str],
-    quantize: Callable[[Collection[str]], Path],
-    batches: Sequence[Batch],
-) -> list[Sensitivity]:
-    """Order nodes by what quantizing each alone does to the logits, worst first.
+    The sensitivity is the mean squared change of a logit when the node alone is quantized.
 
     Args:
         source: the float32 graph.
-        candidates: names of its nodes.
-        quantize: makes a graph in which the given nodes stay in float32 and returns its file.
+        quantize: makes a graph in which the named nodes stay in float32 and returns its file.
         batches: windows of real text.
+
+    Returns:
+        Names of nodes.
     """
+    names = _products(source)
     expected = _logits(source, batches)
-    found = []
-    for number, node in enumerate(candidates, 1):
-        alone = quantize([other for other in candidates if other != node])
-        errors = [((new - old) ** 2) for new, old in zip(_logits(alone, batches), expected, strict=True)]
-        found.append(Sensitivity(node, float(np.concatenate(errors).mean())))
-        _LOG.info("sensitivity %d of %d: %s %.3g", number, len(candidates), node, found[-1].error)
-    return sorted(found, key=lambda item: -item.error)
+    errors = {}
+    for number, name in enumerate(names, 1):
+        logits = _logits(quantize([other for other in names if other != name]), batches)
+        errors[name] = float(((logits - expected) ** 2).mean())
+        _LOG.info("sensitivity %d of %d: %s %.3g", number, len(names), name, errors[name])
+    return sorted(names, key=lambda name: -errors[name])
 
 
-def _logits(path: Path, batches: Sequence[Batch]) -> list[NDArray[np.float32]]:
-    """Start and end logits of every batch, padding left out, as one vector each."""
+def _products(source: Path) -> list[str]:
+    """Return the names of the nodes that multiply by a constant matrix, in the order of the graph."""
+    import onnx
+
+    graph = onnx.load(source).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return [
+        node.name for node in graph.node if node.op_type in _PRODUCTS and not constants.isdisjoint(node.input[1:2])
+    ]
+
+
+def _logits(path: Path, batches: Sequence[Batch]) -> NDArray[np.float32]:
+    """Return the start and end logits of all batches, without padding, as one vector."""
     session = OnnxSession(path)
-    rows: list[Logits] = []
+    rows = []
     for batch in batches:
-        lengths = np.array([len(window.input_ids) for window in batch.windows])
         start, end = session.run({name: batch.inputs[name] for name in session.input_names})
-        real = np.arange(start.shape[1]) < lengths[:, None]
-        rows.append(np.concatenate((start[real], end[real])))
-    return rows
+        real = real_tokens(batch)
+        rows += [start[real], end[real]]
+    return np.concatenate(rows)

@@ -7,9 +7,9 @@ arXiv 2211.10438. A product X W is also (X / s) (s W) for any positive s, one nu
 
 the channels of X / s are alike in size, so one scale for all of them wastes fewer levels.
 
-Where X is a layer normalization that only such products read, the division goes into its scale and bias and
+Where X is a layer normalization that only such products read, the division is folded into its scale and bias and
 costs nothing. In BERT the residual branch reads it too, and after a GELU there is nothing linear to fold into:
-there a Mul is put before the products, one for all that share X.
+there one Mul is inserted before all products that share X.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Product:
 
 
 def matrices(model: Any) -> set[str]:
-    """Names of the constant float32 matrices of an ONNX model."""
+    """Return the names of the constant float32 matrices of an ONNX model."""
     import onnx
 
     return {
@@ -60,43 +60,31 @@ def matrices(model: Any) -> set[str]:
 
 
 def products(model: Any) -> list[Product]:
-    """The products of an ONNX model with a constant float32 matrix on the right, in the order of the graph."""
+    """Return the products with a constant float32 matrix on the right, in the order of the graph."""
     constants = matrices(model)
-    found = []
+    result = []
     for node in model.graph.node:
         if node.op_type not in {"MatMul", "Gemm"} or node.input[0] in constants or node.input[1] not in constants:
             continue
         attributes = {attribute.name: attribute.i for attribute in node.attribute}
         if not attributes.get("transA", 0):
-            found.append(Product(node, node.input[0], node.input[1], 0 if attributes.get("transB", 0) else 1))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Smoothing:
-    """What `smooth` did.
-
-    Attributes:
-        model: the ONNX model, the same function as before.
-        folded: tensors whose division went into a layer normalization.
-        multiplied: tensors that got a Mul.
-    """
-
-    model: Any
-    folded: tuple[str, ...]
-    multiplied: tuple[str, ...]
+            result.append(Product(node, node.input[0], node.input[1], 0 if attributes.get("transB", 0) else 1))
+    return result
 
 
 def smooth(
-    model: Any, maxima: Mapping[str, NDArray[np.float32]], *, alpha: float, keep: Collection[str] = ()
-) -> Smoothing:
+    model: Any, maxima: Mapping[str, NDArray[np.float32]], *, alpha: float, exclude: Collection[str] = ()
+) -> Any:
     """Even out the channels that feed products with constant matrices.
 
     Args:
-        model: a float32 ONNX model; it is left as it is.
+        model: a float32 ONNX model; it is not changed.
         maxima: largest absolute value of each channel, float32 (C,), of the tensors to smooth.
         alpha: share of the difficulty that goes from activations to weights, 0 to 1.
-        keep: names of nodes to leave alone. So are products whose matrix another tensor's product shares.
+        exclude: names of nodes to leave alone. So are products whose matrix another tensor's product shares.
+
+    Returns:
+        A smoothed model, which computes the same function.
 
     Raises:
         InputError: alpha is out of range.
@@ -104,41 +92,37 @@ def smooth(
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha is {alpha}; it must be between 0 and 1, such as 0.5")
     editor = _Editor(model)
-    folded, multiplied = [], []
-    for tensor, group in _groups(editor.model, keep).items():
+    for tensor, group in _groups(editor.model, exclude).items():
         if tensor not in maxima:
             continue
         weights = np.max([np.abs(editor.array(product.weight)).max(axis=1) for product in group], axis=0)
         factors = _factors(maxima[tensor], weights, alpha)
         inverse = (1 / factors).astype(np.float32)
-        if editor.fold(tensor, group, inverse):
-            folded.append(tensor)
-        else:
+        if not editor.fold(tensor, group, inverse):
             editor.multiply(tensor, group, inverse)
-            multiplied.append(tensor)
         for name in {product.weight for product in group}:
             editor.replace(name, editor.array(name) * factors[:, None])
-    return Smoothing(editor.model, tuple(folded), tuple(multiplied))
+    return editor.model
 
 
 def _factors(activations: NDArray[np.float32], weights: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
-    """SmoothQuant's s, float32 (C,), from the largest absolute activation and weight of each channel."""
+    """Return SmoothQuant's s, float32 (C,), from the largest absolute activation and weight of each channel."""
     factors = np.maximum(activations, _SMALLEST) ** alpha / np.maximum(weights, _SMALLEST) ** (1 - alpha)
     return np.maximum(factors, _SMALLEST).astype(np.float32)
 
 
-def _groups(model: Any, keep: Collection[str]) -> dict[str, list[Product]]:
-    """MatMuls by the tensor that they read; those that cannot be rescaled alone are left out."""
+def _groups(model: Any, exclude: Collection[str]) -> dict[str, list[Product]]:
+    """Group MatMuls by the tensor that they read, without those that cannot be rescaled alone."""
     uses = Counter(name for node in model.graph.node for name in node.input)
     groups: dict[str, list[Product]] = defaultdict(list)
     for product in products(model):
-        if product.node.op_type == "MatMul" and product.node.name not in keep and uses[product.weight] == 1:
+        if product.node.op_type == "MatMul" and product.node.name not in exclude and uses[product.weight] == 1:
             groups[product.tensor].append(product)
     return groups
 
 
 class _Editor:
-    """A copy of a model, and the few edits that smoothing makes."""
+    """A copy of a model, and the edits that smoothing needs."""
 
     def __init__(self, model: Any) -> None:
         import onnx
@@ -147,24 +131,24 @@ class _Editor:
         self.model.CopyFrom(model)
         graph = self.model.graph
         self._constants = {value.name: value for value in graph.initializer}
-        self._makers = {name: node for node in graph.node for name in node.output}
+        self._producers = {name: node for node in graph.node for name in node.output}
         self._uses = Counter(name for node in graph.node for name in node.input)
         self._uses.update(value.name for value in graph.output)
 
     def array(self, name: str) -> NDArray[np.float32]:
-        """An initializer's values."""
+        """Return the values of an initializer."""
         import onnx
 
         return np.asarray(onnx.numpy_helper.to_array(self._constants[name]))
 
     def replace(self, name: str, array: NDArray[np.float32]) -> None:
-        """Give an initializer other values."""
+        """Replace the values of an initializer."""
         import onnx
 
         self._constants[name].CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float32), name))
 
     def fold(self, tensor: str, group: list[Product], factors: NDArray[np.float32]) -> bool:
-        """Scale a tensor in the layer normalization that makes it; False if that would change anything else."""
+        """Scale a tensor in the layer normalization that computes it; False if that would change anything else."""
         if self._uses[tensor] != len(group):
             return False
         names = self._scale_and_bias(tensor)
@@ -178,8 +162,8 @@ class _Editor:
         return True
 
     def _scale_and_bias(self, tensor: str) -> list[str]:
-        """Inputs of a layer normalization, whole or decomposed, that hold its scale and bias; else none."""
-        last = self._makers.get(tensor)
+        """Return the inputs that hold scale and bias of a layer normalization, one node or several; else none."""
+        last = self._producers.get(tensor)
         if last is None:
             return []
         if last.op_type == "LayerNormalization":
@@ -187,7 +171,7 @@ class _Editor:
         if last.op_type != "Add":
             return []
         for scaled, bias in (last.input, reversed(last.input)):
-            product = self._makers.get(scaled)
+            product = self._producers.get(scaled)
             if product is not None and product.op_type == "Mul" and self._uses[scaled] == 1:
                 scales = [name for name in product.input if name in self._constants]
                 if len(scales) == 1:
@@ -195,7 +179,7 @@ class _Editor:
         return []
 
     def multiply(self, tensor: str, group: list[Product], factors: NDArray[np.float32]) -> None:
-        """Scale a tensor for some products only, by a new node before the first of them."""
+        """Scale a tensor for some products only, in a new node before the first of them."""
         import onnx
 
         graph = self.model.graph

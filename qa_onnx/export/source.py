@@ -1,8 +1,8 @@
-"""A checkpoint or a finished ONNX model -> a float32 graph that is known to be right.
+"""A checkpoint or a finished ONNX model -> a float32 graph that gives the logits of its source.
 
-    load -> logits of real text from the source itself -> fuse -> compare
+    load -> run the source on real text -> fuse -> compare
 
-Left out: the other precisions, which are made from the result (precisions.py).
+Left out: the other precisions, which are made from this graph (precisions.py).
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx.engines.onnx_cpu import OnnxSession, import_runtime
-from qa_onnx.errors import BundleError, EngineError, ExportError, InputError
+from qa_onnx.errors import EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
 from qa_onnx.export.checkpoint import check_name, load_checkpoint, refuse_unsafe
 from qa_onnx.export.finished import find_onnx, load_finished
 from qa_onnx.machine.packages import require
-from qa_onnx.windows import Windower
 
 if TYPE_CHECKING:
     from qa_onnx.bundle.manifest import Manifest
     from qa_onnx.export.model import SourceModel
-    from qa_onnx.export.writer import Writer
+    from qa_onnx.session import Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,12 +33,12 @@ DEFAULT_MAX_LENGTH = 384
 
 
 @dataclass(frozen=True, slots=True)
-class Floating:
+class Float32Graph:
     """The float32 graph that all precisions are made from.
 
     Attributes:
-        path: its file, fused where that works.
-        fused_nodes: how many nodes of each of ONNX Runtime's own operators it has.
+        path: its file.
+        fused_nodes: how many nodes of each com.microsoft operator it has; empty without fusion.
     """
 
     path: Path
@@ -47,14 +46,11 @@ class Floating:
 
 
 def check_source(checkpoint: str | Path) -> None:
-    """Refuse what cannot be exported here, as far as that shows before any work.
-
-    Args:
-        checkpoint: a folder or hub id of a question answering model, or a folder with model.onnx.
+    """Refuse a source that cannot be exported here, as far as that is visible before it is loaded.
 
     Raises:
         MissingExtraError: packages are not installed.
-        ExportError: it is not there, or not safe to load.
+        ExportError: it does not exist, or is not safe to load.
         EngineError: ONNX Runtime is installed twice.
     """
     if find_onnx(Path(checkpoint)):
@@ -64,50 +60,50 @@ def check_source(checkpoint: str | Path) -> None:
         check_name(str(checkpoint))
         if Path(checkpoint).is_dir():
             refuse_unsafe(Path(checkpoint))
-    import_runtime()  # the first import of it in a process decides about its telemetry
+    import_runtime()  # before other packages import it: the first import in a process decides about its telemetry
 
 
-def load_source(checkpoint: str | Path, writer: Writer, opset: int) -> tuple[SourceModel, str, parity.Runner]:
+def load_source(checkpoint: str | Path, target: Path, opset: int) -> tuple[SourceModel, str, Session]:
     """Load the source and write its float32 graph.
 
     Args:
         checkpoint: a folder or hub id of a question answering model, or a folder with model.onnx.
-        writer: of the bundle; the graph goes to its stage.
+        target: the graph's file.
         opset: of the standard ONNX operators.
 
     Returns:
-        The model, and what runs the source itself: its name and a function from arrays to logits.
+        The model, the name of the source's own runtime, and a session that runs the source in it.
 
     Raises:
         MissingExtraError: a package is not installed.
-        ExportError: the source is not there, not a question answering model, or not safe to load.
+        ExportError: the source does not exist, is not a question answering model, or is not safe to load.
     """
-    path = writer.stage / "plain.onnx"
     finished = find_onnx(Path(checkpoint))
     if finished:
         _LOG.info("reading %s", finished)
-        model = load_finished(Path(checkpoint), finished, path)
+        model = load_finished(Path(checkpoint), finished, target)
         try:
-            return model, "the source ONNX model", OnnxSession(path).run
+            return model, "the source ONNX model", OnnxSession(target)
         except EngineError as error:
             raise ExportError(f"{finished}: {error}") from error
     started = time.perf_counter()
-    torch_model, model = load_checkpoint(checkpoint, path)
+    torch_model, model = load_checkpoint(checkpoint, target)
     model = graph.to_onnx(torch_model, model, opset=opset)
     _LOG.info(
         "%s: %s with %d layers, %.1f million weights, to ONNX in %.1f s",
         *(model.source.name, model.model_type, model.layers, model.parameters / 1e6),
         time.perf_counter() - started,
     )
-    return model, f"PyTorch {metadata.version('torch')}", parity.torch_runner(torch_model)
+    session = parity.RunnerSession(model.inputs, parity.torch_runner(torch_model))
+    return model, f"PyTorch {metadata.version('torch')}", session
 
 
 def window_length(model: SourceModel, old: Manifest | None, wanted: int | None) -> int:
-    """Tokens a window: as wanted, as in the bundle that is added to, or the default.
+    """Return the tokens of a window: as wanted, as in the bundle that is added to, or the default.
 
     Raises:
-        InputError: the model cannot read windows as long as wanted.
-        ExportError: it cannot even read those of the golden examples.
+        InputError: the model cannot read windows of the wanted length.
+        ExportError: the model cannot read the windows of the golden examples.
     """
     name, most = model.source.name, model.max_positions
     if most < golden.OPTIONS.max_length:
@@ -119,54 +115,37 @@ def window_length(model: SourceModel, old: Manifest | None, wanted: int | None) 
     return wanted
 
 
-def reference(model: SourceModel, name: str, run: parity.Runner, max_length: int) -> parity.Reference:
-    """The source's own logits on real text.
+def float32_graph(
+    model: SourceModel, expected: parity.Reference, target: Path, *, fusion: bool, require_fusion: bool
+) -> Float32Graph:
+    """Choose the float32 graph: fused if that works, else as it was exported; never one with other logits.
+
+    Args:
+        model: the source model.
+        expected: the source's logits.
+        target: file for the fused graph.
+        fusion: try to fuse.
+        require_fusion: fail if a layer that should be fused is not.
 
     Raises:
-        ExportError: it fails on it.
+        ParityError: not even the graph without fusion gives the source's logits.
+        ExportError: `require_fusion` is set and fusion fails or misses a layer.
     """
-    try:
-        return parity.reference(
-            name,
-            run,
-            windower=Windower(model.tokenizer_json, cls_id=model.cls_id),
-            input_names=model.inputs,
-            pad_id=model.pad_id,
-            max_length=max_length,
-        )
-    except (BundleError, EngineError) as error:
-        raise ExportError(f"{model.source.name} does not read text: {error}") from error
-
-
-def unfused(model: SourceModel, expected: parity.Reference) -> Floating:
-    """The float32 graph as it was exported, in standard operators alone.
-
-    Raises:
-        ParityError: it does not give the source's logits.
-    """
+    if fusion:
+        try:
+            nodes = graph.fuse(model, target)
+            parity.require_fp32(parity.compare(expected, OnnxSession(target)))
+        except (EngineError, ExportError) as error:
+            if require_fusion:
+                raise ExportError(f"{model.source.name} cannot be fused: {error}") from error
+            _LOG.warning("going on without fusion: %s", error)
+        else:
+            layers, count = max(1, model.layers), nodes.get("Attention", 0)
+            if count < layers:
+                message = f"fused only {count} of {layers} Attention: slower than possible, but correct"
+                if require_fusion:
+                    raise ExportError(f"{model.source.name}: {message}")
+                _LOG.warning("%s", message)
+            return Float32Graph(target, nodes)
     parity.require_fp32(parity.compare(expected, OnnxSession(model.path)))
-    return Floating(model.path, {})
-
-
-def fuse(model: SourceModel, expected: parity.Reference, writer: Writer, *, require_fusion: bool) -> Floating:
-    """The float32 graph to use: fused if that works, else as it was exported; never one that is wrong.
-
-    Raises:
-        ParityError: not even the unfused graph gives the source's logits.
-        ExportError: `require_fusion` is set and a layer that should be fused is not.
-    """
-    fused = writer.stage / "fused.onnx"
-    try:
-        fusion = graph.fuse(model, fused)
-        parity.require_fp32(parity.compare(expected, OnnxSession(fused)))
-    except (EngineError, ExportError) as error:
-        if require_fusion:
-            raise ExportError(f"{model.source.name} cannot be fused: {error}") from error
-        _LOG.warning("going on without fusion: %s", error)
-        return unfused(model, expected)
-    if fusion.missing:
-        message = f"fused only {', '.join(fusion.missing)}: slower than it could be, not wrong"
-        if require_fusion:
-            raise ExportError(f"{model.source.name}: {message}")
-        _LOG.warning("%s", message)
-    return Floating(fused, fusion.nodes)
+    return Float32Graph(model.path, {})

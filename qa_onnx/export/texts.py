@@ -1,6 +1,6 @@
-"""Texts to compare models on: prose of several lengths and scripts, written for this purpose.
+"""Texts for comparing models: prose of several lengths and scripts, written for this purpose.
 
-Not data to measure accuracy with: there are no gold answers.
+They do not measure accuracy: there are no gold answers.
 """
 
 from __future__ import annotations

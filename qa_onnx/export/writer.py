@@ -1,8 +1,8 @@
-"""Staged files + manifest -> bundle: nothing of an existing bundle is lost if the export stops anywhere.
+"""Staged files + manifest -> bundle; an existing bundle stays whole if the export stops at any point.
 
-A run stages its files in a folder of its own inside the bundle's. At the end they get their names by content,
-and bundle.json is replaced: that one step makes the new bundle. Files that no manifest names any more are
-removed after it.
+A run stages its files in a folder of its own inside the bundle's folder, under names by content. The commit moves
+them and then replaces bundle.json: this one step makes the new bundle. Files that bundle.json does not name any
+more are removed after it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _NAMED_BY_CONTENT = re.compile(r"(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|js
 
 
 class Writer:
-    """Writes one version of a bundle; use it as a context manager, which clears what it staged.
+    """Context manager that writes one version of a bundle and removes its staged files at the end.
 
     Args:
-        folder: the bundle's folder; made if it is not there.
+        folder: the bundle's folder; made if it does not exist.
 
     Raises:
         ExportError: the folder cannot be written to.
@@ -56,12 +56,12 @@ class Writer:
         shutil.rmtree(self.stage, ignore_errors=True)
         if self._made:
             with contextlib.suppress(OSError):
-                self.folder.rmdir()  # only if nothing came of it
+                self.folder.rmdir()  # works only if it is empty
         if isinstance(error, OSError):
-            raise ExportError(f"the export to {self.folder} stopped: {error}; it is as it was") from error
+            raise ExportError(f"the export to {self.folder} stopped: {error}; the folder is unchanged") from error
 
     def add(self, kind: str, path: Path) -> FileEntry:
-        """Give a staged file its name by content, still in the stage.
+        """Rename a staged file by its content.
 
         Args:
             kind: model, tokenizer or golden.
@@ -74,13 +74,13 @@ class Writer:
         return entry
 
     def add_text(self, kind: str, text: str) -> FileEntry:
-        """Stage a JSON text as a file of the bundle."""
+        """Stage a JSON text as a file."""
         path = self.stage / "text.json"
         path.write_text(text, encoding="utf-8")
         return self.add(kind, path)
 
     def commit(self, manifest: Manifest) -> None:
-        """Make the staged files and this manifest the bundle.
+        """Replace the bundle with the staged files and this manifest.
 
         Raises:
             ExportError: the disk is full, or files cannot be moved; the old bundle stays.
@@ -100,7 +100,7 @@ class Writer:
             draft.replace(self.folder / MANIFEST)
         except OSError as error:
             _remove(new)
-            raise ExportError(f"cannot write {self.folder}: {error.strerror}; it is as it was") from error
+            raise ExportError(f"cannot write {self.folder}: {error.strerror}; it is unchanged") from error
         named = {entry.name for entry in manifest.files()}
         _remove(
             path
@@ -109,7 +109,7 @@ class Writer:
         )
 
     def _clear_dead_stages(self) -> None:
-        """Remove what killed runs left behind."""
+        """Remove the stages of killed runs."""
         for path in self.folder.glob(".export-*"):
             match = _STAGE.fullmatch(path.name)
             if match and not _alive(int(match[1])):
@@ -117,10 +117,11 @@ class Writer:
 
 
 def _alive(process: int) -> bool:
+    """Tell whether the process that made a stage may still run."""
     if process == os.getpid():
-        return False  # of an earlier life of this number: this run has no stage yet
+        return False  # an earlier process had the same number: this one has no stage yet
     if os.name != "posix":
-        return True  # elsewhere os.kill would end the process instead of asking for it
+        return True  # os.kill would end the process there
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -131,12 +132,12 @@ def _alive(process: int) -> bool:
 
 
 def _remove(paths: Iterable[Path]) -> None:
-    """Remove files that no manifest names; what cannot be removed is left for a later run."""
+    """Remove files that bundle.json does not name; a later run removes those that cannot be removed now."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def _sync(path: Path) -> None:
-    with path.open("r+b") as file:  # Windows syncs only what may be written
+    with path.open("r+b") as file:  # Windows syncs only files that are open for writing
         os.fsync(file.fileno())

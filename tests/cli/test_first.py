@@ -76,7 +76,7 @@ def test_bench_without_torch_names_all_that_is_missing(monkeypatch: pytest.Monke
     [
         ("./nowhere", "./nowhere is neither a folder nor the id of a model on the hub"),
         ("{folder}/file", "is neither a folder nor the id"),
-        ("{folder}/empty", "is no checkpoint: it has no config.json"),
+        ("{folder}/empty", "is not a checkpoint: it has no config.json"),
     ],
 )
 def test_a_checkpoint_that_is_none_is_refused(name: str, message: str, tmp_path: Path, data: Path) -> None:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from qa_onnx.export import Proof
+    from qa_onnx.export import EvaluationSettings
 
 WITH, WITHOUT = ("avx2", "avx512f", "amx_bf16"), ("avx2", "avx512f")
 NONE = "this CPU has no bf16 (neither avx512_bf16 nor amx_bf16)"
@@ -399,16 +399,16 @@ def test_a_server_takes_it_to_its_engine_and_refuses_it_with_the_reason(
 
 
 @pytest.fixture
-def proof(tmp_path: Path) -> Proof:
+def evaluation(tmp_path: Path) -> EvaluationSettings:
     """Questions for the ranges, and others to which any words of the text are an answer that is partly right."""
-    from qa_onnx.export import Proof
+    from qa_onnx.export import EvaluationSettings
 
     files = []
     for name, questions in (("fit", ("Who lit the lamp?", "Who saw it?")), ("eval", QUESTIONS)):
         files.append(tmp_path / f"{name}.jsonl")
         lines = [{"question": question, "context": TEXT, "answers": [TEXT]} for question in questions]
         files[-1].write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return Proof(eval_data=files[1], gate=0.01, calibration_data=files[0], calibration_examples=2)
+    return EvaluationSettings(eval_data=files[1], gate=0.01, calibration_data=files[0], calibration_examples=2)
 
 
 @OPENVINO
@@ -448,7 +448,7 @@ def test_an_export_writes_one_file_for_both_and_all_of_it_works(tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bf16")
 def test_ranges_are_found_once_and_every_receipt_names_its_engine(
-    proof: Proof, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluation: EvaluationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from qa_onnx.export import export, static
 
@@ -461,7 +461,7 @@ def test_ranges_are_found_once_and_every_receipt_names_its_engine(
 
     monkeypatch.setattr(static, "quantize_static", count)
     names = ("fp32", "bf16", "int8-static", "int8-static-bf16")
-    bundle = export(exports.checkpoint("bert"), tmp_path / "bundle", precisions=names, proof=proof)
+    bundle = export(exports.checkpoint("bert"), tmp_path / "bundle", precisions=names, evaluation=evaluation)
     assert len(quantized) == 1
     assert len(list(bundle.path.glob("model-*.onnx"))) == 2
     graphs = bundle.manifest.graphs
@@ -488,29 +488,28 @@ def test_ranges_are_found_once_and_every_receipt_names_its_engine(
 
 
 @pytest.mark.export
-def test_a_graph_with_other_nodes_kept_back_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_with_other_nodes_excluded_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from qa_onnx.export import static
-    from qa_onnx.export.gate import Made
+    from qa_onnx.export.graph import QuantizedGraph
     from qa_onnx.export.precisions import PrecisionMaker
 
     targets: list[Path] = []
 
-    def quantize(_plain: Path, target: Path, _batches: Any, *, keep: tuple[str, ...]) -> Any:
+    def quantize(_plain: Path, target: Path, _batches: Any, *, exclude: tuple[str, ...]) -> QuantizedGraph:
         targets.append(target)
-        return SimpleNamespace(method="minmax", smooth=None, batches=len(keep))
+        return QuantizedGraph(target, {}, tuple(exclude))
 
     monkeypatch.setattr(static, "quantize_static", quantize)
-    done = Made(tmp_path / "model-0.onnx", {}, ("first",), {"method": "minmax"})
+    done = QuantizedGraph(tmp_path / "model-0.onnx", {}, ("first",), {"method": "minmax"})
     unused: Any = None
+    model: Any = SimpleNamespace(path=tmp_path / "plain.onnx")
     writer: Any = SimpleNamespace(stage=tmp_path)
-    maker = PrecisionMaker(
-        tmp_path / "plain.onnx", unused, unused, (), None, unused, unused, writer, {"int8-static": done}
-    )
-    assert maker._quantized("int8-static-bf16", ("first",)) is done
-    assert maker._quantized("int8-static", ["first"]) is done
-    for keep in ((), ("first", "second")):
-        made = maker._quantized("int8-static-bf16", keep)
-        assert (made.path, made.kept_back) == (tmp_path / "int8-static-bf16.onnx", keep)
+    maker = PrecisionMaker(model, unused, unused, (), None, writer, {"int8-static": done})
+    assert maker.quantize("int8-static-bf16", ("first",)) is done
+    assert maker.quantize("int8-static", ["first"]) is done
+    for exclude in ((), ("first", "second")):
+        made = maker.quantize("int8-static-bf16", exclude)
+        assert (made.path, made.excluded_nodes) == (tmp_path / "int8-static-bf16.onnx", exclude)
     assert targets == [tmp_path / "int8-static-bf16.onnx"] * 2
 
 

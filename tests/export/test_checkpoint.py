@@ -198,9 +198,9 @@ def broken_tokenizer(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "is no checkpoint: it has no config.json"),
+        (lambda folder: (folder / "config.json").unlink(), "is not a checkpoint: it has no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot load .* not a valid JSON"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "has no .safetensors: no weights"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "has no .safetensors, no weights"),
         (
             only_pickle,
             r"only pytorch_model\.bin, and unpickling runs .* model\.save_pretrained\(folder\)",
@@ -212,7 +212,7 @@ def broken_tokenizer(folder: Path) -> None:
         (unknown_kind, "abacus"),
         (no_tokenizer, "has no tokenizer"),
         (slow_tokenizer, "CanineTokenizer has no fast version"),
-        (broken_tokenizer, "no tokenizer that transformers loads"),
+        (broken_tokenizer, "transformers cannot load the tokenizer"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(

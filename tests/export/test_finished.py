@@ -274,7 +274,7 @@ def half_precision(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (drop_output, "gives start_logits; a question answering model gives start_logits, end_logits"),
+        (drop_output, "has the outputs start_logits; a question answering model has start_logits, end_logits"),
         (int32_inputs, "input input_ids, attention_mask, token_type_ids is not int64"),
         (half_precision, "is in half precision: give the float32 model"),
         (position_input, "position_ids"),
@@ -310,7 +310,7 @@ def truncate(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json, which must stand beside"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json, which must be beside"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer.json cannot be read"),
         (lambda folder: (folder / "tokenizer.json").write_bytes(b"\xff\xfe"), "tokenizer.json cannot be read"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
@@ -363,5 +363,5 @@ def test_a_model_beyond_two_gigabytes_is_refused(finished: Path, tmp_path: Path)
 
     big = onnx.TensorProto(name="big", dims=(30_000, 20_000), data_type=onnx.TensorProto.FLOAT)
     edit_onnx(finished / "model.onnx", lambda model: model.graph.initializer.append(big))
-    with pytest.raises(ExportError, match=r"model.onnx has 600 million weights, 2\.4 GB .* ends at 2 GB"):
+    with pytest.raises(ExportError, match=r"model.onnx has 600 million weights, 2\.4 GB .* at most 2 GB"):
         export(finished, tmp_path / "bundle")

@@ -26,7 +26,7 @@ from qa_onnx.cli import main
 from qa_onnx.data import squad
 from qa_onnx.data.squad import DataSet, Gold
 from qa_onnx.evaluation.evaluate import evaluate
-from qa_onnx.export import Proof, confidence, export, gate
+from qa_onnx.export import EvaluationSettings, confidence, export, gate
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.machine import cpu
 from tests import tiny
@@ -107,8 +107,8 @@ def halves(easy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def test_the_receipt_says_what_eval_measures(easy: Path, halves: tuple[Path, Path], tmp_path: Path) -> None:
-    proof = Proof(eval_data=halves[0], gate=50.0, seed=3)
-    bundle = export(easy, tmp_path / "bundle", precisions=("fp32", "int8"), proof=proof)
+    settings = EvaluationSettings(eval_data=halves[0], gate=50.0, seed=3)
+    bundle = export(easy, tmp_path / "bundle", precisions=("fp32", "int8"), evaluation=settings)
     data = squad.load(halves[0])
     for precision, graph in Bundle.load(bundle.path).manifest.graphs.items():
         receipt = graph.receipt
@@ -132,7 +132,7 @@ def test_outliers_fail_the_gate_as_they_are_and_pass_it_with_nodes_kept_back(
     fp32 = Reader.load(export(hard, tmp_path / "fp32", precisions=("fp32",)))
     assert evaluate(fp32, squad.load(other_half)).f1 > 99.5  # the planted outliers changed nothing
     assert evaluate(naive, squad.load(data)).f1 < 85
-    bundle = export(hard, tmp_path / "kept", precisions=("int8",), proof=Proof(eval_data=data))
+    bundle = export(hard, tmp_path / "kept", precisions=("int8",), evaluation=EvaluationSettings(eval_data=data))
     receipt = bundle.graph("int8").receipt
     assert receipt
     assert receipt.accuracy.f1 >= 99
@@ -146,8 +146,8 @@ def test_outliers_fail_the_gate_as_they_are_and_pass_it_with_nodes_kept_back(
 
 @pytest.fixture
 def hopeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but one node may be kept back."""
-    monkeypatch.setattr(gate, "_STEPS", (1,))
+    """Only one node may be excluded."""
+    monkeypatch.setattr(gate, "STEPS", (1,))
 
 
 @pytest.mark.usefixtures("hopeless")
@@ -155,12 +155,12 @@ def test_what_cannot_pass_is_not_written_and_what_passes_is(
     hard: Path, halves: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "bundle"
-    proof = Proof(eval_data=halves[0], gate=100.0)
-    with pytest.raises(GateError, match=r"int8 does not reach 100 % of fp32's F1 100\.00: not written"):
-        export(hard, folder, precisions=("fp32", "int8"), proof=proof)
+    settings = EvaluationSettings(eval_data=halves[0], gate=100.0)
+    with pytest.raises(GateError, match=r"int8 does not reach 100 % of fp32's F1 100\.00; it is not written"):
+        export(hard, folder, precisions=("fp32", "int8"), evaluation=settings)
     assert list(Bundle.load(folder).manifest.graphs) == ["fp32"]
     with pytest.raises(GateError):
-        export(hard, tmp_path / "none", precisions=("int8",), proof=proof)
+        export(hard, tmp_path / "none", precisions=("int8",), evaluation=settings)
     assert not (tmp_path / "none").exists()
 
 
@@ -171,7 +171,7 @@ def test_a_missed_gate_leaves_the_old_graph_of_that_precision(
     folder = tmp_path / "bundle"
     old = export(hard, folder, precisions=("int8",)).graph("int8")
     with pytest.raises(GateError):
-        export(hard, folder, precisions=("int8",), proof=Proof(eval_data=halves[0], gate=100.0))
+        export(hard, folder, precisions=("int8",), evaluation=EvaluationSettings(eval_data=halves[0], gate=100.0))
     assert Bundle.load(folder).graph("int8") == old
     Reader.load(folder)
 
@@ -200,13 +200,13 @@ def test_the_command_line_measures_prints_and_exits_with_1_on_a_miss(
     [
         ({"gate": 0.0}, "gate is 0.0"),
         ({"gate": 101.0}, "gate is 101.0"),
-        ({"calibrate": True}, "name calibration_data"),
+        ({"calibrate": True}, "calibrate needs calibration_data"),
         ({"calibration_examples": 0}, "calibration_examples is 0"),
     ],
 )
-def test_a_proof_that_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Proof(**changes)
+        EvaluationSettings(**changes)
 
 
 def test_static_quantization_needs_calibration_data(easy: Path, tmp_path: Path) -> None:
@@ -217,14 +217,16 @@ def test_static_quantization_needs_calibration_data(easy: Path, tmp_path: Path) 
 def test_calibration_never_sees_a_question_of_the_evaluation(
     easy: Path, halves: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    same = Proof(eval_data=halves[0], calibration_data=halves[0])
+    same = EvaluationSettings(eval_data=halves[0], calibration_data=halves[0])
     with pytest.raises(InputError, match=r"all questions of a\.jsonl are in the evaluation as well"):
-        export(easy, tmp_path / "bundle", proof=same)
+        export(easy, tmp_path / "bundle", evaluation=same)
 
 
 def test_all_four_precisions_export_with_a_receipt(easy: Path, halves: tuple[Path, Path], tmp_path: Path) -> None:
-    proof = Proof(eval_data=halves[0], gate=20.0, calibration_data=halves[1], calibration_examples=12)
-    bundle = export(easy, tmp_path / "b", precisions=("fp32", "fp16", "int8", "int8-static"), proof=proof)
+    settings = EvaluationSettings(
+        eval_data=halves[0], gate=20.0, calibration_data=halves[1], calibration_examples=12
+    )
+    bundle = export(easy, tmp_path / "b", precisions=("fp32", "fp16", "int8", "int8-static"), evaluation=settings)
     assert list(bundle.manifest.graphs) == ["fp32", "fp16", "int8", "int8-static"]
     for precision, graph in bundle.manifest.graphs.items():
         assert graph.receipt
@@ -236,7 +238,7 @@ def test_all_four_precisions_export_with_a_receipt(easy: Path, halves: tuple[Pat
 
 
 def test_min_f1_reads_the_receipt(easy: Path, halves: tuple[Path, Path], tmp_path: Path) -> None:
-    bundle = export(easy, tmp_path / "b", precisions=("fp32",), proof=Proof(eval_data=halves[0]))
+    bundle = export(easy, tmp_path / "b", precisions=("fp32",), evaluation=EvaluationSettings(eval_data=halves[0]))
     Reader.load(bundle, min_f1=99.0)
     receipt = bundle.graph("fp32").receipt
     assert receipt
@@ -264,22 +266,18 @@ def answers(easy: Path, tmp_path: Path) -> tuple[Reader, DataSet, DataSet]:
     return reader, DataSet("fit", "0" * 64, tuple(golds[::3])), DataSet("check", "0" * 64, tuple(golds[1::3]))
 
 
-def test_calibration_makes_probabilities_honest(answers: tuple[Reader, DataSet, DataSet]) -> None:
+def test_calibration_makes_probabilities_honest(answers: tuple[Reader, DataSet, DataSet], tmp_path: Path) -> None:
     reader, fitting, checking = answers
-    found = confidence.fit(reader, fitting, checking)
-    assert found.null_threshold is None
-    assert found.confidence.ece_after <= found.confidence.ece_before
-    assert sum(item.n for item in found.confidence.after) == len(checking.golds)
+    fit = confidence.fit(reader, fitting, checking)
+    assert fit.null_threshold is None
+    assert fit.confidence.ece_after <= fit.confidence.ece_before
+    assert sum(item.n for item in fit.confidence.after) == len(checking.golds)
     # The bins are those of a reader that uses the temperature.
-    calibrated = Reader(
-        session=reader.steps.session,
-        windower=reader.steps.windower,
-        options=reader.options,
-        temperature=found.temperature,
-    )
+    bundle = Bundle.load(tmp_path / "fp32")
+    calibrated = Reader.load(Bundle(bundle.path, replace(bundle.manifest, temperature=fit.temperature)))
     report = evaluate(calibrated, checking)
     mean = np.mean([outcome.answer.probability for outcome in report.outcomes])
-    weighted = sum(item.n * item.confidence for item in found.confidence.after) / len(checking.golds)
+    weighted = sum(item.n * item.confidence for item in fit.confidence.after) / len(checking.golds)
     assert mean == pytest.approx(weighted, abs=1e-6)
 
 
@@ -296,9 +294,9 @@ def test_a_temperature_that_makes_it_worse_elsewhere_is_not_kept(
         golds=tuple(replace(gold, answers=(text,)) for gold, text in zip(checking.golds, texts, strict=True)),
     )
     with caplog.at_level(logging.INFO, "qa_onnx"):
-        found = confidence.fit(reader, wrong, right)
-    assert found.temperature == 1.0
-    assert found.confidence.after == found.confidence.before
+        fit = confidence.fit(reader, wrong, right)
+    assert fit.temperature == 1.0
+    assert fit.confidence.after == fit.confidence.before
     assert "1 is kept" in caplog.text
 
 
@@ -326,8 +324,8 @@ def test_calibrate_stores_what_the_reader_then_uses(easy: Path, tmp_path: Path) 
         ]
         files.append(tmp_path / f"{number}.jsonl")
         files[-1].write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    proof = Proof(eval_data=files[0], calibration_data=files[1], calibrate=True, gate=1)
-    manifest = export(easy, tmp_path / "bundle", precisions=("fp32",), proof=proof).manifest
+    settings = EvaluationSettings(eval_data=files[0], calibration_data=files[1], calibrate=True, gate=1)
+    manifest = export(easy, tmp_path / "bundle", precisions=("fp32",), evaluation=settings).manifest
     assert manifest.confidence
     assert manifest.temperature != 1.0
     assert manifest.null_threshold is not None
@@ -341,10 +339,10 @@ def test_calibrate_stores_what_the_reader_then_uses(easy: Path, tmp_path: Path) 
 
 def test_the_page_shows_every_figure(easy: Path, halves: tuple[Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    proof = Proof(
+    settings = EvaluationSettings(
         eval_data=halves[0], gate=20, calibration_data=halves[1], calibration_examples=20, calibrate=True
     )
-    bundle = export(easy, tmp_path / "b", precisions=("fp32", "int8"), proof=proof)
+    bundle = export(easy, tmp_path / "b", precisions=("fp32", "int8"), evaluation=settings)
     out = tmp_path / "report.html"
     result = CliRunner().invoke(main, ["report", "-b", str(bundle.path), "--html", str(out)])
     assert result.exit_code == 0, result.output

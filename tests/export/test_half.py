@@ -19,7 +19,7 @@ from qa_onnx.options import Options
 from tests import exports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -73,6 +73,12 @@ def half_tensors(path: Path, batch: Batch) -> dict[str, NDArray[np.float16]]:
         if value.data_type == onnx.TensorProto.FLOAT16
     }
     return weights | dict(zip(names, values, strict=True))
+
+
+def peaks_of(source: Path, batches: Iterable[Batch]) -> dict[str, float]:
+    """The largest absolute value of each float tensor of a graph."""
+    model = probe.load(source)
+    return probe.peaks_of(model, probe.float_tensors(model), batches)
 
 
 def infinite(path: Path, batch: Batch) -> list[str]:
@@ -144,7 +150,7 @@ def test_fp16_graph_is_the_same_function(kind: str, tmp_path: Path) -> None:
     source, batch, target = graph_of(kind), batch_of(kind), tmp_path / "half.onnx"
     result = half.to_fp16(source, target, [batch])
     assert error(target, source, batch) < 0.02
-    assert result.kept == ()
+    assert result.excluded_nodes == ()
     assert result.fused_nodes == graph.fused_nodes(onnx.load(source))
     model = onnx.load(target)
     assert {value.type.tensor_type.elem_type for value in model.graph.input} == {onnx.TensorProto.INT64}
@@ -153,8 +159,8 @@ def test_fp16_graph_is_the_same_function(kind: str, tmp_path: Path) -> None:
     assert sum(weights(model)) < 0.55 * sum(weights(onnx.load(source)))
     values = half_tensors(target, batch)
     assert len(values) > 10
-    assert max(np.abs(value).max() for value in values.values()) <= result.peak * 1.001
-    assert result.peak <= half.LIMIT
+    assert max(np.abs(value).max() for value in values.values()) <= result.settings["peak"] * 1.001
+    assert result.settings["peak"] <= half.LIMIT
 
 
 def weights(model: Any) -> list[int]:
@@ -184,7 +190,7 @@ def test_probe_sees_inside_attention() -> None:
     for name in ("query", "key", "value"):
         getattr(attention, name).register_forward_hook(lambda _m, _i, out, name=name: parts.update({name: out}))
     exports.run_torch(model, batch)
-    peaks = probe.probe(graph_of("bert"), [batch])
+    peaks = peaks_of(graph_of("bert"), [batch])
     query, key = (parts[name].unflatten(-1, (2, 16)).transpose(1, 2) for name in ("query", "key"))
     assert peaks["Attention_0: qkv"] == pytest.approx(max(float(part.abs().max()) for part in parts.values()))
     assert peaks["Attention_0: scores"] == pytest.approx(float(torch.matmul(query, key.mT).abs().max()), rel=1e-4)
@@ -192,8 +198,8 @@ def test_probe_sees_inside_attention() -> None:
 
 def test_probe_keeps_the_largest_of_all_batches() -> None:
     rows = [{name: array[row : row + 1] for name, array in batch_of("mpnet").items()} for row in range(3)]
-    apart = [probe.probe(graph_of("mpnet"), [row]) for row in rows]
-    together = probe.probe(graph_of("mpnet"), iter(rows))
+    apart = [peaks_of(graph_of("mpnet"), [row]) for row in rows]
+    together = peaks_of(graph_of("mpnet"), iter(rows))
     assert together == {name: max(peaks[name] for peaks in apart) for name in together}
     assert len(set(together.values())) > 20
 
@@ -205,17 +211,17 @@ def test_planted_overflow_is_kept_in_float32(name: str, tmp_path: Path, monkeypa
     assert error(source, graph_of("bert"), batch) < 1e-3, "the plant changed the function"
     target = tmp_path / "half.onnx"
     result = half.to_fp16(source, target, [batch])
-    peaks = probe.probe(source, [batch])
+    peaks = peaks_of(source, [batch])
     assert max(peaks.values()) > half.LARGEST
-    assert result.kept
+    assert result.excluded_nodes
     assert infinite(target, batch) == []
-    assert result.peak <= half.LIMIT
+    assert result.settings["peak"] <= half.LIMIT
     assert error(target, source, batch) < 0.02
     monkeypatch.setattr(half, "LIMIT", math.inf)
     naive = half.to_fp16(source, target, [batch])
-    assert naive.kept == ()
+    assert naive.excluded_nodes == ()
     assert infinite(target, batch)
-    assert naive.peak > half.LARGEST
+    assert naive.settings["peak"] > half.LARGEST
 
 
 def test_nodes_on_both_sides_of_an_overflow_are_kept(tmp_path: Path) -> None:
@@ -224,7 +230,9 @@ def test_nodes_on_both_sides_of_an_overflow_are_kept(tmp_path: Path) -> None:
     source = edit(graph_of("bert"), tmp_path / "planted.onnx", scale_values)
     result = half.to_fp16(source, tmp_path / "half.onnx", [batch_of("bert")])
     attention = nodes(onnx.load(source), "Attention")[1]
-    assert result.kept == (attention.name,)  # the product's weights are tiny now, so that it is in float32 anyway
+    assert result.excluded_nodes == (
+        attention.name,
+    )  # the product's weights are tiny now, so that it is in float32 anyway
     product = reader_of(onnx.load(tmp_path / "half.onnx"), attention.output[0], "MatMul")
     assert product.output[0] not in half_tensors(tmp_path / "half.onnx", batch_of("bert"))
 
@@ -232,7 +240,7 @@ def test_nodes_on_both_sides_of_an_overflow_are_kept(tmp_path: Path) -> None:
 def test_overflow_inside_attention_alone_is_seen(tmp_path: Path) -> None:
     source = edit(graph_of("bert"), tmp_path / "planted.onnx", scale_queries)
     result = half.to_fp16(source, tmp_path / "half.onnx", [batch_of("bert")])
-    assert result.kept == ("Attention_0",)
+    assert result.excluded_nodes == ("Attention_0",)
     assert error(tmp_path / "half.onnx", source, batch_of("bert")) < 0.02
 
 
@@ -242,7 +250,7 @@ def test_weight_past_the_end_of_fp16_stays_float32(tmp_path: Path) -> None:
     batch = batch_of("bert")
     source = edit(graph_of("bert"), tmp_path / "planted.onnx", lambda model: scale_values(model, 1e6))
     result = half.to_fp16(source, tmp_path / "half.onnx", [batch])
-    assert "Attention_1" in result.kept
+    assert "Attention_1" in result.excluded_nodes
     types = {value.name: value.data_type for value in onnx.load(tmp_path / "half.onnx").graph.initializer}
     assert types[nodes(onnx.load(source), "Attention")[1].input[1]] == onnx.TensorProto.FLOAT
     assert infinite(tmp_path / "half.onnx", batch) == []
@@ -269,14 +277,14 @@ def test_masks_are_finite(tmp_path: Path) -> None:
 
 def test_no_batches() -> None:
     with pytest.raises(InputError, match="no batches"):
-        probe.probe(graph_of("bert"), [])
+        peaks_of(graph_of("bert"), [])
 
 
 def test_batch_without_an_input() -> None:
     batch = batch_of("bert")
     del batch["token_type_ids"]
     with pytest.raises(ExportError, match="token_type_ids"):
-        probe.probe(graph_of("bert"), [batch])
+        peaks_of(graph_of("bert"), [batch])
 
 
 def test_control_flow_is_refused(tmp_path: Path) -> None:
@@ -303,7 +311,7 @@ def test_minilm_stays_the_same(tmp_path: Path) -> None:
     restore(model)  # as it is before it is stored
     onnx.save(model, source)
     result = half.to_fp16(source, tmp_path / "half.onnx", [batch := real_text(bundle)])
-    assert result.kept == ()
+    assert result.excluded_nodes == ()
     assert error(tmp_path / "half.onnx", source, batch) < 0.05
     assert infinite(tmp_path / "half.onnx", batch) == []
     assert (tmp_path / "half.onnx").stat().st_size < 0.51 * source.stat().st_size

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pytest
 
-from qa_onnx import ExportError, Reader, Windower
+from qa_onnx import ExportError, Reader
 from qa_onnx.bundle.manifest import Parity
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export import export, graph, parity
 from qa_onnx.export.checkpoint import load_checkpoint
+from qa_onnx.export.source import float32_graph
 from tests.exports import check_files, checkpoint, copy, exported, graph_path, snapshot
 
 if TYPE_CHECKING:
@@ -40,18 +41,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[SourceModel, Refere
     path = tmp_path_factory.mktemp("plain") / "plain.onnx"
     model, facts = load_checkpoint(checkpoint("bert"), path)
     facts = graph.to_onnx(model, facts)
-    return facts, _reference(facts, parity.torch_runner(model))
+    return facts, _reference(facts, model)
 
 
-def _reference(facts: SourceModel, run: Callable[[Inputs], tuple[Logits, Logits]]) -> Reference:
-    return parity.reference(
-        "PyTorch",
-        run,
-        windower=Windower(facts.tokenizer_json, cls_id=facts.cls_id),
-        input_names=facts.inputs,
-        pad_id=facts.pad_id,
-        max_length=LENGTH,
-    )
+def _reference(facts: SourceModel, model: Any) -> Reference:
+    session = parity.RunnerSession(facts.inputs, parity.torch_runner(model))
+    return parity.reference("PyTorch", session, facts, LENGTH)
 
 
 class Session:
@@ -92,7 +87,7 @@ def test_the_reference_does_not_drop_out(plain: tuple[SourceModel, Reference]) -
     facts, reference = plain
     model, _ = load_checkpoint(checkpoint("bert"), facts.path)
     for (_, start, end), (_, again_start, again_end) in zip(
-        reference.logits, _reference(facts, parity.torch_runner(model)).logits, strict=True
+        reference.logits, _reference(facts, model).logits, strict=True
     ):
         np.testing.assert_array_equal(start, again_start)
         np.testing.assert_array_equal(end, again_end)
@@ -242,25 +237,25 @@ def test_a_wrong_graph_never_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "new").exists()
 
 
-def _fuse_wrong(facts: SourceModel, target: Path) -> graph.Fusion:
-    fusion = _FUSE(facts, target)
+def _fuse_wrong(facts: SourceModel, target: Path) -> dict[str, int]:
+    nodes = _FUSE(facts, target)
     _perturb(target, _matrices(target)[-1])
-    return fusion
+    return nodes
 
 
-def _fuse_to_nan(facts: SourceModel, target: Path) -> graph.Fusion:
-    fusion = _FUSE(facts, target)
+def _fuse_to_nan(facts: SourceModel, target: Path) -> dict[str, int]:
+    nodes = _FUSE(facts, target)
     _perturb(target, _matrices(target)[-1], factor=np.nan)
-    return fusion
+    return nodes
 
 
-def _fuse_to_nonsense(facts: SourceModel, target: Path) -> graph.Fusion:
-    fusion = _FUSE(facts, target)
+def _fuse_to_nonsense(facts: SourceModel, target: Path) -> dict[str, int]:
+    nodes = _FUSE(facts, target)
     target.write_bytes(b"no graph")
-    return fusion
+    return nodes
 
 
-def _fuse_not(facts: SourceModel, target: Path) -> graph.Fusion:
+def _fuse_not(facts: SourceModel, target: Path) -> dict[str, int]:
     raise ExportError("the optimizer failed")
 
 
@@ -277,7 +272,7 @@ def test_fusion_that_goes_wrong_is_left_out(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    fuse: Callable[..., graph.Fusion],
+    fuse: Callable[..., dict[str, int]],
     reason: str,
 ) -> None:
     import onnx
@@ -299,3 +294,21 @@ def test_fusion_that_goes_wrong_is_left_out(
     example = ("Who came?", "It was Marta, late at night.")
     fused = Reader.load(exported("bert").bundle, precision="fp32").ask(*example)
     assert Reader.load(bundle, precision="fp32").ask(*example).text == fused.text
+
+
+@pytest.mark.parametrize(
+    ("layers", "warnings"), [(3, ["fused only 2 of 3 Attention: slower than possible, but correct"]), (0, [])]
+)
+def test_layers_that_are_not_fused_are_counted(
+    plain: tuple[SourceModel, Reference],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    layers: int,
+    warnings: list[str],
+) -> None:
+    """With an unknown number of layers, 0, one that is fused is enough."""
+    facts, reference = plain
+    model = dataclasses.replace(facts, layers=layers)
+    with caplog.at_level(logging.WARNING, "qa_onnx"):
+        float32_graph(model, reference, tmp_path / "fused.onnx", fusion=True, require_fusion=False)
+    assert [record.getMessage() for record in caplog.records] == warnings

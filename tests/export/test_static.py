@@ -10,16 +10,9 @@ import pytest
 
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import ExportError, InputError
-from qa_onnx.export.calibrate import METHODS, calibrate
 from qa_onnx.export.graph import save
 from qa_onnx.export.smooth import products
-from qa_onnx.export.static import (
-    STATIC_DEFAULTS,
-    StaticResult,
-    quantizable_tensors,
-    quantize_static,
-    to_int8_static,
-)
+from qa_onnx.export.static import quantizable_tensors, quantize_static
 from tests.export.test_calibrate import batches_of, every_kind, load, plain
 from tests.export.test_smooth import plant_outliers
 from tests.exports import checkpoint, ragged_batch, run_onnx
@@ -41,6 +34,22 @@ def operators(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in load(path).graph.node)
 
 
+def quantized(path: Path) -> Counter[str]:
+    """How many nodes of each operator read int8 weights."""
+    model = load(path)
+    weights = {value.name for value in model.graph.initializer if value.data_type == 3}  # int8
+    dequantized = {
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights
+    }
+    return Counter(
+        node.op_type
+        for node in model.graph.node
+        if dequantized & set(node.input) or (node.op_type == "Gather" and node.input[0] in weights)
+    )
+
+
 def error(path: Path, reference: Path, batch: dict[str, NDArray[np.int64]]) -> float:
     """Mean squared difference of two graphs' logits on the real tokens of a batch."""
     real = batch["attention_mask"] == 1
@@ -48,13 +57,12 @@ def error(path: Path, reference: Path, batch: dict[str, NDArray[np.int64]]) -> f
 
 
 @every_kind
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("smooth", [None, 0.8])
-def test_logits_follow_float32(kind: str, method: str, smooth: float | None, target: Path) -> None:
+@pytest.mark.parametrize("alpha", [None, 0.8])
+def test_logits_follow_float32(kind: str, alpha: float | None, target: Path) -> None:
     batches = batches_of(plain(kind), kind)
-    found = quantize_static(plain(kind), target, batches, method=method, smooth=smooth)
-    assert found == StaticResult({"Gather": 3, "MatMul": 12}, method, smooth, 3)
-    for batch in batches():
+    quantize_static(plain(kind), target, batches, alpha=alpha)
+    assert quantized(target) == {"Gather": 3, "MatMul": 12}
+    for batch in batches:
         real = batch["attention_mask"] == 1
         ours, theirs = run_onnx(target, batch)[:, real], run_onnx(plain(kind), batch)[:, real]
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
@@ -82,7 +90,7 @@ def test_is_standard_onnx_that_runs_on_any_shape(kind: str, target: Path) -> Non
 def test_weights_are_symmetric_with_7_bits_and_a_scale_for_every_channel(kind: str, target: Path) -> None:
     import onnx
 
-    quantize_static(plain(kind), target, batches_of(plain(kind), kind), smooth=None)
+    quantize_static(plain(kind), target, batches_of(plain(kind), kind), alpha=None)
     arrays = {value.name: onnx.numpy_helper.to_array(value) for value in load(target).graph.initializer}
     before = {value.name: onnx.numpy_helper.to_array(value) for value in load(plain(kind)).graph.initializer}
     matrices = [node.input for node in load(target).graph.node if node.op_type == "DequantizeLinear"]
@@ -115,20 +123,20 @@ def test_onnxruntime_multiplies_integers(target: Path, tmp_path: Path) -> None:
 @every_kind
 def test_kept_nodes_stay_as_they_were(kind: str, target: Path) -> None:
     model = load(plain(kind))
-    keep = [product.node.name for product in products(model) if "layer.0" in product.node.name]
-    keep += [node.name for node in model.graph.node if node.op_type == "Gather" and "word" in node.name]
-    assert len(keep) == 7
-    found = quantize_static(plain(kind), target, batches_of(plain(kind), kind), keep=keep)
-    assert found.nodes["MatMul"] == 6
+    exclude = [product.node.name for product in products(model) if "layer.0" in product.node.name]
+    exclude += [node.name for node in model.graph.node if node.op_type == "Gather" and "word" in node.name]
+    assert len(exclude) == 7
+    quantize_static(plain(kind), target, batches_of(plain(kind), kind), exclude=exclude)
+    assert quantized(target)["MatMul"] == 6
     after = {node.name: node for node in load(target).graph.node}
     initializers = {value.name: value for value in load(target).graph.initializer}
     for node in model.graph.node:
-        if node.name in keep:
+        if node.name in exclude:
             assert after[node.name] == node
             for name in node.input:
                 weight = next((value for value in model.graph.initializer if value.name == name), None)
                 assert weight is None or initializers[name] == weight
-    tensors = quantizable_tensors(model, keep=keep)
+    tensors = quantizable_tensors(model, exclude=exclude)
     assert tensors
     assert all("layer.0" not in name or name.endswith("LayerNormalization_output_0") for name in tensors)
 
@@ -147,11 +155,11 @@ def test_smoothing_helps_where_channels_stand_out(kind: str, tmp_path: Path) -> 
     planted = tmp_path / "planted.onnx"
     save(plant_outliers(plain(kind), factor=200), planted)
     batches = batches_of(planted, kind)
-    whole = {name: ragged_batch(checkpoint(kind))[name] for name in batches()[0]}
+    whole = {name: ragged_batch(checkpoint(kind))[name] for name in batches[0]}
     errors = []
-    for smooth in (None, 0.5):
-        target = tmp_path / f"{smooth}.onnx"
-        quantize_static(planted, target, batches, method="minmax", smooth=smooth)
+    for alpha in (None, 0.5):
+        target = tmp_path / f"{alpha}.onnx"
+        quantize_static(planted, target, batches, alpha=alpha)
         errors.append(error(target, planted, whole))
     naive, smoothed = errors
     assert smoothed < 0.5 * naive
@@ -179,31 +187,22 @@ def test_gemm_with_a_transposed_matrix(target: Path, tmp_path: Path) -> None:
     source = tmp_path / "gemm.onnx"
     save(model, source)
     x = random.standard_normal((32, 8)).astype(np.float32)
-    ranges = calibrate(model, ["copy"], lambda: [{"x": x}], method="minmax").ranges  # type: ignore[dict-item]
-    assert to_int8_static(source, target, ranges) == {"Gemm": 1}
+    quantize_static(source, target, [{"x": x}])  # type: ignore[dict-item]  # floats here
+    assert quantized(target) == {"Gemm": 1}
     (found,) = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"]).run(None, {"x": x})
     np.testing.assert_allclose(found, x @ weight.T + bias, atol=0.2)
 
 
 def test_refuses_what_it_cannot_quantize(target: Path, tmp_path: Path) -> None:
     batches = batches_of(plain("bert"), "bert")
-    with pytest.raises(ExportError, match="there is no range for"):
-        to_int8_static(plain("bert"), target, {})
     everything = [product.node.name for product in products(load(plain("bert")))]
     with pytest.raises(ExportError, match="no product with a constant matrix"):
-        to_int8_static(plain("bert"), target, {}, keep=everything)
-    with pytest.raises(InputError, match="method is"):
-        quantize_static(plain("bert"), target, batches, method="best")
+        quantize_static(plain("bert"), target, batches, exclude=everything)
     with pytest.raises(InputError, match="alpha is"):
-        quantize_static(plain("bert"), target, batches, smooth=2)
+        quantize_static(plain("bert"), target, batches, alpha=2)
     old = load(plain("bert"))
     old.opset_import[0].version = 12
     save(old, tmp_path / "old.onnx")
     with pytest.raises(ExportError, match="opset 12; int8-static needs 13"):
-        to_int8_static(tmp_path / "old.onnx", target, {})
+        quantize_static(tmp_path / "old.onnx", target, batches)
     assert not target.exists()
-
-
-def test_defaults_are_a_known_recipe() -> None:
-    assert STATIC_DEFAULTS.method in METHODS
-    assert STATIC_DEFAULTS.smooth is None or 0 <= STATIC_DEFAULTS.smooth <= 1

@@ -159,7 +159,7 @@ def test_a_folder_that_was_there_is_not_removed(tmp_path: Path) -> None:
 
 def test_a_full_disk_while_staging_is_an_export_error(folder: Path) -> None:
     before = snapshot(folder)
-    with pytest.raises(ExportError, match=r"No space left on device.*it is as it was"):
+    with pytest.raises(ExportError, match=r"No space left on device.*unchanged"):
         stop(folder, OSError(28, "No space left on device"))
     assert snapshot(folder) == before
 
@@ -185,7 +185,7 @@ def test_a_full_disk_at_any_step_of_the_commit_leaves_all_as_it_was(
     with Writer(folder) as writer:
         manifest = stage(writer, "new")
         monkeypatch.setattr(owner, name, failing(getattr(owner, name), good))
-        with pytest.raises(ExportError, match="No space left on device; it is as it was"):
+        with pytest.raises(ExportError, match="No space left on device; it is unchanged"):
             writer.commit(manifest)
         monkeypatch.undo()
     assert snapshot(folder) == before
