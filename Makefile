@@ -169,14 +169,7 @@ RIVALS := benchmarks/rivals.py $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 rivals: $(VENV)/.full
 	$(BIN)/python $(RIVALS) $(if $(QUICK),--quick)
 
-bench-# Without what other processes run: servers, commands, workers.
-coverage: $(VENV)/.full
-	$(PYTEST) --cov=qa_onnx --cov-report=term
-
-shape: $(VENV)/.full
-	@$(BIN)/python -m tests.shape
-
-check: $(VENV)/.full
+bench-check: $(VENV)/.full
 	$(BIN)/python $(RIVALS) --quick --only minilm-squad --fresh --out build/rivals/check
 	$(BIN)/python benchmarks/bench_check.py build/rivals/check/results.json benchmarks/results/quick/results.json
 

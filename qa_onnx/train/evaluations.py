@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qa_onnx.train.base import Base
     from qa_onnx.train.device import TorchDevice
     from qa_onnx.train.job import TrainingJob
-    from qa_onnx.train.optimization import Schedule
+    from qa_onnx.train.optimization import TrainingSchedule
     from qa_onnx.train.state import State
 
 _LOG = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Evaluations:
         folder: where the best weights are saved.
     """
 
-    def __init__(self, job: TrainingJob, state: State, schedule: Schedule, folder: Path) -> None:
+    def __init__(self, job: TrainingJob, state: State, schedule: TrainingSchedule, folder: Path) -> None:
         self._job = job
         self._state = state
         self._schedule = schedule

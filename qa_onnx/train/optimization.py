@@ -39,7 +39,7 @@ class ShuffledOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class TrainingSchedule:
     """The length of a run and its learning rate: linear warm-up, then linear decay to zero.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qa_onnx.train.evaluations import Evaluations
-    from qa_onnx.train.optimization import Schedule
+    from qa_onnx.train.optimization import TrainingSchedule
     from qa_onnx.train.state import State
 
 _STEPS = 50  # that the speed is averaged over
@@ -41,7 +41,7 @@ class Status:
 class ProgressMeter:
     """Speed of a run, and its remaining time."""
 
-    def __init__(self, state: State, schedule: Schedule, evaluations: Evaluations) -> None:
+    def __init__(self, state: State, schedule: TrainingSchedule, evaluations: Evaluations) -> None:
         self._state = state
         self._schedule = schedule
         self._evaluations = evaluations

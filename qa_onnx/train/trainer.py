@@ -15,7 +15,7 @@ from qa_onnx import batches
 from qa_onnx.errors import TrainError
 from qa_onnx.train.evaluations import Evaluations
 from qa_onnx.train.loss import span_loss
-from qa_onnx.train.optimization import Schedule, ShuffledOrder, make_optimizer, peak_learning_rate
+from qa_onnx.train.optimization import TrainingSchedule, ShuffledOrder, make_optimizer, peak_learning_rate
 from qa_onnx.train.progress import ProgressMeter
 from qa_onnx.train.state import restore, save_state
 
@@ -59,7 +59,7 @@ class Trainer:
         self._clock = clock
         self._peak = peak_learning_rate(job.base.model, job.settings)
         self._order = ShuffledOrder(len(job.features), job.settings.seed)
-        self._schedule = Schedule(job.settings, len(job.features))
+        self._schedule = TrainingSchedule(job.settings, len(job.features))
         self._evaluations = Evaluations(job, state, self._schedule, folder)
         self._meter = ProgressMeter(state, self._schedule, self._evaluations)
         self._step_s = 1.0  # of the last step; before the first, a guess

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qa_onnx.train import TrainSettings
-from qa_onnx.train.optimization import Schedule, ShuffledOrder
+from qa_onnx.train.optimization import TrainingSchedule, ShuffledOrder
 from qa_onnx.train.state import State
 
 
@@ -27,11 +27,14 @@ def test_the_order_goes_on_from_any_position() -> None:
     [(0.1, 0.0, 0.0), (0.1, 0.05, 0.5), (0.1, 0.1, 1.0), (0.1, 0.55, 0.5), (0.1, 1.0, 0.0), (0.0, 0.0, 1.0)],
 )
 def test_the_rate_rises_and_falls_linearly(warmup: float, progress: float, expected: float) -> None:
-    assert Schedule(TrainSettings(warmup=warmup), 100).rate(progress) == pytest.approx(expected)
+    assert TrainingSchedule(TrainSettings(warmup=warmup), 100).rate(progress) == pytest.approx(expected)
 
 
 def test_progress_is_by_examples_or_by_the_clock() -> None:
-    by_epochs, by_clock = Schedule(TrainSettings(epochs=1.5), 100), Schedule(TrainSettings(minutes=2), 100)
+    by_epochs, by_clock = (
+        TrainingSchedule(TrainSettings(epochs=1.5), 100),
+        TrainingSchedule(TrainSettings(minutes=2), 100),
+    )
     assert by_epochs.total_examples == 150
     assert by_clock.total_examples is None
     assert by_epochs.progress(State({}, position=50, elapsed=9e9), examples=25) == 0.5

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qa_onnx import TrainError
-from qa_onnx.train.optimization import Schedule
+from qa_onnx.train.optimization import TrainingSchedule
 from tests import training_data
 from tests.exports import checkpoint
 from tests.trained import SMALL, StoppedError, make_job, run, stop_at, weights_of
@@ -110,7 +110,7 @@ def test_the_learning_rate_follows_the_schedule(data: Path, tmp_path: Path, rate
     job = make_job(data, epochs=1, warmup=0.25, learning_rate=0.01, eval_limit=0)
     total = len(job.features)
     run(job, tmp_path / "run")
-    schedule = Schedule(job.settings, total)
+    schedule = TrainingSchedule(job.settings, total)
     middles = [min(at + 4, (at + total) / 2) / total for at in range(0, total, 8)]
     assert rates == pytest.approx([0.01 * schedule.rate(at) for at in middles], rel=1e-6)
 
