@@ -15,7 +15,7 @@ from qa_onnx import batches
 from qa_onnx.errors import TrainError
 from qa_onnx.train.evaluations import Evaluations
 from qa_onnx.train.loss import span_loss
-from qa_onnx.train.optimization import TrainingSchedule, ShuffledOrder, make_optimizer, peak_learning_rate
+from qa_onnx.train.optimization import ShuffledOrder, TrainingSchedule, make_optimizer, peak_learning_rate
 from qa_onnx.train.progress import ProgressMeter
 from qa_onnx.train.state import restore, save_state
 

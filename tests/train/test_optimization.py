@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qa_onnx.train import TrainSettings
-from qa_onnx.train.optimization import TrainingSchedule, ShuffledOrder
+from qa_onnx.train.optimization import ShuffledOrder, TrainingSchedule
 from qa_onnx.train.state import State
 
 
