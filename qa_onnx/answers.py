@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from qa_onnx.probabilities import log_normalizer, log_normalizers
+from qa_onnx.probabilities import log_span_sum, log_span_sums, probability
 from qa_onnx.spans import ContextLogits, WindowLogits, best_spans, require_finite
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def _search(rows: Sequence[WindowLogits], options: Options, temperature: float) 
     contexts = _contexts(rows, options)
     spans = best_spans(contexts, n_best=options.n_best).rows()
     log_sums = [-math.inf] * len(rows)
-    if any(row.window.shows_all for row in rows):  # `merge` has no use for the sum of one window of several
-        log_sums = log_normalizers(contexts, temperature=temperature).tolist()
+    if any(row.window.shows_all for row in rows):  # of several windows `merge` counts shared spans once
+        log_sums = log_span_sums(contexts, temperature=temperature).tolist()
     return map(ScoredWindow, rows, spans, log_sums)
 
 
@@ -177,18 +177,15 @@ def merge(
     null_score = min(float(start[window.cls]) + float(end[window.cls]) for window, start, end in rows)
     log_sum = scored[0].log_sum if len(scored) == 1 else -math.inf
     if log_sum == -math.inf:
-        log_sum = log_normalizer(rows, max_answer_length=options.max_answer_length, temperature=temperature)
-    log_total = float(np.logaddexp(log_sum, null_score / temperature))
-
-    def probability(score: float) -> float:
-        return float(np.exp(min(0.0, score / temperature - log_total)))  # rounding may pass 1, and by far
-
+        log_sum = log_span_sum(rows, max_answer_length=options.max_answer_length, temperature=temperature)
+    best = _best_characters(scored, options)
+    shares = probability([*best.values(), null_score], null_score, log_sum, temperature=temperature).tolist()
     text = scored[0].window.context.text
     answers = tuple(
-        Answer(text[start:end], start, end, score, probability(score))
-        for (start, end), score in _best_characters(scored, options).items()
+        Answer(text[start:end], start, end, score, share)
+        for ((start, end), score), share in zip(best.items(), shares[:-1], strict=True)
     )
-    return Prediction(answers, null_score, probability(null_score), example.warnings)
+    return Prediction(answers, null_score, shares[-1], example.warnings)
 
 
 def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:

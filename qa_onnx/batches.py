@@ -78,7 +78,7 @@ def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: int | None 
     Args:
         lengths: of each row, in tokens.
         batch_tokens: most tokens of a group, rows x longest row; a row longer than that is alone.
-        padding: most tokens that the rows of a group lack together of the longest row; None: any number.
+        padding: most padding of a group, the sum of (longest row - row) in tokens; None: any number.
 
     Yields:
         The indices of a group's rows.

@@ -1,16 +1,17 @@
 """Logits -> the sum over all spans that turns a score into a probability, exactly, in NumPy.
 
-The probability of an answer is its share among all that the model could have answered, as a softmax has it:
+The probability of an answer is its share among all that the model could have answered, as a softmax has it, at the
+temperature T of the bundle's calibration:
 
-    probability = exp(score) / Z,    Z = the sum of exp(score) over every span of the context, and over "no answer"
+    probability = exp(score / T) / (span sum + exp(null score / T)),    span sum = the sum of exp((S_i + E_j) / T)
 
-Z is called the normalizer. Since exp(S_i + E_j) = exp(S_i) exp(E_j), the spans that start at token i add up to
-exp(S_i) times the sum of exp(E_j) over the D ends that i can have. That is a sliding-window sum, so the work grows
-with the number of tokens and not with that of spans.
+over every span (i, j) of the context; the null score is that of "no answer". Since exp(S_i + E_j) is
+exp(S_i) exp(E_j), the spans that start at token i add up to exp(S_i) times the sum of exp(E_j) over the D ends that i
+can have. That is a sliding-window sum, so the work grows with the number of tokens and not with that of spans.
 
 Before exp, the highest start logit and the highest end logit are subtracted, so that nothing overflows, and added
-again after log: sums are returned as logarithms. They are taken in float64. Left out: "no answer", and the
-division (answers.py).
+again after log: sums are returned as logarithms. They are taken in float64. Left out: which answers are listed
+(answers.py).
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ from qa_onnx.spans import ContextLogits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import ArrayLike
+
     from qa_onnx.spans import Scores, WindowLogits
 
 _UNDERFLOW = 1e-250  # sums below it have lost terms
 
 
-def log_normalizers(contexts: ContextLogits, *, temperature: float = 1.0) -> Scores:
+def log_span_sums(contexts: ContextLogits, *, temperature: float = 1.0) -> Scores:
     """Return the logarithm of the sum of exp(score / temperature) over all spans, for each of B windows by itself.
 
     Returns:
-        float64 (B,); -inf where there is no span, and where the best start and the best end lie so far apart that
-        every span vanishes beside their sum. There, `log_normalizer` scales by the best span instead.
+        float64 (B,); -inf where there is no span, and where the best start and the best end cannot form one span,
+        and exp of all spans underflows. There, `log_span_sum` scales by the best span instead.
     """
     _, start, end = contexts
     lowest = np.finfo(np.float32).min  # not -inf, of an empty context
@@ -76,7 +79,7 @@ class _ContextPart(NamedTuple):
     end: Scores
 
 
-def log_normalizer(rows: Sequence[WindowLogits], *, max_answer_length: int, temperature: float = 1.0) -> float:
+def log_span_sum(rows: Sequence[WindowLogits], *, max_answer_length: int, temperature: float = 1.0) -> float:
     """Return the logarithm of the sum of exp(score / temperature) over all distinct spans of one context.
 
     A span that several windows show counts once, with its highest score.
@@ -96,7 +99,7 @@ def log_normalizer(rows: Sequence[WindowLogits], *, max_answer_length: int, temp
         [(window, start, end)] = rows
         first, last = np.array([window.first]), np.array([window.last])
         contexts = ContextLogits.of([start], [end], first, last, max_answer_length=max_answer_length)
-        [total] = log_normalizers(contexts, temperature=temperature)
+        [total] = log_span_sums(contexts, temperature=temperature)
         if np.isfinite(total):
             return float(total)
     return _log_sum([_part(row, temperature) for row in rows], max_answer_length)
@@ -156,3 +159,19 @@ def _sum_distinct(offsets: Sequence[int], bands: Iterable[Scores]) -> float:
         total += float(band[:final].sum())
         waiting = band[final:]
     return total
+
+
+def probability(score: ArrayLike, null_score: ArrayLike, log_span_sum: ArrayLike, *, temperature: float) -> Scores:
+    """Return the share of an answer among all spans of its context and "no answer"; arguments broadcast.
+
+    Rounding of large scores can make the exponent positive, and the result much more than 1; such a one is 1.
+
+    Args:
+        score: start logit + end logit of the answer, or `null_score` itself for the share of "no answer".
+        null_score: of "no answer".
+        log_span_sum: of the context, at the same temperature.
+        temperature: divides scores before the softmax.
+    """
+    scaled = np.asarray(null_score) / temperature
+    exponent = np.asarray(score) / temperature - np.logaddexp(log_span_sum, scaled)
+    return np.exp(np.minimum(exponent, 0.0))

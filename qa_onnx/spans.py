@@ -8,8 +8,8 @@ A context of L tokens has about L x D spans, and none of them needs to be looked
 
 1. The best end for a start i is the maximum of E over the D tokens from i on. A sliding-window maximum finds it
    for all starts at once, and with it the score of the best span of each start.
-2. The n best spans start at the n best of these starts: each of those alone has a span that is at least as good as
-   any span that starts elsewhere. So only n x D spans are compared.
+2. The n best spans start at the n best of these starts: before a span that starts elsewhere come n spans
+   that are at least as good, the best one of each of these starts. So only n x D spans are compared.
 
 Scores are added in float64, where the sum of two float32 logits is exact except for extreme ranges. Equal scores
 are ordered by start, then by end. Left out: probabilities (probabilities.py), and what a span reads (answers.py).

@@ -97,7 +97,8 @@ class Steps:
             input_names=self.session.input_names,
             pad_id=self.pad_id,
         ):
-            yield batch, list(map(WindowLogits, batch.windows, *self.session.run(batch.inputs)))
+            start_logits, end_logits = self.session.run(batch.inputs)
+            yield batch, list(map(WindowLogits._make, zip(batch.windows, start_logits, end_logits, strict=True)))
 
     def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
         """Find the best spans of windows that have run; see `answers.search`."""

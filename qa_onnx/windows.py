@@ -6,8 +6,8 @@ A model reads a limited number of tokens at a time, so a long context is cut int
 
 Question and context are tokenized once each, without special tokens, and the windows are slices of the result.
 That gives the ids of the tokenizers library's own overflow logic (tests compare them), but never changes the
-tokenizer, so any number of threads can share it. And it keeps the offsets of the context's characters as they were
-first made: byte-level tokenizers shorten offsets again at every later step.
+tokenizer, so any number of threads can share it. And the offsets come directly from the tokenizer: later steps of
+the library would trim those of byte-level tokenizers again.
 
 Left out: tokenizing and special tokens (tokens/), padding and batches (batches.py).
 """

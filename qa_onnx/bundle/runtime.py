@@ -1,4 +1,11 @@
-"""A bundle and the caller's settings -> the runtime: graph, backend, threads; and an open session for it."""
+"""A bundle and the caller's settings -> the runtime: graph, backend, threads; and an open session for it.
+
+1. If the caller names no precision, device, engine and threads: the result of `qa-onnx tune`, if there is one.
+2. Device: the named one, else the CPU. No GPU is looked for.
+3. Engine: the named one, else ONNX Runtime; OpenVINO for the precisions with bf16.
+4. Precision: the named one, else the backend's best that the bundle holds and this CPU computes.
+5. With `allow_fallback`, the CPU replaces a named GPU that cannot be used; only here, while the reader is loaded.
+"""
 
 from __future__ import annotations
 
@@ -121,14 +128,15 @@ def load_runtime(
         EngineError: see `resolve_runtime` and `open_runtime`.
         MissingExtraError: the engine is not installed.
     """
-    gpu = device == "cuda" and allow_fallback
+    may_fall_back = device == "cuda" and allow_fallback
     try:
-        if gpu and precision is None:  # before a bundle without a graph for GPUs is refused
+        if may_fall_back and precision is None:
+            # Before a bundle without a graph for GPUs is refused, which would leave no chance to fall back.
             check_usable(Backend("onnxruntime" if engine is None else engine, "cuda"))
         runtime = resolve_runtime(bundle, precision=precision, device=device, engine=engine, threads=threads)
         return runtime, open_runtime(bundle, runtime, min_f1=min_f1)
     except (DeviceError, MissingExtraError) as error:
-        if not gpu:
+        if not may_fall_back:
             raise
         cpu = Backend("onnxruntime", "cpu")
         runtime = Runtime(precision=bundle.best_precision(cpu), backend=cpu, threads=threads)

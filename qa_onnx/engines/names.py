@@ -23,6 +23,9 @@ from qa_onnx.options import check_bounds
 
 Engine: TypeAlias = Literal["onnxruntime", "openvino", "tensorrt"]
 Device: TypeAlias = Literal["cpu", "cuda"]
+# A new precision also needs: its backends below, `_SINCE` in bundle/manifest.py, `TOLERANCE` in
+# evaluation/golden.py, a branch in export/precisions.py, and for calibration data `_check_precisions` in
+# export/exporter.py.
 PrecisionName: TypeAlias = Literal["fp32", "fp16", "int8", "int8-static", "bf16", "int8-static-bf16"]
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -78,6 +81,7 @@ class Backend:
         return _PRECISIONS_OF[str(self)]
 
 
+# The order of backends matters too: exports measure a precision on the first one that runs it.
 _PRECISIONS_OF: dict[str, tuple[str, ...]] = {
     "onnxruntime/cpu": ("int8", "fp32", "int8-static", "fp16"),
     "onnxruntime/cuda": ("fp16", "fp32"),

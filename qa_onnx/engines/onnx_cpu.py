@@ -1,4 +1,6 @@
-"""Arrays -> logits in ONNX Runtime on the CPU. No other file of the run time imports onnxruntime first.
+"""Arrays -> logits in ONNX Runtime on the CPU.
+
+Every file gets onnxruntime from `import_runtime` here, since the first import decides about telemetry.
 
 Left out: CUDA and TensorRT (onnx_gpu.py).
 """

@@ -48,7 +48,7 @@ class OpenVinoSession:
         EngineError: the file is no QA graph, or has operators that OpenVINO does not know.
     """
 
-    run_overhead = RUN_OVERHEAD["cpu"] + STEP  # rows that run alone are padded too
+    run_overhead = RUN_OVERHEAD["cpu"] + STEP  # one more run also costs up to STEP tokens of padding
     frees_host = False
 
     def __init__(

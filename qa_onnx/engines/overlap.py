@@ -1,6 +1,6 @@
 """Groups of examples on a GPU: while one group runs, the host prepares the next and searches the one before.
 
-Left out: preparing, running and searching (reader.py). On a CPU these would only take cores away from each other.
+Left out: preparing, running and searching (steps.py). On a CPU these would only take cores away from each other.
 """
 
 from __future__ import annotations

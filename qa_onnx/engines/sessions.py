@@ -1,6 +1,7 @@
 """A graph and a backend -> a session.
 
 The backend and precision that the caller names are used, or an error says why not: none replaces another.
+The one exception, `allow_fallback`, is in bundle/runtime.py.
 
 Left out: which precision runs on which backend (names.py), and the engines themselves.
 """

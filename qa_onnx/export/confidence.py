@@ -17,7 +17,7 @@ import numpy as np
 from qa_onnx.bundle.manifest import Confidence, ReliabilityBin
 from qa_onnx.evaluation import metrics
 from qa_onnx.evaluation.evaluate import evaluate
-from qa_onnx.probabilities import log_normalizer
+from qa_onnx.probabilities import log_span_sum, probability
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ def _probabilities(scored: Sequence[_Scored], temperature: float, width: int) ->
     """Return the value of `Answer.probability` at a temperature: float64 (n,)."""
     values = np.empty(len(scored))
     for row, item in enumerate(scored):
-        spans = log_normalizer(item.rows, max_answer_length=width, temperature=temperature)
-        values[row] = item.score / temperature - np.logaddexp(spans, item.null_score / temperature)
-    return np.exp(np.minimum(values, 0.0))
+        spans = log_span_sum(item.rows, max_answer_length=width, temperature=temperature)
+        values[row] = probability(item.score, item.null_score, spans, temperature=temperature)
+    return values
 
 
 def _fit_temperature(scored: Sequence[_Scored], width: int) -> float:

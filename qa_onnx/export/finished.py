@@ -16,9 +16,10 @@ from qa_onnx.batches import check_inputs
 from qa_onnx.bundle.manifest import Source
 from qa_onnx.errors import EngineError, ExportError
 from qa_onnx.export.digest import files_sha256
-from qa_onnx.export.graph import OUTPUTS, check_size, save
+from qa_onnx.export.graph import check_size, save
 from qa_onnx.export.half_storage import restore
 from qa_onnx.export.model import SourceModel
+from qa_onnx.session import OUTPUTS
 
 if TYPE_CHECKING:
     from pathlib import Path

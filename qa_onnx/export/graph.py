@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import ExportError
+from qa_onnx.session import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from qa_onnx.export.model import SourceModel
 
-OUTPUTS = ("start_logits", "end_logits")
 DEFAULT_OPSET = 17
 IR_VERSION = 10  # runtimes of 2024 read it; current onnx would write a newer one
 _LARGEST = 2_100_000_000  # bytes of weights: protocol buffers end at 2 GiB, and the graph needs room too

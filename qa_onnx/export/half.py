@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.export.graph import OUTPUTS, QuantizedGraph, fused_nodes, replace_all, save
+from qa_onnx.export.graph import QuantizedGraph, fused_nodes, replace_all, save
 from qa_onnx.export.probe import INSIDE, float_tensors, is_open, load, peaks_of
+from qa_onnx.session import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

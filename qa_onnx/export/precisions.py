@@ -1,8 +1,9 @@
 """The float32 graph -> the precisions of a bundle, each measured.
 
-fp32 is the float32 graph itself. fp16 is for GPUs. int8 needs no calibration and is meant for ONNX Runtime on
-CPUs. int8-static has fixed activation ranges and standard operators only, for engines such as OpenVINO. bf16 and
-int8-static-bf16 are the graphs of fp32 and int8-static, measured as OpenVINO computes them in bfloat16.
+fp32 computes in float32; weights that float16 holds exactly are stored as float16. fp16 is for GPUs. int8 needs no
+calibration and is meant for ONNX Runtime on CPUs. int8-static has fixed activation ranges and standard operators
+only, for engines such as OpenVINO. bf16 and int8-static-bf16 are the graphs of fp32 and int8-static, measured as
+OpenVINO computes them in bfloat16.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.manifest import Graph
-from qa_onnx.engines.names import IN_BF16, backends_of
+from qa_onnx.engines.names import IN_BF16, PRECISIONS, backends_of
+from qa_onnx.errors import ExportError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
 from qa_onnx.export.graph import QuantizedGraph
@@ -48,7 +50,7 @@ class PrecisionMaker:
         batches: windows of real text, for calibration and sensitivity.
         gate: None if there is no evaluation data.
         writer: of the bundle.
-        done: the graph that was staged last, by precision, since precisions in bfloat16 use one of another.
+        done: precision -> the graph made last for it; bf16 reuses fp32's, int8-static-bf16 int8-static's.
     """
 
     model: SourceModel
@@ -121,12 +123,16 @@ class PrecisionMaker:
         if precision == "fp16":
             source = self.fp32.path
             if self.fp32.fused_nodes:
-                graph.fuse_norms(self.fp32.path, path)  # ONNX Runtime cannot fuse them between the casts
-                source = path  # which the result replaces
+                graph.fuse_norms(
+                    self.fp32.path, path
+                )  # with fp16 casts between them, ONNX Runtime would not find them
+                source = path  # `to_fp16` reads it before it writes there
             return half.to_fp16(source, path, inputs)
         if precision == "int8":
             return quantize.to_int8(self.fp32.path, path, exclude=exclude)
-        return static.quantize_static(self.model.path, path, inputs, exclude=exclude)
+        if precision == "int8-static":
+            return static.quantize_static(self.model.path, path, inputs, exclude=exclude)
+        raise ExportError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
 
     def _rank(self, precision: str) -> list[str]:
         """Return the nodes of a precision that can be excluded, the most sensitive first."""

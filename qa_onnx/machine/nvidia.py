@@ -25,7 +25,7 @@ _PROC = Path("/proc/driver/nvidia")
 _SECONDS = 15  # nvidia-smi takes long while a GPU sleeps, and hangs if one is broken
 _DRIVER = "libcuda.so.1"
 TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvonnxparser.so.10")
-_OPTIONAL = ("libcufft", "libcudnn")  # from ONNX Runtime 1.28 on, for graphs like ours
+_OPTIONAL = ("libcufft", "libcudnn")  # our graphs run without these from ONNX Runtime 1.28 on
 
 # The oldest driver for each major version of CUDA, from the release notes of its toolkit.
 OLDEST_DRIVER = {12: 525, 13: 580}

@@ -171,13 +171,13 @@ def start(before: str, *flags: str) -> subprocess.Popen[str]:
 
 NEVER_CUT = """
 import threading
-from qa_onnx import Reader
-cut = Reader.cut
+from qa_onnx.windows import Windower
+cut = Windower.cut
 def stuck(self, examples, options):
     if any("endless" in example.context for example in examples):
         threading.Event().wait()
     return cut(self, examples, options)
-Reader.cut = stuck
+Windower.cut = stuck
 """
 
 
