@@ -6,8 +6,9 @@ temperature T of the bundle's calibration:
     probability = exp(score / T) / (span sum + exp(null score / T)),    span sum = the sum of exp((S_i + E_j) / T)
 
 over every span (i, j) of the context; the null score is that of "no answer". Since exp(S_i + E_j) is
-exp(S_i) exp(E_j), the spans that start at token i add up to exp(S_i) times the sum of exp(E_j) over the D ends that i
-can have. That is a sliding-window sum, so the work grows with the number of tokens and not with that of spans.
+exp(S_i) exp(E_j), the spans that start at token i add up to exp(S_i) times the sum of exp(E_j) over the D ends
+that i can have. That is a sliding-window sum, so the work grows with the number of tokens and not with that of
+spans.
 
 Before exp, the highest start logit and the highest end logit are subtracted, so that nothing overflows, and added
 again after log: sums are returned as logarithms. They are taken in float64. Left out: which answers are listed

@@ -123,9 +123,8 @@ class PrecisionMaker:
         if precision == "fp16":
             source = self.fp32.path
             if self.fp32.fused_nodes:
-                graph.fuse_norms(
-                    self.fp32.path, path
-                )  # with fp16 casts between them, ONNX Runtime would not find them
+                # First: with fp16 casts in between, ONNX Runtime would not find the norms.
+                graph.fuse_norms(self.fp32.path, path)
                 source = path  # `to_fp16` reads it before it writes there
             return half.to_fp16(source, path, inputs)
         if precision == "int8":
