@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qa_onnx.bundle.folder import Bundle
     from qa_onnx.engines.names import Device
 
-_LIGHT = ("numpy", "tokenizers", "click", "rich")
+_LIGHT = ("numpy", "tokenizers", "msgspec", "packaging", "click", "rich")
 _WHEELS = {"onnxruntime/cpu": "onnxruntime", "onnxruntime/cuda": "onnxruntime-gpu", "openvino/cpu": "openvino"}
 
 

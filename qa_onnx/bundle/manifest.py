@@ -25,7 +25,8 @@ FORMAT_VERSION = (1, 1)  # the newest that this release reads
 _SINCE: dict[str, tuple[int, int]] = {"bf16": (1, 1), "int8-static-bf16": (1, 1)}
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-FileName = Annotated[str, Meta(pattern=r"^(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)\Z")]
+NAMED_BY_CONTENT = r"^(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)\Z"
+FileName = Annotated[str, Meta(pattern=NAMED_BY_CONTENT)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 

@@ -15,7 +15,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.folder import MANIFEST
-from qa_onnx.bundle.manifest import FileEntry
+from qa_onnx.bundle.manifest import NAMED_BY_CONTENT, FileEntry
 from qa_onnx.errors import ExportError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from qa_onnx.bundle.manifest import Manifest
 
 _STAGE = re.compile(r"\.export-(\d+)")
-_NAMED_BY_CONTENT = re.compile(r"(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)")
 
 
 class Writer:
@@ -105,7 +104,7 @@ class Writer:
         _remove(
             path
             for path in self.folder.iterdir()
-            if _NAMED_BY_CONTENT.fullmatch(path.name) and path.name not in named
+            if re.match(NAMED_BY_CONTENT, path.name) and path.name not in named
         )
 
     def _clear_dead_stages(self) -> None:
