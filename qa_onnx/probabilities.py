@@ -125,7 +125,7 @@ def _log_sum(parts: Sequence[_ContextPart], max_answer_length: int) -> float:
     total = _sum_distinct(offsets, products)
     if total > _UNDERFLOW:
         return highest_start + highest_end + math.log(total)
-    # Best start and best end lie so far apart that the products vanish: scale by the best span instead.
+    # No span holds both the best start and the best end, and exp underflows: scale by the best span instead.
     highest = max(float(_scores(part, width).max()) for part in parts)
     return highest + math.log(_sum_distinct(offsets, (np.exp(_scores(part, width) - highest) for part in parts)))
 
