@@ -34,8 +34,9 @@ SHORTLIST = 20
 
 def ours(start: Scores, end: Scores, n_best: int) -> Scores:
     """Search all rows at once."""
-    first, last = np.full(len(start), QUESTION), np.full(len(start), LENGTH - 2)
-    contexts = ContextLogits.of(start, end, first, last, max_answer_length=WIDTH)
+    inside = slice(QUESTION, LENGTH - 1)
+    padded = np.pad(end[:, inside], ((0, 0), (0, WIDTH - 1)), constant_values=-np.inf)
+    contexts = ContextLogits(np.full(len(start), QUESTION), start[:, inside], padded)
     return best_spans(contexts, n_best=n_best).scores
 
 

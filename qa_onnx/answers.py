@@ -17,16 +17,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from qa_onnx.probabilities import log_span_sum, log_span_sums, probability
-from qa_onnx.spans import ContextLogits, WindowLogits, best_spans, require_finite
+from qa_onnx.spans import ContextLogits, Span, WindowLogits, best_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qa_onnx.options import Options
-    from qa_onnx.tokens.context_cache import EncodedContext
+    from qa_onnx.tokens.encoding import EncodedContext
     from qa_onnx.windows import CutExample, Window
 
 # Most spans that are compared at once, and most that are searched for the distinct answers of one example: all
@@ -106,13 +104,13 @@ class ScoredWindow(NamedTuple):
 
     Attributes:
         logits: the window and its logits.
-        spans: its best spans, best first: (score, position of the first token, of the last token).
+        spans: its best spans, best first, in positions of the window.
         log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf where it has none, or
             where the sum was not needed.
     """
 
     logits: WindowLogits
-    spans: tuple[tuple[float, int, int], ...]
+    spans: tuple[Span, ...]
     log_sum: float = -math.inf
 
     @property
@@ -139,27 +137,12 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
     spans = min(options.n_best, longest) * min(options.max_answer_length, longest)  # compared for each window
     at_once = max(1, min(_WINDOWS_AT_ONCE, _SEARCH_LIMIT // spans))
     for at in range(0, len(rows), at_once):
-        yield from _search(rows[at : at + at_once], options, temperature)
-
-
-def _search(rows: Sequence[WindowLogits], options: Options, temperature: float) -> Iterator[ScoredWindow]:
-    require_finite(*(logits[: len(window.input_ids)] for window, *both in rows for logits in both))
-    contexts = _contexts(rows, options)
-    spans = best_spans(contexts, n_best=options.n_best).rows()
-    log_sums = [-math.inf] * len(rows)
-    if any(row.window.shows_all for row in rows):  # of several windows `merge` counts shared spans once
-        log_sums = log_span_sums(contexts, temperature=temperature).tolist()
-    return map(ScoredWindow, rows, spans, log_sums)
-
-
-def _contexts(rows: Sequence[WindowLogits], options: Options) -> ContextLogits:
-    return ContextLogits.of(
-        [row.start for row in rows],
-        [row.end for row in rows],
-        np.array([row.window.first for row in rows]),
-        np.array([row.window.last for row in rows]),
-        max_answer_length=options.max_answer_length,
-    )
+        some = rows[at : at + at_once]
+        contexts = ContextLogits.of(some, max_answer_length=options.max_answer_length)
+        log_sums = [-math.inf] * len(some)
+        if any(row.window.holds_whole_context for row in some):  # of several, `merge` counts shared spans once
+            log_sums = log_span_sums(contexts, temperature=temperature).tolist()
+        yield from map(ScoredWindow, some, best_spans(contexts, n_best=options.n_best).rows(), log_sums)
 
 
 def merge(
@@ -189,7 +172,7 @@ def merge(
 
 
 def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
-    """Return the characters of the n best answers with their scores, best first.
+    """Return the characters, start and end, of the n best answers with their scores, best first.
 
     Different spans may read the same: the bytes of one emoji, a blank beside a word, parts of an aligned word. The
     best of them stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
@@ -200,33 +183,37 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
         # only the first `count` of the ranking are sure to be the best, unless every window has listed all spans.
         complete = all(len(part.spans) < count for part in scored)
         best: dict[tuple[int, int], float] = {}
-        for score, *span in islice(_ranked(scored), None if complete else count):
-            start, end = _trim(context, *(context.words(*span) if options.align_to_words else span))
+        for span in islice(_ranked(scored), None if complete else count):
+            start, end = _trim(context, span, align_to_words=options.align_to_words)
             if start < end:
-                best.setdefault((start, end), score)
+                best.setdefault((start, end), span.score)
         if complete or len(best) >= options.n_best or count * len(scored) > _SEARCH_LIMIT:
             return dict(islice(best.items(), options.n_best))
         count *= 4
+        contexts = [
+            ContextLogits.of([part.logits], max_answer_length=options.max_answer_length) for part in scored
+        ]
         scored = [
-            part._replace(spans=best_spans(_contexts([part.logits], options), n_best=count).rows()[0])
-            for part in scored
+            part._replace(spans=best_spans(context, n_best=count).rows()[0])
+            for part, context in zip(scored, contexts, strict=True)
         ]
 
 
-def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[tuple[float, int, int]]:
-    """Yield the distinct spans of all windows, best first: (score, first token, last token) of the context."""
+def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[Span]:
+    """Yield the distinct spans of all windows in tokens of the context, best first."""
     best: dict[tuple[int, int], float] = {}
     for part in scored:
         shift = part.window.token_offset - part.window.first  # position in the window -> index in the context
-        for score, start, end in part.spans:
-            span = (start + shift, end + shift)
-            best[span] = max(score, best.get(span, score))
-    for span, score in sorted(best.items(), key=lambda item: (-item[1], item[0])):
-        yield score, *span
+        for score, first, last in part.spans:
+            tokens = (first + shift, last + shift)
+            best[tokens] = max(score, best.get(tokens, score))
+    for tokens, score in sorted(best.items(), key=lambda item: (-item[1], item[0])):
+        yield Span(score, *tokens)
 
 
-def _trim(context: EncodedContext, first: int, last: int) -> tuple[int, int]:
-    """Return the characters of a token span, without blanks at its edges."""
-    start, end = context.characters(first, last)
+def _trim(context: EncodedContext, span: Span, *, align_to_words: bool) -> tuple[int, int]:
+    """Return the characters of a span of the context, start and end, without blanks at its edges."""
+    tokens = context.words(span.first, span.last) if align_to_words else (span.first, span.last)
+    start, end = context.characters(*tokens)
     text = context.text[start:end]
     return start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))

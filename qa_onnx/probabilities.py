@@ -25,7 +25,7 @@ import numpy as np
 from qa_onnx.spans import ContextLogits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -97,19 +97,16 @@ def log_span_sum(rows: Sequence[WindowLogits], *, max_answer_length: int, temper
     if not rows:
         return -math.inf
     if len(rows) == 1:
-        [(window, start, end)] = rows
-        first, last = np.array([window.first]), np.array([window.last])
-        contexts = ContextLogits.of([start], [end], first, last, max_answer_length=max_answer_length)
-        [total] = log_span_sums(contexts, temperature=temperature)
-        if np.isfinite(total):
-            return float(total)
-    return _log_sum([_part(row, temperature) for row in rows], max_answer_length)
-
-
-def _part(row: WindowLogits, temperature: float) -> _ContextPart:
-    context = slice(row.window.first, row.window.last + 1)
-    start, end = (logits[context].astype(np.float64) / temperature for logits in (row.start, row.end))
-    return _ContextPart(row.window.token_offset, start, end)
+        contexts = ContextLogits.of(rows, max_answer_length=max_answer_length)
+        total = float(log_span_sums(contexts, temperature=temperature)[0])
+        if total > -math.inf:
+            return total
+    parts = []
+    for window, *logits in rows:
+        context = slice(window.first, window.last + 1)
+        start, end = (side[context].astype(np.float64) / temperature for side in logits)
+        parts.append(_ContextPart(window.token_offset, start, end))
+    return _log_sum(parts, max_answer_length)
 
 
 def _log_sum(parts: Sequence[_ContextPart], max_answer_length: int) -> float:
@@ -126,12 +123,12 @@ def _log_sum(parts: Sequence[_ContextPart], max_answer_length: int) -> float:
     if total > _UNDERFLOW:
         return highest_start + highest_end + math.log(total)
     # No span holds both the best start and the best end, and exp underflows: scale by the best span instead.
-    highest = max(float(_scores(part, width).max()) for part in parts)
-    return highest + math.log(_sum_distinct(offsets, (np.exp(_scores(part, width) - highest) for part in parts)))
 
+    def scores() -> Iterator[Scores]:
+        return (_band(part.start, part.end, width, np.add, -np.inf) for part in parts)
 
-def _scores(part: _ContextPart, width: int) -> Scores:
-    return _band(part.start, part.end, width, np.add, -np.inf)
+    highest = max(float(band.max()) for band in scores())
+    return highest + math.log(_sum_distinct(offsets, (np.exp(band - highest) for band in scores())))
 
 
 def _band(start: Scores, end: Scores, width: int, combine: np.ufunc, nothing: float) -> Scores:

@@ -67,37 +67,50 @@ class ContextLogits(NamedTuple):
     end: Logits
 
     @classmethod
-    def of(
-        cls,
-        start_logits: Sequence[Logits] | Logits,
-        end_logits: Sequence[Logits] | Logits,
-        first: Positions,
-        last: Positions,
-        *,
-        max_answer_length: int,
-    ) -> ContextLogits:
+    def of(cls, rows: Sequence[WindowLogits], *, max_answer_length: int) -> ContextLogits:
         """Copy the contexts out of the logits of B windows.
 
         Args:
-            start_logits: float32 (T,) of each window, finite in the context; T may differ.
-            end_logits: likewise.
-            first: int64 (B,), position of each window's first context token.
-            last: int64 (B,), position of the last one, inclusive; `first - 1` for an empty context.
+            rows: the windows, at least one; T may differ.
             max_answer_length: most tokens of a span.
+
+        Raises:
+            EngineError: a logit of a window, of any token but padding, is infinite or not a number.
         """
-        length = int((last - first).max()) + 1 or 1  # 1 where all contexts are empty
+        real = [logits[: len(window.input_ids)] for window, *both in rows for logits in both]
+        if not np.isfinite(np.concatenate(real)).all():
+            raise EngineError(
+                "the graph returned logits that are infinite or not a number: its precision overflows on this "
+                "text; use a bundle of another precision, such as fp32"
+            )
+        bounds = [(row.window.first, row.window.last + 1) for row in rows]
+        length = max(1, *(stop - begin for begin, stop in bounds))  # 1 where all contexts are empty
         width = min(max_answer_length, max(length, _LEAST_WIDTH))
-        start = np.full((len(first), length), -np.inf, np.float32)
-        end = np.full((len(first), length + width - 1), -np.inf, np.float32)
-        for row, (begin, stop) in enumerate(zip(first.tolist(), (last + 1).tolist(), strict=True)):
-            start[row, : stop - begin] = start_logits[row][begin:stop]
-            end[row, : stop - begin] = end_logits[row][begin:stop]
-        return cls(first, start, end)
+        start = np.full((len(rows), length), -np.inf, np.float32)
+        end = np.full((len(rows), length + width - 1), -np.inf, np.float32)
+        for index, (row, (begin, stop)) in enumerate(zip(rows, bounds, strict=True)):
+            start[index, : stop - begin] = row.start[begin:stop]
+            end[index, : stop - begin] = row.end[begin:stop]
+        return cls(np.array([begin for begin, _ in bounds]), start, end)
 
     @property
     def width(self) -> int:
         """Most tokens that a span can have, D."""
         return int(self.end.shape[1] - self.start.shape[1] + 1)
+
+
+class Span(NamedTuple):
+    """The tokens of a possible answer.
+
+    Attributes:
+        score: start logit + end logit.
+        first: index of the first token, in its window or in the context.
+        last: index of the last token, inclusive.
+    """
+
+    score: float
+    first: int
+    last: int
 
 
 class SpanTable(NamedTuple):
@@ -113,10 +126,10 @@ class SpanTable(NamedTuple):
     starts: Positions
     ends: Positions
 
-    def rows(self) -> list[tuple[tuple[float, int, int], ...]]:
-        """Return the spans of each window as (score, start, end), without those that do not exist."""
+    def rows(self) -> list[tuple[Span, ...]]:
+        """Return the spans of each window, without those that do not exist."""
         return [
-            tuple(span for span in zip(*row, strict=True) if span[0] > -math.inf)
+            tuple(span for span in map(Span._make, zip(*row, strict=True)) if span.score > -math.inf)
             for row in zip(*(column.tolist() for column in self), strict=True)
         ]
 
@@ -140,22 +153,6 @@ def best_spans(contexts: ContextLogits, *, n_best: int) -> SpanTable:
         starts[row, chosen // width] + first[:, None],
         ends.reshape(len(first), -1)[row, chosen] + first[:, None],
     )
-
-
-def require_finite(*logits: Logits) -> None:
-    """Refuse logits that are infinite or not a number.
-
-    Args:
-        logits: float32 (T,) each, without those of padding, which may be anything.
-
-    Raises:
-        EngineError: a logit is infinite or not a number.
-    """
-    if not np.isfinite(np.concatenate(logits)).all():
-        raise EngineError(
-            "the graph returned logits that are infinite or not a number: its precision overflows on this "
-            "text; use a bundle of another precision, such as fp32"
-        )
 
 
 def _largest(values: Scores, count: int) -> Positions:

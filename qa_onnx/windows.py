@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qa_onnx.errors import InputError
-from qa_onnx.tokens.context_cache import ContextCache, EncodedContext
+from qa_onnx.tokens.context_cache import ContextCache
 from qa_onnx.tokens.encoder import TextEncoder
 from qa_onnx.tokens.special_tokens import Ids, template_of
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from qa_onnx.options import Options
-    from qa_onnx.tokens.context_cache import Encoding
+    from qa_onnx.tokens.encoding import EncodedContext, Encoding
 
 _CACHED_CHARACTERS = 250_000  # of contexts whose tokens are kept
 
@@ -86,8 +86,8 @@ class Window:
     cls: int
 
     @property
-    def shows_all(self) -> bool:
-        """Whether it holds the whole context."""
+    def holds_whole_context(self) -> bool:
+        """Whether no other window is needed to show the context."""
         return self.last - self.first + 1 == len(self.context.ids)
 
 
@@ -169,18 +169,8 @@ class Windower:
         for start in _starts(len(context.ids), room, options.doc_stride):
             part = context.ids[start : start + room]
             ids, types = self.template.window(question_ids, part)
-            windows.append(
-                Window(
-                    example=index,
-                    context=context,
-                    token_offset=start,
-                    input_ids=ids,
-                    token_type_ids=types,
-                    first=first,
-                    last=first + len(part) - 1,
-                    cls=self.template.cls,
-                )
-            )
+            last = first + len(part) - 1
+            windows.append(Window(index, context, start, ids, types, first, last, self.template.cls))
         return CutExample(tuple(windows), tuple(warnings))
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from qa_onnx import Answer, Example, Options, Prediction, Windower, answers
 from qa_onnx.answers import ScoredWindow, merge, search
-from qa_onnx.spans import ContextLogits, WindowLogits, best_spans
+from qa_onnx.spans import WindowLogits
 from tests import tiny
 
 if TYPE_CHECKING:
@@ -71,13 +71,7 @@ def log_total(rows: Sequence[WindowLogits], max_answer_length: int, temperature:
 
 def scored(rows: Iterable[WindowLogits], options: Options) -> list[ScoredWindow]:
     """Rows with the spans that the search finds in each."""
-    result = []
-    for window, start, end in rows:
-        first, last = np.array([window.first]), np.array([window.last])
-        contexts = ContextLogits.of([start], [end], first, last, max_answer_length=options.max_answer_length)
-        [spans] = best_spans(contexts, n_best=options.n_best).rows()
-        result.append(ScoredWindow(WindowLogits(window, start, end), spans))
-    return result
+    return [part._replace(log_sum=-math.inf) for part in search(list(rows), options)]
 
 
 def random_rows(cut: CutExample, seed: int) -> list[WindowLogits]:

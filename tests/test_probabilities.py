@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -133,44 +133,27 @@ def test_an_answer_length_beyond_the_window_costs_no_memory() -> None:
     assert found == pytest.approx(brute_force(rows, 6))
 
 
-def of_batch(*arrays: Any, max_answer_length: int, temperature: float = 1.0) -> Any:
-    contexts = ContextLogits.of(*arrays, max_answer_length=max_answer_length)
-    return log_span_sums(contexts, temperature=temperature)
-
-
 @pytest.mark.parametrize("max_answer_length", [1, 7, 30, 100])
 def test_no_bit_of_the_sum_depends_on_what_else_is_in_the_batch(max_answer_length: int) -> None:
     random = np.random.default_rng(0)
-    rows, length = 40, 90
-    start, end = (6 * random.normal(size=(2, rows, length))).astype(np.float32)
-    last = random.integers(0, length, rows)
-    first = np.minimum(random.integers(0, 20, rows), last)
-    together = of_batch(start, end, first, last, max_answer_length=max_answer_length)
-    for row in range(rows):
-        part = slice(row, row + 1)
-        tokens = slice(0, last[row] + 1)
-        [alone] = of_batch(
-            start[part, tokens], end[part, tokens], first[part], last[part], max_answer_length=max_answer_length
-        )
-        assert alone == together[row]
+    rows = [row_of(0, *6 * random.normal(size=(2, length))) for length in random.integers(0, 90, 40)]
+
+    def sums(some: list[WindowLogits]) -> list[float]:
+        contexts = ContextLogits.of(some, max_answer_length=max_answer_length)
+        return [float(total) for total in log_span_sums(contexts)]
+
+    assert [total for row in rows for total in sums([row])] == sums(rows)
 
 
 def test_the_sums_of_a_batch_are_those_of_each_window() -> None:
     random = np.random.default_rng(0)
-    start, end = (9 * random.normal(size=(2, 5, 30))).astype(np.float32)
-    start[4], end[4] = -700, -700
-    start[4, 29], end[4, 2] = 700, 700  # far apart, the wrong way round
-    first, last = np.array([3, 7, 0, 12, 2]), np.array([28, 7, 29, 11, 29])
-    found = of_batch(start, end, first, last, max_answer_length=6, temperature=1.7)
-    for row in range(3):
-        inside = slice(first[row], last[row] + 1)
-        expected = brute_force([row_of(0, start[row, inside], end[row, inside])], 6, 1.7)
-        assert found[row] == pytest.approx(expected, rel=1e-12)
+    rows = [row_of(0, *9 * random.normal(size=(2, length))) for length in (26, 1, 30)]
+    apart = [-700.0] * 30, [-700.0] * 30
+    apart[0][29] = apart[1][2] = 700.0  # far apart, the wrong way round
+    contexts = ContextLogits.of([*rows, row_of(0, [], []), row_of(0, *apart)], max_answer_length=6)
+    found = log_span_sums(contexts, temperature=1.7).tolist()
+    assert found[:3] == pytest.approx([brute_force([row], 6, 1.7) for row in rows], rel=1e-12)
     assert found[3] == -math.inf  # no span
-    none = np.zeros((1, 3)), np.zeros((1, 3)), np.array([3]), np.array([2])
-    assert of_batch(*none, max_answer_length=2) == -math.inf
     assert found[4] == -math.inf  # none that this way can add up
-    rows = [row_of(0, start[4, 2:], end[4, 2:])]
-    assert log_span_sum(rows, max_answer_length=6, temperature=1.7) == pytest.approx(
-        brute_force(rows, 6, 1.7), rel=1e-12
-    )
+    empty = ContextLogits.of([row_of(0, [], [])], max_answer_length=2)
+    assert log_span_sums(empty).tolist() == [-math.inf]

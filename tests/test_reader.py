@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qa_onnx.tokens.context_cache import EncodedContext
+    from qa_onnx.tokens.encoding import EncodedContext
 
 SMALL = Options(max_length=40, doc_stride=8, max_question_length=16, n_best=5)
 TEXT = (

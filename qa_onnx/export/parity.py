@@ -158,11 +158,5 @@ def _windows(windower: Windower, max_length: int) -> list[Window]:
 
 def _best(batch: Batch, start: Logits, end: Logits) -> SpanTable:
     """Return the best span of each window."""
-    contexts = spans.ContextLogits.of(
-        start,
-        end,
-        np.array([window.first for window in batch.windows]),
-        np.array([window.last for window in batch.windows]),
-        max_answer_length=30,
-    )
-    return spans.best_spans(contexts, n_best=1)
+    rows = [spans.WindowLogits(*row) for row in zip(batch.windows, start, end, strict=True)]
+    return spans.best_spans(spans.ContextLogits.of(rows, max_answer_length=30), n_best=1)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from qa_onnx.options import Options
-from qa_onnx.spans import ContextLogits, best_spans, require_finite
+from qa_onnx.spans import ContextLogits, best_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,11 +78,9 @@ def _merge(windows: Iterable[WindowLogits], arguments: Arguments) -> list[Pipeli
     results: dict[str, PipelineResult] = {}
     null_score = 1e6
     for row in windows:
-        window, start_logits, end_logits = row
-        require_finite(start_logits, end_logits)
-        start, end = _softmax(window, start_logits), _softmax(window, end_logits)
-        null_score = min(null_score, float(start[window.cls] * end[window.cls]))
         spans = _spans(row, count, arguments.max_answer_len)
+        window, start, end = row.window, _softmax(row.window, row.start), _softmax(row.window, row.end)
+        null_score = min(null_score, float(start[window.cls] * end[window.cls]))
         for first, last in spans:
             begin, stop = _characters(window, first, last, align_to_words=arguments.align_to_words)
             answer = window.context.text[begin:stop]
@@ -108,19 +106,10 @@ def _softmax(window: Window, logits: Logits) -> NDArray[np.float32]:
 
 def _spans(row: WindowLogits, count: int, max_answer_len: int) -> list[tuple[int, int]]:
     """Return the first and last token of the `count` best spans of a window, best first."""
-    window, start_logits, end_logits = row
-    if window.last < window.first:
-        return []
-    context = ContextLogits.of(
-        [start_logits],
-        [end_logits],
-        np.array([window.first]),
-        np.array([window.last]),
-        max_answer_length=max_answer_len,
-    )
-    table = best_spans(context, n_best=count)
+    contexts = ContextLogits.of([row], max_answer_length=max_answer_len)
+    [spans] = best_spans(contexts, n_best=count).rows()
     # In the order of the products of probabilities, which are exp(sum of logits) times a constant.
-    return [(first, last) for _, first, last in table.rows()[0]]
+    return [(span.first, span.last) for span in spans]
 
 
 def _characters(window: Window, first: int, last: int, *, align_to_words: bool) -> tuple[int, int]:

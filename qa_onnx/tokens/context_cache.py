@@ -8,75 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from qa_onnx.tokens.encoding import EncodedContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from numpy.typing import NDArray
-
-    from qa_onnx.tokens.special_tokens import Ids
-
-
-class Encoding(Protocol):
-    """The tokens of a text and their offsets: `tokenizers.Encoding` or `wordpiece.WordTokens`.
-
-    Tokens, words and characters are counted from 0, ranges are half-open, and None stands for no such thing.
-    """
-
-    @property
-    def ids(self) -> list[int] | NDArray[np.int32]:
-        """Token ids."""
-
-    def token_to_chars(self, token: int, /) -> tuple[int, int] | None:
-        """Return the characters of a token."""
-
-    def token_to_word(self, token: int, /) -> int | None:
-        """Return the word that a token belongs to."""
-
-    def word_to_tokens(self, word: int, /) -> tuple[int, int] | None:
-        """Return the tokens of a word."""
-
-    def char_to_token(self, character: int, /) -> int | None:
-        """Return the token that a character belongs to."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedContext:
-    """A context and its tokens, shared by all of its windows and all questions about it.
-
-    Attributes:
-        text: the context.
-        ids: int64 (N,), the token ids without special tokens.
-        encoding: the tokens with their offsets.
-    """
-
-    text: str
-    ids: Ids
-    encoding: Encoding
-
-    def characters(self, start: int, end: int) -> tuple[int, int]:
-        """Return the characters, half-open, of the tokens `start` to `end`, inclusive."""
-        first, last = self.encoding.token_to_chars(start), self.encoding.token_to_chars(end)
-        assert first is not None, start  # every token has characters, as there are no special tokens
-        assert last is not None, end
-        return first[0], last[1]
-
-    def words(self, start: int, end: int) -> tuple[int, int]:
-        """Widen a range of tokens, `start` to `end` inclusive, to whole words.
-
-        A word is what the tokenizer splits text into before it splits words into tokens.
-        """
-        first, last = (self.encoding.token_to_word(token) for token in (start, end))
-        if first is None or last is None:
-            return start, end
-        first_tokens, last_tokens = self.encoding.word_to_tokens(first), self.encoding.word_to_tokens(last)
-        if first_tokens is None or last_tokens is None:
-            return start, end
-        return first_tokens[0], last_tokens[1] - 1
+    from qa_onnx.tokens.encoding import Encoding
 
 
 class ContextCache:

@@ -17,7 +17,7 @@ from qa_onnx.tokens.wordpiece import WordPiece
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx.tokens.context_cache import Encoding
+    from qa_onnx.tokens.encoding import Encoding
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx.data.squad import Gold
-    from qa_onnx.tokens.context_cache import EncodedContext
+    from qa_onnx.tokens.encoding import EncodedContext
     from qa_onnx.windows import Window
 
 NEARBY = 100  # characters

@@ -12,7 +12,7 @@ from qa_onnx import Example, Options, Windower
 from qa_onnx.tokens.context_cache import ContextCache
 
 if TYPE_CHECKING:
-    from qa_onnx.tokens.context_cache import Encoding
+    from qa_onnx.tokens.encoding import Encoding
 
 OPTIONS = Options(max_length=32, doc_stride=8, max_question_length=8)
 
