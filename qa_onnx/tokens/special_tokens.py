@@ -7,15 +7,17 @@ says it too, but in another form for each kind of post-processor.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qa_onnx.errors import BundleError
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 Ids: TypeAlias = NDArray[np.int64]
-_Tokens: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,11 @@ class Template:
         return len(self.before) + question + len(self.between)
 
 
-def template_of(tokenizer: Any, cls_id: int | None) -> Template:
+def template_of(tokenizer: Tokenizer, cls_id: int | None) -> Template:
     """Learn which special tokens stand before, between and after the two texts of a pair.
 
     Args:
-        tokenizer: a `tokenizers.Tokenizer` without padding and truncation.
+        tokenizer: without padding and truncation.
         cls_id: id of the token whose logits score "no answer"; None, or an id that is not in `before`: the first
             of `before`.
 
@@ -62,39 +64,29 @@ def template_of(tokenizer: Any, cls_id: int | None) -> Template:
         BundleError: the tokenizer does not make pairs of question and context, or puts no token before the
             question.
     """
-    layouts = {_layout(tokenizer, question, context) for question, context in (("a", "b"), ("a b", "b a a"))}
-    if len(layouts) != 1:
-        raise BundleError("the tokenizer's pair template depends on the text; it must be constant")
-    before, between, after, types = layouts.pop()
-    if not before:
-        raise BundleError("the tokenizer puts no special token before the question, such as [CLS]")
-    return Template(
-        before=np.array(before, np.int64),
-        between=np.array(between, np.int64),
-        after=np.array(after, np.int64),
-        types=np.array(types, np.int64),
-        cls=before.index(cls_id) if cls_id in before else 0,
-    )
-
-
-def _layout(tokenizer: Any, question: str, context: str) -> tuple[_Tokens, _Tokens, _Tokens, _Tokens]:
-    """Return the special tokens before, between and after two texts, and segment ids as in `Template.types`."""
     try:
-        pair = tokenizer.encode(question, context)
+        pairs = tokenizer.encode("a", "b"), tokenizer.encode("a b", "b a a")
     except Exception as error:
         raise BundleError(f"the tokenizer cannot encode text: {error}") from error
-    ids, sequence_ids = pair.ids, pair.sequence_ids
-    if 0 not in sequence_ids or 1 not in sequence_ids:
+    ids, texts, types = pairs[0].ids, pairs[0].sequence_ids, pairs[0].type_ids
+    if 0 not in texts or 1 not in texts:
         raise BundleError("the tokenizer does not encode pairs of question and context")
-    question_at = sequence_ids.index(0)
-    question_end = question_at + sequence_ids.count(0)
-    context_at = sequence_ids.index(1)
-    context_end = context_at + sequence_ids.count(1)
-    if context_at < question_end:
+    question, between, context = texts.index(0), texts.index(0) + texts.count(0), texts.index(1)
+    if context < between:
         raise BundleError("the tokenizer puts the context before the question")
-    types = pair.type_ids
-    segments = (types[0], types[question_at], types[question_end], types[context_at], types[-1])
-    ends = (0, question_at, question_end, context_at, context_end, len(ids))
-    if types != np.repeat(segments, np.diff(ends)).tolist():
-        raise BundleError("the tokenizer's segment ids change inside a part of the pair")
-    return tuple(ids[:question_at]), tuple(ids[question_end:context_at]), tuple(ids[context_end:]), segments
+    if question == 0:
+        raise BundleError("the tokenizer puts no special token before the question, such as [CLS]")
+    template = Template(
+        before=np.array(ids[:question], np.int64),
+        between=np.array(ids[between:context], np.int64),
+        after=np.array(ids[context + texts.count(1) :], np.int64),
+        types=np.array([types[at] for at in (0, question, between, context, -1)], np.int64),
+        cls=ids.index(cls_id) if cls_id in ids[:question] else 0,
+    )
+    for pair in pairs:
+        parts = (
+            np.array([i for i, text in zip(pair.ids, pair.sequence_ids, strict=True) if text == n]) for n in (0, 1)
+        )
+        if [array.tolist() for array in template.window(*parts)] != [pair.ids, pair.type_ids]:
+            raise BundleError("the tokenizer's pair template depends on the text; it must be constant")
+    return template
