@@ -60,11 +60,7 @@ def pack(
         padding: most tokens of padding in a batch; None: any number.
         input_names: inputs that the graph declares, of `KNOWN_INPUTS`.
         pad_id: the token id to pad with.
-
-    Raises:
-        EngineError: the graph declares an input that cannot be made from a window.
     """
-    check_inputs(input_names)
     lengths = [len(window.input_ids) for window in windows]
     for group in by_length(lengths, batch_tokens=batch_tokens, padding=padding):
         rows = tuple(windows[index] for index in group)
