@@ -54,16 +54,16 @@ class PreparedLogits:
 
     Args:
         wait_s: seconds that it waits for each window, as for a device that does the work.
-        frees_host: see `Session.frees_host`.
+        leaves_cpu_idle: see `Session.leaves_cpu_idle`.
     """
 
     input_names = ("input_ids", "attention_mask", "token_type_ids")
     run_overhead = RUN_OVERHEAD["cpu"]
 
-    def __init__(self, *, wait_s: float = 0.0, frees_host: bool = False) -> None:
+    def __init__(self, *, wait_s: float = 0.0, leaves_cpu_idle: bool = False) -> None:
         random = np.random.default_rng(0)
         self.start, self.end = random.normal(size=(2, 64, 512)).astype(np.float32)
-        self.wait_s, self.frees_host = wait_s, frees_host
+        self.wait_s, self.leaves_cpu_idle = wait_s, leaves_cpu_idle
 
     def run(  # noqa: D102
         self, inputs: Mapping[str, NDArray[np.int64]]
@@ -173,7 +173,7 @@ def beside_device(examples: list[Example], fresh: Callable[..., Reader], repeats
     times: dict[str, list[float]] = {"in turns": [], "overlapped": []}
     for _ in range(repeats):
         for name, seconds in times.items():
-            reader = fresh(frees_host=name == "overlapped")
+            reader = fresh(leaves_cpu_idle=name == "overlapped")
             started = time.perf_counter()
             reader.predict(examples, options=replace(OPTIONS, batch_tokens=16_384))
             seconds.append((time.perf_counter() - started) / len(examples))

@@ -34,7 +34,7 @@ class Session(Protocol):
         ...
 
     @property
-    def frees_host(self) -> bool:
+    def leaves_cpu_idle(self) -> bool:
         """Whether the host's cores are idle during a run, as with a GPU, and can prepare the next one."""
         ...
 

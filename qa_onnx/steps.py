@@ -124,7 +124,7 @@ class Steps:
             return self.run(windows, batch_tokens=options.batch_tokens)
 
         groups = ((self.cut(group, options), more) for group, more in _groups(examples))
-        ran = overlapped(groups, run) if self.session.frees_host else ((cut, run(cut)) for cut, _ in groups)
+        ran = overlapped(groups, run) if self.session.leaves_cpu_idle else ((cut, run(cut)) for cut, _ in groups)
         for cut, batches in ran:
             yield cut, [row for _, rows in batches for row in rows]
 

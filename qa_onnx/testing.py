@@ -59,7 +59,7 @@ class FakeSession:
 
     input_names: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
     run_overhead = 1 << 30  # so that windows of any length share a batch
-    frees_host = False
+    leaves_cpu_idle = False
 
     def __init__(self, logits: Callable[[TokenIds], tuple[Logits, Logits]] = wave_logits) -> None:
         self.batches: list[dict[str, TokenIds]] = []

@@ -127,7 +127,7 @@ def test_batch_mates_and_their_order_change_nothing(any_reader: Reader, monkeypa
 class Freeing(FakeSession):
     """As if on a GPU; it knows the threads that it ran in."""
 
-    frees_host = True
+    leaves_cpu_idle = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -112,7 +112,7 @@ def test_input_names_are_those_of_the_graph(session: OnnxSession) -> None:
 
 
 def test_a_run_on_the_cpu_leaves_no_cores_to_the_host(session: OnnxSession) -> None:
-    assert not session.frees_host
+    assert not session.leaves_cpu_idle
 
 
 @pytest.mark.parametrize("threads", [0, -1])

@@ -69,7 +69,7 @@ class Clocked:
         self.session = session
         self.input_names = session.input_names
         self.run_overhead = session.run_overhead
-        self.frees_host = session.frees_host
+        self.leaves_cpu_idle = session.leaves_cpu_idle
         self.seconds = 0.0
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:

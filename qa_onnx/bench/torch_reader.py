@@ -59,7 +59,7 @@ def torch_reader(
     class TorchSession:
         input_names = source.inputs
         run_overhead = RUN_OVERHEAD[device]
-        frees_host = device != "cpu"
+        leaves_cpu_idle = device != "cpu"
         run = staticmethod(torch_runner(model))
 
     return Reader(

@@ -50,7 +50,7 @@ class OnnxSession:
     """
 
     run_overhead = RUN_OVERHEAD["cpu"]
-    frees_host = False
+    leaves_cpu_idle = False
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         check_threads(threads)

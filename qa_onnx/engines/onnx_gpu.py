@@ -78,7 +78,7 @@ class GpuSession:
     """
 
     run_overhead = RUN_OVERHEAD["cuda"]
-    frees_host = True
+    leaves_cpu_idle = True
 
     def __init__(self, path: Path, plan: GpuPlan) -> None:
         self._path, self._plan = path, plan

@@ -49,7 +49,7 @@ class OpenVinoSession:
     """
 
     run_overhead = RUN_OVERHEAD["cpu"] + STEP  # one more run also costs up to STEP tokens of padding
-    frees_host = False
+    leaves_cpu_idle = False
 
     def __init__(
         self,

@@ -84,7 +84,7 @@ class RunnerSession:
     input_names: tuple[str, ...]
     run: Runner
     run_overhead: int = RUN_OVERHEAD["cpu"]
-    frees_host: bool = False
+    leaves_cpu_idle: bool = False
 
 
 def torch_runner(model: Any) -> Runner:

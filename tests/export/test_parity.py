@@ -54,7 +54,7 @@ class Session:
 
     input_names = ("input_ids", "attention_mask", "token_type_ids")
     run_overhead = 0
-    frees_host = False
+    leaves_cpu_idle = False
 
     def __init__(self, reference: Reference, change: Callable[[Logits, Inputs], None] = lambda *_: None) -> None:
         self._logits = iter(reference.logits)
