@@ -18,7 +18,7 @@ import weakref
 from collections.abc import AsyncIterable
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
@@ -29,14 +29,12 @@ from qa_onnx.windows import Example, check_example
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
     from concurrent.futures import Future
-    from types import TracebackType
+    from typing import Self
 
     from qa_onnx.answers import Answer, Prediction
     from qa_onnx.dynamic_batching.observer import Observer
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
-
-_Self = TypeVar("_Self", bound="AsyncReader")
 
 
 class AsyncReader:
@@ -74,10 +72,9 @@ class AsyncReader:
         observer: Observer | None = None,
     ) -> None:
         batch_tokens = reader.options.batch_tokens if max_batch_tokens is None else max_batch_tokens
-        check_bounds("max_batch_tokens", batch_tokens)
-        check_bounds("max_queue", max_queue)
-        check_bounds("workers", workers)
-        check_bounds("max_wait_ms", max_wait_ms)
+        numbers = {"max_batch_tokens": batch_tokens, "max_queue": max_queue, "workers": workers}
+        for name, value in {**numbers, "max_wait_ms": max_wait_ms}.items():
+            check_bounds(name, value)
         self.reader = reader
         self._closed = False
         self._make_workers = partial(
@@ -125,26 +122,19 @@ class AsyncReader:
     ) -> Prediction:
         """Predict one example; cancelling the task withdraws it.
 
-        Args:
-            example: question and context.
-            options: instead of the reader's own.
-            timeout_s: seconds that it may take.
+        Takes the arguments of `submit`, and raises its errors and those of `Reader.ask`.
 
         Raises:
-            QueueFullError: `max_queue` questions wait or run; nothing was accepted.
             DeadlineError: there was no answer after `timeout_s`; what has not run by then never will.
-            ClosedError: the reader is closed.
-            InputError: see `Reader.ask`.
-            EngineError: see `Reader.ask`.
         """
         future = self.submit(example, options=options, timeout_s=timeout_s)
         try:
             async with asyncio.timeout(timeout_s) as timer:
                 return await asyncio.wrap_future(future)
         except TimeoutError as error:
-            if isinstance(error, DeadlineError) or not timer.expired():
+            if timeout_s is None or isinstance(error, DeadlineError) or not timer.expired():
                 raise
-            raise too_late(_seconds(timeout_s)) from None
+            raise too_late(timeout_s) from None
 
     async def ask(
         self, question: str, context: str, *, options: Options | None = None, timeout_s: float | None = None
@@ -165,18 +155,16 @@ class AsyncReader:
         timeout_s: float | None = None,
         in_flight: int = 64,
     ) -> AsyncIterator[Prediction]:
-        """Predict a stream of examples, several at a time.
+        """Predict a stream of examples, several at a time, in their order.
 
-        Where other callers fill the queue, it waits for room instead of failing.
+        Where other callers fill the queue, it waits for room instead of failing. Predictions do not wait for the
+        next example of an async iterable.
 
         Args:
-            examples: any number; predictions do not wait for the next example of an async iterable.
+            examples: any number.
             options: instead of the reader's own.
             timeout_s: seconds that each example may take once it is handed over.
             in_flight: most examples that are read and not yet yielded.
-
-        Yields:
-            A prediction for each example, in their order.
 
         Raises:
             InputError: see `predict`, like the other errors except QueueFullError. The first error ends the
@@ -187,25 +175,19 @@ class AsyncReader:
         tasks: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()  # of the examples, in their order
 
         async def read() -> None:
-            async with aclosing(_stream(examples)) as stream:
-                await room.acquire()
+            async with aclosing(_stream(examples, room)) as stream:
                 async for example in stream:
                     tasks.put_nowait(asyncio.create_task(self._patiently(example, options, timeout_s)))
-                    await room.acquire()
 
-        reading = asyncio.create_task(read())
+        task = reading = asyncio.create_task(read())
         reading.add_done_callback(tasks.put_nowait)  # the last one: its error is the source's
-        task: asyncio.Task[Any] = reading
         try:
             while (task := await tasks.get()) is not reading:
-                prediction = await task
+                yield await task
                 room.release()
-                yield prediction
             await reading
         finally:
-            left = {reading, task}
-            while not tasks.empty():
-                left.add(tasks.get_nowait())
+            left = [reading, task, *(tasks.get_nowait() for _ in range(tasks.qsize()))]
             for unfinished in left:
                 unfinished.cancel()
             await asyncio.gather(*left, return_exceptions=True)
@@ -223,12 +205,10 @@ class AsyncReader:
         await asyncio.wrap_future(workers.stopped)
         workers.join()  # they are leaving: it does not block
 
-    async def __aenter__(self: _Self) -> _Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.close(drain=kind is None)
 
     async def _patiently(self, example: Example, options: Options | None, timeout_s: float | None) -> Prediction:
@@ -250,13 +230,19 @@ class AsyncReader:
         return workers
 
 
-async def _stream(examples: Iterable[Example] | AsyncIterable[Example]) -> AsyncGenerator[Example, None]:
+async def _stream(
+    examples: Iterable[Example] | AsyncIterable[Example], room: asyncio.Semaphore
+) -> AsyncGenerator[Example, None]:
+    """Yield examples, each when there is room for it, and read none before."""
+    await room.acquire()
     if isinstance(examples, AsyncIterable):
         async for example in examples:
             yield example
+            await room.acquire()
     else:
         for example in examples:
             yield example
+            await room.acquire()
 
 
 def _seconds(timeout_s: float | None) -> float:

@@ -118,12 +118,6 @@ def score(
 ) -> list[tuple[Request, ScoredWindow | BaseException]]:
     """Run windows and find their best spans.
 
-    Args:
-        steps: of the reader.
-        work: windows with their requests.
-        batch_tokens: see `Options.batch_tokens`.
-        watch: is notified of each batch.
-
     Returns:
         The outcome of each window, in any order; for a request that fails, its error once.
     """

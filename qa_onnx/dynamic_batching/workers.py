@@ -18,7 +18,7 @@ import threading
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from qa_onnx.dynamic_batching.fair_queue import FairQueue
 from qa_onnx.dynamic_batching.observer import Watch
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from qa_onnx.steps import Steps
     from qa_onnx.windows import Example, Window
 
+    _Job: TypeAlias = Callable[[], None]
+    _NextJob: TypeAlias = Callable[[], _Job | None]
+
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +47,7 @@ class Workers:
     Args:
         steps: of the reader.
         batch_tokens: see `Options.batch_tokens`.
-        max_wait_s: seconds that a batch which is not full waits for more windows.
+        max_wait_s: see `Schedule`.
         max_queue: requests that wait or run at most.
         threads: how many cut and run.
         observer: is notified of the work.
@@ -154,19 +157,19 @@ class Workers:
     # ---- called by the threads
 
     def _start_threads(self, request: Request) -> None:
-        jobs: list[Callable[[], Callable[[], None] | None]] = []
+        loops: list[_NextJob] = []
         if not self._started:
-            jobs += [self._next_job] * self._threads
+            loops += [self._next_job] * self._threads
             atexit.register(self._exit)
         if request.is_long and not self._cuts_long_texts:
-            jobs.append(self._next_long_text)
+            loops.append(self._next_long_text)
             self._cuts_long_texts = True
-        for job in jobs:
+        for loop in loops:
             name = f"qa-onnx-{len(self._started)}"
-            self._started.append(threading.Thread(target=self._work, args=(job,), name=name, daemon=True))
+            self._started.append(threading.Thread(target=self._work, args=(loop,), name=name, daemon=True))
             self._started[-1].start()
 
-    def _work(self, next_job: Callable[[], Callable[[], None] | None]) -> None:
+    def _work(self, next_job: _NextJob) -> None:
         try:
             while job := next_job():
                 job()
@@ -186,7 +189,7 @@ class Workers:
             self.close(drain=False)
             self.join()
 
-    def _next_job(self) -> Callable[[], None] | None:
+    def _next_job(self) -> _Job | None:
         """Wait for what is due next; None: all is done and nothing more will come."""
         with self._changed:
             while True:
@@ -200,7 +203,7 @@ class Workers:
                     return None
                 self._changed.wait(None if delay == math.inf else delay)
 
-    def _next_long_text(self) -> Callable[[], None] | None:
+    def _next_long_text(self) -> _Job | None:
         with self._changed:
             while True:
                 if request := self._schedule.next_long_text():
