@@ -9,8 +9,6 @@ import pytest
 
 from qa_onnx import InputError, Options
 
-INTEGERS = ("max_length", "doc_stride", "max_question_length", "max_answer_length", "n_best", "batch_tokens")
-
 
 def make(**values: Any) -> Options:
     return Options(**values)
@@ -27,22 +25,8 @@ def test_options_are_frozen_and_keyword_only() -> None:
         Options(384)  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("name", INTEGERS)
-@pytest.mark.parametrize("value", [-1, 1.5, 16.0, "16", None, True, 1 << 31])
-def test_a_bad_integer_is_refused_by_name_and_value(name: str, value: object) -> None:
-    if (name, value) == ("max_question_length", None):
-        assert make(max_question_length=None).room(special_tokens=3) == 384 - 3  # questions are not cut
-        return
-    with pytest.raises(InputError, match=name) as caught:
-        make(**{name: value})
-    assert repr(value) in str(caught.value)
-
-
-@pytest.mark.parametrize(("name", "lowest"), list(zip(INTEGERS, (8, 0, 1, 1, 1, 1), strict=True)))
-def test_the_lowest_value_is_allowed_and_the_one_below_is_not(name: str, lowest: int) -> None:
-    assert getattr(make(**{name: lowest}), name) == lowest
-    with pytest.raises(InputError, match=f"{name} is {lowest - 1}; it must be an integer from {lowest} to"):
-        make(**{name: lowest - 1})
+def test_a_question_may_have_any_length() -> None:
+    assert make(max_question_length=None).room(special_tokens=3) == 384 - 3
 
 
 @pytest.mark.parametrize("value", [0, 1, None, "yes"])
