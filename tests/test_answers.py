@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import Answer, Example, Options, Prediction, Windower, answers
-from qa_onnx.answers import ScoredWindow, merge, search
+from qa_onnx.answers import merge, search
 from qa_onnx.spans import WindowLogits
 from tests import tiny
 
@@ -69,9 +69,12 @@ def log_total(rows: Sequence[WindowLogits], max_answer_length: int, temperature:
     )
 
 
-def scored(rows: Iterable[WindowLogits], options: Options) -> list[ScoredWindow]:
-    """Rows with the spans that the search finds in each."""
-    return [part._replace(log_sum=-math.inf) for part in search(list(rows), options)]
+def predict(
+    example: CutExample, rows: Sequence[WindowLogits], options: Options, temperature: float = 1.0
+) -> Prediction:
+    """What the search finds in the rows, merged."""
+    searched = list(search(rows, options, temperature=temperature))
+    return merge(example, searched, options, temperature=temperature)
 
 
 def random_rows(cut: CutExample, seed: int) -> list[WindowLogits]:
@@ -105,7 +108,7 @@ def narrow_options(draw: st.DrawFn) -> Options:
 def test_answers_of_all_windows_equal_brute_force(kind: str, context: str, options: Options, seed: int) -> None:
     example = cut(KINDS[kind], context, options)
     rows = random_rows(example, seed)
-    prediction = merge(example, scored(rows, options), options)
+    prediction = predict(example, rows, options)
     found = [((answer.start, answer.end), answer.score) for answer in prediction.answers]
     assert found == every_answer(rows, options.max_answer_length)[: options.n_best]
     assert all(answer.text == context[answer.start : answer.end] for answer in prediction.answers)
@@ -118,7 +121,7 @@ def test_probability_is_one_softmax_over_all_distinct_spans_and_no_answer(
 ) -> None:
     example = cut(KINDS["bert"], context, options)
     rows = random_rows(example, seed)
-    prediction = merge(example, scored(rows, options), options, temperature=temperature)
+    prediction = predict(example, rows, options, temperature)
     total = log_total(rows, options.max_answer_length, temperature)
     for answer in prediction.answers:
         assert answer.probability == pytest.approx(math.exp(answer.score / temperature - total), rel=1e-9)
@@ -126,45 +129,30 @@ def test_probability_is_one_softmax_over_all_distinct_spans_and_no_answer(
     assert sum(answer.probability for answer in prediction.answers) + prediction.null_probability <= 1 + 1e-9
 
 
-def worked_example(*peaks: tuple[int, float], n_best: int = 20) -> tuple[CutExample, list[WindowLogits], Options]:
-    """One letter a token, seven letters, windows of four that share two; (token, logit) on both sides."""
-    options = Options(max_length=9, max_question_length=2, doc_stride=2, max_answer_length=2, n_best=n_best)
-    windower = Windower(tiny._tokenizer("bert")[0].to_str())
-    example = cut(windower, "a b c d e f g", replace(options, max_length=8))
+def test_a_span_of_two_windows_counts_once_with_its_best_score() -> None:
+    """One letter a token, seven letters, windows of four that share two."""
+    options = Options(max_length=9, max_question_length=2, doc_stride=2, max_answer_length=2, n_best=3)
+    example = cut(KINDS["bert"], "a b c d e f g", replace(options, max_length=8))
+    assert [window.token_offset for window in example.windows] == [0, 2, 4]
     rows: list[WindowLogits] = []
     for window in example.windows:
         start, end = np.full((2, len(window.input_ids)), -5, np.float32)
-        for token, logit in peaks:
+        for token, logit in ((3, 2.0), (6, 1.0)):
             at = token - window.token_offset + window.first
             if window.first <= at <= window.last:
                 start[at] = end[at] = logit
         rows.append(WindowLogits(window, start, end))
-    return example, rows, options
-
-
-def test_a_span_of_two_windows_counts_once_with_its_best_score() -> None:
-    example, rows, options = worked_example((3, 2.0), (6, 1.0), n_best=3)
-    assert [window.token_offset for window in example.windows] == [0, 2, 4]
-    rows[0][1][rows[0][0].first + 3] += 0.5  # token 3 is in the first two windows
-    prediction = merge(example, scored(rows, options), options)
+    rows[0].start[rows[0].window.first + 3] += 0.5  # token 3 is in the first two windows
+    for (window, start, end), null in zip(rows, (1.5, -2.0, 0.5), strict=True):
+        start[window.cls], end[window.cls] = null, null / 2
+    prediction = predict(replace(example, warnings=("mind the gap",)), rows, options)
     assert [(answer.text, answer.score) for answer in prediction.answers] == [
         ("d", 4.5),
         ("g", 2.0),
         ("c d", -3.0),
     ]
-
-
-def test_the_null_score_is_the_least_of_the_windows() -> None:
-    example, rows, options = worked_example((3, 2.0))
-    for (window, start, end), null in zip(rows, (1.5, -2.0, 0.5), strict=True):
-        start[window.cls], end[window.cls] = null, null / 2
-    assert merge(example, scored(rows, options), options).null_score == -3.0
-
-
-def test_warnings_of_the_cut_are_passed_on() -> None:
-    example, rows, options = worked_example()
-    warned = replace(example, warnings=("mind the gap",))
-    assert merge(warned, scored(rows, options), options).warnings == ("mind the gap",)
+    assert prediction.null_score == -3.0, "the least of the windows"
+    assert prediction.warnings == ("mind the gap",)
 
 
 def byte_rows(context: str, logits: list[float], options: Options) -> tuple[CutExample, list[WindowLogits]]:
@@ -177,27 +165,22 @@ def byte_rows(context: str, logits: list[float], options: Options) -> tuple[CutE
     return example, [WindowLogits(window, start, start.copy())]
 
 
-def test_blank_spans_are_no_answers_even_when_they_score_best() -> None:
+def test_blank_spans_are_no_answers_even_when_they_score_best(monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options(n_best=1, max_answer_length=2)
     example, rows = byte_rows("\n\n\n\na", [9.0, 9.0, 9.0, 9.0, 0.0], options)
-    prediction = merge(example, scored(rows, options), options)
+    prediction = predict(example, rows, options)
     [answer] = prediction.answers
     assert (answer.text, answer.start, answer.end, answer.score) == ("a", 4, 5, 9.0)
     assert prediction.choose(None) == answer
+    monkeypatch.setattr(answers, "_SEARCH_LIMIT", 0)  # the search behind blanks is bounded
+    assert predict(example, rows, replace(options, max_answer_length=1)).answers == ()
 
 
 def test_bytes_of_one_character_give_one_answer_and_leave_room_for_the_next() -> None:
     options = Options(n_best=2, max_answer_length=9)
     example, rows = byte_rows("🦉-", [9.0, 9.0, 9.0, 9.0, 0.0], options)
-    prediction = merge(example, scored(rows, options), options)
+    prediction = predict(example, rows, options)
     assert [(answer.text, answer.score) for answer in prediction.answers] == [("🦉", 18.0), ("🦉-", 9.0)]
-
-
-def test_the_search_behind_blanks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "_SEARCH_LIMIT", 0)
-    options = Options(n_best=1, max_answer_length=1)
-    example, rows = byte_rows("\n\n\n\na", [9.0, 9.0, 9.0, 9.0, 0.0], options)
-    assert merge(example, scored(rows, options), options).answers == ()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3, 3.0])
@@ -209,9 +192,7 @@ def test_a_sure_answer_has_at_most_probability_1(start_logit: float, end_logit: 
     example = cut(KINDS["bert"], "a", options)
     [(window, start, end)] = random_rows(example, 0)
     start[window.first], end[window.first] = start_logit, end_logit  # 999.2 / 3 is not 592.3 / 3 + 406.9 / 3
-    prediction = merge(
-        example, scored([WindowLogits(window, start, end)], options), options, temperature=temperature
-    )
+    prediction = predict(example, [WindowLogits(window, start, end)], options, temperature)
     assert 0.999999 < prediction.answers[0].probability <= 1.0
     assert 0.0 <= prediction.null_probability < 1e-6
 
@@ -224,9 +205,8 @@ def test_the_sums_of_the_search_are_what_merge_would_find(words: int, temperatur
     rows = random_rows(example, words)
     searched = list(search(rows, options, temperature=temperature))
     assert math.isfinite(searched[0].log_sum) == (0 < words < 30), "the sum of a window of many is no use"
-    found, expected = (
-        merge(example, parts, options, temperature=temperature) for parts in (searched, scored(rows, options))
-    )
+    unsummed = [part._replace(log_sum=-math.inf) for part in searched]
+    found, expected = (merge(example, parts, options, temperature=temperature) for parts in (searched, unsummed))
     assert found.null_probability == pytest.approx(expected.null_probability, rel=1e-12)
     assert [(answer.start, answer.end, answer.score) for answer in found.answers] == [
         (answer.start, answer.end, answer.score) for answer in expected.answers
@@ -262,14 +242,7 @@ def test_no_answer_wins_when_null_minus_best_is_greater_than_the_threshold(
 ) -> None:
     chosen = prediction(-1.5, -9.0).choose(threshold)  # null - best = 2.5
     assert bool(chosen) is answered
-    if answered:
-        assert chosen == Answer("text", 2, 6, -1.5, 0.5)
-    else:
-        assert chosen == Answer("", 0, 0, 1.0, 0.25)
-
-
-@pytest.mark.parametrize("threshold", [None, math.inf, 0.0])
-def test_without_answers_there_is_none_to_choose(threshold: float | None) -> None:
+    assert chosen == (Answer("text", 2, 6, -1.5, 0.5) if answered else Answer("", 0, 0, 1.0, 0.25))
     assert prediction().choose(threshold) == Answer("", 0, 0, 1.0, 0.25)
 
 

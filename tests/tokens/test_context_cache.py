@@ -83,14 +83,6 @@ def test_memory_is_bounded_and_threads_may_share_it(encoder: Encoder) -> None:
     assert len(encoder.seen) >= len(texts) - 50 // len(texts[0])
 
 
-def test_a_second_question_does_not_tokenize_the_context_again(windower: Windower) -> None:
-    context = "The keeper lit the lamp at dusk. " * 9
-    first = windower.cut([Example("Who lit the lamp?", context)], OPTIONS)[0]
-    second = windower.cut([Example("When?", context)], OPTIONS)[0]
-    assert second.windows[0].context is first.windows[0].context
-    assert second.windows[0].input_ids.tolist() != first.windows[0].input_ids.tolist()
-
-
 def test_tokens_are_widened_to_the_words_that_they_are_part_of(windower: Windower) -> None:
     text = "The lighthouse-keeper's unfathomable boat"
     context = windower.cut([Example("Who?", text)], Options())[0].windows[0].context

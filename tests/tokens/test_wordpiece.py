@@ -162,17 +162,10 @@ def test_a_token_that_is_looked_for_before_normalizing_is_still_found() -> None:
     assert new["id"] in encoding.ids
 
 
-@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "deberta-v2"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "deberta-v2"])
 def test_other_tokenizers_are_the_librarys(kind: str) -> None:
     tokenizer, _ = tiny._tokenizer(kind)
-    tokenizer.encode_special_tokens = True
-    assert WordPiece.of(tokenizer) is None
-
-
-def test_special_tokens_that_are_looked_for_in_texts_are_the_librarys() -> None:
-    tokenizer = library()
-    assert WordPiece.of(tokenizer) is not None
-    tokenizer.encode_special_tokens = False
+    tokenizer.encode_special_tokens = kind != "bert"  # of which texts are searched for special tokens first
     assert WordPiece.of(tokenizer) is None
 
 
@@ -211,21 +204,14 @@ def test_what_is_remembered_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own.encode("mast 1") is not None
 
 
-def test_a_text_without_blanks_is_not_remembered_as_one_chunk() -> None:
-    own = wordpiece_for(KINDS["uncased"])
-    text = "door-key," * 20
-    assert own.encode(text) is not None
-    assert own.remembered == len("door-key,")
-    assert check("uncased", f"the mast\n{text} \n  \n lamp")
-
-
-def test_a_long_text_of_few_words_drives_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_text_without_blanks_is_not_remembered_as_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wordpiece, "_MEMORY", 1000)
     own = wordpiece_for(KINDS["uncased"])
     own.encode(" ".join(map(str, range(100, 200))))
     kept = own.remembered
     own.encode("door-key," * 50)
-    assert own.remembered == kept + len("door-key,")
+    assert own.remembered == kept + len("door-key,"), "it drives nothing out"
+    assert check("uncased", f"the mast\n{'door-key,' * 20} \n  \n lamp")
 
 
 class CountingTokenizer:
