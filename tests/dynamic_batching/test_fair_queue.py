@@ -6,6 +6,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,9 +49,28 @@ def take(queue: FairQueue) -> list[tuple[int, int]]:
     return [(place.number, place.index) for place in queue.take()]
 
 
-def test_nothing_waits_at_first() -> None:
-    queue = FairQueue(BUDGET, padding=PADDING)
-    assert queue.take() == []
+@pytest.mark.parametrize(
+    ("requests", "budget", "expected"),
+    [
+        ([], BUDGET, []),
+        ([[100]] * 6, 300, ["00 10 20", "30 40 50"]),  # equals are served in the order of their coming
+        ([[100] * 7], 300, ["00 01 02", "03 04 05", "06"]),  # and windows in the order of the text
+        ([[90], [100, 95], [92]], BUDGET, ["10 11 20 00"]),  # of many requests in a batch, the longest first
+        ([[500], [500]], BUDGET, ["00", "10"]),  # one that is longer than the budget runs alone
+        ([[50], [200], [48], [190, 190], [52]], BUDGET, ["40 00 20", "10 30", "31"]),  # like lengths, not padding
+        # One that does not fit leaves room for those that do: with the 85, 50 tokens of padding; with the 30, 30.
+        ([[60], [60], [85], [30]], BUDGET, ["00 10 30", "20"]),
+        # Where the budget is short, those nearest in length go first.
+        ([[100], [90], [99], [110], [101], [91]], BUDGET, ["40 00 20", "30 50 10"]),
+    ],
+)
+def test_batches_are_filled_by_age_length_and_budget(
+    requests: list[list[int]], budget: int, expected: list[str]
+) -> None:
+    """Each window is written as the digits of its request and its place there."""
+    queue = queue_of(*requests, budget=budget)
+    batches = iter(lambda: " ".join(f"{number}{index}" for number, index in take(queue)), "")
+    assert list(batches) == expected
     assert (queue.windows, queue.tokens) == (0, 0)
 
 
@@ -62,11 +82,6 @@ def test_a_short_request_overtakes_a_long_one() -> None:
     assert [take(queue) for _ in range(4)] == [[(1, 0)], [(2, 0)], [(2, 1)], [(0, 1)]]
 
 
-def test_equals_are_served_in_the_order_of_their_coming() -> None:
-    queue = queue_of(*[[100]] * 9, budget=300)
-    assert [take(queue) for _ in range(3)] == [[(n, 0), (n + 1, 0), (n + 2, 0)] for n in (0, 3, 6)]
-
-
 def test_the_oldest_leads_after_seven_budgets_without_it() -> None:
     queue = queue_of([100] * 9, budget=100)
     served = []
@@ -74,37 +89,6 @@ def test_the_oldest_leads_after_seven_budgets_without_it() -> None:
         queue.add(number, windows(100))
         served += take(queue)
     assert [at for at, (number, _) in enumerate(served) if number == 0] == [PATIENCE, 2 * PATIENCE + 1]
-
-
-def test_windows_of_one_request_run_in_the_order_of_the_text() -> None:
-    queue = queue_of([100] * 7, budget=300)
-    assert [take(queue) for _ in range(3)] == [[(0, 0), (0, 1), (0, 2)], [(0, 3), (0, 4), (0, 5)], [(0, 6)]]
-
-
-def test_windows_of_many_requests_share_a_batch_longest_first() -> None:
-    queue = queue_of([90], [100, 95], [92])
-    assert take(queue) == [(1, 0), (1, 1), (2, 0), (0, 0)]
-
-
-def test_a_window_longer_than_the_budget_runs_alone() -> None:
-    queue = queue_of([500], [500])
-    assert [take(queue) for _ in range(3)] == [[(0, 0)], [(1, 0)], []]
-
-
-def test_a_batch_is_of_like_lengths_rather_than_padded() -> None:
-    queue = queue_of([50], [200], [48], [190, 190], [52])
-    assert sorted(take(queue)) == [(0, 0), (2, 0), (4, 0)]
-    assert take(queue) == [(1, 0), (3, 0)]
-
-
-def test_one_that_does_not_fit_leaves_room_for_those_that_do() -> None:
-    queue = queue_of([60], [60], [85], [30])  # with the 85, 50 tokens of padding; with the 30, 30
-    assert sorted(take(queue)) == [(0, 0), (1, 0), (3, 0)]
-
-
-def test_the_nearest_in_length_are_preferred_when_the_budget_is_short() -> None:
-    queue = queue_of([100], [90], [99], [110], [101], [91])
-    assert sorted(take(queue)) == [(0, 0), (2, 0), (4, 0)]
 
 
 def test_what_is_discarded_does_not_run() -> None:
