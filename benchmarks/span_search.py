@@ -37,7 +37,7 @@ def ours(start: Scores, end: Scores, n_best: int) -> Scores:
     inside = slice(QUESTION, LENGTH - 1)
     padded = np.pad(end[:, inside], ((0, 0), (0, WIDTH - 1)), constant_values=-np.inf)
     contexts = ContextLogits(np.full(len(start), QUESTION), start[:, inside], padded)
-    return best_spans(contexts, n_best=n_best).scores
+    return np.array([[span.score for span in spans] for spans in best_spans(contexts, n_best=n_best)])
 
 
 def outer_sum(start: Scores, end: Scores, n_best: int) -> Scores:

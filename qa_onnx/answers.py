@@ -13,7 +13,7 @@ Left out: where logits come from (steps.py), how spans are found (spans.py) and 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,7 +58,7 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,7 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON."""
-        return {
-            "answers": [answer.to_dict() for answer in self.answers],
-            "null_score": self.null_score,
-            "null_probability": self.null_probability,
-            "warnings": list(self.warnings),
-        }
+        return asdict(self)
 
 
 class ScoredWindow(NamedTuple):
@@ -142,7 +137,7 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
         log_sums = [-math.inf] * len(some)
         if any(row.window.holds_whole_context for row in some):  # of several, `merge` counts shared spans once
             log_sums = log_span_sums(contexts, temperature=temperature).tolist()
-        yield from map(ScoredWindow, some, best_spans(contexts, n_best=options.n_best).rows(), log_sums)
+        yield from map(ScoredWindow, some, best_spans(contexts, n_best=options.n_best), log_sums)
 
 
 def merge(
@@ -194,7 +189,7 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
             ContextLogits.of([part.logits], max_answer_length=options.max_answer_length) for part in scored
         ]
         scored = [
-            part._replace(spans=best_spans(context, n_best=count).rows()[0])
+            part._replace(spans=best_spans(context, n_best=count)[0])
             for part, context in zip(scored, contexts, strict=True)
         ]
 

@@ -1,19 +1,4 @@
-"""Every error that qa-onnx raises on purpose.
-
-    QaOnnxError
-    ├── InputError          a question, context, option or data file is not usable (also a ValueError)
-    ├── MissingExtraError   a package is not installed; the message holds the pip line (also an ImportError)
-    ├── BundleError         the folder is not a bundle, or it is damaged
-    │   └── BundleFormatError   it was written by a newer release
-    ├── EngineError         the graph cannot run here, or returned logits that are not numbers
-    │   └── DeviceError         the requested device cannot be used here: driver, libraries, GPU
-    ├── QueueFullError      more questions wait than an AsyncReader takes; it says when to try again
-    ├── DeadlineError       no answer within timeout_s (also a TimeoutError)
-    ├── ClosedError         the AsyncReader was closed before it came to this question
-    ├── TrainError          a training run cannot start, continue or be written
-    └── ExportError         the checkpoint cannot become a bundle
-        ├── ParityError     the ONNX graph does not answer as PyTorch does
-        └── GateError       a precision does not reach the required accuracy
+"""Every error that qa-onnx raises on purpose; `QaOnnxError` catches them all.
 
 A message says what is wrong, where, the limit and the remedy.
 """
@@ -22,7 +7,7 @@ from __future__ import annotations
 
 
 class QaOnnxError(Exception):
-    """Base of every error below; catch this one to catch them all.
+    """Base of every error below.
 
     Attributes:
         problem: what is wrong, and where.
@@ -36,11 +21,11 @@ class QaOnnxError(Exception):
 
 
 class InputError(QaOnnxError, ValueError):
-    """A question, context, option or data file is not usable."""
+    """A question, context, option or data file is not usable; also a ValueError."""
 
 
 class MissingExtraError(QaOnnxError, ImportError):
-    """A package that this call needs is not installed."""
+    """A package that this call needs is not installed; the message holds the pip line. Also an ImportError."""
 
 
 class BundleError(QaOnnxError):
@@ -72,7 +57,7 @@ class QueueFullError(QaOnnxError):
 
 
 class DeadlineError(QaOnnxError, TimeoutError):
-    """A question was not answered within its `timeout_s`."""
+    """A question was not answered within its `timeout_s`; also a TimeoutError."""
 
 
 class ClosedError(QaOnnxError):

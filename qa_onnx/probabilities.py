@@ -22,14 +22,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qa_onnx.spans import ContextLogits
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import ArrayLike
 
-    from qa_onnx.spans import Scores, WindowLogits
+    from qa_onnx.spans import ContextLogits, Scores, WindowLogits
 
 _UNDERFLOW = 1e-250  # sums below it have lost terms
 
@@ -96,11 +94,6 @@ def log_span_sum(rows: Sequence[WindowLogits], *, max_answer_length: int, temper
     rows = [row for row in rows if row.window.last >= row.window.first]
     if not rows:
         return -math.inf
-    if len(rows) == 1:
-        contexts = ContextLogits.of(rows, max_answer_length=max_answer_length)
-        total = float(log_span_sums(contexts, temperature=temperature)[0])
-        if total > -math.inf:
-            return total
     parts = []
     for window, *logits in rows:
         context = slice(window.first, window.last + 1)

@@ -26,17 +26,14 @@ class Session(Protocol):
     @property
     def input_names(self) -> tuple[str, ...]:
         """Names of the inputs that the graph declares, of `batches.KNOWN_INPUTS`."""
-        ...
 
     @property
     def run_overhead(self) -> int:
         """Fixed cost of a run, in tokens: more padding than this costs more than another run."""
-        ...
 
     @property
     def leaves_cpu_idle(self) -> bool:
         """Whether the host's cores are idle during a run, as with a GPU, and can prepare the next one."""
-        ...
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Compute the logits of a batch.
@@ -47,4 +44,3 @@ class Session(Protocol):
         Returns:
             start_logits and end_logits, float32 (B, T) each.
         """
-        ...

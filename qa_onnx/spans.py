@@ -113,29 +113,8 @@ class Span(NamedTuple):
     last: int
 
 
-class SpanTable(NamedTuple):
-    """The n best spans of B windows, best first.
-
-    Attributes:
-        scores: float64 (B, n), start logit + end logit; -inf where a window has fewer than n spans.
-        starts: int64 (B, n), position in the window of the first token.
-        ends: int64 (B, n), position of the last token, inclusive.
-    """
-
-    scores: Scores
-    starts: Positions
-    ends: Positions
-
-    def rows(self) -> list[tuple[Span, ...]]:
-        """Return the spans of each window, without those that do not exist."""
-        return [
-            tuple(span for span in map(Span._make, zip(*row, strict=True)) if span.score > -math.inf)
-            for row in zip(*(column.tolist() for column in self), strict=True)
-        ]
-
-
-def best_spans(contexts: ContextLogits, *, n_best: int) -> SpanTable:
-    """Find the n best spans of each of B windows; n is `n_best`, or less where no window has as many."""
+def best_spans(contexts: ContextLogits, *, n_best: int) -> list[tuple[Span, ...]]:
+    """Find the n best spans of each of B windows, or all that it has, best first, in positions of the window."""
     first, start, end = contexts
     length = start.shape[1]
     width = min(contexts.width, length)
@@ -148,11 +127,15 @@ def best_spans(contexts: ContextLogits, *, n_best: int) -> SpanTable:
 
     flat = scores.reshape(len(first), -1)
     chosen = _largest(flat, n_best)
-    return SpanTable(
+    columns = (
         flat[row, chosen],
         starts[row, chosen // width] + first[:, None],
         ends.reshape(len(first), -1)[row, chosen] + first[:, None],
     )
+    return [
+        tuple(span for span in map(Span._make, zip(*row, strict=True)) if span.score > -math.inf)
+        for row in zip(*(column.tolist() for column in columns), strict=True)
+    ]
 
 
 def _largest(values: Scores, count: int) -> Positions:

@@ -130,11 +130,7 @@ class Steps:
 
 
 def _groups(examples: Iterable[Example]) -> Iterator[tuple[list[Example], bool]]:
-    """Group examples, at least one in each group.
-
-    Yields:
-        Each group, and whether another one follows.
-    """
+    """Yield groups of examples, at least one in each, and whether another one follows."""
     group: list[Example] = []
     characters = 0
     for example in examples:

@@ -175,11 +175,7 @@ class Windower:
 
 
 def _starts(length: int, room: int, doc_stride: int) -> Iterable[int]:
-    """Return the first token of each window of a context with `length` tokens.
-
-    Raises:
-        InputError: it does not fit one window, and the question leaves too little room for windows to advance.
-    """
+    """Return the first token of each window of a context with `length` tokens; InputError: they cannot advance."""
     if length <= room:
         return (0,)
     if room <= doc_stride:  # only where max_question_length is None: `Options.room` refuses all other cases

@@ -93,7 +93,8 @@ def test_predictions_come_in_the_order_of_the_examples(any_reader: Reader) -> No
     alone = [any_reader.predict([example], options=SMALL)[0] for example in EXAMPLES]
     assert_alike(together, alone)
     assert len(set(together)) == len(set(EXAMPLES))
-    assert any_reader.predict([]) == list(any_reader.logits([])) == []
+    assert any_reader.predict([]) == []
+    assert list(any_reader.logits([])) == []
 
 
 def test_it_forgets_contexts(tiny_bundle: Bundle) -> None:

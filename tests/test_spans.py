@@ -51,7 +51,7 @@ def search(rows: Sequence[Row], max_answer_length: int, n_best: int) -> list[lis
         for row, logits in zip(rows, found, strict=True)
     ]
     contexts = ContextLogits.of(placed, max_answer_length=max_answer_length)
-    return [list(spans) for spans in best_spans(contexts, n_best=n_best).rows()]
+    return [list(spans) for spans in best_spans(contexts, n_best=n_best)]
 
 
 @st.composite

@@ -179,8 +179,9 @@ class AsyncReader:
                 async for example in stream:
                     tasks.put_nowait(asyncio.create_task(self._patiently(example, options, timeout_s)))
 
-        task = reading = asyncio.create_task(read())
+        reading: asyncio.Task[Any] = asyncio.create_task(read())
         reading.add_done_callback(tasks.put_nowait)  # the last one: its error is the source's
+        task = reading
         try:
             while (task := await tasks.get()) is not reading:
                 yield await task

@@ -29,14 +29,7 @@ _POOL_BUDGETS = 8
 
 @dataclass(frozen=True, slots=True)
 class QueuedWindow:
-    """A window that waits for its run.
-
-    Attributes:
-        number: of its request.
-        index: which of the request's windows it is.
-        window: the window.
-        tokens: its length.
-    """
+    """A window that waits for its run: the `index`-th of the request with this number."""
 
     number: int
     index: int

@@ -19,11 +19,9 @@ class Observer(Protocol):
 
     def queue(self, requests: int) -> None:
         """Notify of the number of requests that wait or run, after one came or went."""
-        ...
 
     def batch(self, windows: int, tokens: int) -> None:
         """Notify of a batch that ran: its windows, and its tokens with padding."""
-        ...
 
     def stage(self, name: StageName, seconds: float) -> None:
         """Notify of the time that a stage took.
@@ -33,7 +31,6 @@ class Observer(Protocol):
                 are cut together; "run" and "search", once for each batch.
             seconds: of wall time.
         """
-        ...
 
 
 class Watch:

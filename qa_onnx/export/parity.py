@@ -7,6 +7,7 @@ on single rows. Logits of padding are not compared.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import eq
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.export.model import SourceModel
     from qa_onnx.session import Session
-    from qa_onnx.spans import Logits, SpanTable
+    from qa_onnx.spans import Logits
     from qa_onnx.windows import Window, Windower
 
     Runner: TypeAlias = Callable[[Mapping[str, NDArray[np.int64]]], tuple[Logits, Logits]]
@@ -119,7 +120,7 @@ def compare(expected: Reference, session: Session) -> Parity:
         total += float(difference.sum())
         values += difference.size
         ours, theirs = _best(batch, graph_start, graph_end), _best(batch, start, end)
-        same += int(((ours.starts == theirs.starts) & (ours.ends == theirs.ends)).sum())
+        same += sum(map(eq, ours, theirs))
         windows += len(batch.windows)
     return Parity(expected.name, windows, worst, total / values, same / windows)
 
@@ -156,7 +157,8 @@ def _windows(windower: Windower, max_length: int) -> list[Window]:
     return windows
 
 
-def _best(batch: Batch, start: Logits, end: Logits) -> SpanTable:
-    """Return the best span of each window."""
+def _best(batch: Batch, start: Logits, end: Logits) -> list[tuple[int, int]]:
+    """Return the first and last token of the best span of each window."""
     rows = [spans.WindowLogits(*row) for row in zip(batch.windows, start, end, strict=True)]
-    return spans.best_spans(spans.ContextLogits.of(rows, max_answer_length=30), n_best=1)
+    found = spans.best_spans(spans.ContextLogits.of(rows, max_answer_length=30), n_best=1)
+    return [(span.first, span.last) for [span] in found]

@@ -107,7 +107,7 @@ def _softmax(window: Window, logits: Logits) -> NDArray[np.float32]:
 def _spans(row: WindowLogits, count: int, max_answer_len: int) -> list[tuple[int, int]]:
     """Return the first and last token of the `count` best spans of a window, best first."""
     contexts = ContextLogits.of([row], max_answer_length=max_answer_len)
-    [spans] = best_spans(contexts, n_best=count).rows()
+    [spans] = best_spans(contexts, n_best=count)
     # In the order of the products of probabilities, which are exp(sum of logits) times a constant.
     return [(span.first, span.last) for span in spans]
 

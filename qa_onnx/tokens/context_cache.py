@@ -50,8 +50,13 @@ class ContextCache:
             for text, encoding in zip(missing, self._encode(missing), strict=True)
         }
         with self._lock:
-            for context in new.values():
-                self._keep(context)
+            for text, context in new.items():
+                if text not in self._contexts and len(text) <= self._limit:
+                    self._contexts[text] = context
+                    self._held += len(text)
+            while self._held > self._limit:
+                oldest, _ = self._contexts.popitem(last=False)
+                self._held -= len(oldest)
         return held | new
 
     def clear(self) -> None:
@@ -59,12 +64,3 @@ class ContextCache:
         with self._lock:
             self._contexts.clear()
             self._held = 0
-
-    def _keep(self, context: EncodedContext) -> None:
-        if context.text in self._contexts or len(context.text) > self._limit:
-            return
-        self._contexts[context.text] = context
-        self._held += len(context.text)
-        while self._held > self._limit:
-            oldest, _ = self._contexts.popitem(last=False)
-            self._held -= len(oldest)
