@@ -48,7 +48,7 @@ def pack(
     windows: Sequence[Window],
     *,
     batch_tokens: int,
-    padding: int | None = None,
+    padding: float = math.inf,
     input_names: Sequence[str],
     pad_id: int,
 ) -> Iterator[Batch]:
@@ -57,7 +57,7 @@ def pack(
     Args:
         windows: in any order; those of equal length keep theirs.
         batch_tokens: most tokens of a batch, B x T; a window longer than that runs alone.
-        padding: most tokens of padding in a batch; None: any number.
+        padding: most tokens of padding in a batch.
         input_names: inputs that the graph declares, of `KNOWN_INPUTS`.
         pad_id: the token id to pad with.
     """
@@ -68,23 +68,22 @@ def pack(
         yield Batch(rows, pad(ids, types, input_names=input_names, pad_id=pad_id))
 
 
-def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: int | None = None) -> Iterator[list[int]]:
+def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: float = math.inf) -> Iterator[list[int]]:
     """Group rows by length, longest first; rows of equal length keep their order.
 
     Args:
         lengths: of each row, in tokens.
         batch_tokens: most tokens of a group, rows x longest row; a row longer than that is alone.
-        padding: most padding of a group, the sum of (longest row - row) in tokens; None: any number.
+        padding: most padding of a group, the sum of (longest row - row) in tokens.
 
     Yields:
         The indices of a group's rows.
     """
-    limit = math.inf if padding is None else padding
     group: list[int] = []
     longest = missing = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         short = longest - lengths[index]
-        if group and ((len(group) + 1) * longest > batch_tokens or missing + short > limit):
+        if group and ((len(group) + 1) * longest > batch_tokens or missing + short > padding):
             yield group
             group = []
         if not group:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 from qa_onnx.errors import InputError, QaOnnxError
 
@@ -52,27 +52,21 @@ BOUNDS = {
 }
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is an int or a float, and neither a bool nor NaN."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
 def check_bounds(
     name: str,
     value: object,
     error: type[QaOnnxError] = InputError,
     bounds: Mapping[str, Bounds] = BOUNDS,
 ) -> None:
-    """Refuse a value that is out of the bounds of an option, or not a number.
-
-    Args:
-        name: of the option, a key of `bounds`.
-        value: to check.
-        error: class of the error.
-        bounds: the table.
-
-    Raises:
-        QaOnnxError: the value is refused, with an error of the class `error`.
-    """
+    """Raise `error` where a value is out of the bounds of an option, a key of `bounds`, or not a number."""
     low, high = bounds[name]
     whole = isinstance(low, int)
-    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not number or math.isnan(value) or not low <= value <= high:  # type: ignore[arg-type,operator]
+    if not is_number(value) or (whole and not isinstance(value, int)) or not low <= value <= high:
         raise error(
             f"{name} is {value!r}; it must be {'an integer' if whole else 'a number'} from {low} to {high}"
         )
@@ -117,10 +111,8 @@ class Options:
         if not isinstance(self.align_to_words, bool):
             raise InputError(f"align_to_words is {self.align_to_words!r}; it must be True or False")
         threshold = self.null_threshold
-        if threshold is not None and threshold != "bundle":
-            number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
-            if not number or math.isnan(threshold):
-                raise InputError(f"null_threshold is {threshold!r}; it must be a number, None or 'bundle'")
+        if threshold is not None and threshold != "bundle" and not is_number(threshold):
+            raise InputError(f"null_threshold is {threshold!r}; it must be a number, None or 'bundle'")
 
     @classmethod
     def for_windows_of(cls, max_length: int) -> Options:

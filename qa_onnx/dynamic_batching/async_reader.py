@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
 from qa_onnx.errors import DeadlineError, InputError, QueueFullError
-from qa_onnx.options import check_bounds
+from qa_onnx.options import check_bounds, is_number
 from qa_onnx.windows import Example, check_example
 
 if TYPE_CHECKING:
@@ -249,7 +249,6 @@ async def _stream(
 def _seconds(timeout_s: float | None) -> float:
     if timeout_s is None:
         return math.inf
-    number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
-    if not number or math.isnan(timeout_s):
+    if not is_number(timeout_s):
         raise InputError(f"timeout_s is {timeout_s!r}; it must be a number of seconds, or None for no limit")
     return timeout_s

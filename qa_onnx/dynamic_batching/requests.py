@@ -40,12 +40,9 @@ _Work: TypeAlias = "Sequence[tuple[Request, _Part]]"  # parts of requests: examp
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """An example on its way to a prediction.
+    """An example on its way to a prediction; `number` counts requests in the order in which they came.
 
     Attributes:
-        number: counts requests in the order in which they came.
-        example: question and context.
-        options: resolved.
         timeout_s: seconds that it may take; infinite: no limit.
         accepted: when it came, as `time.monotonic` counts.
         future: what the caller holds.

@@ -42,15 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Workers:
-    """A queue of requests and the threads that work on it, which start with the first request.
-
-    Args:
-        steps: of the reader.
-        batch_tokens: see `Options.batch_tokens`.
-        max_wait_s: see `Schedule`.
-        max_queue: requests that wait or run at most.
-        threads: how many cut and run.
-        observer: is notified of the work.
+    """A queue of requests and the threads that work on it, which start with the first request; see `AsyncReader`.
 
     Attributes:
         stopped: done when all threads have ended after `close`.
