@@ -91,19 +91,15 @@ def log_span_sum(rows: Sequence[WindowLogits], *, max_answer_length: int, temper
     Returns:
         The logarithm; -inf when there is no span at all.
     """
-    rows = [row for row in rows if row.window.last >= row.window.first]
-    if not rows:
-        return -math.inf
     parts = []
     for window, *logits in rows:
         context = slice(window.first, window.last + 1)
         start, end = (side[context].astype(np.float64) / temperature for side in logits)
-        parts.append(_ContextPart(window.token_offset, start, end))
-    return _log_sum(parts, max_answer_length)
-
-
-def _log_sum(parts: Sequence[_ContextPart], max_answer_length: int) -> float:
-    """Add up the distinct spans of overlapping windows, with one exponential for each token, not for each span."""
+        if len(start):
+            parts.append(_ContextPart(window.token_offset, start, end))
+    if not parts:
+        return -math.inf
+    # With one exponential for each token, not for each span.
     width = min(max_answer_length, max(len(part.end) for part in parts))
     highest_start = max(float(part.start.max()) for part in parts)
     highest_end = max(float(part.end.max()) for part in parts)

@@ -17,10 +17,9 @@ Left out: models with weights, and anything that pytest would have to load.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from qa_onnx.options import Options
@@ -31,11 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from qa_onnx.spans import Logits
+    from qa_onnx.tokens.special_tokens import Ids
 
-TokenIds: TypeAlias = NDArray[np.int64]
 
-
-def wave_logits(token_ids: TokenIds) -> tuple[Logits, Logits]:
+def wave_logits(token_ids: Ids) -> tuple[Logits, Logits]:
     """Return start and end logits between -5 and 5 that depend on each token's id and position alone."""
     position = np.arange(token_ids.shape[1])
     start = np.sin(token_ids * 12.9898 + position * 0.37) * 5
@@ -61,11 +59,11 @@ class FakeSession:
     run_overhead = 1 << 30  # so that windows of any length share a batch
     leaves_cpu_idle = False
 
-    def __init__(self, logits: Callable[[TokenIds], tuple[Logits, Logits]] = wave_logits) -> None:
-        self.batches: list[dict[str, TokenIds]] = []
+    def __init__(self, logits: Callable[[Ids], tuple[Logits, Logits]] = wave_logits) -> None:
+        self.batches: list[dict[str, Ids]] = []
         self._logits = logits
 
-    def run(self, inputs: Mapping[str, TokenIds]) -> tuple[Logits, Logits]:
+    def run(self, inputs: Mapping[str, Ids]) -> tuple[Logits, Logits]:
         """See `Session.run`."""
         self.batches.append(dict(inputs))
         return self._logits(inputs["input_ids"])
@@ -84,7 +82,7 @@ def fake_reader(*answers: str, options: Options | None = None) -> Reader:
     texts = [tokenizer.encode(answer, add_special_tokens=False).ids for answer in answers]
     separator = tokenizer.token_to_id("[SEP]")
 
-    def logits(token_ids: TokenIds) -> tuple[Logits, Logits]:
+    def logits(token_ids: Ids) -> tuple[Logits, Logits]:
         start, end = np.full((2, *token_ids.shape), -10.0, np.float32)
         start[:, 0] = end[:, 0] = 0.0  # "no answer"
         for row, ids in enumerate(token_ids.tolist()):

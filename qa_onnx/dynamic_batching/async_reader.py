@@ -175,9 +175,11 @@ class AsyncReader:
         tasks: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()  # of the examples, in their order
 
         async def read() -> None:
-            async with aclosing(_stream(examples, room)) as stream:
+            async with aclosing(_stream(examples)) as stream:
+                await room.acquire()
                 async for example in stream:
                     tasks.put_nowait(asyncio.create_task(self._patiently(example, options, timeout_s)))
+                    await room.acquire()
 
         reading: asyncio.Task[Any] = asyncio.create_task(read())
         reading.add_done_callback(tasks.put_nowait)  # the last one: its error is the source's
@@ -231,19 +233,13 @@ class AsyncReader:
         return workers
 
 
-async def _stream(
-    examples: Iterable[Example] | AsyncIterable[Example], room: asyncio.Semaphore
-) -> AsyncGenerator[Example, None]:
-    """Yield examples, each when there is room for it, and read none before."""
-    await room.acquire()
+async def _stream(examples: Iterable[Example] | AsyncIterable[Example]) -> AsyncGenerator[Example, None]:
     if isinstance(examples, AsyncIterable):
         async for example in examples:
             yield example
-            await room.acquire()
     else:
         for example in examples:
             yield example
-            await room.acquire()
 
 
 def _seconds(timeout_s: float | None) -> float:

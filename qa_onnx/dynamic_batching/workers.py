@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from qa_onnx.windows import Example, Window
 
     _Job: TypeAlias = Callable[[], None]
-    _NextJob: TypeAlias = Callable[[], _Job | None]
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ class Workers:
     # ---- called by the threads
 
     def _start_threads(self, request: Request) -> None:
-        loops: list[_NextJob] = []
+        loops: list[Callable[[], _Job | None]] = []
         if not self._started:
             loops += [self._next_job] * self._threads
             atexit.register(self._exit)
@@ -161,7 +160,7 @@ class Workers:
             self._started.append(threading.Thread(target=self._work, args=(loop,), name=name, daemon=True))
             self._started[-1].start()
 
-    def _work(self, next_job: _NextJob) -> None:
+    def _work(self, next_job: Callable[[], _Job | None]) -> None:
         try:
             while job := next_job():
                 job()
