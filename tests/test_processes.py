@@ -5,22 +5,19 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-import subprocess
 import sys
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from qa_onnx import Answer, Bundle, InputError, OnnxSession, Options, Reader, Windower
+from qa_onnx import Bundle, InputError, OnnxSession, Reader, Windower
 from qa_onnx.engines.openvino_cpu import OpenVinoSession
 from qa_onnx.testing import FakeSession
 from tests.conftest import TINY, edit_manifest
+from tests.fresh import printed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,9 +70,7 @@ def everywhere(tiny_copy: Path) -> Path:
 @pytest.mark.parametrize("engine", BOTH)
 def test_forked_processes_answer_and_end(everywhere: Path, engine: str) -> None:
     """Child, child that asks nothing, grandchild, and the parent afterwards."""
-    command = [sys.executable, "-c", FORKING, str(everywhere), engine]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert (done.returncode, done.stdout) == (0, "0 0 0 True\n"), done.stderr
+    assert printed(FORKING, everywhere, engine) == "0 0 0 True\n"
 
 
 @pytest.mark.parametrize("engine", BOTH)
@@ -136,16 +131,6 @@ def test_a_session_pickles_by_its_arguments(kind: Any, tiny_bundle: Bundle) -> N
     assert pickle.dumps(again) == pickle.dumps(session)
 
 
-def answer(reader: Reader, question: str) -> Answer:
-    return reader.ask(question, TEXT, options=Options(max_length=64, doc_stride=8, max_question_length=8))
-
-
-def test_a_reader_goes_to_spawned_processes() -> None:
-    reader = Reader.load(TINY, precision="fp32", threads=1)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert pool.submit(answer, reader, "Where?").result(timeout=300) == answer(reader, "Where?")
-
-
 POOL = f"""
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -167,11 +152,10 @@ print(all(answer == expected for answer in found))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing forks on Windows")
 def test_a_pool_of_forked_processes_shares_a_reader_and_takes_one() -> None:
-    done = subprocess.run([sys.executable, "-c", POOL], capture_output=True, text=True, check=False, timeout=300)
-    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert printed(POOL) == "True\n"
 
 
-def test_onnx_runtime_reports_nothing_to_its_maker() -> None:
+def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path: Path) -> None:
     code = f"""
 import os, sys
 before = dict(os.environ)
@@ -180,12 +164,4 @@ Reader.load({str(TINY)!r}, threads=1).ask("a", "b")
 from pathlib import Path
 print(os.environ == before, sorted(path.name for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*")))
 """
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PATH": "/usr/bin", "XDG_CACHE_HOME": folder, "HOME": folder, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert done.stdout == "True []\n"
+    assert printed(code, XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path)) == "True []\n"

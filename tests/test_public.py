@@ -5,14 +5,13 @@ from __future__ import annotations
 import doctest
 import inspect
 import re
-import subprocess
-import sys
 
 import pytest
 
 import qa_onnx
 from qa_onnx import QaOnnxError, errors
 from tests.conftest import TINY
+from tests.fresh import printed
 
 HEAVY = ("torch", "transformers", "optimum", "onnx", "rich", "click", "fastapi", "matplotlib")
 
@@ -33,7 +32,7 @@ def test_nothing_public_is_left_out_of_all() -> None:
 
 def test_asyncio_is_imported_with_what_needs_it() -> None:
     loaded = "print('asyncio' in sys.modules)"
-    assert python(f"import sys, qa_onnx; {loaded}; qa_onnx.AsyncReader; {loaded}").split() == ["False", "True"]
+    assert printed(f"import sys, qa_onnx; {loaded}; qa_onnx.AsyncReader; {loaded}").split() == ["False", "True"]
     with pytest.raises(AttributeError, match="module 'qa_onnx' has no attribute 'Nothing'"):
         qa_onnx.Nothing  # noqa: B018
 
@@ -48,12 +47,6 @@ def test_the_example_in_the_docstring_is_true() -> None:
     assert outcome.failed == 0
 
 
-def python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
 READ = f"""
 reader = qa_onnx.Reader.load({str(TINY)!r}, threads=1)
 reader.ask("Where is it?", "It is here.")
@@ -62,8 +55,9 @@ reader.ask("Where is it?", "It is here.")
 
 @pytest.mark.parametrize("then", ["", READ], ids=["import", "load and ask"])
 def test_reading_imports_nothing_of_exporting_training_or_the_command_line(then: str) -> None:
-    printed = python(f"import sys, qa_onnx\n{then}\nprint(*{{name.partition('.')[0] for name in sys.modules}})")
-    loaded = set(printed.split())
+    loaded = set(
+        printed(f"import sys, qa_onnx\n{then}\nprint(*{{name.partition('.')[0] for name in sys.modules}})").split()
+    )
     assert not loaded & set(HEAVY)
     assert "tokenizers" in loaded
     assert ("onnxruntime" in loaded) is bool(then)
@@ -83,7 +77,7 @@ import qa_onnx
 {then}
 assert state() == before
 """
-    assert python(code) == ""
+    assert printed(code) == ""
 
 
 def test_every_error_is_public_and_of_the_one_base() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 from qa_onnx import Bundle, EngineError, OnnxSession
 from qa_onnx.engines.onnx_cpu import cpu_options
 from tests.conftest import TINY
+from tests.fresh import printed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,18 +50,6 @@ def inputs_of(rows: list[list[int]]) -> dict[str, NDArray[np.int64]]:
 def golden_windows(tiny_bundle: Bundle) -> list[dict[str, Any]]:
     content = json.loads(tiny_bundle.text(tiny_bundle.graph("fp32").golden))
     return cast("list[dict[str, Any]]", content["windows"])
-
-
-def test_the_graph_gives_the_logits_of_the_golden_file(
-    session: OnnxSession, golden_windows: list[dict[str, Any]]
-) -> None:
-    assert len({len(window["input_ids"]) for window in golden_windows}) > 2
-    for window in golden_windows:
-        start, end = session.run(inputs_of([window["input_ids"]]))
-        assert start.dtype == end.dtype == np.float32
-        assert start.shape == end.shape == (1, len(window["input_ids"]))
-        assert start[0].tolist() == pytest.approx(window["start_logits"], abs=1e-4)
-        assert end[0].tolist() == pytest.approx(window["end_logits"], abs=1e-4)
 
 
 def test_rows_of_a_padded_batch_have_the_logits_that_they_have_alone(
@@ -154,23 +141,11 @@ def test_a_missing_input_is_an_engine_error(session: OnnxSession) -> None:
         session.run(inputs)
 
 
-def python(code: str, *, path: Path | None = None) -> str:
-    """What a fresh interpreter prints; `path` comes first among its import folders."""
-    environment = dict(os.environ) if path is None else {**os.environ, "PYTHONPATH": str(path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(next(TINY.glob("model-*.onnx")))],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
 LOAD = """
 import pathlib, sys
 from qa_onnx import OnnxSession, QaOnnxError
+if sys.argv[2] == "hide":
+    sys.modules["onnxruntime"] = None
 try:
     OnnxSession(pathlib.Path(sys.argv[1]))
 except QaOnnxError as error:
@@ -178,40 +153,41 @@ except QaOnnxError as error:
 """
 
 
-def test_without_onnx_runtime_both_extras_are_named() -> None:
-    hide = """
-import sys
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "onnxruntime":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Hide())
-"""
-    printed = python(hide + LOAD)
-    assert printed.startswith(
-        "MissingExtraError no ONNX Runtime is installed (No module named 'onnxruntime'): pip"
-    )
-    assert "pip install 'qa-onnx[cpu]', or 'qa-onnx[gpu]'" in printed
-
-
-def test_two_onnx_runtime_wheels_are_refused_and_the_message_says_what_to_remove(tmp_path: Path) -> None:
-    for name in ("onnxruntime", "onnxruntime_gpu"):
+@pytest.mark.parametrize(
+    ("wheels", "messages"),
+    [
+        (
+            "hide",
+            ["MissingExtraError no ONNX Runtime is installed", "pip install 'qa-onnx[cpu]', or 'qa-onnx[gpu]'"],
+        ),
+        (
+            "both",
+            [
+                "EngineError both onnxruntime and onnxruntime-gpu are installed",
+                "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'qa-onnx[gpu]'",
+                "'qa-onnx[cpu]'",
+            ],
+        ),
+        (
+            "remains",
+            ["EngineError the installed ONNX Runtime lacks files", "pip uninstall onnxruntime onnxruntime-gpu"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_wheels_is_said_with_what_to_do(
+    graph: Path, tmp_path: Path, wheels: str, messages: list[str]
+) -> None:
+    for name in ("onnxruntime", "onnxruntime_gpu") if wheels == "both" else ():
         folder = tmp_path / f"{name}-1.22.0.dist-info"
         folder.mkdir()
         metadata = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.22.0\n"
         (folder / "METADATA").write_text(metadata)
-    printed = python(LOAD, path=tmp_path)
-    assert printed.startswith("EngineError both onnxruntime and onnxruntime-gpu are installed")
-    assert "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'qa-onnx[gpu]'" in printed
-    assert "'qa-onnx[cpu]'" in printed
-
-
-def test_what_is_left_of_a_removed_wheel_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "onnxruntime").mkdir()
-    (tmp_path / "onnxruntime" / "__init__.py").touch()
-    printed = python(LOAD, path=tmp_path)
-    assert printed.startswith("EngineError the installed ONNX Runtime lacks files")
-    assert "pip uninstall onnxruntime onnxruntime-gpu" in printed
+    if wheels == "remains":
+        (tmp_path / "onnxruntime").mkdir()
+        (tmp_path / "onnxruntime" / "__init__.py").touch()
+    found = printed(LOAD, graph, wheels, PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    assert found.startswith(messages[0])
+    assert all(message in found for message in messages)
 
 
 def test_loading_and_running_leave_the_floating_point_mode_of_the_host_alone() -> None:
@@ -224,4 +200,4 @@ smallest = np.array([5e-324])
 Reader.load(pathlib.Path({str(TINY)!r}), precision="fp32", threads=1).ask("a", "b")
 print((smallest * 1.0 > 0).item())
 """
-    assert python(code) == "True\n"
+    assert printed(code) == "True\n"

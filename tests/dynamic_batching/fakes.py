@@ -49,13 +49,12 @@ class Gate(FakeSession):
         self._may_run.release(4 if batches is None else batches)
 
 
-class Touchy(Gate):
-    """An open gate that fails on batches with the word `fatal`, and gives no numbers for rows with `spoiled`."""
+class Touchy(FakeSession):
+    """Fails on batches with the word `fatal`, and gives no numbers for rows with `spoiled`."""
 
     def __init__(self, windower: Windower, fatal: str = "", spoiled: str = "") -> None:
         super().__init__()
         self._fatal, self._spoiled = token(windower, fatal), token(windower, spoiled)
-        self.let_run()
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> Arrays:
         start, end = super().run(inputs)

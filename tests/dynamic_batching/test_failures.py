@@ -38,7 +38,7 @@ from tests.dynamic_batching.fakes import (
     example,
     words_of,
 )
-from tests.test_reader import EXAMPLES, SMALL
+from tests.test_reader import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,23 +47,6 @@ if TYPE_CHECKING:
     from tests.dynamic_batching.conftest import Make
 
 # ---- errors
-
-
-@pytest.mark.parametrize("fault", ["fatal", "spoiled"])
-def test_an_error_of_the_engine_goes_to_the_one_who_asked(
-    windower: Windower, make: Make, fake_reader: Reader, fault: str
-) -> None:
-    session = Touchy(windower, **{fault: "boat"})
-    session._is_open = False
-    answering = make(session, max_batch_tokens=10_000)
-    answering.submit(SHORT)
-    session.wait_for_a_batch()
-    examples = [Example("the", "a " * 20), *EXAMPLES]
-    futures = [answering.submit(example) for example in examples]
-    hit = answering.submit(Example("boat", "a " * 60))
-    session.let_run()
-    assert isinstance(hit.exception(PATIENCE_S), EngineError)
-    assert [future.result(PATIENCE_S) for future in futures] == fake_reader.predict(examples)
 
 
 @pytest.mark.parametrize("error", [Panic("the tokenizer panics"), InputError("no such text"), MemoryError()])

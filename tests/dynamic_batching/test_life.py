@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
 import sys
 import threading
 from concurrent.futures import Future, wait
@@ -15,6 +14,7 @@ import pytest
 from qa_onnx import AsyncReader, ClosedError, Prediction, Reader
 from tests.conftest import TINY
 from tests.dynamic_batching.fakes import PATIENCE_S, SHORT, Gate, example
+from tests.fresh import printed
 
 if TYPE_CHECKING:
     from tests.dynamic_batching.conftest import Make
@@ -126,7 +126,7 @@ if child:
 
 
 @pytest.mark.parametrize(
-    ("code", "printed"),
+    ("code", "expected"),
     [
         pytest.param(END, "leaving\n['MainThread']\n", id="work left"),
         pytest.param(
@@ -137,10 +137,8 @@ if child:
         ),
     ],
 )
-def test_an_interpreter_ends_with_work_left_and_answers_after_a_fork(code: str, printed: str) -> None:
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert (done.stdout, done.stderr, done.returncode) == (printed, "", 0)
+def test_an_interpreter_ends_with_work_left_and_answers_after_a_fork(code: str, expected: str) -> None:
+    assert printed(code) == expected
 
 
 # ---- the observer
