@@ -1,13 +1,66 @@
-"""Options: every value is checked, once, with an error that names it."""
+"""Options: every value is checked, once, with an error that names it; the command line has the same bounds."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
+import click
 import pytest
 
 from qa_onnx import InputError, Options
+from qa_onnx.cli import main
+from qa_onnx.options import BOUNDS, check_bounds
+
+# Options of the command line under other names than in the table.
+NAMES = {("serve", "workers"): "processes", ("train", "batch_tokens"): None, ("export", "max_length"): None}
+
+
+def numbers() -> list[tuple[str, click.Option]]:
+    """The numeric options of all commands that have bounds in the table."""
+    context = click.Context(main)
+    found = []
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        found += [
+            (name, option)
+            for option in command.params
+            if isinstance(option, click.Option) and NAMES.get((name, str(option.name)), option.name) in BOUNDS
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("command", "option"), numbers(), ids=lambda value: getattr(value, "name", value))
+def test_an_option_of_the_command_line_has_the_bounds_of_the_table(command: str, option: click.Option) -> None:
+    bounds = BOUNDS[NAMES.get((command, str(option.name)), str(option.name)) or ""]
+    assert isinstance(option.type, (click.IntRange, click.FloatRange))
+    assert (option.type.min, option.type.max) == bounds
+
+
+def test_the_command_line_has_such_options() -> None:
+    assert {"threads", "n_best", "max_queue", "timeout_s", "doc_stride"} <= {
+        option.name for _, option in numbers()
+    }
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDS.keys() & {field.name for field in dataclasses.fields(Options)}))
+def test_options_follow_the_table(name: str) -> None:
+    low, high = BOUNDS[name]
+    assert getattr(Options(**{name: low}), name) == low  # type: ignore[arg-type]
+    for value in (low - 1, high + 1, 16.0, "16", True):
+        with pytest.raises(InputError, match=f"{name} is {value!r}; it must be an integer from {low} to {high}"):
+            Options(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [True, "3", None, float("nan"), float("inf"), -0.1])
+def test_what_is_no_number_in_range_is_refused(value: Any) -> None:
+    with pytest.raises(InputError, match=r"max_wait_ms is .* it must be a number from 0\.0 to 60000\.0"):
+        check_bounds("max_wait_ms", value)
+
+
+def test_an_integer_is_a_number() -> None:
+    check_bounds("max_wait_ms", 3)
 
 
 def make(**values: Any) -> Options:

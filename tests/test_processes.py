@@ -131,30 +131,6 @@ def test_a_session_pickles_by_its_arguments(kind: Any, tiny_bundle: Bundle) -> N
     assert pickle.dumps(again) == pickle.dumps(session)
 
 
-POOL = f"""
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from qa_onnx import Reader
-reader = Reader.load({str(TINY)!r}, precision="fp32", threads=2)
-expected = reader.ask("Where?", {TEXT!r})
-
-def ask(question):
-    return reader.ask(question, {TEXT!r})
-
-def ask_other(other):
-    return other.ask("Where?", {TEXT!r})
-
-with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
-    found = list(pool.map(ask, ["Where?"] * 20)) + [pool.submit(ask_other, reader).result()]
-print(all(answer == expected for answer in found))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="nothing forks on Windows")
-def test_a_pool_of_forked_processes_shares_a_reader_and_takes_one() -> None:
-    assert printed(POOL) == "True\n"
-
-
 def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path: Path) -> None:
     code = f"""
 import os, sys

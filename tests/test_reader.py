@@ -27,8 +27,6 @@ from qa_onnx import (
     Windower,
     steps,
 )
-from qa_onnx.bundle import runtime
-from qa_onnx.engines.names import Backend
 from qa_onnx.testing import FakeSession, wave_logits
 from tests import tiny
 from tests.conftest import TINY, edit_manifest
@@ -393,33 +391,6 @@ def test_a_graph_for_the_other_device_is_refused(tiny_copy: Path, device: Any, o
         Reader.load(tiny_copy, device=device, precision="fp16")
 
 
-def test_what_the_call_and_the_manifest_say_reaches_the_engine(
-    tiny_copy: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session, calls = FakeSession(), []
-
-    def engine(path: Path, **arguments: object) -> FakeSession:
-        calls.append((path, arguments))
-        return session
-
-    monkeypatch.setattr(runtime, "open_session", engine)
-    edit_manifest(tiny_copy, lambda content: content.update(pad_id=9))
-    Reader.load(tiny_copy, device="cuda", threads=3).predict(EXAMPLES)
-    path = tiny_copy / tiny_bundle.graph("fp32").file.name
-    [(opened, arguments)] = calls
-    assert opened == path
-    assert arguments == {
-        "backend": Backend("onnxruntime", "cuda"),
-        "threads": 3,
-        "precision": "fp32",
-        "inputs": ("input_ids", "attention_mask", "token_type_ids"),
-        "longest": 128,
-        "pad_id": 9,
-    }
-    padding = np.concatenate([batch["input_ids"][batch["attention_mask"] == 0] for batch in session.batches])
-    assert set(padding.tolist()) == {9}
-
-
 @pytest.mark.parametrize(
     "names", [["input_ids"], ["input_ids", "attention_mask", "token_type_ids", "position_ids"]]
 )
@@ -429,9 +400,10 @@ def test_a_graph_whose_inputs_differ_from_the_manifest_is_refused(tiny_copy: Pat
         Reader.load(tiny_copy)
 
 
-def test_threshold_and_temperature_come_from_the_bundle(tiny_copy: Path, tiny_reader: Reader) -> None:
-    edit_manifest(tiny_copy, lambda content: content.update(null_threshold=-1e9, temperature=2.0))
+def test_threshold_temperature_and_pad_id_come_from_the_bundle(tiny_copy: Path, tiny_reader: Reader) -> None:
+    edit_manifest(tiny_copy, lambda content: content.update(null_threshold=-1e9, temperature=2.0, pad_id=9))
     loaded = Reader.load(tiny_copy, precision="fp32", threads=1)
+    assert loaded.steps.pad_id == 9
     assert not loaded.ask("Where?", TEXT)
     assert loaded.ask("Where?", TEXT, options=replace(loaded.options, null_threshold=None))
     [warm], [cold] = (one.predict([Example("Where?", TEXT)]) for one in (loaded, tiny_reader))

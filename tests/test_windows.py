@@ -19,7 +19,6 @@ from tests.conftest import TINY_TOKENIZER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from qa_onnx.windows import CutExample
 
@@ -111,35 +110,6 @@ def test_windows_equal_the_built_in_truncation(
         shown = range(window.last - window.first + 1)
         offsets = [window.context.characters(window.token_offset + i, window.token_offset + i) for i in shown]
         assert offsets == encoding.offsets[window.first : window.last + 1]
-
-
-@pytest.mark.export
-@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "mpnet"])
-def test_windows_equal_those_of_transformers(kind: str, tmp_path: Path) -> None:
-    import transformers
-
-    tiny.make_checkpoint(kind, tmp_path)
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    ours = Windower((tmp_path / "tokenizer.json").read_text(encoding="utf-8"), cls_id=theirs.cls_token_id)
-    options = Options(max_length=40, doc_stride=8, max_question_length=20)
-    context = " ".join([TEXT] * 3)
-    question = "Where does the key hang?"
-    expected = theirs(
-        question,
-        context,
-        max_length=40,
-        stride=8,
-        truncation="only_second",
-        return_overflowing_tokens=True,
-    )
-    windows = cut(question, context, options, by=ours).windows
-    assert len(windows) > 3
-    assert [window.input_ids.tolist() for window in windows] == expected["input_ids"]
-    for row, window in enumerate(windows):
-        assert window.input_ids[window.cls] == theirs.cls_token_id
-        assert expected.sequence_ids(row).index(1) == window.first
-        if "token_type_ids" in expected:
-            assert window.token_type_ids.tolist() == expected["token_type_ids"][row]
 
 
 def test_a_window_is_cls_question_sep_context_sep() -> None:

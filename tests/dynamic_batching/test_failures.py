@@ -160,27 +160,6 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(gate: Gate, gated: Asyn
     assert at_rest(gated)
 
 
-def test_the_more_waits_the_later_to_come_back(gate: Gate, gated: AsyncReader) -> None:
-    def retry_after_s(windows: int) -> float:
-        futures = [gated.submit(example("a", windows)) for _ in range(7)]
-        with pytest.raises(QueueFullError) as caught:
-            gated.submit(SHORT)
-        for future in futures:
-            future.cancel()
-        return caught.value.retry_after_s
-
-    slow = gated.submit(SHORT)
-    gate.wait_for_a_batch()
-    time.sleep(0.2)  # some 20 ms a token
-    gate.let_run(1)
-    assert slow.result(PATIENCE_S)
-    gated.submit(SHORT)
-    gate.wait_for_a_batch()
-    few = retry_after_s(1)
-    assert few > 0.1
-    assert retry_after_s(50) > 10 * few
-
-
 def test_queue_full_errors_travel_between_processes() -> None:
     import pickle
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+
+import pytest
 
 from qa_onnx import Example, Options, Windower
 from qa_onnx.dynamic_batching import schedule
 from qa_onnx.dynamic_batching.fair_queue import FairQueue
+from qa_onnx.dynamic_batching.observer import Watch
 from qa_onnx.dynamic_batching.requests import Request
 from qa_onnx.dynamic_batching.schedule import Schedule
-
-if TYPE_CHECKING:
-    import pytest
 
 OPTIONS = Options(max_length=40, doc_stride=8, max_question_length=16)
 
@@ -92,6 +91,14 @@ def test_a_request_that_left_is_neither_cut_nor_run(windower: Windower) -> None:
     assert made.requests == {}
     assert made.next_batch() == []
     assert made.tokens() == 0
+
+
+def test_the_seconds_of_a_token_are_a_running_mean() -> None:
+    watch = Watch(None)
+    watch.ran(windows=1, tokens=10, seconds=0.5)
+    assert watch.token_seconds == 0.05
+    watch.ran(windows=2, tokens=10, seconds=1.0)
+    assert watch.token_seconds == pytest.approx(0.06)
 
 
 def test_what_waits_is_estimated_from_characters_and_counted_from_windows(windower: Windower) -> None:
