@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ from qa_onnx import Bundle, QaOnnxError, Reader, Windower
 from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
 from qa_onnx.testing import FakeSession as FakeSession  # noqa: PLC0414  # other files import it from here
+from tests.exports import edit_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,10 +74,7 @@ def tiny_copy(tmp_path: Path) -> Path:
 
 def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Rewrite a bundle's manifest after `change` edited its content."""
-    path = folder / "bundle.json"
-    content = json.loads(path.read_bytes())
-    change(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    edit_json(folder / "bundle.json", change)
 
 
 @pytest.fixture(scope="session")

@@ -59,24 +59,6 @@ def test_batches_hold_every_window_once_longest_first_within_the_budget(
         assert (rows + 1) * width > budget or (rows + 1) * width - real > most
 
 
-@pytest.mark.parametrize(
-    ("padding", "expected"),
-    [
-        (3, [[384, 384], [380], [150]]),
-        (4, [[384, 384, 380], [150]]),
-        (237, [[384, 384, 380], [150]]),
-        (238, [[384, 384, 380, 150]]),
-        (math.inf, [[384, 384, 380, 150]]),
-    ],
-)
-def test_a_batch_ends_where_the_next_window_would_bring_too_much_padding(
-    windower: Windower, padding: float, expected: list[list[int]]
-) -> None:
-    windows = windows_of(windower, [384, 150, 384, 380])
-    found = pack(windows, batch_tokens=2048, padding=padding, input_names=KNOWN_INPUTS, pad_id=PAD)
-    assert [[len(window.input_ids) for window in batch.windows] for batch in found] == expected
-
-
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8))
 def test_padding_is_on_the_right_with_the_pad_id_and_mask_0(windower: Windower, lengths: list[int]) -> None:
     windows = windows_of(windower, lengths)

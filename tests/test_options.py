@@ -63,10 +63,6 @@ def test_an_integer_is_a_number() -> None:
     check_bounds("max_wait_ms", 3)
 
 
-def make(**values: Any) -> Options:
-    return Options(**values)
-
-
 def test_the_defaults_leave_room_for_a_context() -> None:
     assert Options().room(special_tokens=3) == 384 - 64 - 3
 
@@ -79,24 +75,24 @@ def test_options_are_frozen_and_keyword_only() -> None:
 
 
 def test_a_question_may_have_any_length() -> None:
-    assert make(max_question_length=None).room(special_tokens=3) == 384 - 3
+    assert Options(max_question_length=None).room(special_tokens=3) == 384 - 3
 
 
 @pytest.mark.parametrize("value", [0, 1, None, "yes"])
-def test_align_to_words_is_true_or_false(value: object) -> None:
+def test_align_to_words_is_true_or_false(value: Any) -> None:
     with pytest.raises(InputError, match=f"align_to_words is {value!r}; it must be True or False"):
-        make(align_to_words=value)
+        Options(align_to_words=value)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, -3.5, float("inf"), float("-inf"), None, "bundle"])
-def test_null_threshold_takes_numbers_none_and_bundle(value: float | None) -> None:
-    assert make(null_threshold=value).null_threshold == value
+def test_null_threshold_takes_numbers_none_and_bundle(value: Any) -> None:
+    assert Options(null_threshold=value).null_threshold == value
 
 
 @pytest.mark.parametrize("value", [float("nan"), "off", True, [], b"bundle"])
-def test_null_threshold_refuses_anything_else(value: object) -> None:
+def test_null_threshold_refuses_anything_else(value: Any) -> None:
     with pytest.raises(InputError, match="null_threshold is"):
-        make(null_threshold=value)
+        Options(null_threshold=value)
 
 
 @pytest.mark.parametrize("doc_stride", [0, 7, 20])

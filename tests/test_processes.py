@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from qa_onnx import Bundle, InputError, OnnxSession, Reader, Windower
-from qa_onnx.engines.openvino_cpu import OpenVinoSession
 from qa_onnx.testing import FakeSession
 from tests.conftest import TINY, edit_manifest
 from tests.fresh import printed
@@ -120,11 +119,8 @@ def test_a_reader_of_parts_says_why_it_does_not_pickle(windower: Windower, do: C
         do(Reader(session=FakeSession(), windower=windower))
 
 
-@pytest.mark.parametrize("kind", [OnnxSession, OpenVinoSession])
-def test_a_session_pickles_by_its_arguments(kind: Any, tiny_bundle: Bundle) -> None:
-    if kind is OpenVinoSession:
-        pytest.importorskip("openvino")
-    session = kind(tiny_bundle.checked_path(tiny_bundle.graph("fp32").file), threads=1)
+def test_a_session_pickles_by_its_arguments(tiny_bundle: Bundle) -> None:
+    session = OnnxSession(tiny_bundle.checked_path(tiny_bundle.graph("fp32").file), threads=1)
     again = pickle.loads(pickle.dumps(session))
     inputs = {name: np.ones((1, 7), np.int64) for name in session.input_names}
     np.testing.assert_array_equal(np.stack(again.run(inputs)), np.stack(session.run(inputs)))

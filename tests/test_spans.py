@@ -74,13 +74,6 @@ def test_n_best_spans_equal_brute_force(rows: list[Row], max_answer_length: int,
     assert search(rows, max_answer_length, n_best) == expected
 
 
-def test_equal_scores_are_ordered_by_start_then_by_end() -> None:
-    zeros = [0.0] * 4
-    assert search([Row(zeros, zeros, 1, 3)], 2, 5) == [
-        [(0.0, 1, 1), (0.0, 1, 2), (0.0, 2, 2), (0.0, 2, 3), (0.0, 3, 3)]
-    ]
-
-
 def test_scores_are_added_in_double_precision() -> None:
     tiny = float(np.float32(2**-30))
     [[span]] = search([Row([1.0], [tiny], 0, 0)], 1, 1)
