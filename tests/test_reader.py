@@ -333,9 +333,8 @@ def test_sixteen_threads_share_a_reader(any_reader: Reader) -> None:
             assert found == expected
 
 
-def test_an_answer_at_the_end_of_a_megabyte_is_found() -> None:
-    context = "the footbridge hangs. " * 47_700 + "東 the end"
-    assert len(context) > 1 << 20
+def test_an_answer_at_the_end_of_a_book_is_found() -> None:
+    context = "the footbridge hangs. " * 12_000 + "東 the end"
     answer = testing.fake_reader("東").ask("a", context)
     assert answer.start == context.index("東")
     assert context[answer.start : answer.end] == answer.text == "東"
