@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gpu
 
 TEXT = "The keeper lit the lamp at dusk. Ships saw it from afar, and the harbour lay still."
+PLAN = GpuPlan(inputs=("input_ids", "attention_mask", "token_type_ids"), longest=128)
 SHAPES = ((1, 5), (4, 32), (3, 33), (8, 100), (1, 128), (64, 64))
 
 
@@ -50,7 +51,7 @@ def furthest(logits: Any, expected: Any, inputs: dict[str, NDArray[np.int64]]) -
 
 @pytest.mark.usefixtures("cuda")
 def test_cuda_gives_the_logits_of_the_cpu_at_every_shape(graph: Path) -> None:
-    ours, theirs = GpuSession(graph, GpuPlan(longest=128)), OnnxSession(graph, threads=1)
+    ours, theirs = GpuSession(graph, PLAN), OnnxSession(graph, threads=1)
     for rows, tokens in SHAPES:
         inputs = batch(rows, tokens)
         assert furthest(ours.run(inputs), theirs.run(inputs), inputs) < 1e-3
@@ -58,7 +59,7 @@ def test_cuda_gives_the_logits_of_the_cpu_at_every_shape(graph: Path) -> None:
 
 @pytest.mark.usefixtures("cuda")
 def test_threads_share_a_session_on_cuda(graph: Path) -> None:
-    ours, theirs = GpuSession(graph, GpuPlan(longest=128)), OnnxSession(graph, threads=1)
+    ours, theirs = GpuSession(graph, PLAN), OnnxSession(graph, threads=1)
     inputs = [batch(1 + seed % 7, 10 + seed % 90, seed=seed) for seed in range(400)]
     with ThreadPoolExecutor(16) as pool:
         results = list(pool.map(ours.run, inputs))
