@@ -117,19 +117,15 @@ class Bundle:
         graph = self.graph(precision)
         raise EngineError(
             f"{precision} of {self.path} runs on {', '.join(graph.backends)}, not on {backend}",
-            remedy="choose another precision, engine or device; " + self._what_runs(graph, precision, backend),
+            remedy="choose another precision, engine or device; " + self._what_runs(graph, backend),
         )
 
-    def _what_runs(self, graph: Graph, precision: str, backend: Backend) -> str:
+    def _what_runs(self, graph: Graph, backend: Backend) -> str:
         """Return what would run on a backend that does not run a graph."""
         if backend.engine == "tensorrt" and graph.kind == "fused":
             return (
                 f"{', '.join(graph.fused_nodes)} are ONNX Runtime's own operators, which TensorRT does not know: "
                 f"{self.how_to_add('--no-fusion --precision fp32', beside=True)}"
-            )
-        if backend.engine == "tensorrt" and precision == "int8-static":
-            return (
-                "its activations have a zero point, and TensorRT multiplies symmetric int8 only: use fp32 or fp16"
             )
         try:
             return f"of this bundle {self.best_precision(backend)} does"
