@@ -180,16 +180,6 @@ def test_fused_graphs_do_not_run_in_tensorrt() -> None:
         Reader.load(TINY, engine="tensorrt", device="cuda")
 
 
-def test_zero_points_do_not_run_in_tensorrt(tiny_copy: Path) -> None:
-    def change(content: dict[str, Any]) -> None:
-        graph = {**content["graphs"]["fp32"], "kind": "plain", "fused_nodes": {}, "engines": ["openvino/cpu"]}
-        content["graphs"]["int8-static"] = graph
-
-    edit_manifest(tiny_copy, change)
-    with pytest.raises(EngineError, match="zero point, and TensorRT multiplies symmetric int8 only: use fp32 or"):
-        Reader.load(tiny_copy, precision="int8-static", engine="tensorrt", device="cuda")
-
-
 @pytest.mark.parametrize("precision", ["fp32", None])
 def test_tensorrt_runs_the_plain_fp32_graph(
     tiny_copy: Path, tiny_bundle: Bundle, calls: list[dict[str, Any]], precision: str | None

@@ -260,25 +260,18 @@ def test_commands_and_pipeline_run_it_by_its_name(tiny_copy: Path, tmp_path: Pat
 # inspect, bench, tune
 
 
-@pytest.mark.usefixtures("no_bf16")
-def test_verify_names_what_it_cannot_run_for_want_of_bf16(tiny_copy: Path) -> None:
+@pytest.mark.parametrize(("sets", "reason"), [(WITHOUT, NONE), (WITH, "OpenVINO is not installed")])
+def test_verify_names_what_it_cannot_run(
+    sets: tuple[str, ...], reason: str, tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: sets)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     folder = with_graphs(tiny_copy, "fp32", "bf16")
     result = run("inspect", "-b", folder, "--verify")
     assert result.exit_code == 0
-    assert f"verify bf16             not run: {NONE}" in result.stdout
+    assert f"verify bf16             not run: {reason}" in result.stdout
     check = json.loads(run("inspect", "-b", folder, "--verify", "--json").stdout)["verify"]["bf16"]
     assert (check["passed"], check["max_abs"]) == (None, None)
-
-
-@pytest.mark.usefixtures("bf16")
-def test_verify_names_what_it_cannot_run_for_want_of_openvino(
-    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    result = run("inspect", "-b", with_graphs(tiny_copy, "fp32", "bf16"), "--verify")
-    assert result.exit_code == 0
-    assert "not run: OpenVINO is not installed" in result.stdout
-    assert "pip install 'qa-onnx[openvino]'" in result.stdout
 
 
 @OPENVINO

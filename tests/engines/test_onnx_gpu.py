@@ -14,11 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from qa_onnx import (
-    Bundle,
     DeviceError,
     EngineError,
     MissingExtraError,
@@ -30,10 +28,12 @@ from qa_onnx.engines.onnx_gpu import CUDA_OPTIONS, GpuPlan, GpuSession
 from qa_onnx.engines.tensorrt import provider_options
 from qa_onnx.machine import nvidia
 from tests.conftest import TINY
+from tests.engines.conftest import assert_same, batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
 ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -135,32 +135,12 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notes]:
 
 
 @pytest.fixture(scope="module")
-def graph(tiny_bundle: Bundle) -> Path:
-    return tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
-
-
-@pytest.fixture(scope="module")
 def expected(graph: Path) -> OnnxSession:
     return OnnxSession(graph, threads=1)
 
 
-def batch(rows: int, tokens: int, *, seed: int = 0) -> dict[str, NDArray[np.int64]]:
-    """Random ids, each row padded a token more than the one before."""
-    ids = np.random.default_rng(seed).integers(5, 40, (rows, tokens))
-    mask = (np.arange(tokens) < tokens - np.arange(rows)[:, None]).astype(np.int64)
-    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-
-
 def plan(**changes: Any) -> GpuPlan:
     return GpuPlan(**{"inputs": INPUTS, "longest": 128, **changes})
-
-
-def assert_same(result: Any, wanted: Any, inputs: dict[str, NDArray[np.int64]]) -> None:
-    real = inputs["attention_mask"] == 1
-    for logits, others in zip(result, wanted, strict=True):
-        assert logits.shape == real.shape
-        assert logits.dtype == np.float32
-        np.testing.assert_allclose(logits[real], others[real], atol=1e-5, rtol=0)
 
 
 def test_batches_run_in_buckets_and_give_the_logits_of_their_own_length(
@@ -310,17 +290,13 @@ def gpu_wheel() -> None:
 
 
 @pytest.mark.usefixtures("gpu_wheel")
-@pytest.mark.parametrize("engine", ["onnxruntime", "tensorrt"])
-def test_the_real_gpu_wheel_without_a_gpu_names_the_cause(
-    graph: Path, engine: Any, capfd: pytest.CaptureFixture[str]
+def test_the_real_gpu_wheel_without_a_gpu_names_the_cause_and_can_fall_back(
+    graph: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(DeviceError, match=r"no NVIDIA driver is found \(libcuda.so.1: cannot open"):
-        GpuSession(graph, plan(engine=engine))
+    for engine in ("onnxruntime", "tensorrt"):
+        with pytest.raises(DeviceError, match=r"no NVIDIA driver is found \(libcuda.so.1: cannot open"):
+            GpuSession(graph, plan(engine=engine))
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.usefixtures("gpu_wheel")
-def test_the_real_gpu_wheel_without_a_gpu_can_fall_back() -> None:
     with pytest.warns(RuntimeWarning, match=r"onnxruntime/cuda cannot be used, int8 on the CPU takes over: no NV"):
         reader = Reader.load(TINY, device="cuda", allow_fallback=True, threads=1)
     assert (str(reader.backend), reader.precision) == ("onnxruntime/cpu", "int8")

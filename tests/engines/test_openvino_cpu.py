@@ -17,11 +17,11 @@ from qa_onnx.cli import main
 from qa_onnx.engines.openvino_cpu import OpenVinoSession
 from tests import exports, tiny
 from tests.conftest import edit_manifest
+from tests.engines.conftest import assert_same, batch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 pytest.importorskip("openvino", reason="needs the openvino extra")
 
@@ -29,23 +29,11 @@ TEXT = "The keeper lit the lamp at dusk. Ships saw it from afar, and the harbour
 EVERYWHERE = ["onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"]
 
 
-@pytest.fixture(scope="module")
-def graph(tiny_bundle: Bundle) -> Path:
-    return tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
-
-
 @pytest.fixture
 def here(tiny_copy: Path) -> Path:
     """A bundle whose fp32 graph runs in OpenVINO."""
     edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(engines=EVERYWHERE))
     return tiny_copy
-
-
-def batch(rows: int, tokens: int, *, seed: int = 0) -> dict[str, NDArray[np.int64]]:
-    """Random ids, each row padded a token more than the one before."""
-    ids = np.random.default_rng(seed).integers(5, 40, (rows, tokens))
-    mask = (np.arange(tokens) < tokens - np.arange(rows)[:, None]).astype(np.int64)
-    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
 
 @pytest.fixture
@@ -83,10 +71,7 @@ def test_it_gives_the_logits_of_onnx_runtime_at_every_shape(graph: Path) -> None
     assert ours.input_names == theirs.input_names
     for rows, tokens in ((1, 5), (4, 40), (3, 17), (1, 64), (4, 40)):
         inputs = batch(rows, tokens)
-        real = inputs["attention_mask"] == 1
-        for logits, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
-            assert logits.shape == (rows, tokens)
-            np.testing.assert_allclose(logits[real], expected[real], atol=1e-4, rtol=0)
+        assert_same(ours.run(inputs), theirs.run(inputs), inputs, atol=1e-4)
 
 
 def test_batches_are_padded_to_few_lengths_and_the_logits_cut_back(
@@ -96,10 +81,7 @@ def test_batches_are_padded_to_few_lengths_and_the_logits_cut_back(
     ours = OpenVinoSession(graph, threads=1, longest=60)
     for rows, tokens, reaches in ((2, 5, 16), (1, 16, 16), (3, 17, 32), (2, 49, 60), (1, 60, 60), (1, 62, 62)):
         inputs = batch(rows, tokens)
-        real = inputs["attention_mask"] == 1
-        for logits, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
-            assert logits.shape == (rows, tokens)
-            np.testing.assert_allclose(logits[real], expected[real], atol=1e-4, rtol=0)
+        assert_same(ours.run(inputs), theirs.run(inputs), inputs, atol=1e-4)
         assert computed[-1]["input_ids"].shape == (rows, reaches)
 
 
@@ -119,8 +101,8 @@ def test_threads_share_a_session(graph: Path) -> None:
     alone = [session.run(one) for one in inputs]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(session.run, inputs))
-    for expected, logits in zip(alone, together, strict=True):
-        np.testing.assert_allclose(np.stack(logits), np.stack(expected), atol=1e-5, rtol=0)
+    for one, expected, logits in zip(inputs, alone, together, strict=True):
+        assert_same(logits, expected, one)
 
 
 def test_a_missing_input_is_an_error_and_not_an_old_value(graph: Path) -> None:
