@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 from qa_onnx.bench.torch_reader import TORCH_PRECISIONS
-from qa_onnx.engines.names import backends_of, why_not
+from qa_onnx.engines.names import backends_of, missing_instructions
 from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import BundleError, EngineError, MissingExtraError
 from qa_onnx.machine import cpu
@@ -97,7 +97,7 @@ def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> I
             raise BundleError(f"{bundle.path} holds no {precision}; it holds {', '.join(graphs)}")
         for backend in backends_of(precision):
             engine = backend.engine
-            if backend.device != device or str(backend) not in graphs[precision].engines:
+            if backend.device != device or precision not in bundle.precisions(backend):
                 continue
             try:
                 check_usable(backend)
@@ -112,7 +112,7 @@ def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> I
                 command=partial(_answerer, arguments),
                 model_bytes=graphs[precision].file.size,
                 install_bytes=install_bytes((*_LIGHT, _WHEELS[str(backend)])) if str(backend) in _WHEELS else None,
-                why_not=why_not(precision),
+                why_not=missing_instructions(precision),
             )
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.machine import cpu, nvidia
-from qa_onnx.machine.packages import RUNTIMES, version
+from qa_onnx.machine.packages import WHEELS, version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _STAT = Path("/proc/stat")
-_PACKAGES = ("qa-onnx", "numpy", "tokenizers", *RUNTIMES, "openvino", "torch", "transformers")
+_PACKAGES = ("qa-onnx", "numpy", "tokenizers", *WHEELS, "openvino", "torch", "transformers")
 
 # Above these shares of the cores' time a run reports that it was disturbed.
 _OTHERS = 0.05  # used by other programs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qa_onnx.engines.names import BACKENDS, Backend, why_not
+from qa_onnx.engines.names import BACKENDS, PRECISIONS, Backend, missing_instructions
 from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
@@ -17,7 +17,6 @@ TRIED_TOKENS = {  # token budgets by device, the default first; 1: each window a
     "cpu": (BATCH_TOKENS["cpu"], 1, 384, 2048),
     "cuda": (BATCH_TOKENS["cuda"], 384, 1024, 4096),
 }
-_HELD_TO_PARITY = ("fp32", "fp16")  # checked at export, so they need no receipt
 
 
 class Setting(NamedTuple):
@@ -33,7 +32,7 @@ class Setting(NamedTuple):
 def accuracy_note(bundle: Bundle, precision: str, min_f1_percent: float) -> str:
     """Return why a precision must not be used; empty if it may."""
     receipt = bundle.graph(precision).receipt
-    if min_f1_percent == 0 or (receipt is None and precision in _HELD_TO_PARITY):
+    if min_f1_percent == 0 or (receipt is None and not PRECISIONS[precision].needs_receipt):
         return ""
     if receipt is None:
         return "it has no receipt with its accuracy: export it with --eval-data, or use --min-f1-percent 0"
@@ -53,9 +52,8 @@ def settings(bundle: Bundle) -> list[Setting]:
         except (EngineError, MissingExtraError):
             continue  # qa-onnx doctor explains why
         counts = sorted({most, max(1, most // 2)}, reverse=True) if device == "cpu" else [most]
-        for precision in backend.precisions:
-            graph = bundle.manifest.graphs.get(precision)
-            if graph is not None and str(backend) in graph.engines and not why_not(precision):
+        for precision in bundle.precisions(backend):
+            if not missing_instructions(precision):
                 tried += [
                     Setting(precision, backend.engine, device, threads, BATCH_TOKENS[device]) for threads in counts
                 ]

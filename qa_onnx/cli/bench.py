@@ -48,7 +48,7 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
     "--against", metavar="CHECKPOINT", help="Compare with this checkpoint in PyTorch; needs qa-onnx[export]."
 )
 @data_option
-@_names_option("--precisions", PRECISIONS, "Precisions of the bundle, separated by commas.")
+@_names_option("--precisions", tuple(PRECISIONS), "Precisions of the bundle, separated by commas.")
 @_names_option(
     "--scenarios",
     SCENARIOS,
@@ -134,7 +134,7 @@ def bench(
 
 def _checkpoint(name: str) -> Path:
     """Return the folder of a checkpoint that can be loaded; it is downloaded if it is on the hub."""
-    require("export", runtime=True)
+    require("export", onnxruntime=True)
     from qa_onnx.export.checkpoint import find_checkpoint, refuse_unsafe
 
     folder, _ = find_checkpoint(name)

@@ -65,7 +65,7 @@ def _versions(findings: Findings) -> dict[str, str]:
     return {
         "packages": _numbered(versions),
         "python": f"{packages.python}, {packages.system}",
-        "runtimes": _numbered({**packages.runtimes, **openvino}) or "none",
+        "runtimes": _numbered({**packages.wheels, **openvino}) or "none",
         "extras": f"complete: {', '.join(complete) or 'none'}" + (f"; not: {', '.join(partly)}" if partly else "")
         if packages.extras
         else "unknown: pip has not installed this qa-onnx",
@@ -121,11 +121,14 @@ def _memory(memory: Memory) -> str:
 
 
 def _gpu(gpu: Nvidia) -> dict[str, str]:
-    if gpu.driver is None and gpu.cuda is None and not gpu.wheels and gpu.said is None:
+    if gpu.driver is None and gpu.cuda is None and not gpu.wheels and gpu.nvidia_smi_error is None:
         return {"nvidia": "no driver, no GPU, and no CUDA in the installed ONNX Runtime"}
     memory = {one: f" ({one.memory:,} MiB)" for one in gpu.gpus if one.memory is not None}
     names = ", ".join(f"{one.name}{memory.get(one, '')}" for one in gpu.gpus)
-    rows = {"nvidia": gpu.said or (f"driver {gpu.driver}: {names or 'no GPU'}" if gpu.driver else "no driver")}
+    rows = {
+        "nvidia": gpu.nvidia_smi_error
+        or (f"driver {gpu.driver}: {names or 'no GPU'}" if gpu.driver else "no driver")
+    }
     rows["cuda"] = f"ONNX Runtime was built for {gpu.cuda}" if gpu.cuda else "none in the installed ONNX Runtime"
     if gpu.libraries:
         loaded = [one.name for one in gpu.libraries if one.error is None]

@@ -13,8 +13,8 @@
                  "instruction_sets", "exact_int8"}; limit names which of three limits the threads
     memory       {"total", "available", "limit"} in bytes, null if unknown or not limited
     environment  {variable: value} of those that set threads elsewhere
-    gpu          {"driver", "gpus": [{"name", "memory"}] in MiB, "said", "cuda", "libraries": [{"name", "error"}],
-                 "wheels"}; cuda is what the installed ONNX Runtime was built for
+    gpu          {"driver", "gpus": [{"name", "memory"}] in MiB, "nvidia_smi_error", "cuda", "libraries":
+                 [{"name", "error"}], "wheels"}; cuda is what the installed ONNX Runtime was built for
     bundle       {"path", "name", "sha256" of its manifest, "files", "error", "damaged", "precisions": {precision:
                  {"bytes", "kind", "engines", "fused_nodes", "f1", "percent_of_fp32", "data", "questions"}}}
     engines      {backend: {"starts", "precision", "error"}}; precision is the best that ran there, or null
@@ -96,7 +96,7 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
         "notes": [asdict(note) for note in diagnosis.notes],
         "asked": {"backends": list(findings.requested), "precision": findings.precision},
         "versions": {**packages.versions, "python": packages.python, "system": packages.system},
-        "runtimes": packages.runtimes,
+        "runtimes": packages.wheels,
         "extras": packages.extras,
         "cpu": {
             "model": findings.cpu,
@@ -154,7 +154,7 @@ def _bundle(state: BundleState) -> dict[str, Any]:
             name: {
                 "bytes": graph.file.size,
                 "kind": graph.kind,
-                "engines": graph.engines,
+                "engines": graph.backends,
                 "fused_nodes": graph.fused_nodes,
                 "f1": graph.receipt and graph.receipt.accuracy.f1,
                 "percent_of_fp32": graph.receipt and graph.receipt.percent_of_fp32,

@@ -134,5 +134,5 @@ def export(
 def _precision_option(bundle: Bundle) -> str:
     """Return the option for the first precision if the bundle has none that runs by default."""
     graphs = bundle.manifest.graphs
-    default = any("onnxruntime/cpu" in graph.engines for graph in graphs.values())
+    default = any("onnxruntime/cpu" in graph.backends for graph in graphs.values())
     return "" if default else f" --precision {next(iter(graphs))}"

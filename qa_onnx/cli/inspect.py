@@ -11,7 +11,7 @@ import click
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.screen import printable
-from qa_onnx.engines.names import IN_BF16, why_not
+from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -105,12 +105,12 @@ def _verify_precision(bundle: Bundle, precision: str) -> dict[str, Any]:
     from qa_onnx import Reader
     from qa_onnx.evaluation import golden
 
-    reason = why_not(precision)
+    reason = missing_instructions(precision)
     if not reason:
         try:
             reader = Reader.load(bundle, precision=precision)
         except MissingExtraError as error:
-            if precision not in IN_BF16:  # every installation has what the other precisions need
+            if not PRECISIONS[precision].bf16:  # every installation has what the other precisions need
                 raise
             reason = str(error)
     if reason:

@@ -43,7 +43,7 @@ def precisions(bundle: Bundle) -> Table:
             f"{graph.file.size / 1e6:.1f}",
             graph.kind,
             nodes or "-",
-            ", ".join(graph.engines),
+            ", ".join(graph.backends),
             *differences,
         )
     return table

@@ -44,7 +44,7 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
         MissingExtraError: torch, transformers or optimum is not installed.
         ExportError: it does not exist, is not a question answering model, or is not safe to load.
     """
-    require("export", runtime=True)
+    require("export", onnxruntime=True)
     folder, revision = find_checkpoint(str(checkpoint))
     refuse_unsafe(folder)
     model, missing = load_model(folder, attention="eager")

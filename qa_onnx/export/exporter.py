@@ -20,7 +20,7 @@ from qa_onnx.batches import pack
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import Manifest
 from qa_onnx.data import squad
-from qa_onnx.engines.names import IN_BF16, PRECISIONS, why_not
+from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import ExportError, GateError, InputError
 from qa_onnx.export import confidence, merge, parity, source
@@ -232,17 +232,17 @@ def _check_precisions(precisions: Sequence[str], settings: EvaluationSettings) -
     if unknown or not precisions:
         raise InputError(f"precisions are {', '.join(precisions) or 'none'}; choose from {', '.join(PRECISIONS)}")
     for name in precisions:
-        reason = why_not(name)
+        reason = missing_instructions(name)
         if reason:
             raise ExportError(
                 f"{name} cannot be exported here, since {reason} and an export measures what it writes",
-                remedy=f"export {IN_BF16[name]}, or do it on a CPU with bf16",
+                remedy=f"export {PRECISIONS[name].graph}, or do it on a CPU with bf16",
             )
-        if IN_BF16.get(name, name) == "int8-static" and settings.calibration_data is None:
+        if PRECISIONS[name].calibrated and settings.calibration_data is None:
             raise InputError(
                 f"{name} fixes the ranges of activations", remedy="name calibration data to take them from"
             )
-    if not IN_BF16.keys().isdisjoint(precisions):
+    if any(PRECISIONS[name].bf16 for name in precisions):
         require("openvino")
 
 

@@ -73,7 +73,8 @@ class SourceModel:
         return open_session(
             path,
             backend=backends_of(precision)[0],
-            precision=precision,
+            inputs=self.inputs,
             longest=self.max_positions,
+            precision=precision,
             pad_id=self.pad_id,
         )

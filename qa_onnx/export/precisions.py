@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.manifest import Graph
-from qa_onnx.engines.names import IN_BF16, PRECISIONS, backends_of
+from qa_onnx.engines.names import PRECISIONS, backends_of
 from qa_onnx.errors import ExportError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
@@ -77,7 +77,7 @@ class PrecisionMaker:
         examples = golden.record(self.model.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
         entry = self.writer.add("model", quantized.path)
         staged = dataclasses.replace(quantized, path=self.writer.stage / entry.name)
-        self.done[IN_BF16.get(precision, precision)] = staged
+        self.done[PRECISIONS[precision].graph] = staged
         _LOG.info(
             "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
             *(precision, entry.size / 1e6, agreement.max_abs, agreement.reference),
@@ -88,7 +88,7 @@ class PrecisionMaker:
             golden=self.writer.add_text("golden", examples),
             kind="fused" if quantized.fused_nodes else "plain",
             fused_nodes=quantized.fused_nodes,
-            engines=_engines(precision, quantized.fused_nodes),
+            backends=_backends(precision, quantized.fused_nodes),
             parity=agreement,
             receipt=receipt,
         )
@@ -112,7 +112,7 @@ class PrecisionMaker:
             exclude: names of nodes that stay in float32.
         """
         path = self.writer.stage / f"{precision}.onnx"
-        precision = IN_BF16.get(precision, precision)
+        precision = PRECISIONS[precision].graph
         done = self.done.get(precision)
         if done is not None and done.excluded_nodes == tuple(exclude):
             return done
@@ -135,13 +135,13 @@ class PrecisionMaker:
 
     def _rank(self, precision: str) -> list[str]:
         """Return the nodes of a precision that can be excluded, the most sensitive first."""
-        if precision in {"fp32", "fp16", "bf16"}:
+        if not PRECISIONS[precision].quantized:
             return []
         source = self.fp32.path if precision == "int8" else self.model.path
         batches = self.batches[:_SENSITIVITY_BATCHES]
         return sensitivity.rank(source, lambda exclude: self.quantize(precision, exclude).path, batches)
 
 
-def _engines(precision: str, fused: dict[str, int]) -> tuple[str, ...]:
+def _backends(precision: str, fused: dict[str, int]) -> tuple[str, ...]:
     """Return the backends that run a graph; TensorRT does not know fused nodes."""
     return tuple(str(backend) for backend in backends_of(precision) if backend.engine != "tensorrt" or not fused)

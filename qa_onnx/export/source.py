@@ -14,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.engines.onnx_cpu import OnnxSession, import_runtime
+from qa_onnx.engines.onnx_cpu import OnnxSession
+from qa_onnx.engines.onnx_runtime import import_onnxruntime
 from qa_onnx.errors import EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
@@ -54,13 +55,13 @@ def check_source(checkpoint: str | Path) -> None:
         EngineError: ONNX Runtime is installed twice.
     """
     if find_onnx(Path(checkpoint)):
-        require("quantize", runtime=True)
+        require("quantize", onnxruntime=True)
     else:
-        require("export", runtime=True)
+        require("export", onnxruntime=True)
         check_name(str(checkpoint))
         if Path(checkpoint).is_dir():
             refuse_unsafe(Path(checkpoint))
-    import_runtime()  # before other packages import it: the first import in a process decides about its telemetry
+    import_onnxruntime()  # before other packages do: a process's first import decides about telemetry
 
 
 def load_source(checkpoint: str | Path, target: Path, opset: int) -> tuple[SourceModel, str, Session]:

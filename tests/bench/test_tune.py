@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
 from qa_onnx import Bundle, EngineError, Example, InputError, Reader
 from qa_onnx.bench import tune as work
@@ -61,7 +62,7 @@ def with_receipt(bundle: Bundle, precision: str, percent: float) -> Bundle:
         versions={},
         date="2026-11-25",
     )
-    graphs = {**bundle.manifest.graphs, precision: replace(bundle.graph(precision), receipt=receipt)}
+    graphs = {**bundle.manifest.graphs, precision: structs.replace(bundle.graph(precision), receipt=receipt)}
     return replace(bundle, manifest=replace(bundle.manifest, graphs=graphs))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
 from qa_onnx.cli import main
-from qa_onnx.evaluation import golden
+from qa_onnx.engines.names import PRECISIONS
 from tests.conftest import TINY
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def test_verify_finds_a_changed_file(tmp_path: Path) -> None:
 
 
 def test_verify_finds_a_machine_that_computes_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(golden.TOLERANCE, "int8", -1.0)
+    monkeypatch.setitem(PRECISIONS, "int8", replace(PRECISIONS["int8"], tolerance=-1.0))
     result = inspect("-b", TINY, "--verify")
     assert result.exit_code == 1
     assert "does not give the same results here as at export" in result.stderr

@@ -125,8 +125,8 @@ def test_the_manifest_tells_what_the_graphs_are(kind: str) -> None:
         "hidden_size": 32,
         "parameters": sum(weight.numel() for weight in load_torch(checkpoint(kind)).parameters()),
     }
-    assert manifest.graphs["fp32"].engines == ("onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu")
-    assert manifest.graphs["int8"].engines == ("onnxruntime/cpu",)
+    assert manifest.graphs["fp32"].backends == ("onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu")
+    assert manifest.graphs["int8"].backends == ("onnxruntime/cpu",)
 
 
 @every_kind
@@ -151,8 +151,8 @@ def test_without_fusion_graphs_are_of_standard_operators_and_run_in_tensorrt(tmp
         nodes = onnx.load(graph_path(bundle, precision)).graph.node
         assert {node.domain for node in nodes} <= {"", "ai.onnx"}
         assert (graphs[precision].kind, graphs[precision].fused_nodes) == ("plain", {})
-        assert graphs[precision].engines[-1] == "tensorrt/cuda"
-    assert "tensorrt/cuda" not in graphs["int8"].engines
+        assert graphs[precision].backends[-1] == "tensorrt/cuda"
+    assert "tensorrt/cuda" not in graphs["int8"].backends
     batch = ragged_batch(checkpoint("bert"))
     real = batch["attention_mask"] == 1
     expected = run_torch(load_torch(checkpoint("bert")), batch)[:, real]

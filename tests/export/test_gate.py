@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
 from qa_onnx import (
     Bundle,
@@ -243,10 +244,10 @@ def test_min_f1_reads_the_receipt(easy: Path, halves: tuple[Path, Path], tmp_pat
     receipt = bundle.graph("fp32").receipt
     assert receipt
     worse = replace(receipt, accuracy=replace(receipt.accuracy, f1=70.0))
-    graphs = {"fp32": replace(bundle.graph("fp32"), receipt=worse)}
+    graphs = {"fp32": structs.replace(bundle.graph("fp32"), receipt=worse)}
     with pytest.raises(BundleError, match=r"has F1 70\.00 on a\.jsonl, less than min_f1 71"):
         Reader.load(Bundle(bundle.path, replace(bundle.manifest, graphs=graphs)), min_f1=71)
-    graphs = {"fp32": replace(bundle.graph("fp32"), receipt=None)}
+    graphs = {"fp32": structs.replace(bundle.graph("fp32"), receipt=None)}
     with pytest.raises(BundleError, match="has no receipt"):
         Reader.load(Bundle(bundle.path, replace(bundle.manifest, graphs=graphs)), min_f1=71)
 
