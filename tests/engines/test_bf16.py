@@ -490,17 +490,17 @@ def test_ranges_are_found_once_and_every_receipt_names_its_engine(
 @pytest.mark.export
 def test_a_graph_with_other_nodes_excluded_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from qa_onnx.export import static
-    from qa_onnx.export.graph import QuantizedGraph
+    from qa_onnx.export.graph import GraphFile
     from qa_onnx.export.precisions import PrecisionMaker
 
     targets: list[Path] = []
 
-    def quantize(_plain: Path, target: Path, _batches: Any, *, exclude: tuple[str, ...]) -> QuantizedGraph:
+    def quantize(_plain: Path, target: Path, _batches: Any, *, exclude: tuple[str, ...]) -> GraphFile:
         targets.append(target)
-        return QuantizedGraph(target, {}, tuple(exclude))
+        return GraphFile(target, {}, tuple(exclude))
 
     monkeypatch.setattr(static, "quantize_static", quantize)
-    done = QuantizedGraph(tmp_path / "model-0.onnx", {}, ("first",), {"method": "minmax"})
+    done = GraphFile(tmp_path / "model-0.onnx", {}, ("first",), {"method": "minmax"})
     unused: Any = None
     model: Any = SimpleNamespace(path=tmp_path / "plain.onnx")
     writer: Any = SimpleNamespace(stage=tmp_path)
