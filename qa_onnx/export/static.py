@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qa_onnx.errors import ExportError
-from qa_onnx.export.calibrate import calibrate, channel_maxima
-from qa_onnx.export.graph import QuantizedGraph, opset_of, replace_all, save
+from qa_onnx.export.graph import GraphFile, opset_of, replace_all, save
+from qa_onnx.export.ranges import channel_maxima, tensor_ranges
 from qa_onnx.export.smooth import matrices, products, smooth
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qa_onnx.export.calibrate import Inputs, TensorRange
+    from qa_onnx.export.ranges import Inputs, TensorRange
     from qa_onnx.export.smooth import Product
 
 ALPHA = 0.75  # of SmoothQuant
@@ -43,20 +43,18 @@ def quantize_static(
     target: Path,
     batches: Collection[Inputs],
     *,
-    alpha: float | None = ALPHA,
     exclude: Collection[str] = (),
-) -> QuantizedGraph:
-    """Smooth, calibrate and quantize a graph.
+) -> GraphFile:
+    """Smooth and quantize a graph, with the ranges that its activations have on batches of text.
 
     Args:
         plain: a float32 graph of standard operators.
         target: the file to write.
         batches: int64 (B, T) under each of the graph's inputs.
-        alpha: of SmoothQuant, 0 to 1; None: no smoothing.
         exclude: names of nodes that stay float32.
 
     Raises:
-        InputError: alpha is out of range, or there are no batches.
+        InputError: there are no batches.
         ExportError: the graph cannot be quantized.
     """
     import onnx
@@ -68,13 +66,12 @@ def quantize_static(
     tensors = quantizable_tensors(model, exclude=exclude)
     if not tensors:
         raise ExportError("the graph has no product with a constant matrix to quantize, or all are excluded")
-    if alpha is not None:
-        model = smooth(model, channel_maxima(model, tensors, batches), alpha=alpha, exclude=exclude)
-    ranges = calibrate(model, quantizable_tensors(model, exclude=exclude), batches)
+    smooth(model, channel_maxima(model, tensors, batches), alpha=ALPHA, exclude=exclude)
+    ranges = tensor_ranges(model, quantizable_tensors(model, exclude=exclude), batches)
     _insert(model, ranges, exclude)
     save(model, target)
-    settings = {"method": "minmax", "smooth": alpha, "batches": len(batches)}
-    return QuantizedGraph(target, {}, tuple(exclude), settings)
+    settings = {"method": "minmax", "smooth": ALPHA, "batches": len(batches)}
+    return GraphFile(target, {}, tuple(exclude), settings)
 
 
 def quantizable_tensors(model: Any, *, exclude: Collection[str] = ()) -> list[str]:
