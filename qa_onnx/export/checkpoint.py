@@ -219,18 +219,15 @@ def weights_sha256(folder: Path) -> str:
 
 
 def pad_id(model: Any, tokenizer: Any) -> int:
-    """Return the token id that pads a batch."""
-    return _first(tokenizer.pad_token_id, model.config.pad_token_id)
+    """Return the token id that pads a batch; 0 if neither the tokenizer nor the config names one."""
+    ids = (tokenizer.pad_token_id, model.config.pad_token_id)
+    return next((value for value in ids if value is not None), 0)
 
 
 def cls_id(tokenizer: Any) -> int:
-    """Return the token id whose logits score "no answer"."""
-    return _first(tokenizer.cls_token_id, tokenizer.bos_token_id)
-
-
-def _first(*values: int | None) -> int:
-    """Return the first value that is not None; 0 if there is none."""
-    return next((value for value in values if value is not None), 0)
+    """Return the token id whose logits score "no answer"; 0 if the tokenizer names none."""
+    ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)
+    return next((value for value in ids if value is not None), 0)
 
 
 def reason(error: Exception) -> str:

@@ -102,11 +102,7 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
 
 
 def check_size(name: str, parameters: int) -> None:
-    """Refuse a model that is larger than an ONNX file can be.
-
-    Raises:
-        ExportError: it is.
-    """
+    """Raise an ExportError if a model is larger than an ONNX file can be."""
     size = 4 * parameters
     if size > _LARGEST:
         raise ExportError(
@@ -160,11 +156,9 @@ def fuse(facts: SourceModel, target: Path) -> dict[str, int]:
 
 
 def fuse_norms(source: Path, target: Path) -> None:
-    """Fuse each norm with the sum before it, for precisions in which ONNX Runtime would not recognise it.
+    """Read a graph that `fuse` wrote, fuse each norm with the sum before it, and write the result.
 
-    Args:
-        source: a graph that `fuse` wrote.
-        target: the file to write.
+    This is for precisions in which ONNX Runtime would not recognise them.
 
     Raises:
         ExportError: the optimizer cannot read the graph.

@@ -110,12 +110,11 @@ def peaks_of(model: Any, floats: AbstractSet[str], batches: Batches) -> dict[str
     infinity = numpy_helper.from_array(np.array(np.inf, np.float32))
     graph.node.append(helper.make_node("Constant", [], ["infinity"], value=infinity))
     for name, peak in zip(watched, peak_names, strict=True):
-        # ReduceMax may pass over values that are not a number.
-        graph.node.append(helper.make_node("Abs", [name], [f"{peak}: absolute"]))
-        graph.node.append(helper.make_node("IsNaN", [name], [f"{peak}: nan"]))
-        inputs = [f"{peak}: nan", "infinity", f"{peak}: absolute"]
-        graph.node.append(helper.make_node("Where", inputs, [f"{peak}: values"]))
-        graph.node.append(helper.make_node("ReduceMax", [f"{peak}: values"], [peak], keepdims=0))
+        size, nan, value = (f"{peak}: {part}" for part in ("size", "nan", "value"))
+        graph.node.append(helper.make_node("Abs", [name], [size]))
+        graph.node.append(helper.make_node("IsNaN", [name], [nan]))  # ReduceMax may pass over NaN
+        graph.node.append(helper.make_node("Where", [nan, "infinity", size], [value]))
+        graph.node.append(helper.make_node("ReduceMax", [value], [peak], keepdims=0))
     try:
         session = open_model(model, outputs=peak_names, optimize=False)
     finally:

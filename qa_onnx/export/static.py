@@ -23,7 +23,7 @@ from qa_onnx.export.ranges import channel_maxima, tensor_ranges
 from qa_onnx.export.smooth import matrices, products, smooth
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -63,24 +63,29 @@ def quantize_static(
     opset = opset_of(model)
     if opset < _LEAST_OPSET:
         raise ExportError(f"the graph has opset {opset}; int8-static needs {_LEAST_OPSET} or newer")
-    tensors = quantizable_tensors(model, exclude=exclude)
+    tensors = {product.tensor for product in quantizable(model, exclude)}
     if not tensors:
         raise ExportError("the graph has no product with a constant matrix to quantize, or all are excluded")
     smooth(model, channel_maxima(model, tensors, batches), alpha=ALPHA, exclude=exclude)
-    ranges = tensor_ranges(model, quantizable_tensors(model, exclude=exclude), batches)
-    _insert(model, ranges, exclude)
+    chosen = {product.node.output[0]: product for product in quantizable(model, exclude)}
+    ranges = tensor_ranges(model, {product.tensor for product in chosen.values()}, batches)
+    lookups = _lookups(model, exclude)
+    rewriter = _Rewriter(model.graph)
+    for node in list(model.graph.node):
+        if node.output[0] in chosen:
+            rewriter.product(chosen[node.output[0]], ranges[node.input[0]])
+        elif node.output[0] in lookups:
+            rewriter.lookup(node)
+        else:
+            rewriter.nodes.append(node)
+    rewriter.finish()
     save(model, target)
     settings = {"method": "minmax", "smooth": ALPHA, "batches": len(batches)}
-    return GraphFile(target, {}, tuple(exclude), settings)
+    return GraphFile(target, excluded_nodes=tuple(exclude), settings=settings)
 
 
-def quantizable_tensors(model: Any, *, exclude: Collection[str] = ()) -> list[str]:
-    """Return the names of the activations that need a range, in the order of the graph."""
-    return list(dict.fromkeys(product.tensor for product in _chosen(model, exclude)))
-
-
-def _chosen(model: Any, exclude: Collection[str]) -> list[Product]:
-    """Return the products to quantize."""
+def quantizable(model: Any, exclude: Collection[str]) -> list[Product]:
+    """Return the products to quantize, in the order of the graph."""
     sizes = {value.name: tuple(value.dims) for value in model.graph.initializer}
     return [
         product
@@ -100,21 +105,6 @@ def _lookups(model: Any, exclude: Collection[str]) -> set[str]:
         and node.name not in exclude
         and all(attribute.i == 0 for attribute in node.attribute)  # its only one is the axis
     }
-
-
-def _insert(model: Any, ranges: Mapping[str, TensorRange], exclude: Collection[str]) -> None:
-    """Insert the quantizing nodes into a model, in place."""
-    chosen = {product.node.output[0]: product for product in _chosen(model, exclude)}
-    lookups = _lookups(model, exclude)
-    rewriter = _Rewriter(model.graph)
-    for node in list(model.graph.node):
-        if node.output[0] in chosen:
-            rewriter.product(chosen[node.output[0]], ranges[node.input[0]])
-        elif node.output[0] in lookups:
-            rewriter.lookup(node)
-        else:
-            rewriter.nodes.append(node)
-    rewriter.finish()
 
 
 class _Rewriter:

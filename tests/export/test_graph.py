@@ -187,16 +187,6 @@ def test_quiet_holds_back_log_lines_and_warnings_and_then_no_more(caplog: pytest
     assert logging.root.handlers == handlers
 
 
-def test_quiet_ends_with_an_error_too() -> None:
-    logging.disable(logging.DEBUG)
-    try:
-        with pytest.raises(ZeroDivisionError), graph.quiet():
-            raise ZeroDivisionError
-        assert logging.root.manager.disable == logging.DEBUG
-    finally:
-        logging.disable(logging.NOTSET)
-
-
 @pytest.mark.parametrize(("given", "written"), [(8, 8), (10, 10), (13, 10)])
 def test_the_ir_version_is_lowered_and_never_raised(
     plain: SourceModel, tmp_path: Path, given: int, written: int

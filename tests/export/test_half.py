@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from qa_onnx import Bundle, Windower
 from qa_onnx.engines.onnx_gpu import GpuPlan, GpuSession
 from qa_onnx.errors import ExportError
 from qa_onnx.export import graph, half, probe
-from qa_onnx.export.texts import PARITY_EXAMPLES
-from qa_onnx.options import Options
 from tests import exports
 
 if TYPE_CHECKING:
@@ -274,24 +271,11 @@ def test_minilm_stays_the_same(tmp_path: Path) -> None:
     model, source = onnx.load(exports.graph_path(bundle, "fp32")), tmp_path / "fp32.onnx"
     restore(model)  # as it is before it is stored
     onnx.save(model, source)
-    result = half.to_fp16(source, tmp_path / "half.onnx", [batch := real_text(bundle)])
+    result = half.to_fp16(source, tmp_path / "half.onnx", [batch := exports.ragged_batch(MINILM, 128)])
     assert result.excluded_nodes == ()
     assert exports.difference(tmp_path / "half.onnx", source, batch) < 0.05
     assert infinite(tmp_path / "half.onnx", batch) == []
     assert (tmp_path / "half.onnx").stat().st_size < 0.51 * source.stat().st_size
-
-
-def real_text(bundle: Bundle) -> Batch:
-    """The windows of 128 tokens of `PARITY_EXAMPLES` in one batch."""
-    from qa_onnx.batches import pack
-
-    manifest = bundle.manifest
-    windower = Windower(bundle.text(manifest.tokenizer), cls_id=manifest.cls_id)
-    cut = windower.cut(PARITY_EXAMPLES, Options(max_length=128, max_question_length=32, doc_stride=32))
-    windows = [window for example in cut for window in example.windows]
-    tokens = 128 * len(windows)
-    (batch,) = pack(windows, batch_tokens=tokens, input_names=manifest.inputs, pad_id=manifest.pad_id)
-    return batch.inputs
 
 
 @pytest.mark.gpu

@@ -239,44 +239,31 @@ def test_a_wrong_graph_never_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "new").exists()
 
 
-def _fuse_wrong(facts: SourceModel, target: Path) -> dict[str, int]:
-    nodes = _FUSE(facts, target)
-    _perturb(target, _matrices(target)[-1])
-    return nodes
-
-
-def _fuse_to_nan(facts: SourceModel, target: Path) -> dict[str, int]:
-    nodes = _FUSE(facts, target)
-    _perturb(target, _matrices(target)[-1], factor=np.nan)
-    return nodes
-
-
-def _fuse_to_nonsense(facts: SourceModel, target: Path) -> dict[str, int]:
-    nodes = _FUSE(facts, target)
-    target.write_bytes(b"no graph")
-    return nodes
-
-
-def _fuse_not(facts: SourceModel, target: Path) -> dict[str, int]:
+def _fail(_: Path) -> None:
     raise ExportError("the optimizer failed")
 
 
 @pytest.mark.parametrize(
-    ("fuse", "reason"),
+    ("spoil", "reason"),
     [
-        (_fuse_wrong, "differ from PyTorch"),
-        (_fuse_to_nan, "not a number"),
-        (_fuse_to_nonsense, "cannot load"),
-        (_fuse_not, "the optimizer failed"),
+        (lambda path: _perturb(path, _matrices(path)[-1]), "differ from PyTorch"),
+        (lambda path: _perturb(path, _matrices(path)[-1], factor=np.nan), "not a number"),
+        (lambda path: path.write_bytes(b"no graph"), "cannot load"),
+        (_fail, "the optimizer failed"),
     ],
 )
 def test_fusion_that_goes_wrong_is_left_out(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    fuse: Callable[..., dict[str, int]],
+    spoil: Callable[[Path], object],
     reason: str,
 ) -> None:
+    def fuse(facts: SourceModel, target: Path) -> dict[str, int]:
+        nodes = _FUSE(facts, target)
+        spoil(target)
+        return nodes
+
     monkeypatch.setattr(graph, "fuse", fuse)
     with pytest.raises(ExportError, match=reason):
         export(checkpoint("bert"), tmp_path / "bundle", require_fusion=True)

@@ -13,7 +13,7 @@ from qa_onnx.errors import ExportError
 from qa_onnx.export import static
 from qa_onnx.export.graph import save
 from qa_onnx.export.smooth import products
-from qa_onnx.export.static import quantizable_tensors, quantize_static
+from qa_onnx.export.static import quantizable, quantize_static
 from tests.export.test_ranges import batches_of, every_kind, load, plain
 from tests.export.test_smooth import plant_outliers
 from tests.exports import checkpoint, logits, ragged_batch
@@ -138,7 +138,7 @@ def test_kept_nodes_stay_as_they_were(kind: str, target: Path) -> None:
             for name in node.input:
                 weight = next((value for value in model.graph.initializer if value.name == name), None)
                 assert weight is None or initializers[name] == weight
-    tensors = quantizable_tensors(model, exclude=exclude)
+    tensors = [product.tensor for product in quantizable(model, exclude)]
     assert tensors
     assert all("layer.0" not in name or name.endswith("LayerNormalization_output_0") for name in tensors)
 
