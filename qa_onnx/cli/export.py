@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -82,13 +82,7 @@ def export(
     no_fusion: bool,
     require_fusion: bool,
     replace: bool,
-    eval_data: Path | None,
-    eval_limit: int | None,
-    gate: float,
-    calibration_data: Path | None,
-    calibration_examples: int,
-    calibrate: bool,
-    seed: int,
+    **settings: Any,
 ) -> None:
     """Make a bundle of CHECKPOINT.
 
@@ -104,15 +98,7 @@ def export(
     from qa_onnx.export import export as export_bundle
 
     try:
-        evaluation = EvaluationSettings(
-            eval_data=eval_data,
-            eval_limit=eval_limit,
-            gate=gate,
-            calibration_data=calibration_data,
-            calibration_examples=calibration_examples,
-            calibrate=calibrate,
-            seed=seed,
-        )
+        evaluation = EvaluationSettings(**settings)
     except InputError as error:
         raise click.UsageError(str(error)) from error
     bundle = export_bundle(

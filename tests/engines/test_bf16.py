@@ -416,6 +416,32 @@ def test_ranges_are_found_once_and_every_receipt_names_its_engine(
 
 
 @pytest.mark.export
+def test_a_graph_with_other_nodes_excluded_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qa_onnx.export import static
+    from qa_onnx.export.graph import GraphFile
+    from qa_onnx.export.precisions import PrecisionMaker
+
+    targets: list[Path] = []
+
+    def quantize(_plain: Path, target: Path, _batches: Any, *, exclude: tuple[str, ...]) -> GraphFile:
+        targets.append(target)
+        return GraphFile(target, {}, tuple(exclude))
+
+    monkeypatch.setattr(static, "quantize_static", quantize)
+    done = GraphFile(tmp_path / "model-0.onnx", {}, ("first",), {"method": "minmax"})
+    unused: Any = None
+    model: Any = SimpleNamespace(path=tmp_path / "plain.onnx")
+    writer: Any = SimpleNamespace(stage=tmp_path)
+    maker = PrecisionMaker(model, unused, unused, (), None, writer, {"int8-static": done})
+    assert maker.quantize("int8-static-bf16", ("first",)) is done
+    assert maker.quantize("int8-static", ["first"]) is done
+    for exclude in ((), ("first", "second")):
+        made = maker.quantize("int8-static-bf16", exclude)
+        assert (made.path, made.excluded_nodes) == (tmp_path / "int8-static-bf16.onnx", exclude)
+    assert targets == [tmp_path / "int8-static-bf16.onnx"] * 2
+
+
+@pytest.mark.export
 @pytest.mark.usefixtures("no_bf16")
 @pytest.mark.parametrize("name", BF16)
 def test_an_export_is_refused_before_work_where_the_cpu_lacks_it(name: str, tmp_path: Path) -> None:
