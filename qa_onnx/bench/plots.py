@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.bench.document import new_axes, svg
+from qa_onnx.bench.document import interval_plot, name_rows, new_axes, svg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,17 @@ _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)
 _HATCHES = ("", "///", "", "\\\\\\", "xxx")
 _GREYS = ("#333333", "#ffffff", "#cccccc", "#ffffff", "#ffffff")
 
+_CAPTIONS = {
+    "speed": "Questions a second, as a multiple of {base}'s: medians of {rounds} rounds with 95 % intervals.",
+    "accuracy": "Accuracy against speed: up and to the right is better.",
+    "latency": "Latency, one question after another: the share of questions that were answered within a time.",
+    "stages": "Where the time of a question goes. Tokenize: to windows; pack: to batches; search: spans; map: to "
+    "characters.",
+    "batch": "Throughput by batch size.",
+    "length": "Throughput by length of the text, one question a call.",
+    "threads": "Throughput by threads.",
+}
+
 
 def plots(run: BenchResults) -> dict[str, tuple[str, str]]:
     """Draw the plots that a run has figures for.
@@ -40,44 +51,27 @@ def plots(run: BenchResults) -> dict[str, tuple[str, str]]:
     }
     tokens = "token budget of a batch, of windows of some 384 tokens"
     drawn = {
-        "speed": (
-            _speed(run, styles),
-            f"Questions a second, as a multiple of {run.ran[0].name}'s: medians of {run.rounds} rounds with 95 % "
-            "intervals.",
-        ),
-        "accuracy": (_accuracy(run, styles), "Accuracy against speed: up and to the right is better."),
-        "latency": (
-            _latency(run, styles),
-            "Latency, one question after another: the share of questions that were answered within a time.",
-        ),
-        "stages": (
-            _stages(run),
-            "Where the time of a question goes. Tokenize: to windows; pack: to batches; search: spans; map: to "
-            "characters.",
-        ),
-        "batch": (_lines(run, styles, "by_batch_tokens", tokens), "Throughput by batch size."),
-        "length": (
-            _lines(run, styles, "by_length", "tokens of the window"),
-            "Throughput by length of the text, one question a call.",
-        ),
-        "threads": (_lines(run, styles, "by_threads", "threads", log=False), "Throughput by threads."),
+        "speed": _speed(run, styles),
+        "accuracy": _accuracy(run, styles),
+        "latency": _latency(run, styles),
+        "stages": _stages(run),
+        "batch": _lines(run, styles, "by_batch_tokens", tokens),
+        "length": _lines(run, styles, "by_length", "tokens of the window"),
+        "threads": _lines(run, styles, "by_threads", "threads", log=False),
     }
-    return {name: (svg(axes), caption) for name, (axes, caption) in drawn.items() if axes is not None}
+    captions = _CAPTIONS | {"speed": _CAPTIONS["speed"].format(base=run.ran[0].name, rounds=run.rounds)}
+    return {name: (svg(axes), captions[name]) for name, axes in drawn.items() if axes is not None}
 
 
 def _speed(run: BenchResults, styles: Styles) -> Any:
     ratios = [(one.name, one.ratio) for one in run.ran if one.ratio is not None]
     if len(ratios) < 2:
         return None
-    axes = new_axes(width=8, height=1 + 0.42 * len(ratios))
-    for row, (name, ratio) in enumerate(ratios):
-        axes.plot((ratio.low, ratio.high), (row, row), color="black", linewidth=1.5)
-        axes.plot(ratio.median, row, **{**styles[name], "linestyle": "none"}, markersize=8)
-        axes.annotate(f"{ratio.median:.2f}", (ratio.median, row), (0, 7), textcoords="offset points", ha="center")
+    rows = [(name, ratio.median, (ratio.low, ratio.high), styles[name]) for name, ratio in ratios]
+    axes = interval_plot(rows)
     axes.axvline(1, color="black", linestyle=":", linewidth=1)
     axes.set_xlim(0, 1.08 * max(ratio.high for _, ratio in ratios))
     axes.set_xlabel(f"speed (x {ratios[0][0]})")
-    _rows(axes, [name for name, _ in ratios], above=0.8)
     return axes
 
 
@@ -90,9 +84,7 @@ def _accuracy(run: BenchResults, styles: Styles) -> Any:
         axes.plot(one.rate, one.f1, label=one.name, markersize=9, **{**styles[one.name], "linestyle": "none"})
     axes.margins(x=0.1, y=0.25)
     axes.set_xlim(left=0)
-    axes.set_xlabel("questions a second")
-    axes.set_ylabel("F1 (%)")
-    _legend(axes)
+    _label(axes, "questions a second", "F1 (%)")
     return axes
 
 
@@ -106,11 +98,9 @@ def _latency(run: BenchResults, styles: Styles) -> Any:
         every = max(1, len(shares) // 8)
         axes.plot(quantiles, shares, label=name, markevery=every, linewidth=1.5, **styles[name])
     axes.set_xscale("log")
-    axes.set_xlabel("milliseconds (logarithmic)")
-    axes.set_ylabel("questions answered (%)")
     axes.set_ylim(0, 102)
     _plain_ticks(axes.xaxis)
-    _legend(axes)
+    _label(axes, "milliseconds (logarithmic)", "questions answered (%)")
     return axes
 
 
@@ -128,7 +118,7 @@ def _stages(run: BenchResults) -> Any:
         )  # fmt: skip
         left += widths
     axes.set_xlabel("milliseconds a question")
-    _rows(axes, [one.name for one in contenders], above=0.5)
+    name_rows(axes, [one.name for one in contenders], above=0.5)
     below = -0.35 / axes.figure.get_figheight() - 0.18
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, below), ncols=5, frameon=False)
     return axes
@@ -153,16 +143,8 @@ def _lines(run: BenchResults, styles: Styles, attribute: str, label: str, *, log
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_xticks([], minor=True)
     scale = " (logarithmic)" if log else ""
-    axes.set_xlabel(label + scale)
-    axes.set_ylabel("questions a second" + scale)
-    _legend(axes)
+    _label(axes, label + scale, "questions a second" + scale)
     return axes
-
-
-def _rows(axes: Any, names: list[str], *, above: float) -> None:
-    """Name the rows of a plot, the first one at the top."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -above)
 
 
 def _plain_ticks(axis: Any) -> None:
@@ -174,5 +156,7 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _legend(axes: Any) -> None:
+def _label(axes: Any, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

@@ -32,12 +32,18 @@ PATH = Path(__file__).with_name("questions.json")
 NAME = "questions of qa-onnx"
 
 
-def load_questions(*, most_words: int | None = None) -> DataSet:
+def load_questions(file: Path | None = None, *, most_words: int | None = None) -> DataSet:
     """Return the questions, text by text, the shortest text first.
 
     Args:
-        most_words: leave out longer texts, which take much more time; None: all.
+        file: take all questions of this data file instead; None: those of questions.json.
+        most_words: of those, leave out longer texts, which take much more time; None: all.
+
+    Raises:
+        InputError: the file is not a data file; see `squad.load`.
     """
+    if file is not None:
+        return squad.load(file)
     data = squad.load(PATH)
     if most_words is None:
         return replace(data, name=NAME)

@@ -14,10 +14,13 @@ from qa_onnx.engines.names import BACKENDS
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
     from qa_onnx.doctor.diagnosis import Diagnosis, Fault
     from qa_onnx.doctor.findings import BundleState, Findings
+    from qa_onnx.doctor.trial import Trial
     from qa_onnx.machine.cpu import Cores, Memory
     from qa_onnx.machine.nvidia import Nvidia
 
@@ -36,24 +39,28 @@ _SETS = {
 def show(findings: Findings, diagnosis: Diagnosis) -> None:
     """Print findings and diagnosis."""
     console = tables.console()
-    _section(console, "versions", _versions(findings))
-    _section(console, "cpu", _cpu(findings))
-    _section(console, "gpu", _gpu(findings.gpu))
-    _section(console, "bundle", _bundle(findings.bundle))
-    _graphs(console, findings.bundle)
-    _section(console, "engines", {backend: _engine(findings, backend) for backend in map(str, BACKENDS)})
+    sections = {
+        "versions": _versions(findings),
+        "cpu": _cpu(findings),
+        "gpu": _gpu(findings.gpu),
+        "bundle": _bundle(findings.bundle),
+        "engines": {backend: _engine(findings, backend) for backend in map(str, BACKENDS)},
+    }
+    for title, rows in sections.items():
+        console.print(Text(title, "bold"))
+        console.print(_columns([(f"  {name}", text) for name, text in rows.items()], width=_LABEL))
     _speed(console, findings)
     _verdict(console, diagnosis)
 
 
-def _section(console: Console, title: str, rows: dict[str, str]) -> None:
-    console.print(Text(title, "bold"))
+def _columns(rows: Iterable[tuple[str, str]], *, width: int | None = None, style: str = "") -> Table:
+    """Return labels and texts side by side; a long text is folded."""
     grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=_LABEL)
+    grid.add_column(width=width, style=style)
     grid.add_column(overflow="fold")
-    for name, text in rows.items():
-        grid.add_row(f"  {name}", Text(printable(text)))
-    console.print(grid)
+    for label, text in rows:
+        grid.add_row(label, printable(text))
+    return grid
 
 
 def _versions(findings: Findings) -> dict[str, str]:
@@ -143,30 +150,18 @@ def _bundle(state: BundleState) -> dict[str, str]:
         rows["manifest"] = f"SHA-256 {state.sha256[:16]}…"
     if state.bundle is None:
         return {**rows, "error": state.error or ""}
-    files = len(state.bundle.manifest.files())
-    rows["source"] = f"{state.bundle.manifest.source.name}, made {state.bundle.manifest.created[:10]}"
-    rows["files"] = "; ".join(state.damaged) or f"{files}, each with the right size and hash"
-    return rows
-
-
-def _graphs(console: Console, state: BundleState) -> None:
-    """Print a row for each precision: its fused nodes and its receipt."""
-    if state.bundle is None:
-        return
-    table = tables.plain(
-        "  precision", "MB", "fused nodes", "receipt", left=("  precision", "fused nodes", "receipt")
-    )
-    for name, graph in state.bundle.manifest.graphs.items():
-        receipt = graph.receipt
-        text = "none: it was exported without --eval-data"
-        if receipt is not None:
-            text = f"F1 {receipt.accuracy.f1:.2f}, {receipt.percent_of_fp32:.2f} % of fp32, on {receipt.n:,} "
-            text += f"questions of {receipt.data}"
+    manifest = state.bundle.manifest
+    rows["source"] = f"{manifest.source.name}, made {manifest.created[:10]}"
+    rows["files"] = "; ".join(state.damaged) or f"{len(manifest.files())}, each with the right size and hash"
+    for name, graph in manifest.graphs.items():
         nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())
-        table.add_row(
-            f"  {name}", f"{graph.file.size / 1e6:.1f}", printable(nodes) or "none: plain ONNX", printable(text)
+        rows[name] = f"{graph.file.size / 1e6:.1f} MB, {nodes or 'plain ONNX'}; " + (
+            f"F1 {graph.receipt.accuracy.f1:.2f}, {graph.receipt.percent_of_fp32:.2f} % of fp32, on "
+            f"{graph.receipt.n:,} questions of {graph.receipt.data}"
+            if graph.receipt
+            else "no receipt: it was exported without --eval-data"
         )
-    console.print(table)
+    return rows
 
 
 def _engine(findings: Findings, backend: str) -> str:
@@ -191,47 +186,37 @@ def _speed(console: Console, findings: Findings) -> None:
     console.print(Text(title, "bold"))
     if findings.load is not None and findings.load > findings.cores.logical / 2:
         console.print(f"  on a busy machine (load {findings.load:.1f}): an idle one is faster")
-    left = ("  precision", "engine", "golden check")
-    table = tables.plain("  precision", "engine", "golden check", "questions/s", "right", left=left)
-    for trial in trials:
-        check = trial.golden
-        if check is None or trial.questions_per_second is None:
-            text = f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run"
-            table.add_row(f"  {trial.precision}", trial.backend, text, "-", "-")
-            continue
-        difference = (
-            "other tokens" if check.max_abs == float("inf") else f"{check.max_abs:.2g} of {check.tolerance:g}"
-        )
-        table.add_row(
-            f"  {trial.precision}",
-            trial.backend,
-            f"{'passed' if check.passed else 'FAILED'}, {difference}",
-            f"{trial.questions_per_second:.1f}",
-            f"{trial.right} of {trial.questions}",
-        )
-    console.print(table)
+    head = ("  precision", "engine", "golden check", "questions/s", "right")
+    console.print(tables.grid(head, [_trial(trial) for trial in trials], texts=(0, 1, 2)))
+
+
+def _trial(trial: Trial) -> tuple[str, ...]:
+    check, names = trial.golden, (f"  {trial.precision}", trial.backend)
+    if check is None or trial.questions_per_second is None:
+        return *names, f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run", "-", "-"
+    difference = f"{check.max_abs:.2g} of {check.tolerance:g}"
+    if check.max_abs == float("inf"):
+        difference = "other tokens"
+    passed = "passed" if check.passed else "FAILED"
+    right = f"{trial.right} of {trial.questions}"
+    return *names, f"{passed}, {difference}", f"{trial.questions_per_second:.1f}", right
 
 
 def _verdict(console: Console, diagnosis: Diagnosis) -> None:
     for note in diagnosis.notes:
-        console.print(_item("note", note, "yellow"))
+        console.print(_columns(_fault("note", note), style="yellow"))
     if diagnosis.ok:
         console.print(Text("verdict: ok", "bold green"))
         return
     count = len(diagnosis.problems)
     console.print(Text(f"verdict: {count} problem{'s' * (count > 1)}", "bold red"))
     for number, problem in enumerate(diagnosis.problems, 1):
-        console.print(_item(str(number), problem, "red"))
+        console.print(_columns(_fault(str(number), problem), style="red"))
 
 
-def _item(label: str, problem: Fault, style: str) -> Table:
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(style=style)
-    grid.add_column(overflow="fold")
-    grid.add_row(label, Text(printable(_short(problem.what))))
-    if problem.remedy:
-        grid.add_row("", Text(f"remedy: {printable(problem.remedy)}"))
-    return grid
+def _fault(label: str, fault: Fault) -> list[tuple[str, str]]:
+    remedy = [("", f"remedy: {fault.remedy}")] if fault.remedy else []
+    return [(label, _short(fault.what)), *remedy]
 
 
 def _short(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +65,8 @@ def evaluate(
 
 
 def _record(report: Report, *, by_length: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        field.name: getattr(report, field.name) for field in fields(report) if field.name != "outcomes"
-    }
-    for name in ("has_answer", "no_answer", "null_threshold"):
-        record[name] = None if record[name] is None else asdict(record[name])
+    record = asdict(replace(report, outcomes=()))
+    del record["outcomes"]
     record["questions_per_second"] = report.questions_per_second
     if by_length:
         record["by_length"] = [{"words": words, **asdict(part)} for words, part in report.by_length()]
@@ -77,22 +74,19 @@ def _record(report: Report, *, by_length: bool) -> dict[str, Any]:
 
 
 def _show(report: Report, *, by_length: bool) -> None:
-    table = tables.plain("questions", "n", "EM", "F1", left=("questions",))
-    rows: list[tuple[str, Part | None]] = [("with an answer", report.has_answer), ("without", report.no_answer)]
     click.echo(
         f"{report.data}: EM {report.em:.2f} ({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
         f"F1 {report.f1:.2f} ({report.f1_interval[0]:.2f} to {report.f1_interval[1]:.2f}) over {report.n:,} "
         f"questions, {report.questions_per_second:.1f} a second"
     )
-    if report.no_answer is None:
-        rows = []
+    parts: dict[str, Part | None] = {}
+    if report.no_answer is not None:
+        parts = {"with an answer": report.has_answer, "without": report.no_answer}
     if by_length:
-        rows += [(f"context of {words} words", part) for words, part in report.by_length()]
-    for name, part in rows:
-        if part:
-            table.add_row(name, f"{part.n:,}", f"{part.em:.2f}", f"{part.f1:.2f}")
-    if table.row_count:
-        tables.console().print(table)
+        parts |= {f"context of {words} words": part for words, part in report.by_length()}
+    rows = [(name, f"{part.n:,}", f"{part.em:.2f}", f"{part.f1:.2f}") for name, part in parts.items() if part]
+    if rows:
+        tables.console().print(tables.grid(("questions", "n", "EM", "F1"), rows))
     if report.null_threshold:
         best = report.null_threshold
         click.echo(

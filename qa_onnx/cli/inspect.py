@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,8 +39,11 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     tuned = find_profile(loaded)
     checks = _verify(loaded) if verify else None
     if as_json:
-        content = json.loads(loaded.manifest.to_json())
-        content = {"path": str(loaded.path), **content, "profile": dataclasses.asdict(tuned) if tuned else None}
+        content = {
+            "path": str(loaded.path),
+            **json.loads(loaded.manifest.to_json()),
+            "profile": tuned and asdict(tuned),
+        }
         content |= {"verify": checks} if checks else {}
         click.echo(json.dumps(content, indent=1))
     else:
@@ -95,10 +98,9 @@ def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:
 
     damaged = damaged_files(bundle)
     hashes = "; ".join(damaged) or f"{len(bundle.manifest.files())} files"
-    checks: dict[str, dict[str, Any]] = {"hashes": {"passed": not damaged, "said": hashes}}
-    if not damaged:
-        checks |= {precision: _verify_precision(bundle, precision) for precision in bundle.manifest.graphs}
-    return checks
+    graphs = () if damaged else bundle.manifest.graphs
+    checks = {precision: _verify_precision(bundle, precision) for precision in graphs}
+    return {"hashes": {"passed": not damaged, "said": hashes}, **checks}
 
 
 def _verify_precision(bundle: Bundle, precision: str) -> dict[str, Any]:
@@ -106,22 +108,17 @@ def _verify_precision(bundle: Bundle, precision: str) -> dict[str, Any]:
     from qa_onnx.evaluation import golden
 
     reason = why_not(precision)
-    if not reason:
-        try:
-            reader = Reader.load(bundle, precision=precision)
-        except MissingExtraError as error:
-            if precision not in IN_BF16:  # every installation has what the other precisions need
-                raise
-            reason = str(error)
-    if reason:
+    try:
+        reader = None if reason else Reader.load(bundle, precision=precision)
+    except MissingExtraError as error:
+        if precision not in IN_BF16:  # every installation has what the other precisions need
+            raise
+        reader, reason = None, str(error)
+    if reader is None:
         return {"passed": None, "max_abs": None, "said": f"not run: {reason}"}
     check = golden.check(reader, bundle.text(bundle.graph(precision).golden), precision)
-    finite = check.max_abs != float("inf")
-    return {
-        "passed": check.passed,
-        "max_abs": check.max_abs if finite else None,
-        "said": f"logits of {check.windows} golden windows within {check.max_abs:.2g}; {check.tolerance:g} is "
-        "allowed"
-        if finite
-        else "the golden texts give other tokens, or logits that are not numbers",
-    }
+    if check.max_abs == float("inf"):  # which JSON has not
+        text = "the golden texts give other tokens, or logits that are not numbers"
+        return {"passed": False, "max_abs": None, "said": text}
+    text = f"logits of {check.windows} golden windows within {check.max_abs:.2g}; {check.tolerance:g} is allowed"
+    return {"passed": check.passed, "max_abs": check.max_abs, "said": text}
