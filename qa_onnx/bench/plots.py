@@ -57,7 +57,7 @@ def plots(run: BenchResults) -> dict[str, tuple[str, str]]:
         "stages": _stages(run),
         "batch": _lines(run, styles, "by_batch_tokens", tokens),
         "length": _lines(run, styles, "by_length", "tokens of the window"),
-        "threads": _lines(run, styles, "by_threads", "threads", log=False),
+        "threads": _lines(run, styles, "by_threads", "threads"),
     }
     captions = _CAPTIONS | {"speed": _CAPTIONS["speed"].format(base=run.ran[0].name, rounds=run.rounds)}
     return {name: (svg(axes), captions[name]) for name, axes in drawn.items() if axes is not None}
@@ -124,7 +124,7 @@ def _stages(run: BenchResults) -> Any:
     return axes
 
 
-def _lines(run: BenchResults, styles: Styles, attribute: str, label: str, *, log: bool = True) -> Any:
+def _lines(run: BenchResults, styles: Styles, attribute: str, label: str) -> Any:
     """Draw an attribute of the contenders that gives questions a second by some number."""
     lines = [(one.name, sorted(getattr(one, attribute).items())) for one in run.ran]
     lines = [(name, line) for name, line in lines if len(line) > 1]
@@ -133,17 +133,13 @@ def _lines(run: BenchResults, styles: Styles, attribute: str, label: str, *, log
     axes = new_axes(width=8, height=4)
     for name, line in lines:
         axes.plot(*zip(*line, strict=True), label=name, linewidth=1.5, **styles[name])
-    if log:
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        _plain_ticks(axes.yaxis)
-    else:
-        axes.set_ylim(bottom=0)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _plain_ticks(axes.yaxis)
     ticks = sorted({x for _, line in lines for x, _ in line})
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    scale = " (logarithmic)" if log else ""
-    _label(axes, label + scale, "questions a second" + scale)
+    _label(axes, f"{label} (logarithmic)", "questions a second (logarithmic)")
     return axes
 
 

@@ -2,9 +2,8 @@
 
     settings --accuracy limit--> screening, one process after another --> final, alternating --> Profile
 
-Only precisions whose receipt shows enough accuracy are tried. Screening measures each setting by itself, which is
-quick, but other load on the machine disturbs it. In the final the best few settings and the default alternate, one
-running while the others are stopped, and ratios are taken round by round.
+Screening measures each setting by itself, which is quick, but other load on the machine disturbs it. In the final
+the best few settings and the default alternate, and ratios are taken round by round.
 """
 
 from __future__ import annotations

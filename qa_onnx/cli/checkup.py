@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qa_onnx.doctor.diagnosis import Diagnosis, Fault
     from qa_onnx.doctor.findings import BundleState, Findings
     from qa_onnx.doctor.trial import Trial
-    from qa_onnx.machine.cpu import Cores, Memory
     from qa_onnx.machine.nvidia import Nvidia
 
 _LABEL = 18  # columns; the longest name of a backend, indented
@@ -68,14 +67,18 @@ def _versions(findings: Findings) -> dict[str, str]:
     versions = {name: number for name, number in packages.versions.items() if number}
     openvino = {"openvino": versions.pop("openvino")} if "openvino" in versions else {}
     complete = [name for name, missing in packages.extras.items() if not missing]
-    partly = [f"{name} (lacks {_some(missing)})" for name, missing in packages.extras.items() if missing]
+    extras = f"complete: {', '.join(complete) or 'none'}"
+    if partly := [
+        f"{name} (lacks {', '.join(missing[:2])}{f' and {len(missing) - 2} more' if len(missing) > 2 else ''})"
+        for name, missing in packages.extras.items()
+        if missing
+    ]:
+        extras += f"; not: {', '.join(partly)}"
     return {
         "packages": _numbered(versions),
         "python": f"{packages.python}, {packages.system}",
         "runtimes": _numbered({**packages.runtimes, **openvino}) or "none",
-        "extras": f"complete: {', '.join(complete) or 'none'}" + (f"; not: {', '.join(partly)}" if partly else "")
-        if packages.extras
-        else "unknown: pip has not installed this qa-onnx",
+        "extras": extras if packages.extras else "unknown: pip has not installed this qa-onnx",
     }
 
 
@@ -83,29 +86,25 @@ def _numbered(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
-
-
 def _cpu(findings: Findings) -> dict[str, str]:
+    cores, memory = findings.cores, findings.memory
+    quota = "no cgroup quota" if cores.quota is None else f"a cgroup quota of {cores.quota:g}"
+    limit = "no cgroup limit" if memory.limit is None else f"a cgroup limit of {_gib(memory.limit)}"
     rows = {
         "model": findings.cpu,
-        "cores": _cores(findings.cores),
-        "threads": f"{findings.cores.threads} for a run: bounded by the {findings.cores.limit}",
+        "cores": f"{cores.physical} physical, {cores.logical} logical; affinity allows {cores.allowed} logical, "
+        f"on {cores.usable} physical; {quota}",
+        "threads": f"{cores.threads} for a run: bounded by the {cores.limit}",
         "instructions": _instructions(findings),
-        "memory": _memory(findings.memory),
+        "memory": f"{_gib(memory.total)}, {_gib(memory.available)} available; {limit}",
     }
     if findings.environment:
         rows["environment"] = ", ".join(f"{name}={value}" for name, value in findings.environment.items())
     return rows
 
 
-def _cores(cores: Cores) -> str:
-    quota = "no cgroup quota" if cores.quota is None else f"a cgroup quota of {cores.quota:g}"
-    return (
-        f"{cores.physical} physical, {cores.logical} logical; affinity allows {cores.allowed} logical, on "
-        f"{cores.usable} physical; {quota}"
-    )
+def _gib(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / (1 << 30):.1f} GiB"
 
 
 def _instructions(findings: Findings) -> str:
@@ -117,14 +116,6 @@ def _instructions(findings: Findings) -> str:
     if findings.exact_int8:
         return f"{names}. int8 runs at full speed"
     return f"{names}. Without VNNI, int8 gains less: compare it with fp32 below"
-
-
-def _memory(memory: Memory) -> str:
-    def gib(count: int | None) -> str:
-        return "unknown" if count is None else f"{count / (1 << 30):.1f} GiB"
-
-    limit = "no cgroup limit" if memory.limit is None else f"a cgroup limit of {gib(memory.limit)}"
-    return f"{gib(memory.total)}, {gib(memory.available)} available; {limit}"
 
 
 def _gpu(gpu: Nvidia) -> dict[str, str]:

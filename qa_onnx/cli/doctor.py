@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.doctor.diagnosis import Diagnosis
     from qa_onnx.doctor.findings import BundleState, Findings
-    from qa_onnx.evaluation.golden import GoldenCheck
+    from qa_onnx.doctor.trial import Trial
 
 
 @click.command(short_help="Test whether question answering works on this machine, and explain why not.")
@@ -100,25 +100,18 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
         "gpu": findings.gpu,
         "bundle": _bundle(findings.bundle),
         "engines": {backend: _engine(findings, backend) for backend in map(str, BACKENDS)},
-        "trials": [
-            {
-                "backend": trial.backend,
-                "precision": trial.precision,
-                "error": ": ".join(filter(None, (trial.error, trial.remedy))) or None,
-                "log": trial.log,
-                "golden": trial.golden and _golden(trial.golden),
-                "questions_per_second": trial.questions_per_second,
-                "right": trial.right,
-                "questions": trial.questions,
-            }
-            for trial in findings.trials
-        ],
+        "trials": [_trial(trial) for trial in findings.trials],
     }
 
 
-def _golden(check: GoldenCheck) -> dict[str, Any]:
-    largest = None if check.max_abs == float("inf") else check.max_abs  # JSON has no infinity
-    return {**asdict(check), "max_abs": largest, "passed": check.passed}
+def _trial(trial: Trial) -> dict[str, Any]:
+    record = asdict(trial)
+    record["error"] = ": ".join(filter(None, (trial.error, record.pop("remedy")))) or None
+    del record["kind"]
+    if trial.golden:
+        largest = None if trial.golden.max_abs == float("inf") else trial.golden.max_abs  # JSON has no infinity
+        record["golden"] |= {"max_abs": largest, "passed": trial.golden.passed}
+    return record
 
 
 def _engine(findings: Findings, backend: str) -> dict[str, Any]:

@@ -47,13 +47,13 @@ RUN_BY = {
     "document_length.py": "test_rivals.py::test_a_document_length_on_the_tiny_bundle",
     "environments.py": "test_environments.py::test_the_script_makes_them_and_says_which_it_cannot",
     "field.py": f"{HERE}::test_everybody_on_a_tiny_model",
-    "gpu.sh": "test_gpu_script.py::test_without_a_gpu_it_says_so_in_a_line",
-    "gpu_check.py": "test_gpu_check.py::test_the_table_has_a_row_for_each",
+    "gpu.sh": "test_gpu_scripts.py::test_without_a_gpu_it_says_so_in_a_line",
+    "gpu_check.py": "test_gpu_scripts.py::test_the_table_has_a_row_for_each",
     "hf4_parity.py": f"{HERE}::test_parity_with_the_old_pipeline",
     "host.py": "test_rivals.py::test_a_page_of_a_part",
     "int8_limit.py": f"{HERE}::test_the_limit_of_int8",
     "memory.py": "test_rivals.py::test_memory_over_few_requests_of_the_tiny_bundle",
-    "mlperf.py": "test_gpu_script.py::test_mlperf_beside_a_bundle_works_on_a_cpu_as_well",
+    "mlperf.py": "test_gpu_scripts.py::test_mlperf_beside_a_bundle_works_on_a_cpu_as_well",
     "pages.py": "test_rivals.py::test_a_page_of_a_part",
     "parts.py": "test_parts.py::test_what_is_done_is_not_done_again",
     "rivals.py": f"{HERE}::test_everybody_on_a_tiny_model",
@@ -101,9 +101,26 @@ def test_accuracy_beside_the_same_graph(tiny_bundle: Bundle, questions: Path) ->
     assert [line[0] for line in lines] == ["qa-onnx", "again"]
     assert lines[0][2:] == lines[1][1:]  # the same graph has the same figures
     assert done.stdout.count("+0.00 (+0.00 to +0.00)  n 11\n") == 2
-    refused = run("accuracy.py", questions, *ours, "--graph", graph)
-    assert refused.returncode == 2
-    assert "it must be NAME=FILE" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["accuracy.py", "questions.json", "--graph", "model.onnx"], "it must be NAME=FILE"),
+        (["cold_start.py", "--rounds", "0"], "--rounds is 0; it must be at least 1"),
+        (
+            ["hf4_parity.py", "--checkpoint", TINY],
+            "name the Python of an environment with transformers 4 by --hf4",
+        ),
+        (["memory.py", "--requests", "99"], "--requests is 99; it must be at least 100"),
+        (["rivals.py", "--only", "bert-huge"], "no part bert-huge: it must be one of minilm-squad, bert-base"),
+        (["shapes.py", "bert-huge"], "invalid choice: 'bert-huge'"),
+    ],
+)
+def test_wrong_usage_is_refused_with_the_reason(words: list[object], message: str) -> None:
+    refused = run(str(words[0]), *words[1:])
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert message in refused.stderr
 
 
 @pytest.mark.export
@@ -114,12 +131,6 @@ def test_cold_start(tmp_path: Path) -> None:
     page = Page.of(json.loads((tmp_path / "page.json").read_text()))
     assert [row[0] for row in page.rows] == ["qa-onnx, default bundle", "transformers and PyTorch, fp32"]
     assert all(float(cell.replace(",", "")) > 0 for row in page.rows for cell in row[1:])
-
-
-def test_cold_start_refuses_no_rounds_and_no_checkpoint(tmp_path: Path) -> None:
-    refused = run("cold_start.py", "--rounds", 0)
-    assert refused.returncode == 2
-    assert "--rounds is 0; it must be at least 1" in refused.stderr
 
 
 # In place of a Python with transformers 4: ours, which must agree with itself but for what is changed.
@@ -145,12 +156,6 @@ def test_parity_with_the_old_pipeline(tmp_path: Path, questions: Path, change: f
     assert f"13 calls, {differ} differ; best scores within 0.0e+00 of each other" in done.stdout, done.stderr
     assert done.returncode == differ
     assert done.stdout.count("\n") == 1 + differ
-
-
-def test_parity_needs_the_other_python_and_questions() -> None:
-    refused = run("hf4_parity.py", "--checkpoint", TINY)
-    assert refused.returncode == 2
-    assert "name the Python of an environment with transformers 4 by --hf4" in refused.stderr
 
 
 def test_the_limit_of_int8() -> None:
@@ -180,15 +185,7 @@ def test_the_server_under_load(tiny_copy: Path, questions: Path) -> None:
     done = run("serve_load.py", questions, "-b", tiny_copy, "--precision", "fp32", *small)
     assert done.returncode == 0, done.stderr
     assert "answers: 13 the same, 0 not, codes {200: 13}; []\n" in done.stdout
-    for name in (
-        "offline ",
-        "served ",
-        "served / offline: ",
-        "at half, ",
-        "at three times, ",
-        "memory: ",
-        "afterwards ",
-    ):
+    for name in ("offline ", "served ", "served / offline: ", "at half, ", "at three times, ", "memory: "):
         assert re.search(f"^{name}", done.stdout, re.MULTILINE), name
 
 
