@@ -78,7 +78,7 @@ def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Contender]:
             Contender(
                 name=f"PyTorch {precision}",
                 command=partial(answerer, {**arguments, "max_length": bundle.manifest.max_length}, torch=True),
-                model_bytes=_weights(Path(checkpoint)),
+                model_bytes=sum(path.stat().st_size for path in Path(checkpoint).glob("*.safetensors")) or None,
                 install_bytes=install_bytes(("torch", "transformers")),
                 why_not="this CPU has no instructions for bf16; emulating them is slow" if slow else "",
             )
@@ -125,11 +125,6 @@ def answerer(arguments: dict[str, Any], threads: int, *, torch: bool = False) ->
     """Return the command line of answerer.py, for the arguments of `Reader.load` or of `torch_reader`."""
     content = {**arguments, "threads": threads}
     return [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps({"torch": content} if torch else content)]
-
-
-def _weights(folder: Path) -> int | None:
-    """Return the size of a checkpoint's weights in bytes; None if it is not a folder."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) or None
 
 
 def install_bytes(names: Iterable[str]) -> int | None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from qa_onnx.bundle.folder import Bundle
     from qa_onnx.bundle.manifest import Confidence, Manifest, Receipt
 
+_RELIABILITY = (
+    "Share of exact answers by probability; the area of a point is the number of answers. On the line, a "
+    "probability is right: of the answers with 0.8, 80 % are exact."
+)
+
 
 def receipts_of(bundle: Bundle) -> dict[str, Receipt]:
     """Return the receipts of a bundle by precision.
@@ -53,7 +58,10 @@ def page(bundle: Bundle) -> str:
         str(precision_table(manifest)),
     ]
     if manifest.confidence:
-        blocks += ["## Confidence", *_confidence(manifest, manifest.confidence)]
+        threshold = "off" if manifest.null_threshold is None else f"{manifest.null_threshold:.3f}"
+        numbers = f"Temperature {manifest.temperature:.3f}, null threshold {threshold}"
+        text = f"{numbers}, {calibration(manifest.confidence)}."
+        blocks += ["## Confidence", text, plot("reliability", _RELIABILITY)]
         plots["reliability"] = _reliability_plot(manifest.confidence)
     versions = ReportTable(("package", "version"), [*manifest.versions.items()], texts=(0, 1))
     return to_html(f"{source.name}: receipt", "\n\n".join([*blocks, "## Made with", str(versions)]), plots)
@@ -105,19 +113,13 @@ def receipt_lines(receipts: Mapping[str, Receipt]) -> Iterator[str]:
             yield f"{name}: kept back {node}"
 
 
-def _confidence(manifest: Manifest, confidence: Confidence) -> list[str]:
-    threshold = manifest.null_threshold
-    return [
-        f"Temperature {manifest.temperature:.3f}, null threshold "
-        f"{'off' if threshold is None else f'{threshold:.3f}'}, fitted on {confidence.fitted_n:,} questions of "
-        f"{confidence.fitted_on}. Expected calibration error on {confidence.checked_n:,} other questions, of "
-        f"{confidence.checked_on}: {confidence.ece_before:.2f} % before, {confidence.ece_after:.2f} % after.",
-        plot(
-            "reliability",
-            "Share of exact answers by probability; the area of a point is the number of answers. On the line, a "
-            "probability is right: of the answers with 0.8, 80 % are exact.",
-        ),
-    ]
+def calibration(confidence: Confidence) -> str:
+    """Return what temperature and null threshold were fitted on, and the error before and after."""
+    return (
+        f"fitted on {confidence.fitted_n:,} questions of {confidence.fitted_on}: expected calibration "
+        f"error {confidence.ece_before:.1f} % before, {confidence.ece_after:.1f} % after, on "
+        f"{confidence.checked_n:,} of {confidence.checked_on}"
+    )
 
 
 def _accuracy_plot(receipts: Mapping[str, Receipt]) -> str:

@@ -49,15 +49,23 @@ def plots(run: BenchResults) -> dict[str, tuple[str, str]]:
         one.name: {"color": colour, "marker": marker, "linestyle": line, "markeredgewidth": 1.25}
         for one, (colour, marker, line) in zip(run.ran, looks, strict=False)
     }
+    accuracy = {
+        one.name: ((one.rate,), (one.f1,)) for one in run.ran if one.rate is not None and one.f1 is not None
+    }
+    latency = {
+        one.name: (one.latency.quantiles, np.linspace(0, 100, len(one.latency.quantiles)))
+        for one in run.ran
+        if one.latency is not None
+    }
     tokens = "token budget of a batch, of windows of some 384 tokens"
     drawn = {
         "speed": _speed(run, styles),
-        "accuracy": _accuracy(run, styles),
-        "latency": _latency(run, styles),
+        "accuracy": _curves(accuracy, styles, "questions a second", "F1 (%)"),
+        "latency": _curves(latency, styles, "milliseconds", "questions answered (%)", log="x"),
         "stages": _stages(run),
-        "batch": _lines(run, styles, "by_batch_tokens", tokens),
-        "length": _lines(run, styles, "by_length", "tokens of the window"),
-        "threads": _lines(run, styles, "by_threads", "threads"),
+        "batch": _rates(run, styles, "by_batch_tokens", tokens),
+        "length": _rates(run, styles, "by_length", "tokens of the window"),
+        "threads": _rates(run, styles, "by_threads", "threads"),
     }
     captions = _CAPTIONS | {"speed": _CAPTIONS["speed"].format(base=run.ran[0].name, rounds=run.rounds)}
     return {name: (svg(axes), captions[name]) for name, axes in drawn.items() if axes is not None}
@@ -75,32 +83,45 @@ def _speed(run: BenchResults, styles: Styles) -> Any:
     return axes
 
 
-def _accuracy(run: BenchResults, styles: Styles) -> Any:
-    contenders = [one for one in run.ran if one.rate is not None and one.f1 is not None]
-    if not contenders:
+def _curves(curves: Mapping[str, Any], styles: Styles, x: str, y: str, *, log: str = "") -> Any:
+    """Draw a curve for each contender.
+
+    Args:
+        curves: by name: the points' x and y.
+        styles: see `plots`.
+        x: what the x axis shows.
+        y: what the y axis shows.
+        log: "x" or "xy", the axes that are logarithmic.
+
+    Returns:
+        The axes; None if there is no curve.
+    """
+    if not curves:
         return None
     axes = new_axes(width=8, height=4.5)
-    for one in contenders:
-        axes.plot(one.rate, one.f1, label=one.name, markersize=9, **{**styles[one.name], "linestyle": "none"})
-    axes.margins(x=0.1, y=0.25)
-    axes.set_xlim(left=0)
-    _label(axes, "questions a second", "F1 (%)")
+    for name, (xs, ys) in curves.items():
+        axes.plot(xs, ys, label=name, markevery=max(1, len(xs) // 8), linewidth=1.5, **styles[name])
+    axes.margins(0.05)
+    if "x" not in log:
+        axes.set_xlim(left=0)
+    for letter, label, axis in (("x", x, axes.xaxis), ("y", y, axes.yaxis)):
+        axes.set(**{f"{letter}label": label})
+        if letter in log:
+            axes.set(**{f"{letter}scale": "log", f"{letter}label": f"{label} (logarithmic)"})
+            _plain_ticks(axis)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return axes
 
 
-def _latency(run: BenchResults, styles: Styles) -> Any:
-    latencies = [(one.name, one.latency.quantiles) for one in run.ran if one.latency is not None]
-    if not latencies:
-        return None
-    axes = new_axes(width=8, height=4.5)
-    for name, quantiles in latencies:
-        shares = np.linspace(0, 100, len(quantiles))
-        every = max(1, len(shares) // 8)
-        axes.plot(quantiles, shares, label=name, markevery=every, linewidth=1.5, **styles[name])
-    axes.set_xscale("log")
-    axes.set_ylim(0, 102)
-    _plain_ticks(axes.xaxis)
-    _label(axes, "milliseconds (logarithmic)", "questions answered (%)")
+def _rates(run: BenchResults, styles: Styles, attribute: str, x: str) -> Any:
+    """Draw an attribute of the contenders that gives questions a second by some number."""
+    rates = {one.name: sorted(getattr(one, attribute).items()) for one in run.ran}
+    curves = {name: tuple(zip(*line, strict=True)) for name, line in rates.items() if len(line) > 1}
+    axes = _curves(curves, styles, x, "questions a second", log="xy")
+    if axes is not None:
+        ticks = sorted({number for xs, _ in curves.values() for number in xs})
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.set_xticks([], minor=True)
     return axes
 
 
@@ -124,25 +145,6 @@ def _stages(run: BenchResults) -> Any:
     return axes
 
 
-def _lines(run: BenchResults, styles: Styles, attribute: str, label: str) -> Any:
-    """Draw an attribute of the contenders that gives questions a second by some number."""
-    lines = [(one.name, sorted(getattr(one, attribute).items())) for one in run.ran]
-    lines = [(name, line) for name, line in lines if len(line) > 1]
-    if not lines:
-        return None
-    axes = new_axes(width=8, height=4)
-    for name, line in lines:
-        axes.plot(*zip(*line, strict=True), label=name, linewidth=1.5, **styles[name])
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    _plain_ticks(axes.yaxis)
-    ticks = sorted({x for _, line in lines for x, _ in line})
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.set_xticks([], minor=True)
-    _label(axes, f"{label} (logarithmic)", "questions a second (logarithmic)")
-    return axes
-
-
 def _plain_ticks(axis: Any) -> None:
     """Label an axis with plain numbers, also between the powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -150,9 +152,3 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _label(axes: Any, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

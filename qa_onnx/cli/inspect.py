@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.bench.page import calibration
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.screen import printable
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Bundle
-    from qa_onnx.bundle.manifest import Confidence
     from qa_onnx.bundle.tuned import Profile
 
 
@@ -70,7 +70,7 @@ def _describe(bundle: Bundle, tuned: Profile | None) -> None:
         "inputs": f"{', '.join(manifest.inputs)}; pad id {manifest.pad_id}, cls id {manifest.cls_id}",
         "scores": f"temperature {manifest.temperature:g}, null threshold "
         + ("off: always answers" if threshold is None else f"{threshold:g}")
-        + (f", {_calibration(manifest.confidence)}" if manifest.confidence else ""),
+        + (f", {calibration(manifest.confidence)}" if manifest.confidence else ""),
         "here": str(tuned) if tuned else "not tuned: qa-onnx tune finds the fastest setting for this machine",
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }
@@ -82,14 +82,6 @@ def _describe(bundle: Bundle, tuned: Profile | None) -> None:
     tables.show_receipts(bundle)
     for entry in files:
         click.echo(f"{entry.sha256}  {entry.size:>11,}  {entry.name}")
-
-
-def _calibration(confidence: Confidence) -> str:
-    return (
-        f"fitted on {confidence.fitted_n:,} questions of {confidence.fitted_on}: expected calibration "
-        f"error {confidence.ece_before:.1f} % before, {confidence.ece_after:.1f} % after, on "
-        f"{confidence.checked_n:,} of {confidence.checked_on}"
-    )
 
 
 def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bench_check import changes, differences
 
 from qa_onnx.bench.results import BenchResults, ContenderResult, Ratio, to_json
+from tests.bench.test_results import RUN
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bench_check.py"
 
 
-def results(
-    *, title: str = "minilm", base: str = "PyTorch fp32", threads: int = 2, **ratios: float
-) -> BenchResults:
-    outcomes = [ContenderResult(name=base, ratio=Ratio(1.0, 1.0, 1.0, (1.0,)))]
-    outcomes += [
-        ContenderResult(
-            name=name.replace("_", " ").replace("qa onnx", "qa-onnx"), ratio=Ratio(value, value, value, (value,))
-        )
-        for name, value in ratios.items()
-    ]
-    return BenchResults(
-        title=title,
-        command="",
-        created="2026-01-01T00:00:00+00:00",
-        machine={"instruction_sets": ["avx2"], "threads": threads, "versions": {"torch": "2.13.0"}},
-        data={},
-        rounds=3,
-        noise=(),
-        outcomes=tuple(outcomes),
-    )
+def results(*, title: str = "minilm", base: str = "PyTorch fp32", **ratios: float) -> BenchResults:
+    names = {
+        base: 1.0,
+        **{name.replace("_", " ").replace("qa onnx", "qa-onnx"): one for name, one in ratios.items()},
+    }
+    outcomes = [ContenderResult(name=name, ratio=Ratio(one, one, one, (one,))) for name, one in names.items()]
+    return replace(RUN, title=title, outcomes=tuple(outcomes))
 
 
 def check(tmp_path: Path, new: BenchResults, stored: BenchResults) -> subprocess.CompletedProcess[str]:
@@ -85,7 +74,6 @@ def test_no_stored_results_is_exit_code_2(tmp_path: Path) -> None:
 
 
 def test_what_else_changed_is_said() -> None:
-    new = results(threads=4)
-    new.machine["versions"]["torch"] = "2.14.0"
-    said = differences([new], [results()])
-    assert said == ["not the same threads: 2 when stored, 4 now", "torch was 2.13.0, is 2.14.0"]
+    new = replace(RUN, machine={**RUN.machine, "threads": 4, "versions": {"numpy": "2.1"}})
+    said = differences([new], [RUN])
+    assert said == ["not the same threads: 2 when stored, 4 now", "numpy was 2.0, is 2.1"]
