@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import environments
 import pytest
-from environments import RIVALS, installed, names, size
+from environments import RIVALS, installed, names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,14 +64,6 @@ def test_the_script_makes_them_and_says_which_it_cannot(
     with pytest.raises(SystemExit, match="2"):
         environments.main()
     assert "no rival two: it must be one of one" in capsys.readouterr().err
-
-
-def test_size_is_of_packages_without_pip_and_compiled_files(tmp_path: Path) -> None:
-    packages = tmp_path / "lib" / "python3" / "site-packages"
-    for name in ("torch/data", "torch/__pycache__/data", "pip/data", "pip-25.0.dist-info/data"):
-        (packages / name).parent.mkdir(parents=True)
-        (packages / name).write_bytes(b"12345")
-    assert size(tmp_path) == 5
 
 
 @pytest.mark.parametrize("name", names())

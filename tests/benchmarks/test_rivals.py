@@ -26,46 +26,23 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-ORDER = {"checkpoint": "c", "variant": "fp32", "threads": 1, "calibration": "none"}
 RUNNER = """
 import sys
 sys.path.append({rivals!r})
-from rival import Order, run
+from rival import run
 
-def start(order: Order):
-    if order.variant == "broken":
-        raise RuntimeError("no bf16 here")
-    print("noise that must not mix with the replies")
-    folder = order.kept("fp32", lambda to: (to / "model").write_text("weights"))
-    assert "qa_onnx" not in sys.modules
-    return lambda pairs, shout=False: [c.upper() if shout else c for _, c in pairs], {{"kept": str(folder)}}
+def start(order):
+    raise RuntimeError("no bf16 here")
 
 run(start)
 """
 
 
-def runner(tmp_path: Path, **order: str) -> list[str]:
-    script = tmp_path / "runner.py"
-    script.write_text(RUNNER.format(rivals=str(BENCHMARKS / "rivals")))
-    return [sys.executable, str(script), json.dumps({**ORDER, "cache": str(tmp_path / "cache"), **order})]
-
-
-def test_a_runner_answers_tells_its_versions_and_keeps_what_it_exports(tmp_path: Path) -> None:
-    for _ in range(2):
-        with ContenderProcess("one", runner(tmp_path)) as contender:
-            assert "versions" in contender.facts
-            reply = contender.ask({"pairs": [["q", "a"], ["q", "b"]], "options": {"shout": True}})
-        assert reply["answers"] == ["A", "B"]
-        assert [path.name for path in (tmp_path / "cache").iterdir()] == ["fp32"]
-    assert (tmp_path / "cache" / "fp32" / "model").read_text() == "weights"
-
-
-def test_a_runner_that_cannot_start_says_why(tmp_path: Path) -> None:
-    with (
-        pytest.raises(EngineError, match="RuntimeError: no bf16 here"),
-        ContenderProcess("one", runner(tmp_path, variant="broken")),
-    ):
-        pass
+def test_a_runner_that_cannot_start_says_why() -> None:
+    order = {"checkpoint": "c", "variant": "bf16", "threads": 1, "cache": "none", "calibration": "none"}
+    code = RUNNER.format(rivals=str(BENCHMARKS / "rivals"))
+    with pytest.raises(EngineError, match="RuntimeError: no bf16 here"):
+        ContenderProcess("one", [sys.executable, "-c", code, json.dumps(order)])
 
 
 def test_the_drop_in_pipeline_is_a_contender() -> None:

@@ -175,14 +175,6 @@ def test_failures_are_one_line_and_exit_with_1(arguments: list[str], message: st
     assert result.stderr.count("\n") == 1
 
 
-def test_a_binary_file_is_refused_with_the_place(tmp_path: Path) -> None:
-    path = tmp_path / "binary"
-    path.write_bytes(b"text \xff\xfe more")
-    result = ask_tiny("-q", "x", "-c", path)
-    assert result.exit_code == 1
-    assert "is not UTF-8 text (byte 5 is 0xff)" in result.stderr
-
-
 def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     path = tmp_path / "bom.txt"
     path.write_bytes(b"\xef\xbb\xbfparis")
