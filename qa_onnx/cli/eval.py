@@ -15,7 +15,7 @@ from qa_onnx.cli.output import check_file, whole_file
 from qa_onnx.cli.progress import progress
 
 if TYPE_CHECKING:
-    from qa_onnx.evaluation.evaluate import Outcome, Part, Report
+    from qa_onnx.evaluation.evaluate import Part, Report
 
 
 @click.command("eval", short_help="Measure exact match and F1 on a data file.")
@@ -96,20 +96,18 @@ def _show(report: Report, *, by_length: bool) -> None:
 
 
 def _write_errors(path: Path, report: Report) -> None:
-    lines = [json.dumps(_error(outcome)) for outcome in report.outcomes if not outcome.em]
+    wrong = [outcome for outcome in report.outcomes if not outcome.em]
     with whole_file(path) as file:
-        file.writelines(line + "\n" for line in lines)
-    click.echo(f"{len(lines):,} questions were not matched exactly: {path}", err=True)
-
-
-def _error(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "id": outcome.gold.id,
-        "question": outcome.gold.question,
-        "context": outcome.gold.context,
-        "gold": list(outcome.gold.answers),
-        "predicted": outcome.answer.text,
-        "f1": outcome.f1,
-        "score": outcome.answer.score,
-        "probability": outcome.answer.probability,
-    }
+        for outcome in wrong:
+            record = {
+                "id": outcome.gold.id,
+                "question": outcome.gold.question,
+                "context": outcome.gold.context,
+                "gold": outcome.gold.answers,
+                "predicted": outcome.answer.text,
+                "f1": outcome.f1,
+                "score": outcome.answer.score,
+                "probability": outcome.answer.probability,
+            }
+            file.write(json.dumps(record) + "\n")
+    click.echo(f"{len(wrong):,} questions were not matched exactly: {path}", err=True)

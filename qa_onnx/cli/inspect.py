@@ -39,12 +39,8 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     tuned = find_profile(loaded)
     checks = _verify(loaded) if verify else None
     if as_json:
-        content = {
-            "path": str(loaded.path),
-            **json.loads(loaded.manifest.to_json()),
-            "profile": tuned and asdict(tuned),
-        }
-        content |= {"verify": checks} if checks else {}
+        profile = {"profile": tuned and asdict(tuned)} | ({"verify": checks} if checks else {})
+        content = {"path": str(loaded.path), **json.loads(loaded.manifest.to_json()), **profile}
         click.echo(json.dumps(content, indent=1))
     else:
         _describe(loaded, tuned)

@@ -96,14 +96,9 @@ def _table(rows: Sequence[Row]) -> Table:
     for row in sorted(rows, key=lambda row: (row.gain is None, -row.rate)):
         setting = row.setting
         figures = (row.rate or None, ".1f"), (row.gain, ".2f"), (row.p50_ms, ".1f"), (row.p99_ms, ".1f")
+        batch = f"{setting.batch_tokens:,}" if setting.batch_tokens > 1 else "one window"
+        names = (setting.precision, f"{setting.engine}/{setting.device}", str(setting.threads), batch)
         cells.append(
-            (
-                setting.precision,
-                f"{setting.engine}/{setting.device}",
-                str(setting.threads),
-                f"{setting.batch_tokens:,}" if setting.batch_tokens > 1 else "one window",
-                *("" if value is None else format(value, form) for value, form in figures),
-                row.note,
-            )
+            (*names, *("" if value is None else format(value, form) for value, form in figures), row.note)
         )
     return tables.grid(head, cells, texts=(0, 1, 8))

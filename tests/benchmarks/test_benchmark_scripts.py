@@ -33,49 +33,8 @@ from qa_onnx.data.squad import load
 from tests.conftest import TINY, edit_manifest
 from tests.exports import checkpoint
 
-TESTS = Path(__file__).parent
-BENCHMARKS = TESTS.parents[1] / "benchmarks"
-HERE = Path(__file__).name
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TEXTS = 3  # of the project's own, the shortest: 13 questions, of which they leave two open
-
-# Which test runs a file. A script that is not listed has none: write one, and list it.
-RUN_BY = {
-    "accuracy.py": f"{HERE}::test_accuracy_beside_the_same_graph",
-    "bench_check.py": "test_bench_check.py::test_a_drop_of_more_than_a_tenth_is_flagged",
-    "bundles.py": "test_benchmark_bundles.py::test_a_bundle_is_made_once_and_anew_of_another_checkpoint",
-    "cold_start.py": f"{HERE}::test_cold_start",
-    "document_length.py": "test_rivals.py::test_a_document_length_on_the_tiny_bundle",
-    "environments.py": "test_environments.py::test_the_script_makes_them_and_says_which_it_cannot",
-    "field.py": f"{HERE}::test_everybody_on_a_tiny_model",
-    "gpu.sh": "test_gpu_scripts.py::test_without_a_gpu_it_says_so_in_a_line",
-    "gpu_check.py": "test_gpu_scripts.py::test_the_table_has_a_row_for_each",
-    "hf4_parity.py": f"{HERE}::test_parity_with_the_old_pipeline",
-    "host.py": "test_rivals.py::test_a_page_of_a_part",
-    "int8_limit.py": f"{HERE}::test_the_limit_of_int8",
-    "memory.py": "test_rivals.py::test_memory_over_few_requests_of_the_tiny_bundle",
-    "mlperf.py": "test_gpu_scripts.py::test_mlperf_beside_a_bundle_works_on_a_cpu_as_well",
-    "pages.py": "test_rivals.py::test_a_page_of_a_part",
-    "parts.py": "test_parts.py::test_what_is_done_is_not_done_again",
-    "rivals.py": f"{HERE}::test_everybody_on_a_tiny_model",
-    "rivals/drop_in.py": "test_rivals.py::test_the_drop_in_pipeline_is_a_contender",
-    "rivals/optimum_intel.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "rivals/optimum_onnx.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "rivals/rival.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "rivals/transformers_4.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "rivals/transformers_haystack.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "serve_load.py": f"{HERE}::test_the_server_under_load",
-    "shapes.py": "test_shapes.py::test_the_script_makes_those_that_are_named",
-    "span_search.py": "test_rivals.py::test_a_page_of_a_part",
-    "train_speed.py": f"{HERE}::test_training_speed",
-}
-
-
-def test_every_script_is_run_by_a_test() -> None:
-    scripts = [path for path in BENCHMARKS.rglob("*") if path.suffix in (".py", ".sh")]
-    assert {path.relative_to(BENCHMARKS).as_posix() for path in scripts} == set(RUN_BY)
-    for where in RUN_BY.values():
-        file, _, name = where.partition("::")
-        assert f"\ndef {name}(" in (TESTS / file).read_text(encoding="utf-8"), where
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
