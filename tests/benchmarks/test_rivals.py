@@ -7,14 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from field import BASE, FIELD, LARGE, QUICK, Shape, calibration_file, model_bytes
 from pages import Page
 from rivals import BEGIN, END, README, filled, write_report
 
-from qa_onnx import EngineError, Reader
+from qa_onnx import EngineError, pipeline
 from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.data.squad import load
 from tests.bench.test_results import RUN
@@ -45,13 +45,16 @@ def test_a_runner_that_cannot_start_says_why() -> None:
         ContenderProcess("one", [sys.executable, "-c", code, json.dumps(order)])
 
 
+PAIR = {"question": "Who?", "context": "Ida came by boat."}
+
+
 def test_the_drop_in_pipeline_is_a_contender() -> None:
-    arguments = json.dumps({"model": str(TINY), "precision": "fp32", "compat": "hf4", "threads": 1})
-    command = [sys.executable, str(BENCHMARKS / "rivals" / "drop_in.py"), arguments]
+    arguments: dict[str, Any] = {"model": str(TINY), "precision": "fp32", "compat": "hf4", "threads": 1}
+    command = [sys.executable, str(BENCHMARKS / "rivals" / "drop_in.py"), json.dumps(arguments)]
     with ContenderProcess("ours", command) as process:
-        reply = process.ask({"pairs": [["Who?", "Ida came by boat."]]})
-    expected = Reader.load(TINY, precision="fp32", threads=1).ask("Who?", "Ida came by boat.")
-    assert reply["answers"] == [expected.text]
+        reply = process.ask({"pairs": [list(PAIR.values())]})
+    expected = pipeline("question-answering", **arguments, max_answer_len=30)(**PAIR)
+    assert reply["answers"] == [expected["answer"]]
 
 
 def test_fewer_take_part_where_time_is_short(tmp_path: Path) -> None:
