@@ -168,24 +168,18 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[TunePlan]:
     return seen
 
 
-def test_texts_of_our_own_are_asked_by_default(planned: list[TunePlan]) -> None:
-    done = CliRunner().invoke(main, ["tune"])
-    assert (done.exit_code, done.stderr) == (1, "Error: enough\n")
-    lengths = [len(gold.context) for gold in planned[0].golds]
-    assert len(lengths) >= 120
-    assert lengths != sorted(lengths)  # the first few are of all lengths
-    assert planned[0].data == "questions of qa-onnx"
-
-
-def test_the_first_of_the_users_questions_are_of_all_lengths(planned: list[TunePlan], tmp_path: Path) -> None:
+def test_the_first_questions_are_of_all_lengths(planned: list[TunePlan], tmp_path: Path) -> None:
     data = tmp_path / "by-length.jsonl"
     line = {"question": "Who?", "answers": ["keeper"]}
     lines = [line | {"context": "The keeper. " * count} for count in range(1, 41)]
     data.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    CliRunner().invoke(main, ["tune", "-b", str(TINY), "--data", str(data)])
-    lengths = [len(gold.context) for gold in planned[0].golds]
-    assert len(lengths) == 40
-    assert max(lengths[:8]) > 20 * 12 > min(lengths[:8])
+    for words, name in (([], "questions of qa-onnx"), (["--data", str(data)], "by-length.jsonl")):
+        done = CliRunner().invoke(main, ["tune", *words])
+        assert (done.exit_code, done.stderr) == (1, "Error: enough\n")
+        lengths = [len(gold.context) for gold in planned[-1].golds]
+        assert planned[-1].data == name
+        assert len(lengths) >= 40
+        assert max(lengths[:8]) > 3 * min(lengths[:8])
 
 
 def test_only_what_the_cache_folder_did_is_blamed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
