@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # Words without an option are accepted, to explain the right form in the error.
-@click.command(short_help="Answer questions from texts.", context_settings={"allow_extra_args": True})
+@click.command(context_settings={"allow_extra_args": True})
 @click.option("-q", "--question", "questions", multiple=True, help="A question; repeat it for more.")
 @click.option(
     "-c",

@@ -41,7 +41,7 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
     return click.option(option, callback=read, default="all", show_default=True, metavar="NAMES", help=help_text)
 
 
-@click.command(short_help="Measure speed and F1 on this machine, beside PyTorch.")
+@click.command
 @bundle_option
 @click.option(
     "--against", metavar="CHECKPOINT", help="Compare with this checkpoint in PyTorch; needs qa-onnx[export]."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qa_onnx.evaluation.evaluate import Outcome
 
 
-@click.command(short_help="Show which answers change between two bundles or precisions.")
+@click.command
 @click.argument("first", metavar="BUNDLE[:PRECISION]")
 @click.argument("second", metavar="BUNDLE[:PRECISION]")
 @click.argument("data", type=data_file)

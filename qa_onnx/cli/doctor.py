@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from qa_onnx.doctor.trial import Trial
 
 
-@click.command(short_help="Test whether question answering works on this machine, and explain why not.")
+@click.command
 @bundle_option
 @click.option(
     "--engine", type=click.Choice(ENGINES), help="[default: onnxruntime, or openvino for the bf16 precisions]"

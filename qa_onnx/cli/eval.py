@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qa_onnx.evaluation.evaluate import Part, Report
 
 
-@click.command("eval", short_help="Measure exact match and F1 on a data file.")
+@click.command("eval")
 @click.argument("data", type=data_file)
 @limit_option
 @seed_option

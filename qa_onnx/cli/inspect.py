@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qa_onnx.bundle.tuned import Profile
 
 
-@click.command(short_help="Show what is in a bundle, and check it.")
+@click.command
 @bundle_option
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 @click.option("--verify", is_flag=True, help="Check all hashes, and run the golden examples in each precision.")

@@ -12,7 +12,7 @@ from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.output import check_file, whole_file
 
 
-@click.command(short_help="Show the measured accuracy of a bundle, as a table or a page with plots.")
+@click.command
 @bundle_option
 @click.option(
     "--html",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST = 1000  # questions of a data file
 
 
-@click.command(short_help="Find the fastest setting for this machine, and keep it.")
+@click.command
 @bundle_option
 @data_option
 @click.option(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench_check import changes, differences
@@ -45,7 +46,7 @@ def check(tmp_path: Path, new: BenchResults, stored: BenchResults) -> subprocess
     ],
 )
 def test_a_drop_of_more_than_a_tenth_of_ours_is_flagged(
-    tmp_path: Path, now: dict[str, float], stored: dict[str, float], code: int, said: str
+    tmp_path: Path, now: dict[str, Any], stored: dict[str, Any], code: int, said: str
 ) -> None:
     done = check(tmp_path, results(**now), results(**stored))
     assert done.returncode == code, done.stderr

@@ -38,14 +38,6 @@ def test_an_environment_is_made_once_and_again_for_other_requirements(tmp_path: 
     assert not witness.exists()
 
 
-def test_what_cannot_be_installed_has_a_reason_and_is_tried_again(tmp_path: Path) -> None:
-    rivals = requirements(tmp_path / "rivals", "--no-index\nno-such-package-of-anybody==1\n")
-    for _ in range(2):
-        found = installed("one", rivals=rivals, build=tmp_path / "build")
-        assert "no-such-package-of-anybody==1" in found.why_not
-
-
-@pytest.mark.slow
 def test_the_script_makes_them_and_says_which_it_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,7 +45,7 @@ def test_a_runner_that_cannot_start_says_why() -> None:
         ContenderProcess("one", [sys.executable, "-c", code, json.dumps(order)])
 
 
-PAIR = {"question": "Who?", "context": "Ida came by boat."}
+PAIR: dict[str, Any] = {"question": "Who?", "context": "Ida came by boat."}
 
 
 def test_the_drop_in_pipeline_is_a_contender() -> None:
