@@ -26,7 +26,7 @@ from qa_onnx import (
     pipeline,
 )
 from qa_onnx.bench.contenders import list_contenders
-from qa_onnx.bench.settings import accuracy_note, settings
+from qa_onnx.bench.tune import accuracy_note, settings
 from qa_onnx.bundle import manifest
 from qa_onnx.bundle.folder import MANIFEST
 from qa_onnx.bundle.runtime import resolve_runtime
