@@ -36,6 +36,7 @@ from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from qa_onnx.batches import Batch
     from qa_onnx.bundle.manifest import Accuracy
@@ -55,7 +56,7 @@ _PACKAGES = (
 
 
 def export(
-    checkpoint: str | Path,
+    checkpoint: str | PathLike[str],
     to: str | Path | None = None,
     *,
     precisions: Sequence[str] = ("int8",),

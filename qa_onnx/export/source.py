@@ -23,6 +23,8 @@ from qa_onnx.export.finished import find_onnx, load_finished
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from qa_onnx.bundle.manifest import Manifest
     from qa_onnx.export.model import SourceModel
     from qa_onnx.session import Session
@@ -45,7 +47,7 @@ class Float32Graph:
     fused_nodes: dict[str, int]
 
 
-def check_source(checkpoint: str | Path) -> None:
+def check_source(checkpoint: str | PathLike[str]) -> None:
     """Refuse a source that cannot be exported here, as far as that is visible before it is loaded.
 
     Raises:
@@ -63,7 +65,7 @@ def check_source(checkpoint: str | Path) -> None:
     import_runtime()  # before other packages import it: the first import in a process decides about its telemetry
 
 
-def load_source(checkpoint: str | Path, target: Path, opset: int) -> tuple[SourceModel, str, Session]:
+def load_source(checkpoint: str | PathLike[str], target: Path, opset: int) -> tuple[SourceModel, str, Session]:
     """Load the source and write its float32 graph.
 
     Args:
