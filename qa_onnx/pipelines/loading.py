@@ -1,0 +1,115 @@
+"""What the caller calls a model -> a Reader: a bundle, a checkpoint, objects of transformers, or a Reader.
+
+Left out: the other arguments (settings.py), and the export of a checkpoint or of objects (export/cached.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qa_onnx.bundle.folder import MANIFEST, Bundle
+from qa_onnx.engines.names import Backend
+from qa_onnx.errors import InputError
+from qa_onnx.pipelines.settings import warn_caller
+from qa_onnx.reader import Reader
+
+if TYPE_CHECKING:
+    from qa_onnx.pipelines.settings import LoadSettings
+
+
+def check_parts(model: Any, tokenizer: Any, config: Any) -> None:
+    """Refuse a model that is none, and a tokenizer or config that does not belong to it."""
+    if isinstance(tokenizer, tuple):  # an old form: name and arguments
+        tokenizer = tokenizer[0]
+    saved = hasattr(model, "save_pretrained")
+    if hasattr(model, "merge_and_unload"):
+        raise InputError("model has an adapter (PEFT)", remedy="give model.merge_and_unload()")
+    if hasattr(getattr(model, "module", None), "save_pretrained"):
+        raise InputError(f"model is a {type(model).__name__} around a model", remedy="give model.module")
+    if not (model is None or saved or isinstance(model, (str, Path, Bundle, Reader))):
+        raise InputError(
+            f"model is a {type(model).__name__}; it must be the path of a bundle, the folder or hub id of a "
+            "checkpoint, or a model object of transformers"
+        )
+    if saved and not hasattr(tokenizer, "save_pretrained"):
+        raise InputError(
+            "the tokenizer of a model object cannot be guessed",
+            remedy="give tokenizer=AutoTokenizer.from_pretrained(...) beside it",
+        )
+    objects = "AutoModelForQuestionAnswering.from_pretrained(...) and AutoTokenizer.from_pretrained(...)"
+    if not (tokenizer is None or str(tokenizer) == str(model) or hasattr(tokenizer, "save_pretrained")):
+        raise InputError(
+            f"tokenizer is {tokenizer!r:.80}; a model has its own",
+            remedy=f"omit the argument, or give two objects: {objects}",
+        )
+    if config is not None and config is not getattr(model, "config", None):
+        name = getattr(config, "name_or_path", None) or str(config)
+        if name != str(model):
+            raise InputError(
+                f"config is {config!r:.80}; a model has its own",
+                remedy="omit the argument, or give a model object that was made with it",
+            )
+
+
+class Loaded(NamedTuple):
+    """A reader; its bundle, None where a Reader was passed; and the name by which the caller knows the model."""
+
+    reader: Reader
+    bundle: Bundle | None
+    name: str | None
+
+
+def load_reader(model: Any, tokenizer: Any, settings: LoadSettings, *, exact: bool) -> Loaded:
+    """Load the reader of a model; export a checkpoint, or objects, first.
+
+    Args:
+        model: see `pipeline`.
+        tokenizer: see `pipeline`.
+        settings: of the reader.
+        exact: where no precision is named, use fp32 of a bundle if it has it.
+
+    Raises:
+        InputError: a bundle and a tokenizer.
+        QaOnnxError: see `pipeline`.
+    """
+
+    def load(path: str | Path | Bundle | None) -> Loaded:
+        bundle = path if isinstance(path, Bundle) else Bundle.load(path)
+        precision, device, engine = settings.precision, settings.device, settings.engine
+        if precision is None and exact:
+            precision = _exact(bundle, Backend(engine or "onnxruntime", device or "cpu"))
+        reader = Reader.load(bundle, precision=precision, device=device, engine=engine, threads=settings.threads)
+        named = str(model) if isinstance(model, (str, Path)) else getattr(model, "name_or_path", None)
+        return Loaded(reader, bundle, named or bundle.manifest.source.name)
+
+    if isinstance(model, Reader):
+        return Loaded(model, None, None)
+    replaced = hasattr(tokenizer, "save_pretrained")
+    if model is None or isinstance(model, Bundle) or _is_bundle(model):
+        if replaced:
+            raise InputError("a bundle has its own tokenizer", remedy="omit the argument tokenizer")
+        return load(model)
+    from qa_onnx.export.cached import load_cached, load_objects
+
+    precision = "fp32" if settings.precision is None else settings.precision
+    if replaced:
+        return load_objects(model, tokenizer, precision, load, download=settings.download)
+    return load_cached(model, precision, load, download=settings.download)
+
+
+def _is_bundle(model: object) -> bool:
+    return isinstance(model, (str, Path)) and Path(model, MANIFEST).is_file()
+
+
+def _exact(bundle: Bundle, backend: Backend) -> str | None:
+    """Return fp32 if the bundle has it for the backend; otherwise warn, and return None."""
+    graph = bundle.manifest.graphs.get("fp32")
+    if graph and str(backend) in graph.engines:
+        return "fp32"
+    warn_caller(
+        f"{bundle.path} holds {', '.join(bundle.manifest.graphs)}, so scores are not exactly those of the old "
+        "pipeline: use a bundle with fp32, or name the precision to use",
+        RuntimeWarning,
+    )
+    return None
