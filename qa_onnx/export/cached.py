@@ -101,7 +101,7 @@ def load_objects(
 
     Args:
         model: has `save_pretrained`; or a folder or hub id, of which the tokenizer is replaced.
-        tokenizer: has `save_pretrained`.
+        tokenizer: has `save_pretrained`; or a folder or hub id.
         precision: as for `load_cached`; so are `load` and `download`.
         load: see there.
         download: see there.
@@ -111,6 +111,7 @@ def load_objects(
         MissingExtraError: see `load_cached`.
         ExportError: see `load_cached`.
     """
+    require("export", runtime=True)
     named = isinstance(model, (str, Path))
     name = str(model) if named else getattr(model, "name_or_path", "") or type(model).__name__
     try:
@@ -121,7 +122,7 @@ def load_objects(
     with _cache_errors(root), _scratch(root) as scratch:
         folder = scratch / (Path(name).name or "model")
         folder.mkdir()
-        _save("tokenizer", tokenizer, folder)
+        _save("tokenizer", _tokenizer(tokenizer, download or {}), folder)
         if source is None:
             _save("model", model, folder)
         for path in [path for pattern in _WEIGHTS for path in source.glob(pattern)] if source else []:
@@ -132,6 +133,20 @@ def load_objects(
                 remedy="in transformers 4, from_pretrained(folder, from_tf=True) makes a PyTorch model of it",
             )
         return load_cached(folder, precision, load, cache="objects")
+
+
+def _tokenizer(tokenizer: Any, download: Mapping[str, Any]) -> Any:
+    """Return the tokenizer of a folder or hub id, or an object as it is."""
+    if not isinstance(tokenizer, (str, Path)):
+        return tokenizer
+    from transformers import AutoTokenizer
+
+    how = {name: value for name, value in download.items() if name != "revision"}  # which is the model's
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False, **how)
+    except Exception as error:  # network, no such name, damaged files: of many classes
+        raise InputError(f"transformers cannot load the tokenizer {tokenizer}: {reason(error)}") from error
 
 
 def _save(name: str, saved: Any, folder: Path) -> None:

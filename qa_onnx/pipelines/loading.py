@@ -18,38 +18,45 @@ if TYPE_CHECKING:
     from qa_onnx.pipelines.settings import LoadSettings
 
 
-def check_parts(model: Any, tokenizer: Any, config: Any) -> None:
-    """Refuse a model that is none, and a tokenizer or config that does not belong to it."""
-    if isinstance(tokenizer, tuple):  # an old form: name and arguments
-        tokenizer = tokenizer[0]
-    saved = hasattr(model, "save_pretrained")
+def check_parts(model: Any, tokenizer: Any, config: Any) -> Any:
+    """Refuse what is no model, and a tokenizer or config that does not fit it.
+
+    Returns:
+        The tokenizer, an object or a name, that replaces the model's own; None: the model keeps its own.
+
+    Raises:
+        InputError: with what to write instead.
+    """
     if hasattr(model, "merge_and_unload"):
         raise InputError("model has an adapter (PEFT)", remedy="give model.merge_and_unload()")
     if hasattr(getattr(model, "module", None), "save_pretrained"):
         raise InputError(f"model is a {type(model).__name__} around a model", remedy="give model.module")
-    if not (model is None or saved or isinstance(model, (str, Path, Bundle, Reader))):
+    saved, named = hasattr(model, "save_pretrained"), isinstance(model, (str, Path))
+    if not (model is None or saved or named or isinstance(model, (Bundle, Reader))):
         raise InputError(
             f"model is a {type(model).__name__}; it must be the path of a bundle, the folder or hub id of a "
             "checkpoint, or a model object of transformers"
         )
-    if saved and not hasattr(tokenizer, "save_pretrained"):
+    if isinstance(tokenizer, tuple):  # an old form: name and arguments
+        tokenizer = tokenizer[0]
+    if saved and tokenizer is None:
         raise InputError(
             "the tokenizer of a model object cannot be guessed",
             remedy="give tokenizer=AutoTokenizer.from_pretrained(...) beside it",
         )
-    objects = "AutoModelForQuestionAnswering.from_pretrained(...) and AutoTokenizer.from_pretrained(...)"
-    if not (tokenizer is None or str(tokenizer) == str(model) or hasattr(tokenizer, "save_pretrained")):
+    name = getattr(config, "name_or_path", None) or str(config)
+    if config is not None and config is not getattr(model, "config", None) and name != str(model):
         raise InputError(
-            f"tokenizer is {tokenizer!r:.80}; a model has its own",
-            remedy=f"omit the argument, or give two objects: {objects}",
+            f"config is {config!r:.80}; a model has its own",
+            remedy="omit the argument, or give a model object that was made with it",
         )
-    if config is not None and config is not getattr(model, "config", None):
-        name = getattr(config, "name_or_path", None) or str(config)
-        if name != str(model):
-            raise InputError(
-                f"config is {config!r:.80}; a model has its own",
-                remedy="omit the argument, or give a model object that was made with it",
-            )
+    if tokenizer is None or str(tokenizer) == str(model):
+        return None
+    if not (isinstance(tokenizer, (str, Path)) or hasattr(tokenizer, "save_pretrained")):
+        raise InputError(f"tokenizer is a {type(tokenizer).__name__}; it must be a name or one of transformers")
+    if not (saved or named) or _is_bundle(model):
+        raise InputError("a bundle has its own tokenizer", remedy="omit the argument tokenizer")
+    return tokenizer
 
 
 class Loaded(NamedTuple):
@@ -65,12 +72,11 @@ def load_reader(model: Any, tokenizer: Any, settings: LoadSettings, *, exact: bo
 
     Args:
         model: see `pipeline`.
-        tokenizer: see `pipeline`.
+        tokenizer: as `check_parts` returns it.
         settings: of the reader.
         exact: where no precision is named, use fp32 of a bundle if it has it.
 
     Raises:
-        InputError: a bundle and a tokenizer.
         QaOnnxError: see `pipeline`.
     """
 
@@ -85,15 +91,12 @@ def load_reader(model: Any, tokenizer: Any, settings: LoadSettings, *, exact: bo
 
     if isinstance(model, Reader):
         return Loaded(model, None, None)
-    replaced = hasattr(tokenizer, "save_pretrained")
     if model is None or isinstance(model, Bundle) or _is_bundle(model):
-        if replaced:
-            raise InputError("a bundle has its own tokenizer", remedy="omit the argument tokenizer")
         return load(model)
     from qa_onnx.export.cached import load_cached, load_objects
 
     precision = "fp32" if settings.precision is None else settings.precision
-    if replaced:
+    if tokenizer is not None:
         return load_objects(model, tokenizer, precision, load, download=settings.download)
     return load_cached(model, precision, load, download=settings.download)
 

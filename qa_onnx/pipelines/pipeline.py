@@ -72,7 +72,7 @@ class QuestionAnsweringPipeline:
             raise InputError(f"compat is {compat!r}; it must be None or 'hf4'")
         settings, self.arguments, ignored = read_settings(arguments)
         self.compat = compat
-        check_parts(model, tokenizer, config)
+        tokenizer = check_parts(model, tokenizer, config)
         if isinstance(model, Reader):
             ignored += [f"{name} (the Reader is loaded already)" for name in settings.named]
         if model is None and "revision" in settings.download:
@@ -226,7 +226,8 @@ def pipeline(
             user's cache, see export/cached.py; or a model object of transformers or optimum, likewise, but kept
             until it is unused for a week. None: the default bundle. A Reader is used as it is.
         config: accepted if it is the model's own.
-        tokenizer: a tokenizer object of transformers, needed beside a model object; or the name of the model.
+        tokenizer: of transformers, an object or a name; needed beside a model object. The name of the model
+            itself changes nothing; a bundle takes no other.
         compat: None, or "hf4" for the answers, offsets and scores of transformers 4.57.6.
         device: "cpu", "cuda", -1 (the CPU), 0 (the GPU), or a torch.device.
         precision: see `Reader.load`. None: for a bundle the best for the device, or fp32 with compat="hf4" if the
