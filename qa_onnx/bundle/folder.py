@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from qa_onnx.engines.names import Backend
 
 MANIFEST = "bundle.json"
+MANIFEST_LIMIT = 4 << 20  # bytes
 
 _PACKAGE = Path(__file__).parents[1]
-_MANIFEST_LIMIT = 4 << 20  # bytes
 _TEXT_LIMIT = 256 << 20  # bytes; the largest multilingual tokenizers have some 35 MB
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _AGAIN = "export it again, or fetch it again"
 
 
@@ -44,17 +44,20 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> Bundle:
+    def load(cls, path: str | Path | None = None, *, revision: str | None = None) -> Bundle:
         """Read a bundle's manifest and check that its files exist.
 
         Args:
-            path: the folder; None: the default bundle that comes with the package.
+            path: the folder, or "org/name" on the Hugging Face hub; None: the default bundle that comes with the
+                package.
+            revision: branch, tag or commit on the hub; None: the branch main.
 
         Raises:
             BundleFormatError: it was written by a newer release.
-            BundleError: it is not a bundle, or a file is missing or has another size.
+            BundleError: it is not a bundle, a file is missing or has another size, or see `bundle_folder`.
+            MissingExtraError: it is not a folder, and huggingface_hub is not installed.
         """
-        folder = default_bundle() if path is None else Path(path)
+        folder = bundle_folder(path, revision=revision)
         bundle = cls(folder, read_manifest(folder))
         for entry in bundle.manifest.files():
             bundle._check_size(entry)
@@ -148,6 +151,7 @@ class Bundle:
         if self.path == default_bundle():
             command = f"qa-onnx export models/{name} --to another-folder {options}"
             return f"in a clone of the repository of qa-onnx, {command} makes it"
+        beside = beside or self.path.parent.name == "snapshots"  # the hub's cache is not to be written to
         target = "another-folder" if beside else shlex.quote(str(self.path))
         return (
             f"qa-onnx export CHECKPOINT --to {target} {options} {'makes' if beside else 'adds'} it, where "
@@ -216,6 +220,30 @@ def default_bundle() -> Path:
     return shipped if shipped.is_dir() else _PACKAGE.parent / "exported" / "minilm-squad"
 
 
+def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Path:
+    """Return the folder of a bundle: a local one, or that of a name on the Hugging Face hub in the hub's cache.
+
+    A folder always comes before a name, and the hub is not asked then.
+
+    Args:
+        path: a folder, or "org/name" on the hub; None: the default bundle.
+        revision: branch, tag or commit on the hub; None: the branch main.
+
+    Raises:
+        BundleError: a revision of a folder was requested; or see `hub.HubRepository.fetch`.
+        MissingExtraError: it is not a folder, and huggingface_hub is not installed.
+    """
+    folder = default_bundle() if path is None else Path(path)
+    if _HUB_NAME.fullmatch(str(path)) and not folder.exists():
+        from qa_onnx.bundle.hub import HubRepository
+
+        return HubRepository(name=str(path), revision="main" if revision is None else revision).fetch()
+    if revision is not None:
+        problem = f"revision is {revision!r}, but {folder} is a folder and has none"
+        raise BundleError(problem, remedy="omit it, or name a repository on the hub, org/name")
+    return folder
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read and check the manifest of a folder.
 
@@ -229,8 +257,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         reason, remedy = _why_no_bundle(folder)
         raise BundleError(f"{folder} is not a bundle: {reason}", remedy=remedy)
-    if path.stat().st_size > _MANIFEST_LIMIT:
-        raise BundleError(f"{path} is larger than {_MANIFEST_LIMIT} bytes: it is not the manifest of a bundle")
+    if path.stat().st_size > MANIFEST_LIMIT:
+        raise BundleError(f"{path} is larger than {MANIFEST_LIMIT} bytes: it is not the manifest of a bundle")
     return decode_manifest(path.read_bytes(), str(path))
 
 
@@ -240,8 +268,7 @@ def _why_no_bundle(folder: Path) -> tuple[str, str]:
     convert = f"qa-onnx export {shlex.quote(str(folder))} --to {target} makes a bundle of it, in {target}"
     create = f"qa-onnx export CHECKPOINT --to {shlex.quote(str(folder))} makes one"
     if not folder.exists():
-        hub = _HUB_ID.fullmatch(str(folder))
-        return "it does not exist", f"if it is a model on the hub, {convert}" if hub else create
+        return "it does not exist", create
     if not folder.is_dir():
         return "it is a file, and a bundle is a folder", ""
     if any(next(folder.glob(names), None) for names in ("*.safetensors", "pytorch_model*.bin")):
