@@ -116,7 +116,7 @@ class Reader:
             MissingExtraError: no ONNX Runtime for the device is installed, or no huggingface_hub for a name.
             InputError: the options do not fit the bundle.
         """
-        opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle, revision=revision)
+        opened = Bundle.load(bundle, revision=revision)
         manifest = opened.manifest
         arguments: dict[str, Any] = {
             "precision": precision,

@@ -33,7 +33,6 @@ MANIFEST_LIMIT = 4 << 20  # bytes
 _PACKAGE = Path(__file__).parents[1]
 _TEXT_LIMIT = 256 << 20  # bytes; the largest multilingual tokenizers have some 35 MB
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_AGAIN = "export it again, or fetch it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,12 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, revision: str | None = None) -> Bundle:
+    def load(cls, path: str | Path | Bundle | None = None, *, revision: str | None = None) -> Bundle:
         """Read a bundle's manifest and check that its files exist.
 
         Args:
-            path: the folder, or "org/name" on the Hugging Face hub; None: the default bundle that comes with the
-                package.
+            path: the folder, or "org/name" on the Hugging Face hub; a bundle that is loaded stays as it is; None:
+                the default bundle that comes with the package.
             revision: branch, tag or commit on the hub; None: the branch main.
 
         Raises:
@@ -57,7 +56,9 @@ class Bundle:
             BundleError: it is not a bundle, a file is missing or has another size, or see `bundle_folder`.
             MissingExtraError: it is not a folder, and huggingface_hub is not installed.
         """
-        folder = bundle_folder(path, revision=revision)
+        if isinstance(path, Bundle) and revision is None:
+            return path
+        folder = bundle_folder(path.path if isinstance(path, Bundle) else path, revision=revision)
         bundle = cls(folder, read_manifest(folder))
         for entry in bundle.manifest.files():
             bundle._check_size(entry)
@@ -151,7 +152,7 @@ class Bundle:
         if self.path == default_bundle():
             command = f"qa-onnx export models/{name} --to another-folder {options}"
             return f"in a clone of the repository of qa-onnx, {command} makes it"
-        beside = beside or self.path.parent.name == "snapshots"  # the hub's cache is not to be written to
+        beside = beside or hub_cache_of(self.path) is not None
         target = "another-folder" if beside else shlex.quote(str(self.path))
         return (
             f"qa-onnx export CHECKPOINT --to {target} {options} {'makes' if beside else 'adds'} it, where "
@@ -186,7 +187,7 @@ class Bundle:
         if sha256 != entry.sha256:
             raise BundleError(
                 f"{path} was changed or damaged: its SHA-256 is {sha256}, {MANIFEST} says {entry.sha256}",
-                remedy=_AGAIN,
+                remedy=how_to_repair(self.path),
             )
         return path
 
@@ -206,12 +207,11 @@ class Bundle:
     def _check_size(self, entry: FileEntry) -> None:
         path = self.path / entry.name
         if not path.is_file():
-            raise BundleError(f"{path} is missing", remedy=_AGAIN)
+            raise BundleError(f"{path} is missing", remedy=how_to_repair(self.path))
         size = path.stat().st_size
         if size != entry.size:
-            raise BundleError(
-                f"{path} has {size} bytes, {MANIFEST} says {entry.size}: it was cut or changed", remedy=_AGAIN
-            )
+            problem = f"{path} has {size} bytes, {MANIFEST} says {entry.size}: it was cut or changed"
+            raise BundleError(problem, remedy=how_to_repair(self.path))
 
 
 def default_bundle() -> Path:
@@ -242,6 +242,18 @@ def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Pa
         problem = f"revision is {revision!r}, but {folder} is a folder and has none"
         raise BundleError(problem, remedy="omit it, or name a repository on the hub, org/name")
     return folder
+
+
+def hub_cache_of(folder: Path) -> Path | None:
+    """Return the folder of a repository in the hub's cache that a bundle's folder belongs to; None: to none."""
+    return folder.parents[1] if folder.parent.name == "snapshots" else None
+
+
+def how_to_repair(folder: Path) -> str:
+    """Return what to do about a bundle's folder in which files are missing or damaged."""
+    if cache := hub_cache_of(folder):
+        return f"remove {cache}, and the next load fetches it again"
+    return "export it again, or copy it again from an undamaged one"
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -90,7 +90,10 @@ class HubRepository:
                 if isinstance(cached, str) and _COMMIT.fullmatch(revision):
                     return Path(cached)
                 url = hf_hub_url(self.name, file, revision=revision, endpoint=self.endpoint)
-                self._check_size(file, get_hf_file_metadata(url, endpoint=self.endpoint).size, entry)
+                known = get_hf_file_metadata(url, endpoint=self.endpoint)
+                if known.commit_hash is None:
+                    raise ConnectionError(f"what answers at {url} is no hub")
+                self._check_size(file, known.size, entry)
                 bar = _silent()
                 return Path(hf_hub_download(self.name, file, endpoint=self.endpoint, tqdm_class=bar, **where))
         except _UnreachableError as error:

@@ -40,12 +40,13 @@ class Hub:
         requests: method and path of each request so far.
         url: of the server.
         failing: whether every request is answered with 503.
+        portal: whether every request is answered with a page, as by a network that wants a login first.
     """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[str] = []
-        self.failing = False
+        self.failing = self.portal = False
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -82,6 +83,8 @@ class Hub:
     def _look_up(self, path: str) -> tuple[int, dict[str, str], bytes]:
         if self.failing:
             return 503, {}, b""
+        if self.portal:
+            return 200, {"ETag": '"page"'}, b"<html>Accept our terms</html>"
         parts = path.strip("/").split("/")
         if parts[0] == "large":
             everything = (

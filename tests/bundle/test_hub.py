@@ -11,10 +11,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
-from qa_onnx import Bundle, BundleError, MissingExtraError
-from qa_onnx.bundle.folder import MANIFEST, bundle_folder
+from qa_onnx import Bundle, BundleError, MissingExtraError, Reader
+from qa_onnx.bundle.folder import MANIFEST
 from qa_onnx.bundle.hub import HubRepository
+from qa_onnx.cli import main
 from tests.bundle.hub_server import Hub, Repository, files_of
 from tests.conftest import TINY
 
@@ -80,16 +82,16 @@ def test_a_branch_a_tag_or_a_commit_is_a_commit(hub: Hub, fetch: Callable[..., P
     assert hub.requests == [], "a commit in the cache cannot change"
 
 
-@pytest.mark.parametrize("down", ["closed", "failing"])
+@pytest.mark.parametrize("down", ["closed", "failing", "portal"])
 def test_what_was_fetched_loads_without_a_network(hub: Hub, fetch: Callable[..., Path], down: str) -> None:
     folder = fetch()
-    if down == "failing":
-        hub.failing = True
-    else:
+    if down == "closed":
         hub.close()
+    else:
+        setattr(hub, down, True)
     assert fetch() == fetch(revision=folder.name) == folder
     (folder / MODEL).unlink()
-    with pytest.raises(BundleError, match=f"the hub cannot be reached .*, and its cache .* lacks {MODEL} of"):
+    with pytest.raises(BundleError, match=rf"the hub cannot be reached .*, and its cache .* lacks {MODEL} of"):
         fetch()
     with pytest.raises(BundleError, match=rf"^harbour/another is not a folder here, the hub .* lacks {MANIFEST}"):
         fetch("harbour/another")
@@ -151,6 +153,27 @@ def test_a_file_with_another_hash_is_refused_and_fetched_again(hub: Hub, fetch: 
     assert Bundle.load(fetch()).checked_path(Bundle.load(TINY).graph("fp32").file)
 
 
+def test_a_bundle_in_the_cache_is_repaired_and_added_to_elsewhere(fetch: Callable[..., Path]) -> None:
+    folder = fetch()
+    with pytest.raises(
+        BundleError, match="qa-onnx export CHECKPOINT --to another-folder --precision fp16 makes it"
+    ):
+        Bundle.load(folder).graph("fp16")
+    (folder / MODEL).resolve().write_bytes(b"cut")
+    with pytest.raises(
+        BundleError, match=f"has 3 bytes, .*: remove {folder.parents[1]}, and the next load fetches"
+    ):
+        Bundle.load(folder)
+    shutil.rmtree(folder.parents[1])
+    assert Bundle.load(fetch()).path == folder
+
+
+def test_a_cache_that_cannot_be_written_is_named(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(BundleError, match=f"{MANIFEST} of {NAME} cannot be kept in the hub's cache: .*cache"):
+        HubRepository(name=NAME, endpoint=hub.url, cache=tmp_path / "cache").fetch()
+
+
 def test_without_huggingface_hub_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
@@ -160,10 +183,14 @@ def test_without_huggingface_hub_the_extra_is_named(monkeypatch: pytest.MonkeyPa
     assert lacks.value.remedy == "check the path, or pip install 'qa-onnx[hub]'"
 
 
-@pytest.mark.parametrize("path", [None, TINY])
-def test_a_folder_has_no_revision(path: Path | None) -> None:
+@pytest.mark.parametrize("path", [None, TINY, Bundle.load(TINY)])
+def test_a_folder_has_no_revision(path: Path | Bundle | None) -> None:
     with pytest.raises(BundleError, match=r"^revision is 'v1', but .* is a folder and has none: omit it"):
-        bundle_folder(path, revision="v1")
+        Reader.load(path, revision="v1")
+    result = CliRunner().invoke(
+        main, ["inspect", *([] if path is None else ["-b", str(TINY)]), "--revision", "v1"]
+    )
+    assert (result.exit_code, "is a folder and has none" in result.stderr) == (1, True)
 
 
 # A program as a user writes it; the hub's address and cache come from the environment that it was started with.
