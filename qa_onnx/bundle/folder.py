@@ -226,7 +226,7 @@ def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Pa
     A folder always comes before a name, and the hub is not asked then.
 
     Args:
-        path: a folder, or "org/name" on the hub; None: the default bundle.
+        path: a folder, or as text "org/name" on the hub; None: the default bundle. A `Path` is always a folder.
         revision: branch, tag or commit on the hub; None: the branch main.
 
     Raises:
@@ -234,10 +234,10 @@ def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Pa
         MissingExtraError: it is not a folder, and huggingface_hub is not installed.
     """
     folder = default_bundle() if path is None else Path(path)
-    if _HUB_NAME.fullmatch(str(path)) and not folder.exists():
+    if isinstance(path, str) and _HUB_NAME.fullmatch(path) and not folder.exists():
         from qa_onnx.bundle.hub import HubRepository
 
-        return HubRepository(name=str(path), revision="main" if revision is None else revision).fetch()
+        return HubRepository(name=path, revision="main" if revision is None else revision).fetch()
     if revision is not None:
         problem = f"revision is {revision!r}, but {folder} is a folder and has none"
         raise BundleError(problem, remedy="omit it, or name a repository on the hub, org/name")

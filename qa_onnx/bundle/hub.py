@@ -98,8 +98,12 @@ class HubRepository:
                 return Path(hf_hub_download(self.name, file, endpoint=self.endpoint, tqdm_class=bar, **where))
         except _UnreachableError as error:
             if not isinstance(cached, str):
-                raise
-            _LOG.info("%s; %s of the cache is used", error.reason, self.name)
+                raise BundleError(
+                    f"{self.name} is not a folder here, {error}, and its cache on this machine lacks {file} of "
+                    f"revision {self.revision}",
+                    remedy="check the path or the network; once fetched, a bundle loads without a network",
+                ) from error
+            _LOG.info("%s; %s of the cache is used", error, self.name)
             return Path(cached)
 
     def _check_size(self, file: str, size: int | None, entry: FileEntry | None) -> None:
@@ -118,9 +122,9 @@ class HubRepository:
     @contextlib.contextmanager
     def _explained(self, file: str) -> Iterator[None]:
         """Translate what huggingface_hub raises."""
-        from huggingface_hub import errors
+        from huggingface_hub import constants, errors
 
-        page = f"{self.endpoint or 'https://huggingface.co'}/{self.name}"
+        page = f"{self.endpoint or constants.ENDPOINT}/{self.name}"
         try:
             yield
         except errors.GatedRepoError as error:
@@ -135,11 +139,11 @@ class HubRepository:
             problem = f"{self.name} on the hub has no revision {self.revision}"
             raise BundleError(problem, remedy=f"use a branch, tag or commit that {page} lists") from error
         except errors.LocalEntryNotFoundError as error:
-            raise self._unreachable(file, error) from error
+            raise _UnreachableError(error) from error
         except errors.EntryNotFoundError as error:
             raise self._no_bundle(file) from error
         except (errors.HTTPError, ConnectionError) as error:  # type: ignore[attr-defined]  # of httpx, or httpx2
-            raise self._unreachable(file, error) from error
+            raise _UnreachableError(error) from error
         except OSError as error:
             raise BundleError(f"{file} of {self.name} cannot be kept in the hub's cache: {error}") from error
 
@@ -153,21 +157,13 @@ class HubRepository:
             remedy=f"if it is a model, qa-onnx export {self.name} --to {target} makes a bundle of it, in {target}",
         )
 
-    def _unreachable(self, file: str, error: BaseException) -> _UnreachableError:
-        reason = f"the hub cannot be reached ({' '.join(str(error.__cause__ or error).split()):.200})"
-        unreachable = _UnreachableError(
-            f"{self.name} is not a folder here, {reason}, and its cache on this machine lacks {file} of revision "
-            f"{self.revision}",
-            remedy="check the path or the network; once fetched, a bundle loads without a network",
-        )
-        unreachable.reason = reason
-        return unreachable
 
-
-class _UnreachableError(BundleError):
+class _UnreachableError(Exception):
     """The hub does not answer, so that only the cache may help."""
 
-    reason: str
+    def __init__(self, error: BaseException) -> None:
+        reason = " ".join(str(error.__cause__ or error).split())
+        super().__init__(f"the hub cannot be reached ({reason:.200})")
 
 
 def _check_hash(bundle: Bundle, entry: FileEntry) -> None:

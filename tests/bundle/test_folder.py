@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 NAMES = sorted(path.name for path in TINY.iterdir() if path.name != MANIFEST)
 
@@ -132,6 +132,6 @@ def test_a_file_and_a_path_that_does_not_exist_are_told_from_a_bundle(tmp_path: 
     (tmp_path / "model.onnx").touch()
     with pytest.raises(BundleError, match="it is a file, and a bundle is a folder"):
         Reader.load(tmp_path / "model.onnx")
-    for path in (tmp_path / "none", "./some/model", "some/model/there"):  # none of these is a name on the hub
+    for path in (tmp_path / "none", "./some/model", "some/model/there", Path("some/model")):  # no name on the hub
         with pytest.raises(BundleError, match=r"it does not exist: qa-onnx export CHECKPOINT --to .* makes one"):
             Reader.load(path)
