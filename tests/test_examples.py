@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,10 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LIGHTHOUSE = (EXAMPLES / "lighthouse.txt").read_text(encoding="utf-8")
-BOAT: dict[str, Any] = {"question": "What colour is the boat?", "context": "The boat is blue and the sail is white."}
+BOAT: dict[str, Any] = {
+    "question": "What colour is the boat?",
+    "context": "The boat is blue and the sail is white.",
+}
 
 
 def load(name: str, *packages: str) -> ModuleType:
@@ -197,8 +201,7 @@ def test_mlflow_model_around_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None
     frames = SimpleNamespace(DataFrame=lambda rows, index: (rows, index))
     for name, module in (("mlflow", stand_in), ("pandas", frames)):
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, "mlflow_model", raising=False)
-    example = load("mlflow_model")
+    example = SimpleNamespace(**runpy.run_path(str(EXAMPLES / "mlflow_model.py")))
     example.save("model", TINY)
     assert saved == {"path": "model", "python_model": example.__file__, "artifacts": {"bundle": str(TINY)}}
     [model] = chosen
@@ -207,7 +210,6 @@ def test_mlflow_model_around_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None
     assert index == Frame.index
     assert rows[0] == Reader.load(TINY).ask(**BOAT).to_dict()
     assert rows[1]["text"] == ""
-    monkeypatch.delitem(sys.modules, "mlflow_model")
 
 
 @pytest.mark.filterwarnings("ignore")  # of the other package
