@@ -1,4 +1,4 @@
-"""A reader for Haystack 3 pipelines: `pipeline.add_component("reader", OnnxReader())`."""
+"""A reader for pipelines of Haystack 2 and 3: `pipeline.add_component("reader", OnnxReader())`."""
 
 from haystack import Document, ExtractedAnswer, component
 

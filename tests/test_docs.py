@@ -36,7 +36,8 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "code"), python_blocks())
-def test_python_runs(page: str, code: str) -> None:
+def test_python_runs(page: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     exec(compile(code, page, "exec"), {})
 
 

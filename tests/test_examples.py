@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import qa_onnx
 from qa_onnx import Answer, Example, Reader
+from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -20,7 +25,10 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LIGHTHOUSE = (EXAMPLES / "lighthouse.txt").read_text(encoding="utf-8")
-BOAT = {"question": "What colour is the boat?", "context": "The boat is blue and the sail is white."}
+BOAT: dict[str, Any] = {
+    "question": "What colour is the boat?",
+    "context": "The boat is blue and the sail is white.",
+}
 
 
 def load(name: str, *packages: str) -> ModuleType:
@@ -68,8 +76,6 @@ def test_fastapi_service() -> None:
 
 @pytest.mark.parametrize(("error", "status"), [("QueueFullError", 429), ("DeadlineError", 504)])
 def test_fastapi_service_tells_a_full_queue_from_a_late_answer(error: str, status: int) -> None:
-    import qa_onnx
-
     app = load("fastapi_service", "fastapi", "httpx").app
     from fastapi.testclient import TestClient
 
@@ -151,6 +157,73 @@ def test_arrow_column(reader: Reader) -> None:
     found = module.answer_batch(batch, reader)
     assert found.schema.names == ["question", "context", "answer", "probability"]
     assert found.column("answer").to_pylist() == ["blue", None]
+
+
+@pytest.mark.parametrize("bundle", [EXAMPLES, TINY], ids=["default", "its own"])
+def test_endpoint_handler(bundle: Path) -> None:
+    handler = load("endpoint_handler").EndpointHandler(str(bundle))
+    expected = qa_onnx.pipeline("question-answering", model=None if bundle == EXAMPLES else str(bundle))
+    assert handler({"inputs": BOAT}) == expected(BOAT)
+    assert list(expected(BOAT)) == ["score", "start", "end", "answer"]
+    found = handler({"inputs": [BOAT, BOAT], "parameters": {"top_k": 2}})
+    assert found == [expected(BOAT, top_k=2)] * 2
+    assert handler({"inputs": BOAT, "parameters": None}) == expected(BOAT)
+
+
+def test_sagemaker_handler(tmp_path: Path) -> None:
+    module = load("sagemaker_handler")
+    reader = module.model_fn(str(TINY))
+    one, two = json.dumps(BOAT), json.dumps([BOAT, {**BOAT, "context": ""}]).encode()
+    answers = json.loads(
+        module.output_fn(module.predict_fn(module.input_fn(one, "application/json"), reader), "*/*")
+    )
+    assert answers == [reader.ask(**BOAT).to_dict()]
+    examples = module.input_fn(two, "application/json")
+    assert [bool(answer["text"]) for answer in module.predict_fn(examples, reader)] == [True, False]
+    with pytest.raises(ValueError, match=r"content type is text/csv; it must be application/json"):
+        module.input_fn(one, "text/csv")
+    with pytest.raises(ValueError, match=r"accept is text/csv; it must be application/json"):
+        module.output_fn(answers, "text/csv")
+
+
+class Frame(dict[str, list[str]]):
+    """What the MLflow example takes of a data frame: columns by name, and an index."""
+
+    index = range(2)
+
+
+def test_mlflow_model_around_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without MLflow and pandas: a base class, and frames, with the calls that the example makes."""
+    saved: dict[str, Any] = {}
+    chosen: list[Any] = []
+    pyfunc = SimpleNamespace(PythonModel=object, save_model=lambda path, **rest: saved.update(path=path, **rest))
+    stand_in = SimpleNamespace(pyfunc=pyfunc, models=SimpleNamespace(set_model=chosen.append))
+    frames = SimpleNamespace(DataFrame=lambda rows, index: (rows, index))
+    for name, module in (("mlflow", stand_in), ("pandas", frames)):
+        monkeypatch.setitem(sys.modules, name, module)
+    example = SimpleNamespace(**runpy.run_path(str(EXAMPLES / "mlflow_model.py")))
+    example.save("model", TINY)
+    assert saved == {"path": "model", "python_model": example.__file__, "artifacts": {"bundle": str(TINY)}}
+    [model] = chosen
+    model.load_context(SimpleNamespace(artifacts=saved["artifacts"]))
+    rows, index = model.predict(None, Frame(question=[BOAT["question"]] * 2, context=[BOAT["context"], ""]))
+    assert index == Frame.index
+    assert rows[0] == Reader.load(TINY).ask(**BOAT).to_dict()
+    assert rows[1]["text"] == ""
+
+
+@pytest.mark.filterwarnings("ignore")  # of the other package
+def test_mlflow_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="needs mlflow")
+    import pandas
+
+    monkeypatch.chdir(tmp_path)
+    load("mlflow_model", "pandas").save(tmp_path / "model", TINY)
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    frame = pandas.DataFrame([BOAT, {**BOAT, "context": ""}], index=[7, 3])
+    found = model.predict(frame)
+    assert found.loc[7].to_dict() == Reader.load(TINY).ask(**BOAT).to_dict()
+    assert found.loc[3, "text"] == ""
 
 
 GRADIO = """

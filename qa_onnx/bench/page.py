@@ -56,6 +56,12 @@ def page(bundle: Bundle) -> str:
         bullets(receipt_lines(receipts)),
         "## Agreement with the source model",
         str(precision_table(manifest)),
+        "max diff, mean diff: of the logits. same span: share of the windows with the same best span.",
+        bullets(
+            f"{name}: {graph.parity.windows} windows beside {graph.parity.reference}"
+            for name, graph in manifest.graphs.items()
+            if graph.parity
+        ),
     ]
     if manifest.confidence:
         threshold = "off" if manifest.null_threshold is None else f"{manifest.null_threshold:.3f}"
@@ -117,7 +123,7 @@ def calibration(confidence: Confidence) -> str:
     """Return what temperature and null threshold were fitted on, and the error before and after."""
     return (
         f"fitted on {confidence.fitted_n:,} questions of {confidence.fitted_on}: expected calibration "
-        f"error {confidence.ece_before:.1f} % before, {confidence.ece_after:.1f} % after, on "
+        f"error {confidence.ece_before:.2f} % before, {confidence.ece_after:.2f} % after, on "
         f"{confidence.checked_n:,} of {confidence.checked_on}"
     )
 

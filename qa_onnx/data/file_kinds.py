@@ -1,6 +1,7 @@
 """Bytes of a file -> text, or an error that names the kind of file and the command that converts it to text.
 
-Kinds are recognized by their first bytes (the signatures that file(1) knows), UTF-16 also by its zero bytes.
+Kinds are recognized by their first bytes (the signatures that file(1) knows), UTF-16 and UTF-32 also without a
+byte order mark where the text has blanks and letters of one alphabet.
 
 Left out: guessing between 8-bit encodings, since a wrong guess would go unnoticed.
 """
@@ -9,12 +10,18 @@ from __future__ import annotations
 
 import codecs
 import shlex
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 
 from qa_onnx.errors import InputError
 
 BEGINNING = 1 << 16  # bytes of a file that show its kind
-_SAMPLE = 4096  # bytes at the start that show UTF-16 text without a byte order mark
+_SAMPLE = 4096  # bytes at the start that show UTF-16 and UTF-32 text without a byte order mark
+_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f")
+_MOST_CONTROLS = 0.2  # share of the bytes of UTF-8 text that may be control characters
+_TWO_PAGES = 0.8  # share of a text's characters that lie in two pages of 256
+_NO_TEXT = ("Cc", "Cn", "Co", "Cs")  # Unicode's categories
 _ZIPPED = {  # a name inside a ZIP archive: the kind of file
     b"word/": "a Word document (DOCX)",
     b"ppt/": "a PowerPoint file (PPTX)",
@@ -89,13 +96,19 @@ def _wide_encoding(data: bytes) -> str | None:
     for mark, name in _MARKS.items():
         if data.startswith(mark):
             return name
-    # Without a mark: in Latin text every second byte is zero, and almost no other.
+    # Without a mark: read byte by byte it is full of control characters, and read as UTF-16 or UTF-32 it is text.
     sample = data[:_SAMPLE]
-    even, odd = sample[::2], sample[1::2]
-    if len(sample) < 4:
+    if sum(byte in _CONTROLS for byte in sample) <= _MOST_CONTROLS * len(sample):
         return None
-    for zeros, letters, name in ((odd, even, "UTF-16LE"), (even, odd, "UTF-16BE")):
-        if zeros.count(0) > 0.6 * len(zeros) and letters.count(0) < 0.05 * len(letters):
+    for name in ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE"):
+        try:
+            text = codecs.getincrementaldecoder(name)().decode(sample)  # whose last character may be cut
+        except UnicodeDecodeError:
+            continue
+        pages = Counter(ord(char) >> 8 for char in text)
+        two = sum(count for _, count in pages.most_common(2))  # blanks, and letters of one alphabet
+        no_text = any(unicodedata.category(char) in _NO_TEXT and char not in "\t\n\r\f" for char in text)
+        if pages[0] and two > _TWO_PAGES * len(text) and not no_text:
             return name
     return None
 
@@ -117,8 +130,8 @@ def decode(data: bytes, name: str) -> str:
         byte = data[error.start]
         raise InputError(
             f"{name} is not UTF-8 text (byte {error.start} is 0x{byte:02x})",
-            remedy="if it is text in another encoding, convert it, as in iconv -f LATIN1 -t UTF-8 "
-            f"{shlex.quote(name)} > text.txt",
+            remedy="if it is text in another encoding, such as LATIN1, UTF-16LE or GB18030, convert it, as in "
+            f"iconv -f LATIN1 -t UTF-8 {shlex.quote(name)} > text.txt",
         ) from error
 
 

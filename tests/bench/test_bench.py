@@ -126,6 +126,7 @@ def test_those_that_fail_are_named_and_cost_nobody_elses_figures() -> None:
     failing = [
         saying("no model", {"error": "no such model"}),
         slow("lame", 1, why_not="there is no GPU"),
+        saying("no kernel", ready, {"error": "no kernel for this CPU"}),
         saying("mute", ready, *[mute] * 9),
         saying("weak", ready, first, {"error": "out of memory"}),
     ]
@@ -133,6 +134,7 @@ def test_those_that_fail_are_named_and_cost_nobody_elses_figures() -> None:
     assert [one.error for one in others] == [
         "no such model",
         "there is no GPU",
+        "no kernel for this CPU",
         "mute gives no answer to any question: there is nothing to compare",
         "out of memory",
     ]

@@ -72,6 +72,7 @@ def content(kind: str, folder: Path) -> bytes:
         ("utf-16-le", "UTF-16LE text", "iconv -f UTF-16LE -t UTF-8"),
         ("utf-16-be", "UTF-16BE text", "iconv -f UTF-16BE -t UTF-8"),
         ("utf-32", "UTF-32 text", "iconv -f UTF-32 -t UTF-8"),
+        ("utf-32-le", "UTF-32LE text", "iconv -f UTF-32LE -t UTF-8"),
     ],
 )
 def test_a_kind_is_named_with_its_remedy(kind: str, name: str, remedy: str, tmp_path: Path) -> None:
@@ -110,10 +111,38 @@ def test_the_remedy_works(kind: str, tmp_path: Path) -> None:
 
 @given(st.text())
 def test_no_text_in_utf_8_is_taken_for_another_kind(text: str) -> None:
-    zeros = text.count("\0")
-    if zeros > 0.2 * len(text) or text.startswith(("%PDF-", "BZh", "PAR1", "PK\x03\x04", "PK\x05\x06", "{\\rtf")):
+    controls = sum(char < " " for char in text)
+    if controls > 0.2 * len(text) or text.startswith(
+        ("%PDF-", "BZh", "PAR1", "PK\x03\x04", "PK\x05\x06", "{\\rtf")
+    ):
         return
     assert decode(text.encode(), "text") == text.removeprefix("\ufeff")
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The tower was designed by Agnes Halloran.",
+        "Kdo postavil věž? Zdeněk Hořák, v roce 1740.",
+        "Башню построила Агнес Хэллоран в 1887 году.",
+        "Ο πύργος χτίστηκε το 1887 από την Άγκνες.",
+        "המגדל תוכנן על ידי אגנס הלורן בשנת 1887.",
+        "Blue.",
+    ],
+)
+def test_wide_encodings_are_known_without_a_mark_in_every_alphabet(text: str, encoding: str) -> None:
+    kind = kind_of(text.encode(encoding))
+    assert kind is not None
+    assert kind.name == f"{encoding} text"
+    assert kind_of(text.encode()) is None
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"a", b"ab\0cd\0ef\0gh\0", b"Ida\0\0\0\0\0Bo\0\0\0\0\0\0", bytes(range(256)), b"\0" * 64]
+)
+def test_other_bytes_with_nuls_are_not_taken_for_wide_text(data: bytes) -> None:
+    assert kind_of(data) is None
 
 
 def test_what_is_no_utf_8_and_no_known_kind_is_refused_with_the_place() -> None:
