@@ -29,6 +29,7 @@ from qa_onnx.export.graph import DEFAULT_OPSET
 from qa_onnx.export.precisions import PrecisionMaker
 from qa_onnx.export.settings import EvaluationSettings
 from qa_onnx.export.texts import PARITY_EXAMPLES
+from qa_onnx.export.trained import check_training
 from qa_onnx.export.writer import Writer
 from qa_onnx.machine.packages import require
 from qa_onnx.options import Options
@@ -102,6 +103,7 @@ def export(
     _check_precisions(precisions, settings)
     source.check_source(checkpoint)
     data = settings.load()
+    check_training(checkpoint, *data, calibrate=settings.calibrate)
     folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
     old = merge.existing(folder, replace=replace)
     with Writer(folder) as writer:
