@@ -42,6 +42,9 @@ def main() -> None:
     parser.add_argument("--articles", type=int, default=50)
     parser.add_argument("--limit", type=int, default=150, help="unanswerable questions of dev; 0.4 as many others")
     parser.add_argument("--negatives", type=float, nargs="*", default=[0.0, 0.1, 0.25, 0.5, 1.0])
+    parser.add_argument(
+        "--eval-limit", type=int, default=TrainSettings().eval_limit, help="0: keep the last weights"
+    )
     parser.add_argument("--null-threshold", type=float, default=-1.41, help="of the default bundle")
     parser.add_argument("--max-length", type=int, default=384)
     parser.add_argument("--threads", type=int, default=default_threads())
@@ -65,7 +68,7 @@ def main() -> None:
         data.write_text(to_lines(few), encoding="utf-8")
         show("before", chosen.base, [dev, unseen], chosen)
         for share in chosen.negatives:
-            settings = TrainSettings(negatives=share, eval_limit=0, max_length=chosen.max_length)
+            settings = TrainSettings(negatives=share, eval_limit=chosen.eval_limit, max_length=chosen.max_length)
             record = train(chosen.base, [data], Path(folder, str(share)), settings=settings)
             counts = json.dumps(record["questions"]["counts"])
             show(f"negatives {share:g}: {counts}", str(Path(folder, str(share))), [dev, unseen], chosen)
