@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from qa_onnx.train.trainer import Status
+    from qa_onnx.train.callback import Status
 
 # Always in float32: by default a CPU with bfloat16 instructions uses them.
 SMALL: dict[str, Any] = {
@@ -50,13 +50,13 @@ class StoppedError(Exception):
 
 
 def stop_at(step: int) -> Callable[[Status], None]:
-    """Return an `on_step` that ends a run after a step."""
+    """Return a callback that ends a run after a step."""
 
-    def on_step(status: Status) -> None:
-        if status.steps == step:
+    def callback(status: Status) -> None:
+        if status.step == step:
             raise StoppedError
 
-    return on_step
+    return callback
 
 
 def weights_of(job: TrainingJob) -> dict[str, bytes]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from qa_onnx.train.settings import TRAIN_BOUNDS, TrainSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from qa_onnx.train.trainer import Status
+    from qa_onnx.train.callback import Status
 
 _LINE_EVERY_S = 60.0  # without a terminal
 _DEFAULTS = TrainSettings()
@@ -79,7 +78,7 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 )
 @_setting(
     "negatives",
-    "Share of the questions that is added with another paragraph of the same article, to learn 'no answer'.",
+    "Share of the questions that is asked again of a paragraph without their answer, to learn 'no answer'.",
     metavar="SHARE",
 )
 @_setting("dropout", "Of hidden states; attention has none.")
@@ -92,10 +91,16 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default=_DEFAULTS.device, show_default=True)
 @click.option("--threads", type=between("threads"), help="On the CPU.  [default: all cores]")
 @_setting("save_every_s", "Time between two saves of the run's state.", metavar="SECONDS")
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.jsonl",
+    help="Write step, loss, F1 and more as a line of JSON after each step, to follow the run.",
+)
 @click.option("--resume", is_flag=True, help="Continue the unfinished run of DIR, if there is one.")
 @click.option("--replace", is_flag=True, help="Remove a finished model in DIR, or its unfinished run.")
 @click.option("--data-licence", "licence", metavar="TEXT", help="Licence of the weights, for the model card.")
-def train(*, to: Path, threads: int | None, **arguments: Any) -> None:
+def train(*, to: Path, threads: int | None, log: Path | None, **arguments: Any) -> None:
     """Fine-tune BASE on DATA.
 
     BASE is a folder or hub id of a BERT-family encoder, or of a question answering model (safetensors). DATA is
@@ -118,8 +123,8 @@ def train(*, to: Path, threads: int | None, **arguments: Any) -> None:
     chosen = TrainSettings(**{name: value for name, value in settings.items() if value is not None})
     torch.set_num_threads(default_threads() if threads is None else threads)
     try:
-        with _progress() as on_step:
-            record = library.train(to=to, settings=chosen, on_step=on_step, **arguments)
+        with _callback(log, resume=arguments["resume"]) as callback:
+            record = library.train(to=to, settings=chosen, callback=callback, **arguments)
     except KeyboardInterrupt:
         click.echo("stopped; the same command with --resume continues from the last save", err=True)
         sys.exit(130)
@@ -128,8 +133,12 @@ def train(*, to: Path, threads: int | None, **arguments: Any) -> None:
 
 
 def _summary(record: dict[str, Any]) -> str:
-    run, result = record["run"], record["result"]
-    text = f"{record['name']}: {run['steps']:,} steps, {run['epochs']:.2f} epochs in {run['minutes']:.1f} minutes"
+    run, result, counts = record["run"], record["result"], record["questions"]["counts"]
+    without = counts.get("unanswerable", 0)
+    text = (
+        f"{record['name']}: {run['steps']:,} steps, {run['epochs']:.2f} epochs in {run['minutes']:.1f} minutes, "
+        f"{counts['answerable'] + without:,} questions, {without:,} without an answer"
+    )
     if result is None:
         return text
     scores = f"EM {result['em']:.2f}, F1 {result['f1']:.2f} on {result['n']:,} questions"
@@ -137,10 +146,27 @@ def _summary(record: dict[str, Any]) -> str:
 
 
 @contextmanager
+def _callback(log: Path | None, *, resume: bool) -> Iterator[Callable[[Status], None]]:
+    """Yield what is called after each step: it shows the progress, and writes the log if there is one."""
+    from qa_onnx.train import JsonLinesLog
+
+    with ExitStack() as stack:
+        calls = [stack.enter_context(_progress())]
+        if log is not None:
+            calls.append(stack.enter_context(closing(JsonLinesLog(log, resume=resume))))
+
+        def callback(status: Status) -> None:
+            for call in calls:
+                call(status)
+
+        yield callback
+
+
+@contextmanager
 def _progress() -> Iterator[Callable[[Status], None]]:
     """Show a bar with loss, speed and remaining time; without a terminal, a line a minute."""
     console = tables.console(stderr=True)
-    last_line = -_LINE_EVERY_S
+    last_line, f1 = -_LINE_EVERY_S, ""
     with Progress(
         TextColumn("{task.percentage:>3.0f} %"),
         BarColumn(),
@@ -151,20 +177,17 @@ def _progress() -> Iterator[Callable[[Status], None]]:
     ) as bar:
         task = bar.add_task("", total=1.0)
 
-        def on_step(status: Status) -> None:
-            nonlocal last_line
-            bar.update(task, completed=status.progress, description=_line(status))
+        def show(status: Status) -> None:
+            nonlocal last_line, f1
+            f1 = f1 if status.f1 is None else f", F1 {status.f1:.2f}"
+            to_go = "?" if status.to_go_s is None else timedelta(seconds=round(status.to_go_s))
+            line = (
+                f"epoch {status.epoch:.2f}, step {status.step:,}, loss {status.mean_loss:.3f}{f1}, "
+                f"{status.examples_per_second:.1f} examples/s, {to_go} to go"
+            )
+            bar.update(task, completed=status.progress, description=line)
             if not console.is_terminal and time.monotonic() - last_line >= _LINE_EVERY_S:
                 last_line = time.monotonic()
-                click.echo(f"{status.progress:4.0%}  {_line(status)}", err=True)
+                click.echo(f"{status.progress:4.0%}  {line}", err=True)
 
-        yield on_step
-
-
-def _line(status: Status) -> str:
-    f1 = "" if status.f1 is None else f", F1 {status.f1:.2f}"
-    to_go = "?" if math.isnan(status.to_go_s) else timedelta(seconds=round(status.to_go_s))
-    return (
-        f"epoch {status.epoch:.2f}, step {status.steps:,}, loss {status.loss:.3f}{f1}, "
-        f"{status.examples_per_second:.1f} examples/s, {to_go} to go"
-    )
+        yield show

@@ -9,6 +9,7 @@ right.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,12 @@ def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
     threshold = report.null_threshold.best_f1_threshold if report.null_threshold else None
     options = replace(reader.options, null_threshold=threshold)
     temperature = _fit_temperature(_score(reader, report.outcomes, threshold), width)
+    if temperature in (_LOWEST, _HIGHEST):
+        _LOG.warning(
+            "the temperature fitted to %s is at its bound, %g: the model is right on too many or too few of these "
+            "%d questions to tell; calibrate on more of them, and on none that it was trained on",
+            *(calibration.name, temperature, len(calibration.golds)),
+        )
     checked = _score(reader, evaluate(reader, check, options=options).outcomes, threshold)
     right = np.array([item.right for item in checked])
     before, after = (_bins(_probabilities(checked, value, width), right) for value in (1.0, temperature))
@@ -154,7 +161,8 @@ def _fit_temperature(scored: Sequence[_Scored], width: int) -> float:
             low, left = left, right_end
             right_end = low + ratio * (high - low)
             losses = [losses[1], loss(right_end)]
-    return float(np.exp((low + high) / 2))
+    found = float(np.exp((low + high) / 2))
+    return next((bound for bound in (_LOWEST, _HIGHEST) if math.isclose(found, bound, rel_tol=1e-3)), found)
 
 
 def _bins(probabilities: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:

@@ -28,6 +28,7 @@ from qa_onnx.export.graph import DEFAULT_OPSET
 from qa_onnx.export.precisions import PrecisionMaker
 from qa_onnx.export.settings import EvaluationSettings
 from qa_onnx.export.texts import PARITY_EXAMPLES
+from qa_onnx.export.trained import check_training
 from qa_onnx.export.writer import Writer
 from qa_onnx.machine.packages import require
 from qa_onnx.options import Options
@@ -99,7 +100,7 @@ def export(
         raise InputError(f"opset is {opset}; it must be 14 to 18")
     _check_precisions(precisions, settings)
     source.check_source(checkpoint)
-    data, held_out = settings.load()
+    data, held_out = _load_data(checkpoint, settings)
     folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
     old = merge.existing(folder, replace=replace)
     with Writer(folder) as writer:
@@ -130,6 +131,15 @@ def export(
     if missed:
         raise GateError("; ".join(missed), remedy="lower the gate, or use another precision")
     return Bundle.load(folder)
+
+
+def _load_data(
+    checkpoint: str | PathLike[str], settings: EvaluationSettings
+) -> tuple[DataSet | None, DataSet | None]:
+    """Load the data to evaluate and to calibrate on, and compare them with what the checkpoint was trained on."""
+    data, held_out = settings.load()
+    check_training(checkpoint, data, held_out, calibrate=settings.calibrate)
+    return data, held_out
 
 
 def _make_all(precisions: Sequence[str], maker: PrecisionMaker, manifest: Manifest, folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ A damaged record is counted and left out; a file that cannot be read at all is a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from qa_onnx.data import squad
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from qa_onnx.data.squad import Gold
 
@@ -26,6 +27,7 @@ USED = {
     "answerable": "have an answer",
     "unanswerable": "have no answer: the target is CLS",
     "negatives": "of them were added: questions asked of another paragraph of their article",
+    "far negatives": "of them were added: questions asked of a paragraph of another article",
     "moved": "had a wrong answer_start, and the text is found once nearby: repaired",
     "trimmed": "had blanks around their answer: cut off",
     "ambiguous": "have no answer_start, and the text is found several times: the first is taken",
@@ -39,6 +41,7 @@ LEFT_OUT = {
     "absent": "have an answer that is not in the context",
     "no token": "have an answer of which the tokenizer leaves nothing",
     "cut": "have an answer that no window holds whole",
+    "contradicted": "have no answer, but one elsewhere in the data, in every window of the same text",
 }
 
 
@@ -99,7 +102,7 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFi
         InputError: a file cannot be read, or no question is left.
     """
     sources = []
-    golds: dict[tuple[str, str, str], Gold] = {}
+    golds: dict[tuple[object, ...], Gold] = {}
     for path in _files(paths):
 
         def skip(problem: str, path: Path = path) -> None:
@@ -108,7 +111,7 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFi
         data = squad.load(path, skip=skip)
         before = len(golds)
         for gold in data.golds:
-            key = (gold.id, gold.question, gold.context)
+            key = (gold.id, gold.question, gold.context, gold.answers)
             if max(len(gold.question), len(gold.context)) > MAX_CHARACTERS:
                 tally.add("too long", gold.id)
             elif key in golds:
@@ -119,6 +122,19 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFi
     if not golds:
         raise InputError(nothing_left(paths, tally))
     return tuple(sources), tuple(golds.values())
+
+
+def plain(text: str) -> str:
+    """Return a text without differences of case and spacing, to look for an answer in it."""
+    return re.sub(r"\s+", " ", text).strip().casefold()
+
+
+def right_answers(golds: Iterable[Gold]) -> dict[tuple[str, str], set[str]]:
+    """Return the answers to each question, `plain`, in each context: two rows can ask the same."""
+    right: dict[tuple[str, str], set[str]] = {}
+    for gold in golds:
+        right.setdefault((plain(gold.question), gold.context), set()).update(gold.answers)
+    return right
 
 
 def nothing_left(paths: Sequence[str | Path], tally: Tally) -> str:

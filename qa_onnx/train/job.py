@@ -83,5 +83,10 @@ def prepare_job(
         _LOG.info("%s", line)
     if not tally.counts.get("answerable"):
         raise InputError(nothing_left(data, tally))
+    if not tally.counts.get("unanswerable"):
+        _LOG.warning(
+            "no question without an answer is trained on: the model will forget to give none; raise negatives, or "
+            "add questions whose answers are an empty list"
+        )
     loaded = None if teacher is None else load_teacher(str(teacher), student, features, settings, device)
     return TrainingJob(settings, student, questions, features, device, tally, loaded)

@@ -1,7 +1,7 @@
 """Data files -> the questions of a run: those to train on, those held out, and added negatives of both.
 
-A negative is a question asked of another paragraph of its article, which does not hold the answer. A model that
-has seen no unanswerable question answers every one, and such a pair is harder to learn than one of two articles.
+A negative is a question asked of another paragraph, which does not hold the answer: a model that has seen no
+unanswerable question answers every one. It is one of the same article if there is one, which is harder to learn.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import hashlib
 import json
 import logging
 import random
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qa_onnx.data import squad
 from qa_onnx.data.squad import DataSet, Gold
-from qa_onnx.train.corpus import DataFile, Tally, load_corpus
+from qa_onnx.train.corpus import DataFile, Tally, load_corpus, plain, right_answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,8 +69,9 @@ def read_questions(
     elif settings.eval_limit and eval_data is not None:
         held_out = _sample(eval_data, golds, settings)
     negatives = make_negatives(golds, settings.negatives, settings.seed)
+    own = {(gold.article, gold.context) for gold in golds}
     for gold in negatives:
-        tally.add("negatives", gold.id)
+        tally.add("negatives" if (gold.article, gold.context) in own else "far negatives", gold.id)
     negatives.sort(key=lambda gold: gold.context)  # so each context is tokenized once
     return Questions(sources, (*golds, *negatives), held_out, own=eval_data is None)
 
@@ -106,10 +106,11 @@ def split(all_golds: tuple[Gold, ...], count: int, seed: int) -> tuple[tuple[Gol
 
 
 def make_negatives(golds: Sequence[Gold], share: float, seed: int) -> list[Gold]:
-    """Ask some of the questions again, of another paragraph of their article.
+    """Ask some of the questions again, of another paragraph of their article, or of another article.
 
-    That paragraph holds none of the question's answers, in any case and spacing; questions without such a
-    paragraph are not asked. Lines without a title count as one article.
+    The paragraph holds none of the question's answers, in any case and spacing, and the data does not answer the
+    same question from it. Another article is taken if no paragraph of the question's own will do. Lines without a
+    title count as one article.
 
     Returns:
         As many as `share` of the answerable questions, if there are so many; their ids end in "-negative".
@@ -118,24 +119,28 @@ def make_negatives(golds: Sequence[Gold], share: float, seed: int) -> list[Gold]
     contexts: dict[str, list[str]] = {}
     for article, context in dict.fromkeys((gold.article, gold.context) for gold in golds):
         contexts.setdefault(article, []).append(context)
-    plain = {gold.context: _plain(gold.context) for gold in golds}
+    everywhere = list(dict.fromkeys(gold.context for gold in golds))
+    texts = {context: plain(context) for context in everywhere}
+    right = right_answers(golds)
     answerable = [gold for gold in golds if gold.answers]
     wanted = round(share * len(answerable))
     negatives: list[Gold] = []
     for gold in draw.sample(answerable, len(answerable)):
         if len(negatives) >= wanted:
             break
-        answers = [_plain(answer) for answer in gold.answers]
-        for _ in range(_TRIES):
-            context = draw.choice(contexts[gold.article])
-            if context != gold.context and not any(answer in plain[context] for answer in answers):
-                negatives.append(Gold(f"{gold.id}-negative", gold.question, context, (), (), gold.article))
+        question = plain(gold.question)
+        answers = [plain(answer) for answer in right[question, gold.context]]
+        for pool in (contexts[gold.article], everywhere):
+            fit = (
+                context
+                for context in draw.sample(pool, min(_TRIES, len(pool)))
+                if not right.get((question, context)) and not any(answer in texts[context] for answer in answers)
+            )
+            chosen = next(fit, None)
+            if chosen is not None:
+                negatives.append(Gold(f"{gold.id}-negative", gold.question, chosen, (), (), gold.article))
                 break
     return negatives
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip().casefold()
 
 
 def to_lines(golds: Iterable[Gold]) -> str:

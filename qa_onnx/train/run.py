@@ -21,11 +21,11 @@ from qa_onnx.train.trainer import Trainer
 from qa_onnx.train.workspace import RECORD, Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from qa_onnx.train.callback import TrainingCallback
     from qa_onnx.train.job import TrainingJob
-    from qa_onnx.train.trainer import Status
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def train(
     resume: bool = False,
     replace: bool = False,
     licence: str | None = None,
-    on_step: Callable[[Status], None] | None = None,
+    callback: TrainingCallback | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a checkpoint for question answering.
 
@@ -59,7 +59,7 @@ def train(
         resume: continue the unfinished run of `to`, with the same arguments; without one, start.
         replace: remove a finished model, or an unfinished run, of that name. With `resume`, keep the latter.
         licence: of the weights, for the model card; None: it says that those of data and base apply.
-        on_step: is called after each step.
+        callback: is called with the status after each step, for a progress bar or an experiment tracker.
 
     Returns:
         The record of the run, the content of training.json.
@@ -83,7 +83,7 @@ def train(
         job = prepare_job(base, data, settings, eval_data=eval_data, teacher=teacher)
         workspace.clear(resume=resume)
         state = _resume(workspace, job) if resume else State(job.fingerprint())
-        _train(job, state, workspace.work, on_step)
+        _train(job, state, workspace.work, callback)
         record = make_record(job, state, name=workspace.to.resolve().name, licence=licence)
         _stage(job, state, workspace, record)
         workspace.commit()
@@ -109,14 +109,14 @@ def _resume(workspace: Workspace, job: TrainingJob) -> State:
     return state
 
 
-def _train(job: TrainingJob, state: State, folder: Path, on_step: Callable[[Status], None] | None) -> None:
+def _train(job: TrainingJob, state: State, folder: Path, callback: TrainingCallback | None) -> None:
     """Train to the end, and leave the best weights in the model."""
     logits = None
     if job.teacher is not None:
         if not state.steps:
             save_state(folder, state)  # so that only the same arguments resume a run of the teacher
         logits = run_teacher(job.teacher, job.features, folder)
-    Trainer(job, folder=folder, state=state, teacher_logits=logits, on_step=on_step).run()
+    Trainer(job, folder=folder, state=state, teacher_logits=logits, callback=callback).run()
     if state.best:
         load_weights(folder / state.best, job.base.model)
 

@@ -30,7 +30,8 @@ class TrainSettings:
         seed: of the order, the negatives, the held-out questions, and the weights of a new head.
         bf16: matrix products in bfloat16. None: if the CPU or GPU has instructions for it.
         teacher_share: share of the loss that compares with the teacher, if there is one.
-        negatives: share of the answerable questions that is added with another paragraph of the same article.
+        negatives: share of the answerable questions that is asked again of a paragraph without their answer, if
+            possible of the same article.
         eval_limit: questions of an evaluation, at most: a sample of the evaluation data or, without any, about so
             many of the training data, which are held out. 0: no evaluation.
         evaluations: number of evaluations, evenly spaced over the run; the last is at its end.

@@ -3,7 +3,8 @@
 Windows and offsets are those of inference (`Windower`); nothing is tokenized here again. docs/training.md has the
 rules in a table; the names of the cases are those of the tally. Two reasons:
 
-- Most windows of a long context do not hold the answer: one of them is kept per question, chosen by seed.
+- Most windows of a long context do not hold the answer: one of them is kept per question, chosen by seed, of those
+  that show the text of no right answer to it, in any case and spacing.
 - A question is left out if no window holds its whole answer, which is longer than the overlap ("cut"): CLS
   everywhere would teach that there is no answer.
 """
@@ -19,10 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qa_onnx.train.corpus import plain, right_answers
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -112,14 +114,24 @@ def in_window(window: Window, tokens: tuple[int, int]) -> tuple[int, int] | None
     return (start, end) if window.first <= start and end <= window.last else None
 
 
-def targets(gold: Gold, windows: Sequence[Window], draw: random.Random) -> tuple[list[Target], tuple[str, ...]]:
+def targets(
+    gold: Gold, windows: Sequence[Window], draw: random.Random, *, right: Collection[str] = ()
+) -> tuple[list[Target], tuple[str, ...]]:
     """Return the targets of a question's windows; `draw` chooses the one without an answer.
+
+    Args:
+        gold: the question.
+        windows: all of its windows.
+        draw: chooses the window that teaches "no answer", which shows none of the right answers.
+        right: right answers to the question in this context, beside its own.
 
     Returns:
         The targets, none if the question is left out, and the kinds of the tally that count for it.
     """
+    answers = [plain(answer) for answer in (*gold.answers, *right)]
     if not gold.answers:
-        return [_cls(draw.choice(windows))], ("unanswerable",)
+        empty = [window for window in windows if not _shows(window, answers)]
+        return ([_cls(draw.choice(empty))], ("unanswerable",)) if empty else ([], ("contradicted",))
     location = choose(gold)
     if location.span is None:
         return [], location.kinds
@@ -131,7 +143,7 @@ def targets(gold: Gold, windows: Sequence[Window], draw: random.Random) -> tuple
     full = [Target(window, *span) for window, span in spans if span is not None]
     if not full:
         return [], ("cut",)
-    empty = [window for window, span in spans if span is None]
+    empty = [window for window, span in spans if span is None and not _shows(window, answers)]
     kinds = ("answerable", *location.kinds)
     start, end = context.characters(*tokens)
     if context.text[start:end].strip() != context.text[slice(*location.span)]:
@@ -141,6 +153,15 @@ def targets(gold: Gold, windows: Sequence[Window], draw: random.Random) -> tuple
 
 def _cls(window: Window) -> Target:
     return Target(window, window.cls, window.cls)
+
+
+def _shows(window: Window, answers: Sequence[str]) -> bool:
+    """Return whether the part of the context in a window has the text of an answer, all of them `plain`."""
+    if not answers or window.last < window.first:
+        return False
+    last = window.token_offset + window.last - window.first
+    text = plain(window.context.text[slice(*window.context.characters(window.token_offset, last))])
+    return any(answer in text for answer in answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +214,13 @@ def build(golds: Sequence[Gold], windower: Windower, options: Options, *, tally:
     types: list[NDArray[np.uint8]] = []
     spans: list[tuple[int, int, int, int, int]] = []
     draw = random.Random(seed)
+    right = right_answers(golds)
     for at in range(0, len(golds), _BLOCK):
         block = golds[at : at + _BLOCK]
         cut = windower.cut([Example(gold.question, gold.context, gold.id) for gold in block], options)
         for gold, example in zip(block, cut, strict=True):
-            chosen, kinds = targets(gold, example.windows, draw)
+            others = right[plain(gold.question), gold.context]
+            chosen, kinds = targets(gold, example.windows, draw, right=others)
             for kind in kinds:
                 tally.add(kind, gold.id)
             for target in chosen:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import batches
 from qa_onnx.errors import TrainError
+from qa_onnx.train.callback import Status
 from qa_onnx.train.evaluations import Evaluations
 from qa_onnx.train.loss import span_loss
 from qa_onnx.train.optimization import TrainingSchedule, make_optimizer, peak_learning_rate, shuffled
@@ -24,32 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from qa_onnx.train.callback import TrainingCallback
     from qa_onnx.train.job import TrainingJob
     from qa_onnx.train.state import State
     from qa_onnx.train.teacher import TeacherLogits
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Progress of a run after a step.
-
-    Attributes:
-        progress: 0 to 1.
-        epoch: passes over the examples so far.
-        steps: of the optimizer.
-        loss: mean of the last 50 steps.
-        examples_per_second: mean of the last 50 steps, excluding evaluations.
-        to_go_s: estimated seconds to the end of the run; NaN: not known yet.
-        f1: of the last evaluation; None before the first.
-    """
-
-    progress: float
-    epoch: float
-    steps: int
-    loss: float
-    examples_per_second: float
-    to_go_s: float
-    f1: float | None
 
 
 class Trainer:
@@ -60,7 +38,7 @@ class Trainer:
         folder: where the state is saved.
         state: of the run; if it has taken a step, weights and optimizer are restored from `folder`.
         teacher_logits: of the job's teacher, for its features; None: there is no teacher.
-        on_step: is called after each step.
+        callback: is called after each step and the evaluation that is due then.
         clock: seconds; another one for tests.
     """
 
@@ -71,11 +49,11 @@ class Trainer:
         folder: Path,
         state: State,
         teacher_logits: TeacherLogits | None = None,
-        on_step: Callable[[Status], None] | None = None,
+        callback: TrainingCallback | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job, self._folder, self._state, self._teacher_logits = job, folder, state, teacher_logits
-        self._on_step, self._clock = on_step, clock
+        self._callback, self._clock = callback, clock
         self._peak = peak_learning_rate(job.base.model, job.settings)
         self._schedule = TrainingSchedule(job.settings, len(job.features))
         self._evaluations = Evaluations(job, state, self._schedule, folder)
@@ -107,13 +85,13 @@ class Trainer:
                 self._step(optimizer)
                 elapsed = self._clock() - started
                 self._step_s, state.elapsed = elapsed - state.elapsed, elapsed
-                status = self._status()
-                if self._on_step is not None:
-                    self._on_step(status)
+                self._measure_speed()
                 evaluate = self._evaluations.are_due()
                 if evaluate:
                     self._evaluations.run(lambda: self._clock() - started)
                     self._ends.clear()
+                if self._callback is not None:
+                    self._callback(self._status(optimizer, evaluated=evaluate))
                 state.done = self._schedule.progress(state) >= 1 or self._evaluations.are_out_of_patience()
                 # One save for step and evaluation: a killed run never resumes between them.
                 if state.done or evaluate or self._clock() - saved >= job.settings.save_every_s:
@@ -144,28 +122,33 @@ class Trainer:
         state.steps += 1
         state.losses.append(loss)
 
-    def _status(self) -> Status:
-        state, schedule, evaluations = self._state, self._schedule, self._evaluations
-        self._ends.append((state.position, state.elapsed))
+    def _measure_speed(self) -> None:
+        self._ends.append((self._state.position, self._state.elapsed))
         examples, seconds = (last - first for first, last in zip(self._ends[0], self._ends[-1], strict=True))
         if seconds:
             self._speed = examples / seconds
+
+    def _status(self, optimizer: Any, *, evaluated: bool) -> Status:
+        state, schedule, evaluations = self._state, self._schedule, self._evaluations
         minutes = self._job.settings.minutes
+        to_go_s: float | None = None
         if minutes is not None:
             to_go_s = max(0.0, 60 * minutes - state.elapsed)
         elif self._speed:
             to_go_s = (schedule.total_examples - state.position) / self._speed
             to_go_s += evaluations.remaining() * evaluations.seconds
-        else:
-            to_go_s = math.nan
         return Status(
-            progress=schedule.progress(state),
+            step=state.steps,
+            loss=state.losses[-1],
+            learning_rate=optimizer.param_groups[0]["lr"],
+            f1=state.evaluations[-1]["f1"] if evaluated else None,
+            em=state.evaluations[-1]["em"] if evaluated else None,
+            mean_loss=state.recent_loss(),
             epoch=state.position / schedule.epoch_examples,
-            steps=state.steps,
-            loss=state.recent_loss(),
+            progress=schedule.progress(state),
+            elapsed_s=state.elapsed,
             examples_per_second=self._speed,
             to_go_s=to_go_s,
-            f1=state.evaluations[-1]["f1"] if state.evaluations else None,
         )
 
 

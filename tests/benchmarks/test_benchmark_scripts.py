@@ -30,6 +30,7 @@ from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.questions import PATH
 from qa_onnx.bench.results import from_json
 from qa_onnx.data.squad import load
+from tests import training_data
 from tests.conftest import TINY, edit_manifest
 from tests.exports import checkpoint
 
@@ -163,6 +164,24 @@ def test_training_speed(questions: Path, *, alone: bool) -> None:
     )
     assert found[0] == "qa-onnx train"
     assert len(found) == (1 if alone else 3)
+
+
+@pytest.mark.export
+@pytest.mark.slow
+def test_what_training_forgets(questions: Path, tmp_path: Path) -> None:
+    content = json.loads(training_data.write(tmp_path / "data.json", articles=3).read_bytes())
+    for article in content["data"]:
+        for paragraph in article["paragraphs"]:
+            again = {**paragraph["qas"][0], "question": "What is it?"}
+            paragraph["qas"].append({**again, "id": f"{again['id']}-again"})
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    small = ["--articles", 3, "--limit", 5, "--negatives", 0.5, "--max-length", 96, "--threads", 1]
+    done = run("train_no_answer.py", checkpoint("bert"), tmp_path / "data.json", questions, *small)
+    assert done.returncode == 0, done.stderr
+    first, before, after = done.stdout.splitlines()
+    assert first.startswith("6 questions on 3 texts")
+    for line, label in ((before, "before"), (after, 'negatives 0.5: .*"far negatives": 3.*')):
+        assert re.fullmatch(rf"{label}: dev withheld .*%, F1 .*; unseen withheld .*%, F1 .*", line)
 
 
 def test_training_speed_says_who_could_not_train(

@@ -61,8 +61,8 @@ def test_a_run_reports_its_progress_and_its_result(data: Path, tmp_path: Path) -
     record = json.loads((tmp_path / "m" / "training.json").read_bytes())
     scores = record["result"]
     assert result.stdout == (
-        f"m: {record['run']['steps']} steps, 0.10 epochs in 0.0 minutes; EM {scores['em']:.2f}, "
-        f"F1 {scores['f1']:.2f} on {scores['n']} questions (questions held out)\n"
+        f"m: {record['run']['steps']} steps, 0.10 epochs in 0.0 minutes, 139 questions, 13 without an answer; "
+        f"EM {scores['em']:.2f}, F1 {scores['f1']:.2f} on {scores['n']} questions (questions held out)\n"
     )
     assert "have an answer" in result.stderr
     assert "epoch 0." in result.stderr
@@ -126,7 +126,9 @@ def test_the_settings_take_effect(data: Path, tmp_path: Path) -> None:
 def test_several_files_and_evaluation_data(data: Path, tmp_path: Path) -> None:
     other = training_data.write(tmp_path / "other.json", articles=2, seed=9)
     dev = training_data.write(tmp_path / "dev.json", articles=1, seed=10)
-    record = train(tmp_path / "m", data, other, *QUICK, "--eval-data", dev)
+    log = tmp_path / "log.jsonl"
+    record = train(tmp_path / "m", data, other, *QUICK, "--eval-data", dev, "--log", log)
+    assert [json.loads(line)["loss"] for line in log.read_text().splitlines()] == record["losses"]
     assert [source["name"] for source in record["data"]] == ["data.json", "other.json"]
     assert record["held_out"]["name"] == "dev.json"
     assert record["result"]["n"] == 6

@@ -294,6 +294,7 @@ def test_a_temperature_that_makes_it_worse_elsewhere_is_not_kept(
     assert fit.temperature == 1.0
     assert fit.confidence.after == fit.confidence.before
     assert "1 is kept" in caplog.text
+    assert f"the temperature fitted to {wrong.name} is at its bound, 8" in caplog.text
 
 
 def test_the_fitted_temperature_has_the_least_loss() -> None:

@@ -17,6 +17,7 @@ from qa_onnx.train import TrainSettings
 from qa_onnx.train.corpus import MAX_CHARACTERS, Tally, load_corpus
 from qa_onnx.train.questions import make_negatives, read_questions, split, to_lines
 from tests import training_data
+from tests.trained import make_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,7 +181,8 @@ def test_held_out_questions_get_negatives_and_are_read_back(tmp_path: Path) -> N
     assert held_out
     assert questions.own
     assert sum(not gold.answers for gold in held_out.golds) == 12
-    assert tally.counts == {"negatives": 108}
+    assert sum(tally.counts.values()) == 108
+    assert tally.counts.keys() == {"negatives", "far negatives"}  # of those, the article answers the same question
     assert sum(not gold.answers for gold in questions.train) == 108
     assert not {gold.article for gold in questions.train} & {gold.article for gold in held_out.golds}
     (tmp_path / "held-out.jsonl").write_text(to_lines(held_out.golds), encoding="utf-8")
@@ -207,6 +209,7 @@ def test_evaluation_data_is_sampled_and_shared_texts_give_a_warning(
 
 def test_negatives_ask_another_paragraph_of_the_article_that_lacks_the_answers(tmp_path: Path) -> None:
     golds, _ = corpus(training_data.write(tmp_path / "data.json", articles=20, paragraphs=4))
+    golds = tuple(dataclasses.replace(gold, question=gold.question + gold.id) for gold in golds)  # each asked once
     by_id = {gold.id: gold for gold in golds}
     negatives = make_negatives(golds, 0.25, seed=0)
     assert len(negatives) == 60
@@ -216,7 +219,9 @@ def test_negatives_ask_another_paragraph_of_the_article_that_lacks_the_answers(t
         assert negative.question == source.question
         assert negative.context != source.context
         assert negative.article == source.article
-        assert negative.context in {gold.context for gold in golds if gold.article == source.article}
+        others = {gold.context for gold in golds if gold.article == source.article} - {source.context}
+        fit = {context for context in others if source.answers[0].casefold() not in context.casefold()}
+        assert negative.context in fit or not fit  # only without one, a paragraph of another article
         assert source.answers[0].casefold() not in negative.context.casefold()
         assert not negative.answers
     assert make_negatives(golds, 0.25, seed=0) == negatives != make_negatives(golds, 0.25, seed=1)
@@ -232,5 +237,38 @@ def test_case_and_blanks_do_not_hide_an_answer() -> None:
     assert {gold.context for seed in range(9) for gold in make_negatives(golds, 1.0, seed)} == {"By the river."}
 
 
-def test_an_article_of_one_paragraph_gives_none() -> None:
-    assert make_negatives([Gold("1", "Where?", "In the mill.", ("mill",), (7,), "a")], 1.0, 0) == []
+def test_an_article_of_one_paragraph_gets_a_paragraph_of_another_article(tmp_path: Path) -> None:
+    golds, _ = corpus(training_data.write(tmp_path / "data.json", articles=30, paragraphs=1))
+    contexts = {gold.article: gold.context for gold in golds}
+    negatives = make_negatives(golds, 0.5, seed=0)
+    assert len(negatives) == 45
+    for negative in negatives:
+        (source,) = (gold for gold in golds if f"{gold.id}-negative" == negative.id)
+        assert negative.context != contexts[negative.article]
+        assert negative.context in contexts.values()
+        assert source.answers[0].casefold() not in negative.context.casefold()
+    tally = Tally()
+    read_questions([tmp_path / "data.json"], None, TrainSettings(eval_limit=0, negatives=0.5), tally)
+    assert tally.counts == {"far negatives": 45}
+
+
+def test_a_paragraph_that_answers_the_same_question_is_no_negative() -> None:
+    """As in contracts, of which each is asked the same."""
+    golds = [
+        Gold("1", "When does it end?", "It ends in May.", ("May",), (11,), "a"),
+        Gold("2", "when does  it end?", "It ends in June.", ("June",), (11,), "b"),
+        Gold("3", "Who came?", "Ida came.", ("Ida",), (0,), "c"),
+    ]
+    drawn = [make_negatives(golds, 1.0, seed) for seed in range(9)]
+    assert {gold.context for negatives in drawn for gold in negatives if "end" in gold.question} == {"Ida came."}
+
+
+@pytest.mark.export
+def test_a_run_without_a_question_without_an_answer_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = training_data.write(tmp_path / "data.json", articles=4, paragraphs=1)
+    make_job(data, negatives=0.5)
+    assert "no question without an answer" not in caplog.text
+    make_job(data, negatives=0.0)
+    assert "no question without an answer is trained on" in caplog.text

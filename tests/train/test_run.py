@@ -15,7 +15,7 @@ import pytest
 from qa_onnx import InputError, MissingExtraError, TrainError
 from qa_onnx.data import squad
 from qa_onnx.evaluation.evaluate import evaluate
-from qa_onnx.export import export
+from qa_onnx.export import EvaluationSettings, export
 from qa_onnx.machine import packages
 from qa_onnx.reader import Reader
 from qa_onnx.train import TrainSettings, train
@@ -27,7 +27,7 @@ from tests.exports import checkpoint, snapshot
 from tests.trained import SMALL, StoppedError, stop_at, weights_in
 
 if TYPE_CHECKING:
-    from qa_onnx.train.trainer import Status
+    from qa_onnx.train.callback import Status
 
 pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
@@ -112,6 +112,15 @@ def test_it_exports_and_the_bundle_has_the_scores_of_training(
     assert report.has_answer.f1 == pytest.approx(record["result"]["has_answer_f1"], abs=0.01)
 
 
+def test_it_is_not_calibrated_on_its_training_data(
+    model: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    other = training_data.write(tmp_path / "other.json", seed=9)
+    settings = EvaluationSettings(eval_data=other, calibration_data=data, calibrate=True)
+    with pytest.raises(InputError, match=r"was trained on data\.json, .*held-out\.jsonl"):
+        export(model[0], tmp_path / "bundle", evaluation=settings)
+
+
 def test_the_weights_are_those_of_the_best_evaluation(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +137,7 @@ def test_the_weights_are_those_of_the_best_evaluation(
         for path in (tmp_path / "m.partial").glob("best-*"):
             kept.setdefault(path.name, weights_in(path))
 
-    record = train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, on_step=watch)
+    record = train(checkpoint("bert"), [data], tmp_path / "m", settings=settings, callback=watch)
     best = record["evaluations"][1]
     assert record["result"] == best
     assert best["f1"] == 30.0
@@ -160,7 +169,7 @@ def test_a_run_that_fails_leaves_the_old_model(
     with pytest.raises(TrainError, match="holds a finished model"):
         train(checkpoint("bert"), [data], to, settings=QUICK)
     with pytest.raises(StoppedError):
-        train(checkpoint("bert"), [data], to, settings=QUICK, replace=True, on_step=stop_at(3))
+        train(checkpoint("bert"), [data], to, settings=QUICK, replace=True, callback=stop_at(3))
     with monkeypatch.context() as patch:
         patch.setattr("qa_onnx.train.base.Base.save", full)
         with pytest.raises(TrainError, match="No space left; go on with --resume"):
@@ -185,7 +194,7 @@ def test_before_the_first_save_there_is_nothing_to_resume(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StoppedError):
-        train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, on_step=stop_at(1))
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, callback=stop_at(1))
     with caplog.at_level(logging.INFO, "qa_onnx"):
         train(checkpoint("bert"), [data], tmp_path / "m", settings=QUICK, resume=True)
     assert "nothing was saved yet" in caplog.text
@@ -195,7 +204,7 @@ def test_other_arguments_do_not_resume_a_run(data: Path, tmp_path: Path, caplog:
     often = {**SMALL, "epochs": 0.2, "save_every_s": 0.0}
     other = training_data.write(tmp_path / "other.json", seed=8)
     with pytest.raises(StoppedError):
-        train(checkpoint("bert"), [data], tmp_path / "m", settings=TrainSettings(**often), on_step=stop_at(3))
+        train(checkpoint("bert"), [data], tmp_path / "m", settings=TrainSettings(**often), callback=stop_at(3))
     for changes, files, message in (
         ({"learning_rate": 1e-5}, [data], r"another learning_rate \(0\.003\)"),
         ({"seed": 1}, [data], r"another data \(.*\), evaluation data \(.*\), seed \(0\)"),

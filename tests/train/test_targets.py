@@ -50,6 +50,12 @@ def text_of(target: Target) -> str:
     return window.context.text[start:end].strip()
 
 
+def text_in(window: Window) -> str:
+    last = window.token_offset + window.last - window.first
+    start, end = window.context.characters(window.token_offset, last)
+    return window.context.text[start:end]
+
+
 def is_cls(target: Target) -> bool:
     return target.start == target.end == target.window.cls
 
@@ -148,6 +154,29 @@ def test_an_answer_across_a_border_is_whole_in_the_neighbour(windower: Windower)
     assert [t.window.token_offset for t in chosen if not is_cls(t)] == [windows[2].token_offset]
 
 
+@pytest.mark.parametrize(("right", "negatives"), [((), 1), (("the",), 0)])
+def test_a_window_that_shows_a_right_answer_never_teaches_that_there_is_none(
+    right: tuple[str, ...], negatives: int, windower: Windower
+) -> None:
+    """Neither another answer to the question, nor the same one elsewhere, nor that of another row of the data."""
+    filler = "The ear hears a sound. " * 8
+    context = f"{filler}It ends soon. {filler}It ends  Late. {filler}It ends soon. {filler}"
+    question = gold(context, ("soon", context.index("soon")), ("Late", context.index("Late")))
+    windows = cut(windower, question)
+    for seed in range(50):
+        chosen, _ = targets(question, windows, random.Random(seed), right=right)
+        shown = [text_in(target.window) for target in chosen if is_cls(target)]
+        assert len(shown) == negatives
+        assert not any(answer in text for text in shown for answer in ("soon", "Late"))
+
+
+def test_a_row_that_another_row_contradicts_is_left_out(windower: Windower) -> None:
+    rows = [gold("It ends late.", question="When?"), gold("It ends late.", ("late", 8), question="when?")]
+    tally = Tally()
+    assert len(build(rows, windower, Options(), tally=tally, seed=0)) == 1
+    assert tally.counts == {"contradicted": 1, "answerable": 1}
+
+
 def test_an_unanswerable_question_has_cls_in_one_window_chosen_by_seed(windower: Windower) -> None:
     question = gold(EARS)
     windows = cut(windower, question)
@@ -189,7 +218,7 @@ def test_questions_are_counted_by_kind(windower: Windower) -> None:
     golds = [
         gold(context, ("bridge", 4)),
         gold(context, ("bridge", 5)),
-        gold(context),
+        gold(context, question="Who?"),
         gold(context, ("the mill", 4)),
     ]
     tally = Tally()

@@ -156,7 +156,7 @@ def test_a_run_with_a_teacher_resumes_exactly_and_names_it(data: Path, tmp_path:
 
     record = go(tmp_path / "whole")
     with pytest.raises(StoppedError):
-        go(tmp_path / "broken", on_step=stop_at(5))
+        go(tmp_path / "broken", callback=stop_at(5))
     go(tmp_path / "broken", resume=True)
     one, two = (weights_in(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     assert one == two

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from qa_onnx.train.callback import Status
     from qa_onnx.train.job import TrainingJob
-    from qa_onnx.train.trainer import Status
 
 pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
@@ -62,16 +62,17 @@ def test_it_learns_reports_and_leaves_the_hosts_random_numbers(data: Path, tmp_p
     job = make_job(data, epochs=2, evaluations=4)
     before = torch.random.get_rng_state()
     reports: list[Status] = []
-    state = run(job, tmp_path / "run", on_step=reports.append)
+    state = run(job, tmp_path / "run", callback=reports.append)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert sum(state.losses[-5:]) < 0.8 * sum(state.losses[:5])
     assert state.position == 2 * len(job.features)
     assert [evaluation["mark"] for evaluation in state.evaluations] == [1, 2, 3, 4]
-    assert [status.steps for status in reports] == list(range(1, state.steps + 1))
+    assert [status.step for status in reports] == list(range(1, state.steps + 1))
     assert (reports[-1].progress, reports[-1].to_go_s) == (1.0, 0.0)
     assert reports[len(reports) // 2].examples_per_second > 0
-    assert reports[0].f1 is None
-    assert reports[-1].f1 == state.evaluations[-2]["f1"]
+    assert [status.loss for status in reports] == state.losses
+    evaluated = {one["steps"]: (one["f1"], one["em"]) for one in state.evaluations}
+    assert [(one.f1, one.em) for one in reports] == [evaluated.get(one.step, (None, None)) for one in reports]
     f1 = [one["f1"] for one in state.evaluations]
     assert [one["best"] for one in state.evaluations] == [f1[n] > max(f1[:n], default=-1) for n in range(4)]
     best = state.best_evaluation()
@@ -242,7 +243,7 @@ def test_a_run_resumes_bit_for_bit(data: Path, tmp_path: Path) -> None:
     state: State | None = None
     for step in (5, 9, 22):  # each time with everything loaded anew
         with pytest.raises(StoppedError):
-            run(make_job(data, **knobs), tmp_path / "broken", state=state, on_step=stop_at(step))
+            run(make_job(data, **knobs), tmp_path / "broken", state=state, callback=stop_at(step))
         state = read_state(tmp_path / "broken")
     job = make_job(data, **knobs)
     state = run(job, tmp_path / "broken", state=state)
@@ -257,15 +258,17 @@ SURVIVOR: dict[str, Any] = {**SMALL, "epochs": 1.5, "evaluations": 2, "dropout":
 # The run to be killed waits after its tenth step; the ninth is saved.
 KILLED = """
 import json, signal, sys, torch
-from qa_onnx.train import TrainSettings, train
+from qa_onnx.train import JsonLinesLog, TrainSettings, train
 torch.set_num_threads(1)
 base, data, to, resume, settings = sys.argv[1:]
 settings, resume = TrainSettings(**json.loads(settings)), bool(int(resume))
-def on_step(status):
-    print(status.steps, flush=True)
-    if status.steps == 10 and not resume:
+log = JsonLinesLog(f"{to}.jsonl", resume=resume)
+def callback(status):
+    log(status)
+    print(status.step, flush=True)
+    if status.step == 10 and not resume:
         signal.pause()
-train(base, [data], to, settings=settings, resume=resume, on_step=on_step)
+train(base, [data], to, settings=settings, resume=resume, callback=callback)
 """
 
 
@@ -287,6 +290,9 @@ def test_killed_in_mid_run_and_resumed_it_gives_the_weights_of_an_unbroken_run(d
         command.append(json.dumps(SURVIVOR))
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
+    def logged(name: str) -> list[float]:
+        return [json.loads(line)[name] for line in (tmp_path / "killed.jsonl").read_text().splitlines()]
+
     killed = start(resume=False)
     assert killed.stdout
     for line in killed.stdout:
@@ -296,13 +302,14 @@ def test_killed_in_mid_run_and_resumed_it_gives_the_weights_of_an_unbroken_run(d
     _, errors = killed.communicate()
     assert killed.returncode == -signal.SIGKILL, errors
     assert not (tmp_path / "killed").exists()
+    assert logged("step") == list(range(1, 11))
     resumed = start(resume=True)
     whole = train(base, [data], tmp_path / "whole", settings=TrainSettings(**SURVIVOR))
     steps, errors = resumed.communicate()
     assert resumed.returncode == 0, errors
     assert int(steps.split()[0]) == 10 < whole["run"]["steps"]
     record = json.loads((tmp_path / "killed" / "training.json").read_bytes())
-    assert record["losses"] == whole["losses"]
+    assert record["losses"] == whole["losses"] == logged("loss")
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
 
@@ -312,7 +319,7 @@ def test_a_saved_clock_goes_on(data: Path, tmp_path: Path) -> None:
     knobs: dict[str, Any] = {"minutes": 5.0, "eval_limit": 0, "save_every_s": 0.0}
     job = clock.drive(make_job(data, **knobs))
     with pytest.raises(StoppedError):
-        run(job, tmp_path / "run", state=State({}, elapsed=290.0), on_step=stop_at(3), clock=clock)
+        run(job, tmp_path / "run", state=State({}, elapsed=290.0), callback=stop_at(3), clock=clock)
     state = read_state(tmp_path / "run")
     assert state
     assert state.steps == 2
