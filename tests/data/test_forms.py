@@ -1,0 +1,306 @@
+"""Every form of a data file gives the same examples."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qa_onnx.data import squad
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONTEXT = "The mill on the Orne was built by Marta Linden in 1874. It burned down in 1901, \u201cas feared\u201d."
+WHO, OWNER = "Who built the mill?", "Who owned it in 1950?"
+ANSWER = {"text": "Marta Linden", "answer_start": 34}
+START = 34
+QAS: list[dict[str, Any]] = [
+    {"id": "a", "question": WHO, "answers": [ANSWER]},
+    {"id": "b", "question": OWNER, "answers": []},
+]
+PARAGRAPH = {"context": CONTEXT, "qas": QAS}
+ROWS: list[dict[str, Any]] = [{"context": CONTEXT, **question} for question in QAS]
+COLUMNS = [{"text": ["Marta Linden"], "answer_start": [START]}, {"text": [], "answer_start": []}]
+HUB = [{**row, "title": "Mill", "answers": answers} for row, answers in zip(ROWS, COLUMNS, strict=True)]
+
+
+def lines(*items: object) -> str:
+    return "".join(json.dumps(item) + "\n" for item in items)
+
+
+def with_answers(first: object, second: object, **members: object) -> str:
+    return lines({**ROWS[0], "answers": first, **members}, {**ROWS[1], "answers": second})
+
+
+def table(*rows: dict[str, Any], delimiter: str = ",") -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def label_studio(*marks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The JSON export: a skipped annotation says nothing; predictions are not read."""
+    skipped = {
+        "was_cancelled": True,
+        "result": [{"value": {"start": 0, "end": 3, "text": "The", "labels": ["Answer"]}}],
+    }
+    return [
+        {
+            "id": number,
+            "annotations": [
+                skipped,
+                {
+                    "was_cancelled": False,
+                    "result": [{"to_name": "text", "type": "labels", "value": m} for m in marked],
+                },
+            ],
+            "data": {"text": CONTEXT, "question": question},
+            "predictions": [skipped],
+        }
+        for number, (question, marked) in enumerate(zip((WHO, OWNER), marks, strict=True))
+    ]
+
+
+MARK = {"start": START, "end": START + 12, "text": "Marta Linden", "labels": ["Answer"]}
+MIN = {"text": CONTEXT, "annotator": 1, "annotation_id": 4, "lead_time": 2.5}
+
+FORMS = {
+    "SQuAD 1.1": json.dumps({"version": "1.1", "data": [{"title": "Mill", "paragraphs": [PARAGRAPH]}]}),
+    "SQuAD 2.0": json.dumps(
+        {
+            "version": "v2.0",
+            "data": [
+                {
+                    "title": "Mill",
+                    "paragraphs": [{"context": CONTEXT, "qas": [{**QAS[0], "is_impossible": False}]}],
+                },
+                {
+                    "title": "Owner",
+                    "paragraphs": [
+                        {
+                            "context": CONTEXT,
+                            "qas": [{**QAS[1], "is_impossible": True, "plausible_answers": [ANSWER]}],
+                        }
+                    ],
+                },
+            ],
+        }
+    ),
+    "run_qa.py": json.dumps({"version": "0.1.0", "data": HUB}),
+    "array of rows": json.dumps(ROWS, indent=1),
+    "array of rows in one line": json.dumps(ROWS),
+    "array of paragraphs": json.dumps([PARAGRAPH]),
+    "array of articles": json.dumps([{"title": "Mill", "paragraphs": [PARAGRAPH]}], indent=2),
+    "lines of rows": lines(*ROWS),
+    "lines of paragraphs": lines({**PARAGRAPH, "qas": QAS[:1]}, {**PARAGRAPH, "qas": QAS[1:]}),
+    "lines of articles": lines(*({"paragraphs": [{**PARAGRAPH, "qas": [question]}]} for question in QAS)),
+    "MRQA": lines(
+        {"header": {"dataset": "Mills", "split": "dev"}},
+        {
+            "id": "",
+            "context": CONTEXT,
+            "qas": [
+                {
+                    "qid": "a",
+                    "question": WHO,
+                    "answers": ["Marta Linden"],
+                    "detected_answers": [
+                        {"text": "Marta Linden", "char_spans": [[34, 45]], "token_spans": [[7, 8]]}
+                    ],
+                },
+                {"qid": "b", "question": OWNER, "answers": [], "detected_answers": []},
+            ],
+        },
+    ),
+    "Haystack": json.dumps(
+        {
+            "data": [
+                {
+                    "document_id": 41,
+                    "paragraphs": [
+                        {
+                            "context": CONTEXT,
+                            "document_id": 41,
+                            "qas": [
+                                {
+                                    "question": WHO,
+                                    "id": 901,
+                                    "is_impossible": False,
+                                    "answers": [{**ANSWER, "answer_id": 1, "answer_category": "SHORT"}],
+                                },
+                                {
+                                    "question": OWNER,
+                                    "id": 902,
+                                    "is_impossible": True,
+                                    "answers": [{"text": "", "answer_start": 0, "answer_category": "NOT_GIVEN"}],
+                                },
+                            ],
+                        }
+                    ],
+                }
+            ]
+        }
+    ),
+    "PIAF": json.dumps(
+        {
+            "data": [
+                {
+                    "title": "Moulin",
+                    "categorie": "Arts",
+                    "wikipedia_page_id": "2713",
+                    "audience": "restricted",
+                    "paragraphs": [{"context": CONTEXT, "qas": [{**q, "id": 7 + n} for n, q in enumerate(QAS)]}],
+                }
+            ]
+        }
+    ),
+    "Label Studio": json.dumps(label_studio([MARK], []), indent=1),
+    "Label Studio, without texts": json.dumps(label_studio([{**MARK, "text": None}], [])),
+    "Label Studio, before 1.0": json.dumps(label_studio([MARK], [])).replace('"annotations"', '"completions"'),
+    "Label Studio, JSON_MIN": json.dumps([{"question": WHO, "answer": [MARK], **MIN}, {"question": OWNER, **MIN}]),
+    "answers of objects": with_answers([ANSWER], []),
+    "answers of columns": lines(*HUB),
+    "answers of one column": with_answers({"text": "Marta Linden", "answer_start": START}, {"text": []}),
+    "answer as an object": lines({**PARAGRAPH, "qas": [{"question": WHO, "answer": ANSWER}, QAS[1]]}),
+    "texts and starts apart": with_answers(["Marta Linden"], "", answer_start=[START]),
+    "one text and start": with_answers("Marta Linden", "", answer_start=START),
+    "byte order mark": "\ufeff" + lines(*ROWS),
+    "byte order mark, indented": "\ufeff\n" + json.dumps(ROWS, indent=1),
+    "CSV, text and start": table(
+        {
+            "question": WHO,
+            "context": CONTEXT,
+            "text": "Marta Linden",
+            "answer_start": START,
+            "is_impossible": "False",
+        },
+        {"question": OWNER, "context": CONTEXT, "text": "", "answer_start": "nan", "is_impossible": "TRUE"},
+    ),
+    "CSV, cells of JSON": table(*({**row, "answers": json.dumps(row["answers"])} for row in ROWS)),
+    "CSV, cells of Python": table(*({**row, "answers": repr(row["answers"])} for row in HUB)),
+    "CSV, cells of NumPy": table(
+        {**ROWS[0], "answers": "{'text': array(['Marta Linden'], dtype=object), 'answer_start': array([34])}"},
+        {**ROWS[1], "answers": "{'text': array([], dtype=object), 'answer_start': array([], dtype=int32)}"},
+    ),
+    "CSV with semicolons": table(*({**row, "answers": json.dumps(row["answers"])} for row in ROWS), delimiter=";"),
+    "TSV": table(*({**row, "answers": json.dumps(row["answers"])} for row in ROWS), delimiter="\t"),
+    "CSV with a byte order mark": "\ufeff"
+    + table(*({**row, "answers": json.dumps(row["answers"])} for row in HUB)),
+}
+WITHOUT_STARTS = {
+    "answers of texts": with_answers(["Marta Linden"], []),
+    "answers of a column": with_answers({"text": ["Marta Linden"]}, {"text": []}),
+    "answers as one text": with_answers("Marta Linden", ""),
+    "answer, in a table": table(
+        {"Question": WHO, " context": CONTEXT, "answer": "Marta Linden"},
+        {"Question": OWNER, " context": CONTEXT, "answer": ""},
+    ),
+}
+
+
+def read(path: Path, content: str | bytes) -> list[tuple[str, str, tuple[str, ...], tuple[int, ...]]]:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return [(gold.question, gold.context, gold.answers, gold.answer_starts) for gold in squad.load(path).golds]
+
+
+def expected(start: int) -> list[tuple[str, str, tuple[str, ...], tuple[int, ...]]]:
+    return [(WHO, CONTEXT, ("Marta Linden",), (start,)), (OWNER, CONTEXT, (), ())]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_is_read(form: str, tmp_path: Path) -> None:
+    assert read(tmp_path / "data", FORMS[form]) == expected(START)
+
+
+@pytest.mark.parametrize("form", WITHOUT_STARTS)
+def test_a_form_without_starts_is_read(form: str, tmp_path: Path) -> None:
+    assert read(tmp_path / "data", WITHOUT_STARTS[form]) == expected(-1)
+
+
+@pytest.mark.parametrize("form", ["SQuAD 1.1", "array of rows", "lines of rows", "TSV"])
+def test_a_packed_form_is_read(form: str, tmp_path: Path) -> None:
+    content = FORMS[form].encode()
+    assert read(tmp_path / "data", gzip.compress(content[:50]) + gzip.compress(content[50:])) == expected(START)
+    pyarrow = pytest.importorskip("pyarrow")
+    assert read(
+        tmp_path / "data", zstandard(pyarrow, content[:50]) + zstandard(pyarrow, content[50:])
+    ) == expected(START)
+
+
+def zstandard(pyarrow: Any, content: bytes) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+@pytest.mark.parametrize("row_group_size", [1, 10])
+def test_parquet_of_the_hub_is_read(row_group_size: int, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = [{**row, "embedding": [0.5] * 8} for row in HUB]
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), sink, row_group_size=row_group_size)
+    assert read(tmp_path / "data", sink.getvalue()) == expected(START)
+    assert read(tmp_path / "data", gzip.compress(sink.getvalue())) == expected(START)
+    flat = pyarrow.table(
+        {
+            "context": [CONTEXT, CONTEXT],
+            "question": [WHO, OWNER],
+            "answer": ["Marta Linden", None],
+            "answer_start": pyarrow.array([34.0, None]),
+            "is_impossible": [None, True],
+        }
+    )
+    parquet.write_table(flat, tmp_path / "flat")
+    assert read(tmp_path / "data", (tmp_path / "flat").read_bytes()) == expected(START)
+
+
+def test_ids_titles_and_places(tmp_path: Path) -> None:
+    """An id may have any type and name, or be made of the place; rows without a title have no article."""
+
+    def names(content: str) -> list[tuple[str, str]]:
+        (tmp_path / "data").write_text(content)
+        return [(gold.id, gold.article) for gold in squad.load(tmp_path / "data").golds]
+
+    assert names(FORMS["SQuAD 1.1"]) == [("a", "Mill"), ("b", "Mill")]
+    assert names(FORMS["Haystack"]) == [("901", "data[0]"), ("902", "data[0]")]
+    assert names(FORMS["MRQA"]) == [("a", ""), ("b", "")]
+    assert names(FORMS["lines of articles"]) == [("a", "line 1"), ("b", "line 2")]
+    assert names(FORMS["Label Studio"]) == [("0", ""), ("1", "")]
+    assert names(FORMS["CSV, text and start"]) == [("line-2", ""), ("line-3", "")]
+    assert names(json.dumps([{**PARAGRAPH, "title": "Mill", "qas": [{**QAS[0], "id": None}]}])) == [
+        ("[0].qas[0]", "Mill")
+    ]
+    kinds = [7, 8.0, 7.5, [1, "x"], True, "", None, float("nan")]
+    rows = [{**ROWS[0], "id": name, "title": float("nan")} for name in kinds]
+    rows.append({"context": CONTEXT, "question": WHO, "answers": [], "guid": "klue-1"})
+    made = ["line-6", "line-7", "line-8"]
+    assert [name for name, _ in names(lines(*rows))] == ["7", "8", "7.5", '[1, "x"]', "true", *made, "klue-1"]
+
+
+def test_every_place_that_mrqa_detected_is_an_answer(tmp_path: Path) -> None:
+    question = {
+        "qid": "a",
+        "question": "Which word occurs twice?",
+        "answers": ["in", "Nowhere"],
+        "detected_answers": [{"text": "in", "char_spans": [[47, 48], [71, 72]]}],
+    }
+    found = read(tmp_path / "data", lines({"context": CONTEXT, "qas": [question]}))
+    assert found[0][2:] == (("in", "in", "Nowhere"), (47, 71, -1))
+
+
+def test_a_table_keeps_what_only_looks_like_a_list(tmp_path: Path) -> None:
+    rows = [
+        {"question": "?", "context": "see [1] the mill", "answer": answer} for answer in ("[1] the mill", "1874")
+    ]
+    assert [answers for *_, answers, _ in read(tmp_path / "data", table(*rows))] == [("[1] the mill",), ("1874",)]
