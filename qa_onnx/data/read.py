@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Lines = Iterator[tuple[int, bytes]]
 
 ENDINGS = tuple(
-    form + packing for form in (".json", ".jsonl", ".csv", ".tsv", ".parquet") for packing in ("", ".gz", ".zst")
+    form + packing for packing in ("", ".gz", ".zst") for form in (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 )
 FORMATS = f"it must be JSON or JSON lines, {EXPECTED}, or a CSV, TSV or Parquet table with question and context"
 _MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
