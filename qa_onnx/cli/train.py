@@ -13,7 +13,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn
 
 from qa_onnx.cli import tables
-from qa_onnx.cli.options import between
+from qa_onnx.cli.options import DataPath, between, data_file
 from qa_onnx.errors import InputError
 from qa_onnx.machine.packages import require
 from qa_onnx.train.settings import TRAIN_BOUNDS, TrainSettings
@@ -42,7 +42,7 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 
 @click.command(short_help="Fine-tune an encoder or checkpoint on questions with their answers.")
 @click.argument("base")
-@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=DataPath(exists=True, path_type=Path))
 @click.option(
     "--to",
     required=True,
@@ -52,7 +52,7 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 )
 @click.option(
     "--eval-data",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=data_file,
     metavar="FILE",
     help="Choose the best weights on this file.  [default: on questions held out of DATA]",
 )
@@ -116,8 +116,8 @@ def train(
     """Fine-tune BASE on DATA.
 
     BASE is a folder or hub id of a BERT-family encoder, or of a question answering model (safetensors). DATA is
-    SQuAD v1.1 or v2.0 JSON, or JSON lines of {"question", "context", "answers"}, plain or gzip, or folders of such
-    files. The result is a Hugging Face checkpoint for `qa-onnx export`.
+    one or more data files as `qa-onnx eval` takes them, folders of such files, or data sets on the hub,
+    OWNER/NAME:SPLIT. The result is a Hugging Face checkpoint for `qa-onnx export`.
 
     A run that was stopped or killed continues exactly with the same command and --resume.
     """

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from qa_onnx.train.tally import Tally
 
 MAX_CHARACTERS = 1_000_000
-_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,9 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFi
     """Read data files and folders.
 
     Args:
-        paths: files as `squad.load` reads them, and folders, of which the files are read that end in .json or
-            .jsonl, with .gz or without.
-        tally: counts the questions that are left out.
+        paths: files and names as `squad.load` reads them, and folders, of which the files are read that end in one
+            of `squad.ENDINGS`.
+        tally: counts the questions that are left out, and what is repaired in the files.
 
     Returns:
         The files, and their questions in the order of the files.
@@ -53,6 +52,7 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFi
             tally.add("damaged", f"{path.name}: {problem}")
 
         data = squad.load(path, skip=skip)
+        tally.add_repairs(data.repairs)
         before = len(golds)
         for gold in data.golds:
             key = (gold.id, gold.question, gold.context)
@@ -79,11 +79,11 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         inside = sorted(filter(_is_data, path.rglob("*"))) if path.is_dir() else [path]
         if not inside:
-            raise InputError(f"{path}: the folder holds no file that ends in {', '.join(_ENDINGS)}")
+            raise InputError(f"{path}: the folder holds no file that ends in {', '.join(squad.ENDINGS)}")
         files.update(dict.fromkeys(inside))
     return list(files)
 
 
 def _is_data(path: Path) -> bool:
     """Return whether a file of a folder is data, and not left by an unfinished run."""
-    return path.name.endswith(_ENDINGS) and not any(part.endswith(".partial") for part in path.parts)
+    return path.name.endswith(squad.ENDINGS) and not any(part.endswith(".partial") for part in path.parts)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qa_onnx.data.squad import Repairs
 
 _NAMED = 5
 
@@ -12,7 +15,9 @@ USED = {
     "answerable": "have an answer",
     "unanswerable": "have no answer: the target is CLS",
     "negatives": "of them were added: questions asked of another paragraph of their article",
-    "moved": "had a wrong answer_start, and the text is found once nearby: repaired",
+    "moved": "had a wrong answer_start, and the text is found once, or once nearby: repaired",
+    "blank": "of their answers were blank: taken as none",
+    "numbers": "of their numbers were floats or text: read as whole numbers",
     "trimmed": "had blanks around their answer: cut off",
     "ambiguous": "have no answer_start, and the text is found several times: the first is taken",
     "widened": "have an answer that starts or ends inside a token: the whole token is taken",
@@ -47,6 +52,11 @@ class Tally:
         names = self.named.setdefault(kind, [])
         if len(names) < _NAMED:
             names.append(name[:300])
+
+    def add_repairs(self, repairs: Repairs) -> None:
+        """Count what was repaired in a file."""
+        for kind, count in repairs.counts.items():
+            self.counts[kind] = self.counts.get(kind, 0) + count
 
     def lines(self) -> list[str]:
         """Return the report: a line for each kind that occurs."""
