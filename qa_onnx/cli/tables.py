@@ -76,6 +76,8 @@ def show_receipts(bundle: Bundle) -> bool:
             f"fp32: EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} in "
             f"{receipt.engine} on {', '.join(receipt.instruction_sets) or 'a CPU with unknown instruction sets'}"
         )
+        if by_characters := receipt.settings.get("f1_by_characters"):
+            console().print(f"{name}: F1 by characters for {by_characters:,} of {receipt.n:,} questions")
         for node in receipt.kept_back:
             console().print(f"{name}: kept back {node}")
     return True
