@@ -76,16 +76,15 @@ def _paragraph(value: dict[str, Any], place: str, shared: Mapping[str, Any]) -> 
 
 def _detected(question: dict[str, Any]) -> Any:
     """Return the answers of MRQA: where each was detected, and those that were not; char_spans include the end."""
-    answers = question.get("answers")
-    places = [
-        {"text": answer.get("text"), "answer_start": span[0]}
-        for answer in _objects(question["detected_answers"])
-        for span in answer.get("char_spans") or [[None]]
-    ]
-    if not isinstance(answers, list):
-        return places
+    places: list[Any] = []
+    for answer in _objects(question["detected_answers"]):
+        starts = [span[0] for span in answer.get("char_spans") or () if isinstance(span, list) and span]
+        places += [{"text": answer.get("text"), "answer_start": start} for start in starts or [None]]
     detected = [place["text"] for place in places]
-    return places + [answer for answer in answers if answer not in detected]
+    answers = question.get("answers")
+    return (
+        places + [answer for answer in answers if answer not in detected] if isinstance(answers, list) else places
+    )
 
 
 def _task(value: dict[str, Any], place: str, _: Mapping[str, Any]) -> Iterator[Record]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import json
-from typing import TYPE_CHECKING, Any
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from qa_onnx import InputError, MissingExtraError
 from qa_onnx.data import squad
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONTEXT = "The mill on the Orne was built by Marta Linden in 1874. It burned down in 1901, \u201cas feared\u201d."
 WHO, OWNER = "Who built the mill?", "Who owned it in 1950?"
@@ -153,7 +156,6 @@ FORMS = {
             "data": [
                 {
                     "title": "Moulin",
-                    "categorie": "Arts",
                     "wikipedia_page_id": "2713",
                     "audience": "restricted",
                     "paragraphs": [{"context": CONTEXT, "qas": [{**q, "id": 7 + n} for n, q in enumerate(QAS)]}],
@@ -265,6 +267,18 @@ def test_parquet_of_the_hub_is_read(row_group_size: int, tmp_path: Path) -> None
     assert read(tmp_path / "data", (tmp_path / "flat").read_bytes()) == expected(START)
 
 
+@pytest.mark.parametrize("number", range(6))
+def test_what_the_page_shows_is_read(number: int, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:json|jsonl|csv)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 6
+    first, *others = read(tmp_path / "data", blocks[number])
+    answer = "Linden" if "char_spans" in blocks[number] else "Marta Linden"
+    assert first[:3] == ("Who built it?", "Marta Linden built it in 1874.", (answer,))
+    assert first[3] in ((0,), (6,), (-1,))
+    assert all(answers == () for _, _, answers, _ in others)
+
+
 def test_ids_titles_and_places(tmp_path: Path) -> None:
     """An id may have any type and name, or be made of the place; rows without a title have no article."""
 
@@ -297,6 +311,70 @@ def test_every_place_that_mrqa_detected_is_an_answer(tmp_path: Path) -> None:
     }
     found = read(tmp_path / "data", lines({"context": CONTEXT, "qas": [question]}))
     assert found[0][2:] == (("in", "in", "Nowhere"), (47, 71, -1))
+
+
+KEYS = [
+    *("data", "paragraphs", "qas", "header", "question", "context", "id", "title", "is_impossible"),
+    *("answers", "answer", "text", "answer_start", "detected_answers", "char_spans"),
+    *("annotations", "completions", "annotation_id", "result", "value", "labels", "start", "end"),
+]
+NESTED = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.sampled_from(["", "mill", "2", CONTEXT]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=40,
+)
+
+
+@given(st.lists(NESTED, max_size=3))
+@settings(max_examples=500)
+def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, values: list[Any]) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    for content in (lines(*values), json.dumps(values, indent=1), json.dumps({"data": values})):
+        path.write_text(content)
+        problems: list[str] = []
+        try:
+            golds = squad.load(path, skip=problems.append).golds
+        except InputError:
+            continue
+        for gold in golds:
+            assert {type(text) for text in (gold.id, gold.question, gold.context, gold.article)} == {str}
+            assert len(gold.answers) == len(gold.answer_starts)
+            assert all(map(str.strip, gold.answers))
+        assert all(len(problem) < 500 for problem in problems)
+
+
+@given(st.text(st.sampled_from("ab,;\t\"'[]{}:\n\r 1"), max_size=40), st.sampled_from(",;\t"))
+def test_any_table_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, cells: str, delimiter: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_text(delimiter.join(["question", "context", "answers", "answer_start"]) + "\n" + cells)
+    with contextlib.suppress(InputError):
+        squad.load(path, skip=lambda _: None)
+
+
+def test_what_mrqa_did_not_detect(tmp_path: Path) -> None:
+    answers: list[Any] = [{"answers": ["Ida"]}, {}, {"answers": ["Marta Linden"]}]
+    detected: list[Any] = [[], [{"text": "mill", "char_spans": [[4, 7]]}], [{"text": "Marta Linden"}]]
+    qas = [
+        {"question": "?", "detected_answers": places, **members}
+        for places, members in zip(detected, answers, strict=True)
+    ]
+    found = read(tmp_path / "data", lines({"context": CONTEXT, "qas": qas}))
+    assert [row[2:] for row in found] == [(("Ida",), (-1,)), (("mill",), (4,)), (("Marta Linden",), (-1,))]
+
+
+@pytest.mark.parametrize("content", [b"PAR1 and more", b"\x28\xb5\x2f\xfd and more"])
+def test_a_missing_package_is_named_with_the_pip_line(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "qa_onnx-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    extra = "Provides-Extra: data\nRequires-Dist: no-such-package; extra == 'data'\n"
+    metadata.write_text("Metadata-Version: 2.1\nName: qa-onnx\nVersion: 1.0\n" + extra)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingExtraError, match=r"no-such-package not installed: pip install 'qa-onnx\[data\]'"):
+        read(tmp_path / "data", content)
 
 
 def test_a_table_keeps_what_only_looks_like_a_list(tmp_path: Path) -> None:
