@@ -71,10 +71,10 @@ def text_of(fields: Mapping[str, Any], key: str) -> str:
     Raises:
         ValueError: it is absent or no text.
     """
-    value = present(fields, key)
+    value = fields.get(key)
     if isinstance(value, str):
         return value
-    if value is None:
+    if present(fields, key) is None:
         raise ValueError(f'no "{key}": a text is expected; the keys are {quote(list(fields))}')
     raise ValueError(f'"{key}" must be a text, not {quote(value)}')
 
@@ -82,10 +82,10 @@ def text_of(fields: Mapping[str, Any], key: str) -> str:
 def id_of(record: Record) -> str | None:
     """Return the id of a record as text; None if it has none."""
     for key in _IDS:
-        value = present(record.fields, key)
+        value: Any = record.fields.get(key)
         if isinstance(value, str) and value:
             return value
-        if value is not None and value != "":
+        if value != "" and present(record.fields, key) is not None:
             whole = isinstance(value, float) and value.is_integer()
             return json.dumps(int(value) if whole else value, ensure_ascii=False, default=str)
     return None
@@ -95,30 +95,34 @@ def to_gold(record: Record, repairs: Repairs) -> Gold:
     """Check a record and return its example.
 
     Args:
-        record: has no problem yet.
+        record: of a question.
         repairs: counts what is repaired.
 
     Raises:
-        ValueError: something is missing, of the wrong type or contradictory, or a text is not Unicode.
+        ValueError: the record has a problem, something in it is missing, of the wrong type or contradictory, or a
+            text is not Unicode.
     """
+    if record.problem:
+        raise ValueError(record.problem)
     fields = record.fields
     question, context = text_of(fields, "question"), text_of(fields, "context")
     impossible = _is_impossible(fields)
-    answers = []
+    texts, starts = [], []
     for text, start in _answers(fields, impossible=impossible):
         if text.strip():
-            answers.append((text, _placed(context, text, _whole(start, repairs), repairs)))
+            texts.append(text)
+            starts.append(_placed(context, text, _whole(start, repairs), repairs))
         else:
             repairs.add("blank")
-    if impossible is not None and impossible == bool(answers):
-        raise ValueError(f"is_impossible is {impossible} with {len(answers)} answers: change either")
+    if impossible is not None and impossible == bool(texts):
+        raise ValueError(f"is_impossible is {impossible} with {len(texts)} answers: change either")
     name, title = id_of(record), present(fields, "title")
     gold = Gold(
         id=record.place.replace(" ", "-") if name is None else name,
         question=question,
         context=context,
-        answers=tuple(text for text, _ in answers),
-        answer_starts=tuple(start for _, start in answers),
+        answers=tuple(texts),
+        answer_starts=tuple(starts),
         article="" if title is None else str(title),
     )
     _refuse_halves(gold.id, question, context, *gold.answers, gold.article)
@@ -148,8 +152,11 @@ def _is_impossible(fields: Mapping[str, Any]) -> bool | None:
 
 def _answers(fields: Mapping[str, Any], *, impossible: bool | None) -> list[tuple[str, Any]]:
     """Return text and unchecked start of each answer, blank ones too."""
-    value = next((value for key in ANSWERS if (value := present(fields, key)) is not None), None)
-    if value is None:
+    for key in ANSWERS:
+        value = present(fields, key)
+        if value is not None:
+            break
+    else:
         if impossible:
             return []
         raise ValueError(
@@ -157,13 +164,13 @@ def _answers(fields: Mapping[str, Any], *, impossible: bool | None) -> list[tupl
             f"{quote(list(fields))}"
         )
     if isinstance(value, str):
-        return _columns([value], fields.get("answer_start"))
+        return _columns([value], present(fields, "answer_start"))
     if isinstance(value, dict) and "text" in value:
-        return _columns(value["text"], value.get("answer_start"))
+        return _columns(value["text"], present(value, "answer_start"))
     if not isinstance(value, list):
         raise ValueError(f'"answers" must be a list, {{"text": [...]}} or a text, not {quote(value)}')
-    if all(isinstance(answer, str) for answer in value):
-        return _columns(value, fields.get("answer_start"))
+    if value and not isinstance(value[0], dict) and all(isinstance(answer, str) for answer in value):
+        return _columns(value, present(fields, "answer_start"))
     answers = []
     for number, answer in enumerate(value):
         if isinstance(answer, dict) and "text" in answer:
@@ -200,8 +207,8 @@ def _text(value: Any) -> str:
 
 def _whole(value: Any, repairs: Repairs) -> int:
     """Return an answer_start; -1 if it is absent or negative."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return max(value, -1)
+    if type(value) is int:  # not a bool
+        return value if value >= 0 else -1
     if present({"start": value}, "start") is None:
         return -1
     try:

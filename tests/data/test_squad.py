@@ -165,6 +165,7 @@ REFUSED: list[Any] = [
         r"line 2: invalid start byte at byte 11: expected UTF-8, not b'.*\\xff.*': save it as UTF-8",
     ),
     ("id,query\n1,Where?", "the file starts with 'id,query'; it must be JSON"),
+    ('"question,context\nwho,x', "the file starts with '.question,context'; it must be JSON"),
     ('{"data": [\n{"paragraphs" 1', r"line 2, column 15: not JSON .Expecting ':' delimiter.* in .*; it must be"),
     pytest.param("[" * 100_000, "line 1: not usable JSON .*recursion.*; it must be", id="too deep"),
     pytest.param("[" + "1" * 5000 + "]", "line 1: not usable JSON .*; it must be", id="huge number"),
