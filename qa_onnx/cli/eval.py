@@ -54,7 +54,7 @@ def evaluate(
 
     if errors_path is not None:
         check_file(errors_path)
-    questions = squad.load(data, limit=limit, seed=seed)
+    questions = squad.load(data, limit=limit, seed=seed, unique_ids=True)
     reader, options = settings.load()
     with progress(len(questions.golds)) as count:
         report = measure(reader, questions, options=options, seed=seed, progress=count)

@@ -36,7 +36,12 @@ __all__ = ["ENDINGS", "DataSet", "Gold", "Repairs", "load", "sample"]
 
 
 def load(
-    path: Path | str, *, limit: int | None = None, seed: int = 0, skip: Callable[[str], None] | None = None
+    path: Path | str,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    skip: Callable[[str], None] | None = None,
+    unique_ids: bool = False,
 ) -> DataSet:
     """Read a data file, or a data set of the Hugging Face hub.
 
@@ -46,8 +51,8 @@ def load(
         limit: most questions to keep: a random sample of this size, in the order of the file. None: all.
         seed: of the sample; the same seed and file give the same sample.
         skip: called with a message for each part of the file that cannot be used and is left out; there may be
-            nothing left, and ids may repeat. None: such parts are errors, an id that occurs twice is one too, and
-            the log says what was repaired.
+            nothing left. None: such parts are errors, and the log says what was repaired.
+        unique_ids: whether a question with the id of an earlier one cannot be used.
 
     Raises:
         InputError: the file cannot be read, or something in it is missing, of the wrong type or
@@ -62,7 +67,7 @@ def load(
     repairs = Repairs()
     try:
         records = records_of_hub(str(path), digest.update) if on_hub else _records(path, digest.update)
-        golds = tuple(_golds(records, repairs, skip))
+        golds = tuple(_golds(records, repairs, skip, unique_ids=unique_ids))
         if not golds and skip is None:
             raise InputError(f"it holds no questions; {FORMATS}")
     except OSError as error:
@@ -93,13 +98,15 @@ def _records(path: Path, update: Callable[[bytes], object]) -> Iterator[Record]:
     return read(io.BufferedReader(io.BytesIO(data), BEGINNING), str(path))
 
 
-def _golds(records: Iterator[Record], repairs: Repairs, skip: Callable[[str], None] | None) -> Iterator[Gold]:
-    """Yield the examples of the records; without `skip`, one that is not valid or repeats an id is an error."""
+def _golds(
+    records: Iterator[Record], repairs: Repairs, skip: Callable[[str], None] | None, *, unique_ids: bool
+) -> Iterator[Gold]:
+    """Yield the examples of the records; a record that cannot be used is skipped or an error."""
     seen: set[str] = set()
     for record in records:
         try:
             gold = to_gold(record, repairs)
-            if skip is None and gold.id in seen and id_of(record) is not None:
+            if unique_ids and gold.id in seen and id_of(record) is not None:
                 raise ValueError(f"duplicate question id {gold.id!r}: ids must be unique in a file")
         except ValueError as error:
             problem = InputError(_located(record, str(error)))

@@ -151,6 +151,18 @@ def test_what_cannot_be_used_is_left_out_if_the_caller_says_so(write: Write) -> 
     ]
 
 
+def test_ids_may_repeat_unless_they_are_looked_up(write: Write) -> None:
+    rows = [line(id="x"), line(), line(id="y"), line(id="x", question="Why?"), line()]
+    assert [gold.id for gold in load(write("\n".join(rows))).golds] == ["x", "line-2", "y", "x", "line-5"]
+    with pytest.raises(
+        InputError, match=r"rivers\.data: line 4 \(id 'x'\): duplicate question id 'x': ids must be uni"
+    ):
+        load(write("\n".join(rows)), unique_ids=True)
+    problems: list[str] = []
+    assert len(load(write("\n".join(rows)), skip=problems.append, unique_ids=True).golds) == 4
+    assert len(problems) == 1
+
+
 # What is refused
 
 AT = r"data\[0\]\.paragraphs\[0\]\.qas\[0\]"
@@ -220,10 +232,6 @@ REFUSED: list[Any] = [
         NAMED + ": is_impossible is True with 1 answers: change either",
     ),
     (
-        squad_json(GOOD, GOOD),
-        AT[:-3] + r"1\] \(id 'q1'\): duplicate question id 'q1': ids must be unique in a file",
-    ),
-    (
         squad_json(GOOD, context="\ud83d"),
         NAMED + r": '\\ud83d' is half of a surrogate pair: write the whole character",
     ),
@@ -232,7 +240,6 @@ REFUSED: list[Any] = [
     (f"{line()}\n{line()} {line()}", r"line 2: column 121: not JSON \(Extra data\) in "),
     ('{"question": }\n' + line(), "line 1: column 14: not JSON"),
     (f"{line()}\n".encode() + b'{"question": "\xff"}', r"line 2: invalid start byte at byte 14: expected UTF-8"),
-    (f"{line(id='x')}\n{line(id='x')}", r"line 2 \(id 'x'\): duplicate question id 'x'"),
     (gzip.compress(b"not json", mtime=0), "the file starts with 'not json'; it must be"),
     ('[{"data": {"text": "t", "question": "?"}, "annotations": []}]', r"\[0\]: the task has no annotation"),
     (

@@ -166,6 +166,14 @@ def test_no_english_text_is_scored_by_characters(shared: Path) -> None:
     assert any(not gold.context.isascii() for gold in golds)
 
 
+def test_an_id_that_occurs_twice_is_refused_where_it_names_a_question(data: Path) -> None:
+    data.write_text(data.read_text() + json.dumps(QUESTIONS[0]) + "\n")
+    result = run("eval", data, "-b", TINY)
+    assert result.exit_code == 1
+    assert "line 7 (id 'a'): duplicate question id 'a': ids must be unique in a file" in result.stderr
+    assert run("diff", TINY, TINY, data).exit_code == 0
+
+
 def test_repairs_are_reported(tmp_path: Path) -> None:
     question = {**QUESTIONS[0], "answers": [{"text": "Jane Rudd", "answer_start": 3}]}
     (tmp_path / "moved.json").write_text(json.dumps([question]))
