@@ -88,30 +88,30 @@ def _detected(question: dict[str, Any]) -> Any:
 
 
 def _task(value: dict[str, Any], place: str, _: Mapping[str, Any]) -> Iterator[Record]:
-    """Read a task of Label Studio: the answers are what its submitted annotations mark."""
-    task = value["data"]
+    """Read a task of Label Studio: submitted annotations mark its answers; without one, they are unknown."""
     submitted = [one for one in _objects(_annotations(value)) if not one.get("was_cancelled")]
-    if not submitted:
-        yield Record(place, problem="the task has no annotation that was submitted: annotate it, or take it out")
-        return
     marked = [
         mark["value"]
         for one in submitted
         for mark in _objects(one.get("result"))
         if isinstance(mark.get("value"), dict) and mark.get("to_name") != "question"
     ]
-    yield _labelled(task, place, marked, value.get("id"))
+    yield _labelled({**value["data"], "id": value.get("id")}, place, marked if submitted else None)
 
 
 def _exported_task(value: dict[str, Any], place: str, _: Mapping[str, Any]) -> Iterator[Record]:
     """Read a row of Label Studio's JSON_MIN: the marks, if any, are a list under the name of the labels."""
     marked = [mark for key, marks in value.items() if key != "question" for mark in _objects(marks)]
-    yield _labelled(value, place, marked, value.get("id"))
+    yield _labelled(value, place, marked)
 
 
-def _labelled(task: dict[str, Any], place: str, marked: list[dict[str, Any]], name: object) -> Record:
+def _labelled(task: dict[str, Any], place: str, marked: list[dict[str, Any]] | None) -> Record:
     """Return the record of a task; a mark without its text names characters of the context, half-open."""
+    place = place or "the file"
     context = task.get("context", task.get("text"))
+    fields = {"id": task.get("id"), "question": task.get("question"), "context": context}
+    if marked is None:
+        return Record(place, fields)
     answers = []
     for mark in marked:
         if "labels" in mark:
@@ -119,9 +119,11 @@ def _labelled(task: dict[str, Any], place: str, marked: list[dict[str, Any]], na
             if text is None and isinstance(context, str) and isinstance(start, int) and isinstance(end, int):
                 text = context[start:end]
             if not isinstance(text, str):
-                return Record(place, problem=f'a label needs "text", or "start" and "end", not {quote(mark)}')
+                return Record(
+                    place, fields, problem=f'a label needs "text", or "start" and "end", not {quote(mark)}'
+                )
             answers.append({"text": text, "answer_start": start})
-    return Record(place, {"id": name, "question": task.get("question"), "context": context, "answers": answers})
+    return Record(place, {**fields, "answers": answers})
 
 
 def _annotations(value: dict[str, Any]) -> Any:

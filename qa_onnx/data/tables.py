@@ -1,7 +1,8 @@
 """CSV, TSV and Parquet -> records: a row is a question, a column is a field of it.
 
 Answers may be a cell of text, of JSON, or of Python's own form, as pandas writes lists and arrays; the hub's
-Parquet has {"text": [...], "answer_start": [...]}. Parquet needs pyarrow (extra `data`).
+Parquet has {"text": [...], "answer_start": [...]}. Parquet needs pyarrow (extra `data`). Label Studio's CSV has
+the columns of its JSON_MIN.
 
 Left out: Excel's files, which file_kinds names.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.data.packed import MAX_UNPACKED_BYTES
 from qa_onnx.data.records import ANSWERS, Record, quote
+from qa_onnx.data.shapes import records_of
 from qa_onnx.errors import InputError
 from qa_onnx.machine.packages import require
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _DELIMITERS = (",", "\t", ";")
 _NEEDED = {"question", "context"}
+_LABEL_STUDIO = {"question", "text", "annotation_id"}
 _READ = ("id", "qid", "guid", "question_id", "title", *_NEEDED, *ANSWERS, "answer_start", "is_impossible")
 _MISSING = {"", "nan", "none", "null", "na", "<na>"}  # cells of optional fields, in any case
 _DIGITS = 19  # of the least number that is no place in any text
@@ -34,7 +37,8 @@ _CHUNK = 1000  # rows that become Python objects at a time
 def delimiter_of(header: str) -> str | None:
     """Return what separates the columns of a header with a question and a context; None: it is no such header."""
     for delimiter in _DELIMITERS:
-        if set(_names(header, delimiter)) >= _NEEDED:
+        names = set(_names(header, delimiter))
+        if names >= _NEEDED or names >= _LABEL_STUDIO:
             return delimiter
     return None
 
@@ -79,13 +83,27 @@ def from_csv(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[Recor
         if row is None:
             return
         if len(row) == len(names):
-            yield _row(f"line {start}", dict(zip(names, row, strict=True)))
+            cells = dict(zip(names, row, strict=True))
+            read = _exported_row if cells.keys() >= _LABEL_STUDIO else _row
+            yield from read(f"line {start}", cells)
         elif row:
             problem = f"expected {len(names)} cells, as in the header, not {len(row)}: {quote(row)}"
             yield Record(f"line {start}", problem=problem)
 
 
-def _row(place: str, cells: dict[str, str]) -> Record:
+def _exported_row(place: str, cells: dict[str, str]) -> Iterator[Record]:
+    """Read a row of Label Studio: a cell of JSON holds what is marked."""
+    return records_of({name: _json(cell) if cell.startswith("[") else cell for name, cell in cells.items()}, place)
+
+
+def _json(cell: str) -> object:
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
+
+
+def _row(place: str, cells: dict[str, str]) -> Iterator[Record]:
     fields: dict[str, Any] = {}
     for name, cell in cells.items():
         is_text = name in _NEEDED or name in ANSWERS
@@ -99,8 +117,9 @@ def _row(place: str, cells: dict[str, str]) -> Record:
                 fields[name] = _value(cell)
             except ValueError as error:
                 if cell not in cells["context"]:  # such as "[1] the mill"
-                    return Record(place, problem=f'"{name}": {error}')
-    return Record(place, fields)
+                    yield Record(place, problem=f'"{name}": {error}')
+                    return
+    yield Record(place, fields)
 
 
 def _value(cell: str) -> object:
@@ -109,10 +128,9 @@ def _value(cell: str) -> object:
     Raises:
         ValueError: it holds none.
     """
-    try:
-        return json.loads(cell)
-    except (ValueError, RecursionError):
-        pass
+    value = _json(cell)
+    if not isinstance(value, str):
+        return value
     try:
         _refuse_joined(cell)
         return ast.literal_eval(_Arrays().visit(ast.parse(cell, mode="eval")))
@@ -135,7 +153,8 @@ def _refuse_joined(cell: str) -> None:
     for token in tokenize.generate_tokens(io.StringIO(cell).readline):
         if token.type == tokenize.STRING == before:
             raise ValueError
-        before = token.type
+        if token.type != tokenize.NL:
+            before = token.type
 
 
 def from_parquet(data: bytes) -> Iterator[Record]:

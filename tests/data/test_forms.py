@@ -191,6 +191,10 @@ FORMS = {
         {**ROWS[0], "answers": "{'text': array(['Marta Linden'], dtype=object), 'answer_start': array([34])}"},
         {**ROWS[1], "answers": "{'text': array([], dtype=object), 'answer_start': array([], dtype=int32)}"},
     ),
+    "Label Studio, CSV": table(
+        {"annotation_id": 4, "answer": json.dumps([MARK]), "lead_time": 2.5, "question": WHO, "text": CONTEXT},
+        {"annotation_id": 5, "answer": "", "lead_time": 1.5, "question": OWNER, "text": CONTEXT},
+    ),
     "CSV with semicolons": table(*({**row, "answers": json.dumps(row["answers"])} for row in ROWS), delimiter=";"),
     "TSV": table(*({**row, "answers": json.dumps(row["answers"])} for row in ROWS), delimiter="\t"),
     "CSV with a byte order mark": "\ufeff"

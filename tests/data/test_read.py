@@ -54,3 +54,10 @@ def test_a_stream_without_end_is_read(first: bytes, rest: bytes) -> None:
 def test_a_question_does_not_wait_for_the_next_line() -> None:
     records = read(io.BufferedReader(Pipe([ROW, ROW])), "-")
     assert [next(records).line, next(records).line] == [1, 2]  # a third read of the pipe would raise StopIteration
+
+
+def test_a_task_without_annotation_is_a_question_without_answers() -> None:
+    task = {"id": 5, "data": {"text": "Ida came.", "question": "Who?"}, "annotations": [{"was_cancelled": True}]}
+    (record,) = read(io.BufferedReader(io.BytesIO(json.dumps(task).encode())), "-")
+    assert (record.place, record.problem) == ("the file", "")
+    assert record.fields == {"id": 5, "question": "Who?", "context": "Ida came."}

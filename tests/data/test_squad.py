@@ -241,7 +241,10 @@ REFUSED: list[Any] = [
     ('{"question": }\n' + line(), "line 1: column 14: not JSON"),
     (f"{line()}\n".encode() + b'{"question": "\xff"}', r"line 2: invalid start byte at byte 14: expected UTF-8"),
     (gzip.compress(b"not json", mtime=0), "the file starts with 'not json'; it must be"),
-    ('[{"data": {"text": "t", "question": "?"}, "annotations": []}]', r"\[0\]: the task has no annotation"),
+    (
+        '[{"data": {"text": "t", "question": "?"}, "annotations": []}]',
+        r"\[0\]: no .answers.: a list of .* the keys are \['id', 'question'",
+    ),
     (
         '[{"data": {"text": 1, "question": "?"}, "annotations": [{"result": [{"value": {"labels": ["A"]}}]}]}]',
         r'\[0\]: a label needs "text", or "start" and "end", not ',
@@ -258,6 +261,10 @@ REFUSED: list[Any] = [
     (
         "question\tcontext\tanswers\nwho\tx\t['y' 'z']",
         """line 2: "answers": expected a list or an object, .*'y' 'z'""",
+    ),
+    (
+        "question,context,answers\nwho,x,\"['y'\n 'z']\"",
+        """line 2: "answers": expected a list or an object, .*'y'.n 'z'""",
     ),
     ("question\tcontext\tanswers\nwho\tx\t[open('y')]", """line 2: "answers": expected a list or an object"""),
     ("question,context\nwho,x", 'line 2: no "answers"'),
