@@ -87,6 +87,10 @@ def test_separators_inside_json_strings_do_not_end_a_line(write: Write) -> None:
     assert [gold.context for gold in load(write(f"{record}\r\n \n{record}\n")).golds] == [context, context]
 
 
+def test_a_row_may_have_a_field_of_any_other_form(write: Write) -> None:
+    assert len(load(write(line(data=[], paragraphs="x", annotations=[], header="x"))).golds) == 1
+
+
 def test_packing_changes_nothing_but_the_hash(write: Write) -> None:
     content = squad_json({**WHERE, "answers": ["1802"]}).encode()
     plain = load(str(write(content)))
