@@ -39,7 +39,7 @@ BOXES = {
     "probabilities": {"errors", "spans"},
     "answers": {"errors", "options", "windows", "spans", "probabilities", "tokens"},
     "machine": {"errors"},
-    "data": {"errors"},
+    "data": {"errors", "machine"},
     "engines": {"errors", "options", "session", "machine"},
     "steps": (_PATH - {"steps"}) | {"engines"},
     "bundle": {"errors", "options", "session", "engines", "machine"},
@@ -68,6 +68,8 @@ PACKAGES = {
     "msgspec": {"bundle", "data"},
     "huggingface_hub": {"bundle"},
     "packaging": {"machine"},
+    "pyarrow": {"data"},  # imported where a Parquet or Zstandard file is read
+    "datasets": {"data"},  # imported where the name of a hub data set is read
 }
 
 

@@ -171,10 +171,17 @@ def falls_behind(latencies: Sequence[float], limit: float) -> bool:
 def _fill(runner: Runner, base: Runner, judged: Sequence[Gold], golds: Sequence[Gold], plan: Plan) -> None:
     """Compute the outcome's figures from answers and times."""
     outcome = runner.outcome
-    scored = [(answer, gold) for answer, gold in zip(runner.answers, judged, strict=True) if gold.answers]
+    scored = [
+        (answer, gold.answers, metrics.is_unspaced(gold.context))
+        for answer, gold in zip(runner.answers, judged, strict=True)
+        if gold.answers
+    ]
     if scored:
-        outcome.em = 100 * statistics.mean(metrics.exact_match(answer, gold.answers) for answer, gold in scored)
-        outcome.f1 = 100 * statistics.mean(metrics.f1(answer, gold.answers) for answer, gold in scored)
+        outcome.em, outcome.f1 = (
+            100
+            * statistics.mean(score(answer, golds, by_characters=unspaced) for answer, golds, unspaced in scored)
+            for score in (metrics.exact_match, metrics.f1)
+        )
     same = (own == other for own, other in zip(runner.answers, base.answers, strict=True))
     outcome.same_answers = statistics.mean(same)
     outcome.rate = _rate(runner, golds)

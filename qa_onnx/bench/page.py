@@ -115,6 +115,8 @@ def receipt_lines(receipts: Mapping[str, Receipt]) -> Iterator[str]:
             f"fp32: EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} in "
             f"{receipt.engine} on {', '.join(receipt.instruction_sets) or 'a CPU with unknown instruction sets'}"
         )
+        if by_characters := receipt.settings.get("f1_by_characters"):
+            yield f"{name}: F1 by characters for {by_characters:,} of {receipt.n:,} questions"
         for node in receipt.kept_back:
             yield f"{name}: kept back {node}"
 

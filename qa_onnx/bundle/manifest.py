@@ -83,7 +83,8 @@ class Receipt:
         gate: required F1, in per cent of fp32's.
         attempts: number of graphs measured until one passed the gate, including this one.
         kept_back: nodes left in a higher precision, and why: to pass the gate, or not to overflow.
-        settings: of the calibration, if there was one.
+        settings: of the calibration, if there was one. `f1_by_characters` is the number of questions whose texts
+            have no blanks between words, so that their F1 is that of characters; it is absent if there are none.
         instruction_sets: of the CPU that ran the evaluation.
         versions: of the packages that made the graph.
         date: UTC, ISO 8601.

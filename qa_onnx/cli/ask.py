@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qa_onnx.cli import batch, screen
-from qa_onnx.cli.options import ReaderSettings, reader_options
+from qa_onnx.cli.options import DataPath, ReaderSettings, reader_options
 from qa_onnx.cli.result import Text, ask_texts
 from qa_onnx.data.file_kinds import decode
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 @click.option(
     "--input",
     "input_path",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help='JSON lines, {"id"?, "question", "context"} each.',
+    type=DataPath(exists=True, dir_okay=False, allow_dash=True),
+    help='JSON lines, {"id"?, "question", "context"} each, or any other form that eval reads, answers left out.',
 )
 @click.option(
     "--output",
@@ -81,7 +81,7 @@ def ask(
         reader, options = settings.load()
         failed = batch.run(reader, options, input_path, output_path)
         if failed:
-            raise click.ClickException(f"{failed} {'lines' if failed > 1 else 'line'} could not be answered")
+            raise click.ClickException(f"{failed} question{'s' * (failed > 1)} could not be answered")
         return
     if output_path is not None:
         raise click.UsageError("--output needs --input; to keep single answers redirect stdout")

@@ -1,11 +1,12 @@
-"""`qa-onnx ask --input`: JSON lines -> JSON lines with answers, in the same order, in bounded memory.
+"""`qa-onnx ask --input`: a data file -> JSON lines with answers, in the same order.
 
-The output file has another name until its last line is written, so that nobody takes an interrupted run for a
-finished one.
+JSON lines, CSV and TSV are answered as they come, in bounded memory. The output file has another name until its
+last line is written, so that nobody takes an interrupted run for a finished one.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import sys
@@ -14,7 +15,7 @@ from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -22,48 +23,65 @@ from qa_onnx import Example
 from qa_onnx.cli.output import whole_file
 from qa_onnx.cli.progress import progress
 from qa_onnx.cli.result import prediction_to_dict
-from qa_onnx.data.file_kinds import BEGINNING, refuse_other_kinds
-from qa_onnx.errors import InputError
+from qa_onnx.data import hub
+from qa_onnx.data.file_kinds import BEGINNING
+from qa_onnx.data.packed import unpacked
+from qa_onnx.data.read import read
+from qa_onnx.data.records import Record, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import IO
 
     from qa_onnx import Options, Prediction, Reader
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """A line of the input: an example, or what is wrong with it."""
+class _Question:
+    """A question of the input: its record and example, or what is wrong with it."""
 
-    number: int
-    id: Any
+    record: Record
     example: Example | None
     error: str | None
 
+    @property
+    def id(self) -> Any:
+        """As the file has it; None: it has none."""
+        return self.record.fields.get("id")
+
+    def failure(self) -> dict[str, Any]:
+        """Return the output of a question that cannot be answered."""
+        line = self.record.line
+        place = {"place": self.record.place} if line is None else {"line": line}
+        return {"id": self.id, **place, "error": self.error}
+
 
 def run(reader: Reader, options: Options, input_path: str, output_path: str | None) -> int:
-    """Answer all lines of a file; "-" is stdin or stdout, and None stdout.
+    """Answer all questions of a file; "-" is stdin or stdout, and None stdout.
 
     Returns:
-        The number of lines that could not be answered; the output has their errors.
+        The number of questions that could not be answered; the output has their errors.
     """
     if output_path and Path(f"{output_path}.partial").resolve() == Path(input_path).resolve():
         raise click.UsageError(f"--output is written to {input_path} until it is complete: rename one of them")
     started = time.perf_counter()
     done = failed = 0
-    with _opened(input_path) as source:
-        lines = _lines(source, "FILE" if input_path == "-" else input_path)
-        first = list(itertools.islice(lines, 1))  # before any output: the input may not be text
-        with _output(output_path) as write, progress(_count(input_path)) as count:
-            for line, prediction in _answered(reader, options, itertools.chain(first, lines)):
+    with _opened(input_path) as records:
+        first = list(itertools.islice(records, 1))  # before any output: the input may be no data file
+        questions = map(_question, itertools.chain(first, records))
+        total = _count(input_path) if first and first[0].line is not None else None
+        with _output(output_path) as write, progress(total) as count:
+            for question, prediction in _answered(reader, options, questions):
                 done += 1
-                if prediction is None or line.example is None:
+                if prediction is None or question.example is None:
                     failed += 1
-                    write({"id": line.id, "line": line.number, "error": line.error})
+                    write(question.failure())
                 else:
                     answer = reader.choose(prediction, options=options)
                     result = prediction_to_dict(prediction, answer)
-                    write({"id": line.id, "question": line.example.question, **result, "milliseconds": None})
+                    write(
+                        {"id": question.id, "question": question.example.question, **result, "milliseconds": None}
+                    )
                 count(done)
     seconds = time.perf_counter() - started
     click.echo(f"{done - failed} questions answered in {seconds:.1f} s ({done / seconds:.1f} a second)", err=True)
@@ -71,43 +89,34 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
 
 
 def _answered(
-    reader: Reader, options: Options, lines: Iterable[_Line]
-) -> Iterator[tuple[_Line, Prediction | None]]:
-    """Yield each line with its prediction, in order; bad lines have none, and do not reach the reader."""
-    waiting: deque[_Line] = deque()
+    reader: Reader, options: Options, questions: Iterable[_Question]
+) -> Iterator[tuple[_Question, Prediction | None]]:
+    """Yield each question with its prediction, in order; bad ones have none, and do not reach the reader."""
+    waiting: deque[_Question] = deque()
 
     def examples() -> Iterator[Example]:
-        for line in lines:
-            waiting.append(line)
-            if line.example is not None:
-                yield line.example
+        for question in questions:
+            waiting.append(question)
+            if question.example is not None:
+                yield question.example
 
     for prediction in reader.predict_iter(examples(), options=options):
         while waiting[0].example is None:
             yield waiting.popleft(), None
         yield waiting.popleft(), prediction
-    for line in waiting:
-        yield line, None
+    for question in waiting:
+        yield question, None
 
 
-def _lines(source: IO[bytes], file: str) -> Iterator[_Line]:
-    for number, raw in enumerate(source, 1):
-        if number == 1:  # a stream cannot be read twice, so only its first line is checked
-            refuse_other_kinds(raw, "the input", file=file)
-        if not raw.strip():
-            continue
-        line_id = None
-        try:
-            content = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
-            if not isinstance(content, dict):
-                raise InputError(f"the line is a JSON {type(content).__name__}, not an object")
-            line_id = content.get("id")
-            missing = [name for name in ("question", "context") if name not in content]
-            if missing:
-                raise InputError(f"no {' and no '.join(missing)}")
-            yield _Line(number, line_id, Example(content["question"], content["context"]), None)
-        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or an InputError
-            yield _Line(number, line_id, None, str(error))
+def _question(record: Record) -> _Question:
+    if record.problem:
+        return _Question(record, None, record.problem)
+    try:
+        return _Question(
+            record, Example(text_of(record.fields, "question"), text_of(record.fields, "context")), None
+        )
+    except ValueError as error:
+        return _Question(record, None, str(error))
 
 
 def stdin() -> IO[bytes]:
@@ -118,15 +127,17 @@ def stdin() -> IO[bytes]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def _opened(path: str) -> Iterator[Iterator[Record]]:
     if path == "-":
-        yield stdin()
-        return
-    with Path(path).open("rb") as file:
-        if file.seekable():
-            refuse_other_kinds(file.read(BEGINNING), "the input", file=path)
-            file.seek(0)
-        yield file
+        source = stdin()
+        if not isinstance(source, io.BufferedReader):
+            source = io.BufferedReader(cast("io.RawIOBase", source))
+        yield read(source, "FILE")
+    elif hub.is_name(path):
+        yield hub.records_of_hub(path)
+    else:
+        with io.BufferedReader(io.FileIO(path), BEGINNING) as file:
+            yield read(file, path)
 
 
 @contextmanager
@@ -143,4 +154,4 @@ def _count(path: str) -> int | None:
     if path == "-" or not sys.stderr.isatty():
         return None
     with Path(path).open("rb") as file:
-        return sum(1 for line in file if line.strip())
+        return sum(1 for line in unpacked(file) if line.strip())

@@ -44,15 +44,17 @@ def evaluate(
 ) -> None:
     """Measure exact match and F1 on DATA.
 
-    DATA is SQuAD v1.1 or v2.0 JSON, or JSON lines of {"question", "context", "answers"}, plain or gzip. Scores are
-    those of the official SQuAD script; intervals hold 95 % of seeded bootstrap samples.
+    DATA is a file of questions with their answers: SQuAD JSON, rows in JSON, JSON lines, CSV or Parquet, exports
+    of annotation tools (docs/data.md); or a data set on the hub, OWNER/NAME:SPLIT. Scores are those of the
+    official SQuAD script, for texts without blanks between words those of MLQA's. Intervals hold 95 % of seeded
+    bootstrap samples.
     """
     from qa_onnx.data import squad
     from qa_onnx.evaluation.evaluate import evaluate as measure
 
     if errors_path is not None:
         check_file(errors_path)
-    questions = squad.load(data, limit=limit, seed=seed)
+    questions = squad.load(data, limit=limit, seed=seed, unique_ids=True)
     reader, options = settings.load()
     with progress(len(questions.golds)) as count:
         report = measure(reader, questions, options=options, seed=seed, progress=count)
@@ -79,6 +81,11 @@ def _show(report: Report, *, by_length: bool) -> None:
         f"F1 {report.f1:.2f} ({report.f1_interval[0]:.2f} to {report.f1_interval[1]:.2f}) over {report.n:,} "
         f"questions, {report.questions_per_second:.1f} a second"
     )
+    if report.by_characters:
+        click.echo(
+            f"F1 by characters, as in MLQA's script, for {report.by_characters:,} of {report.n:,} questions, "
+            "whose texts have no blanks between words"
+        )
     parts: dict[str, Part | None] = {}
     if report.no_answer is not None:
         parts = {"with an answer": report.has_answer, "without": report.no_answer}

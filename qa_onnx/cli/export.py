@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qa_onnx.cli import tables
+from qa_onnx.cli.options import data_file
 from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import InputError
 
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
 @click.option("--replace", is_flag=True, help="Replace a bundle of another source.")
 @click.option(
     "--eval-data",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=data_file,
     metavar="DATA",
-    help="Measure every precision on this file (SQuAD JSON or JSON lines) and write the result into the bundle.",
+    help="Measure every precision on this data, as eval reads it, and write the result into the bundle.",
 )
 @click.option("--eval-limit", type=click.IntRange(1), help="Measure on a random sample.  [default: all]")
 @click.option(
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--calibration-data",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=data_file,
     metavar="DATA",
     help="File of questions that were not used for training, for the ranges of int8-static and for --calibrate.",
 )

@@ -75,11 +75,22 @@ def bundle_option(command: _Command) -> _Command:
     return bundle(revision(command))
 
 
-data_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+class DataPath(click.Path):
+    """Path of data that must exist, or the name of a data set on the Hugging Face hub."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; the name of a data set is not looked up here."""
+        from qa_onnx.data.hub import is_name
+
+        return self.coerce_path_result(value) if is_name(str(value)) else super().convert(value, param, ctx)
+
+
+data_file = DataPath(exists=True, dir_okay=False, path_type=Path)
 data_option = click.option(
     "--data",
     type=data_file,
-    help="Questions like yours: SQuAD JSON or JSON lines.  [default: questions that come with qa-onnx]",
+    help="Questions like yours, a file or the name of a data set on the hub.  [default: questions that come with "
+    "qa-onnx]",
 )
 limit_option = click.option(
     "--limit", type=click.IntRange(1), help="Size of a random sample of the questions.  [default: all]"

@@ -13,7 +13,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn
 
 from qa_onnx.cli import tables
-from qa_onnx.cli.options import between, data_file
+from qa_onnx.cli.options import DataPath, between, data_file
 from qa_onnx.machine.packages import require
 from qa_onnx.train.settings import TRAIN_BOUNDS, TrainSettings
 
@@ -41,7 +41,7 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 
 @click.command(short_help="Fine-tune an encoder or checkpoint on questions with their answers.")
 @click.argument("base")
-@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=DataPath(exists=True, path_type=Path))
 @click.option(
     "--to",
     required=True,
@@ -104,8 +104,8 @@ def train(*, to: Path, threads: int | None, log: Path | None, **arguments: Any) 
     """Fine-tune BASE on DATA.
 
     BASE is a folder or hub id of a BERT-family encoder, or of a question answering model (safetensors). DATA is
-    SQuAD v1.1 or v2.0 JSON, or JSON lines of {"question", "context", "answers"}, plain or gzip, or folders of such
-    files. The result is a Hugging Face checkpoint for `qa-onnx export`.
+    one or more data files as `qa-onnx eval` takes them, folders of such files, or data sets on the hub,
+    OWNER/NAME:SPLIT. The result is a Hugging Face checkpoint for `qa-onnx export`.
 
     A run that was stopped or killed continues exactly with the same command and --resume.
     """

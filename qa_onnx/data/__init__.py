@@ -1,4 +1,5 @@
-"""Files -> questions and texts: SQuAD JSON, JSON Lines, plain text.
+"""Files and data sets of the hub -> questions with answers, and bytes of text files -> text.
 
-May import: errors, the root's `windows`. Left out: measuring (evaluation), training sets (train).
+squad.py lists the files in the order of the data. May import: errors, machine (which packages are installed).
+Left out: measuring (evaluation), training sets (train).
 """

@@ -1,7 +1,7 @@
 """A reader and a data set -> Report: EM, F1 and their confidence intervals, end to end.
 
-Scores are those of the official SQuAD script (metrics.py). Left out: recording them in a bundle (export/gate.py),
-and printing them (cli/eval.py).
+Scores are those of the official SQuAD script, for texts without blanks those of MLQA's (metrics.py). Left out:
+recording them in a bundle (export/gate.py), and printing them (cli/eval.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
 
-# Upper bounds of the groups of `Report.by_length`, in words of the context.
+# Upper bounds of the groups of `Report.by_length`, in words of the context, or in characters without blanks.
 LENGTHS = (50, 100, 150, 200, 300, 500, 1000)
 
 
@@ -40,6 +40,7 @@ class Outcome:
         prediction: the candidates that it was chosen from.
         em: exact match, 0 or 1.
         f1: 0 to 1.
+        by_characters: whether characters are the tokens of F1, as the context has no blanks between words.
     """
 
     gold: Gold
@@ -47,6 +48,7 @@ class Outcome:
     prediction: Prediction
     em: float
     f1: float
+    by_characters: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Report:
         no_answer: scores of the questions that have none; None if there are none.
         null_threshold: None if every question has an answer, or every context is blank.
         seconds: time to answer, excluding the time to compute metrics.
+        by_characters: number of questions whose F1 is that of characters; that of the others is of words.
+        repairs: what was repaired in the file, by kind; see `Repairs`.
         outcomes: in the order of the data.
     """
 
@@ -98,6 +102,8 @@ class Report:
     no_answer: Part | None
     null_threshold: NullThreshold | None
     seconds: float
+    by_characters: int
+    repairs: dict[str, int]
     outcomes: tuple[Outcome, ...]
 
     @property
@@ -110,7 +116,8 @@ class Report:
         names = [f"{low + 1}-{high}" for low, high in itertools.pairwise((0, *LENGTHS))] + [f"{LENGTHS[-1] + 1}-"]
         groups: dict[str, list[Outcome]] = {name: [] for name in names}
         for outcome in self.outcomes:
-            groups[names[bisect.bisect_left(LENGTHS, len(outcome.gold.context.split()))]].append(outcome)
+            length = len(metrics.tokens(outcome.gold.context, by_characters=outcome.by_characters))
+            groups[names[bisect.bisect_left(LENGTHS, length)]].append(outcome)
         return [(name, part) for name, outcomes in groups.items() if (part := _part(outcomes))]
 
 
@@ -162,18 +169,19 @@ def evaluate(
         no_answer=_part(outcome for outcome in outcomes if not outcome.gold.answers),
         null_threshold=_null_threshold(outcomes) if data.has_unanswerable else None,
         seconds=seconds,
+        by_characters=sum(outcome.by_characters for outcome in outcomes),
+        repairs=dict(data.repairs.counts),
         outcomes=outcomes,
     )
 
 
 def _outcome(gold: Gold, prediction: Prediction, answer: Answer) -> Outcome:
-    return Outcome(
-        gold,
-        answer,
-        prediction,
-        metrics.exact_match(answer.text, gold.answers),
-        metrics.f1(answer.text, gold.answers),
+    by_characters = metrics.is_unspaced(gold.context)
+    em, f1 = (
+        score(answer.text, gold.answers, by_characters=by_characters)
+        for score in (metrics.exact_match, metrics.f1)
     )
+    return Outcome(gold, answer, prediction, em, f1, by_characters)
 
 
 def _part(outcomes: Iterable[Outcome]) -> Part | None:
@@ -200,11 +208,13 @@ def _null_threshold(outcomes: tuple[Outcome, ...]) -> NullThreshold | None:
     )
     results: list[float] = []
     for score in (metrics.f1, metrics.exact_match):
-        answered = np.array(
-            [score(answer.text, outcome.gold.answers) for outcome, answer in zip(scored, best, strict=True)]
-        )
-        withheld = np.array([score("", outcome.gold.answers) for outcome in scored])
+
+        def earned(text: str, outcome: Outcome, score: Callable[..., float] = score) -> float:
+            return score(text, outcome.gold.answers, by_characters=outcome.by_characters)
+
+        answered = np.array([earned(answer.text, outcome) for outcome, answer in zip(scored, best, strict=True)])
+        withheld = np.array([earned("", outcome) for outcome in scored])
         threshold, mean = metrics.best_null_threshold(differences, answered, withheld)
-        rest = sum(score("", outcome.gold.answers) for outcome in outcomes if not outcome.prediction.answers)
+        rest = sum(earned("", outcome) for outcome in outcomes if not outcome.prediction.answers)
         results += [100 * (mean * len(scored) + rest) / len(outcomes), threshold]
     return NullThreshold(*results)

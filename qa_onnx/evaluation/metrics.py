@@ -11,6 +11,11 @@ nothing but punctuation and articles, and only if the prediction is also of that
 beside real answers in 2 of 5,665 questions of half the v1.1 dev set, "." or "$" alone in 2 of its 87,598 training
 questions. So a figure of v1.1 can shift by a few hundredths of a point at most.
 
+In scripts without blanks between words, a text would be one token. There each character is a token, as in MLQA's
+official script (Lewis et al. 2020, mlqa_evaluation_v1.py, `mixed_segmentation`, which does so for Chinese): words
+of other scripts stay words, punctuation of all Unicode is removed, articles are not. The script of its context
+decides for each question (`is_unspaced`), so figures of English data are those of SQuAD's scripts.
+
 Left out: which texts to compare, and averages over a data set (evaluate.py).
 """
 
@@ -18,6 +23,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -30,28 +36,68 @@ if TYPE_CHECKING:
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_WORD = re.compile(r"\w+")
+# A character of a script without blanks between words: Thai, Lao, Tibetan, Burmese and Khmer (not their digits),
+# kana, Bopomofo, and Han with its marks of repetition, its compatibility forms and its supplements.
+_UNSPACED = re.compile(
+    "[\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0edc-\u0edf\u0f00-\u0f1f\u0f35-\u0fbc\u1000-\u103f\u1050-\u108f"
+    "\u1780-\u17d3\u17d7\u17dc\u17dd\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u303b\u3041-\u30ff\u3105-\u312f"
+    "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f"
+    "\U00020000-\U0003ffff]"
+)
 
 
-def normalize_answer(text: str) -> str:
+def is_unspaced(text: str) -> bool:
+    """Return whether most tokens of a text are characters of scripts without blanks between words.
+
+    A word of another script counts as one token, so a Chinese text with English names is unspaced, and an English
+    one with Chinese names is not.
+    """
+    if text.isascii():
+        return False
+    rest, characters = _UNSPACED.subn(" ", text)
+    return characters > len(_WORD.findall(rest))
+
+
+def tokens(text: str, *, by_characters: bool = False) -> list[str]:
+    """Return the words of a text, separated by blanks; `by_characters`: and its unspaced characters one by one."""
+    return (_UNSPACED.sub(r" \g<0> ", text) if by_characters else text).split()
+
+
+def normalize_answer(text: str, *, by_characters: bool = False) -> str:
     """Return a text in lower case, without punctuation, articles and repeated blanks.
 
     In the order of the official scripts, because it matters: "A." first loses its point and is then an article.
     Only ASCII punctuation is removed; a dash or quotation mark beyond ASCII stays.
+
+    Args:
+        text: of an answer.
+        by_characters: as MLQA's script for Chinese: all punctuation is removed, articles stay, and blanks separate
+            the tokens.
     """
+    if by_characters:
+        kept = (
+            char for char in text.lower().translate(_WITHOUT_PUNCTUATION) if unicodedata.category(char)[0] != "P"
+        )
+        return " ".join(tokens("".join(kept), by_characters=True))
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
-def exact_match(predicted: str, golds: tuple[str, ...] | list[str]) -> float:
+def exact_match(predicted: str, golds: tuple[str, ...] | list[str], *, by_characters: bool = False) -> float:
     """Return 1.0 if a text equals one of the gold answers after normalization, else 0.0.
 
     Args:
         predicted: the predicted answer; empty for "no answer".
         golds: the right answers; empty if the question has none.
+        by_characters: normalize for a script without blanks, as `is_unspaced` says of the context.
     """
-    return float(normalize_answer(predicted) in _normalized_golds(golds))
+    return float(
+        normalize_answer(predicted, by_characters=by_characters)
+        in _normalized_golds(golds, by_characters=by_characters)
+    )
 
 
-def f1(predicted: str, golds: tuple[str, ...] | list[str]) -> float:
+def f1(predicted: str, golds: tuple[str, ...] | list[str], *, by_characters: bool = False) -> float:
     """Return F1 of a text and the most similar gold answer as bags of normalized tokens, 0.0 to 1.0.
 
     F1 is the harmonic mean of precision c/p and recall c/g, which is 2c / (p + g) with c tokens in common, p
@@ -60,14 +106,18 @@ def f1(predicted: str, golds: tuple[str, ...] | list[str]) -> float:
     Args:
         predicted: the predicted answer; empty for "no answer".
         golds: the right answers; empty if the question has none.
+        by_characters: a character of a script without blanks is a token, as `is_unspaced` says of the context.
     """
-    tokens = Counter(normalize_answer(predicted).split())
-    return max(_overlap(tokens, Counter(gold.split())) for gold in _normalized_golds(golds))
+    bag = Counter(normalize_answer(predicted, by_characters=by_characters).split())
+    return max(
+        _overlap(bag, Counter(gold.split())) for gold in _normalized_golds(golds, by_characters=by_characters)
+    )
 
 
-def _normalized_golds(golds: tuple[str, ...] | list[str]) -> list[str]:
+def _normalized_golds(golds: tuple[str, ...] | list[str], *, by_characters: bool) -> list[str]:
     """Return the normalized golds that hold a token; if there is none, the empty text, as in v2.0."""
-    return list(filter(None, map(normalize_answer, golds))) or [""]
+    normalized = (normalize_answer(gold, by_characters=by_characters) for gold in golds)
+    return list(filter(None, normalized)) or [""]
 
 
 def _overlap(predicted: Counter[str], gold: Counter[str]) -> float:

@@ -125,7 +125,8 @@ def _score(reader: Reader, outcomes: Sequence[Outcome], threshold: float | None)
             score=answer.score,
             null_score=outcome.prediction.null_score,
             rows=tuple(windows),
-            right=metrics.exact_match(answer.text, outcome.gold.answers) == 1.0,
+            right=metrics.exact_match(answer.text, outcome.gold.answers, by_characters=outcome.by_characters)
+            == 1.0,
         )
         for outcome, answer, windows in zip(outcomes, answers, rows, strict=True)
     ]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from qa_onnx.bundle.manifest import Accuracy, Receipt
 from qa_onnx.errors import GateError
 from qa_onnx.evaluation.evaluate import evaluate
+from qa_onnx.evaluation.metrics import is_unspaced
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class AccuracyGate:
 
     def receipt(self, graph: GraphFile, accuracy: Accuracy, attempts: int, backend: str) -> Receipt:
         """Return the record of a graph, its scores, and the backend that ran it."""
+        by_characters = sum(is_unspaced(gold.context) for gold in self.data.golds)
         return Receipt(
             data=self.data.name,
             sha256=self.data.sha256,
@@ -99,7 +101,7 @@ class AccuracyGate:
             gate=self.settings.gate,
             attempts=attempts,
             kept_back=graph.excluded_nodes,
-            settings=graph.settings,
+            settings=graph.settings | ({"f1_by_characters": by_characters} if by_characters else {}),
             instruction_sets=cpu.instruction_sets(),
             versions=self.versions,
             date=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -16,10 +16,9 @@ from qa_onnx.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from qa_onnx.data.squad import Gold
+    from qa_onnx.data.squad import Gold, Repairs
 
 MAX_CHARACTERS = 1_000_000
-_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _NAMED = 5
 
 # Kind: its line in the report, in this order. The first are trained on, the others left out.
@@ -28,7 +27,9 @@ USED = {
     "unanswerable": "have no answer: the target is CLS",
     "negatives": "of them were added: questions asked of another paragraph of their article",
     "far negatives": "of them were added: questions asked of a paragraph of another article",
-    "moved": "had a wrong answer_start, and the text is found once nearby: repaired",
+    "moved": "had a wrong answer_start, and the text is found once, or once nearby: repaired",
+    "blank": "of their answers were blank: taken as none",
+    "numbers": "of their numbers were floats or text: read as whole numbers",
     "trimmed": "had blanks around their answer: cut off",
     "ambiguous": "have no answer_start, and the text is found several times: the first is taken",
     "widened": "have an answer that starts or ends inside a token: the whole token is taken",
@@ -65,6 +66,11 @@ class Tally:
         if len(names) < _NAMED:
             names.append(name[:300])
 
+    def add_repairs(self, repairs: Repairs) -> None:
+        """Count what was repaired in a file."""
+        for kind, count in repairs.counts.items():
+            self.counts[kind] = self.counts.get(kind, 0) + count
+
     def lines(self) -> list[str]:
         """Return the report: a line for each kind that occurs."""
         return [
@@ -91,9 +97,9 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFi
     """Read data files and folders.
 
     Args:
-        paths: files as `squad.load` reads them, and folders, of which the files are read that end in .json or
-            .jsonl, with .gz or without.
-        tally: counts the questions that are left out.
+        paths: files and names as `squad.load` reads them, and folders, of which the files are read that end in one
+            of `squad.ENDINGS`.
+        tally: counts the questions that are left out, and what is repaired in the files.
 
     Returns:
         The files, and their questions in the order of the files.
@@ -109,6 +115,7 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFi
             tally.add("damaged", f"{path.name}: {problem}")
 
         data = squad.load(path, skip=skip)
+        tally.add_repairs(data.repairs)
         before = len(golds)
         for gold in data.golds:
             key = (gold.id, gold.question, gold.context, gold.answers)
@@ -148,11 +155,11 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         inside = sorted(filter(_is_data, path.rglob("*"))) if path.is_dir() else [path]
         if not inside:
-            raise InputError(f"{path}: the folder holds no file that ends in {', '.join(_ENDINGS)}")
+            raise InputError(f"{path}: the folder holds no file that ends in {', '.join(squad.ENDINGS)}")
         files.update(dict.fromkeys(inside))
     return list(files)
 
 
 def _is_data(path: Path) -> bool:
     """Return whether a file of a folder is data, and not left by an unfinished run."""
-    return path.name.endswith(_ENDINGS) and not any(part.endswith(".partial") for part in path.parts)
+    return path.name.endswith(squad.ENDINGS) and not any(part.endswith(".partial") for part in path.parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import signal
@@ -66,12 +67,12 @@ def test_stdin_to_stdout_and_no_lines() -> None:
 
 
 BAD_LINES = [
-    (b"{not json", None, "Expecting"),
-    (b"[1, 2]", None, "not an object"),
-    (b'{"id": "q", "question": "Who?"}', "q", "no context"),
-    (b'{"id": 3}', 3, "no question and no context"),
-    (b'{"id": "n", "question": 5, "context": "x"}', "n", "the question must be a str"),
-    (b'{"question": "\xff", "context": "x"}', None, "utf-8"),
+    (b"{not json", None, "column 2: not JSON (Expecting"),
+    (b"7", None, "expected a row"),
+    (b'{"id": "q", "question": "Who?"}', "q", 'no "context"'),
+    (b'{"id": 3}', 3, "expected a row"),
+    (b'{"id": "n", "question": 5, "context": "x"}', "n", '"question" must be a text, not 5'),
+    (b'{"question": "\xff", "context": "x"}', None, "expected UTF-8"),
     (b"[" * 100_000, None, "recursion"),
 ]
 
@@ -89,7 +90,54 @@ def test_a_bad_line_is_reported_in_its_place_and_the_others_go_on(
     assert records[1]["id"] == number
     assert message in records[1]["error"]
     assert result.exit_code == 1
-    assert "2 lines could not be answered" in result.stderr
+    assert "2 questions could not be answered" in result.stderr
+
+
+def test_the_first_line_may_be_bad() -> None:
+    result = batch("--input", "-", stdin=lines(b'{"question": "Who', PAIRS[0]))
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert list(records[0]) == ["id", "line", "error"]
+    assert [record["id"] for record in records] == [None, "a"]
+
+
+def test_no_data_and_no_lines() -> None:
+    empty = batch("--input", "-", stdin=b"\n \n")
+    assert empty.exit_code == 0
+    assert empty.stdout == ""
+    for content in (b"x\n", b'{\n"question": "Who?",\n"context": x\n}\n' * 10):
+        result = batch("--input", "-", stdin=content)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert result.stderr.count("\n") == 1  # one error for the file, not one a line
+
+
+SQUAD = {
+    "context": PAIRS[0]["context"],
+    "qas": [{"id": "a", "question": "Who?"}, {"id": "b"}, {"question": "Which?"}],
+}
+
+
+TABLE = "id,question,context\na,Who?,{0}\nb,x\n,Which?,{0}".format(PAIRS[0]["context"])
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (json.dumps({"data": [{"paragraphs": [SQUAD]}]}, indent=1).encode(), "data[0].paragraphs[0].qas[1]"),
+        (gzip.compress(lines(SQUAD, {**SQUAD, "qas": []})), 1),
+        (TABLE.encode(), "line 3"),
+    ],
+)
+def test_any_form_of_data_is_answered(content: bytes, place: str | int, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(content)
+    result = batch("--input", tmp_path / "data")
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [bool(record.get("answer")) for record in records] == [True, False, True]
+    assert [record.get("question") for record in records] == ["Who?", None, "Which?"]
+    assert records[0]["id"] == "a"
+    assert records[1].get("place", records[1].get("line")) == place
+    assert result.exit_code == 1
+    assert "1 question could not be answered" in result.stderr
 
 
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:

@@ -80,11 +80,14 @@ def test_a_kind_is_named_with_its_remedy(kind: str, name: str, remedy: str, tmp_
     path.write_bytes(content(kind, tmp_path))
     line = ["ask", "-b", str(TINY), "-q", "What?"]
     output = tmp_path / "answers.jsonl"
+    as_data: list[tuple[list[str], bytes | None]] = [
+        (["ask", "-b", str(TINY), "--input", str(path), "--output", str(output)], None),
+        (["eval", "-b", str(TINY), str(path)], None),
+    ]
     for arguments, stdin in (
         ([*line, "-c", str(path)], None),
         ([*line, "-c", "-"], path.read_bytes()),
-        (["ask", "-b", str(TINY), "--input", str(path), "--output", str(output)], None),
-        *([(["eval", "-b", str(TINY), str(path)], None)] if kind != "gzip" else []),  # which eval unpacks
+        *(as_data if kind not in ("gzip", "Parquet") else []),  # which are read as data
     ):
         result = CliRunner().invoke(main, arguments, input=stdin)
         assert result.exit_code == 1

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from qa_onnx import Example, InputError, Reader
 from qa_onnx.cli import main
 from qa_onnx.data import squad
+from qa_onnx.evaluation import metrics
 from qa_onnx.evaluation.evaluate import Report, evaluate
 from tests.conftest import TINY
 
@@ -130,6 +131,56 @@ def test_dev_a_scores_as_the_oracle_does(shared: Path, default_reader: Reader) -
     report = evaluate(default_reader, squad.load(shared / "data" / "squad-dev-a.json.gz", limit=100))
     check_against_oracle(report)
     assert report.f1 > 72  # it is 83.3 over all 5,665, and 76.2 of these
+
+
+CHINESE = {
+    "question": "磨坊是哪一年被烧毁的？",
+    "context": "奥恩河上的磨坊由林玛塔于1874年建造。磨坊于1901年被烧毁，再也没有重建。",
+    "answers": ["1901年"],
+}
+
+
+def test_f1_of_a_text_without_blanks_is_that_of_characters(tiny_reader: Reader, tmp_path: Path) -> None:
+    """Beside it, the scores of English questions are what they are alone, to the last digit."""
+    (tmp_path / "english").write_text("".join(json.dumps(question) + "\n" for question in QUESTIONS))
+    (tmp_path / "both").write_text("".join(json.dumps(question) + "\n" for question in [*QUESTIONS, CHINESE]))
+    english = evaluate(tiny_reader, squad.load(tmp_path / "english"))
+    both = evaluate(tiny_reader, squad.load(tmp_path / "both"))
+    assert (english.by_characters, both.by_characters) == (0, 1)
+    assert [(o.em, o.f1) for o in both.outcomes[:-1]] == [(o.em, o.f1) for o in english.outcomes]
+    for outcome in english.outcomes:
+        scores = oracle(outcome.answer.text, outcome.gold.answers)
+        assert (outcome.em, outcome.f1) == scores
+    last = both.outcomes[-1]
+    assert last.f1 == metrics.f1(last.answer.text, ("1901年",), by_characters=True)
+    assert dict(both.by_length())["1-50"].n == 6  # it has 36 tokens
+    assert json.loads(run("eval", tmp_path / "both", "-b", TINY, "--json").stdout)["by_characters"] == 1
+    shown = run("eval", tmp_path / "both", "-b", TINY).stdout
+    assert "F1 by characters, as in MLQA's script, for 1 of 7 questions" in shown
+    assert "characters" not in run("eval", tmp_path / "english", "-b", TINY).stdout
+
+
+def test_no_english_text_is_scored_by_characters(shared: Path) -> None:
+    golds = squad.load(shared / "data" / "squad-dev-a-v2.json.gz").golds
+    assert not any(metrics.is_unspaced(gold.context) for gold in golds)
+    assert any(not gold.context.isascii() for gold in golds)
+
+
+def test_an_id_that_occurs_twice_is_refused_where_it_names_a_question(data: Path) -> None:
+    data.write_text(data.read_text() + json.dumps(QUESTIONS[0]) + "\n")
+    result = run("eval", data, "-b", TINY)
+    assert result.exit_code == 1
+    assert "line 7 (id 'a'): duplicate question id 'a': ids must be unique in a file" in result.stderr
+    assert run("diff", TINY, TINY, data).exit_code == 0
+
+
+def test_repairs_are_reported(tmp_path: Path) -> None:
+    question = {**QUESTIONS[0], "answers": [{"text": "Jane Rudd", "answer_start": 3}]}
+    (tmp_path / "moved.json").write_text(json.dumps([question]))
+    result = run("eval", tmp_path / "moved.json", "-b", TINY, "--json")
+    assert json.loads(result.stdout)["repairs"] == {"moved": 1}
+    assert "moved.json was repaired: answers with a wrong answer_start, moved to the only place" in result.stderr
+    assert result.stderr.count("was repaired") == 1
 
 
 def run(*arguments: object) -> Result:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import itertools
 import string
 import tracemalloc
+import unicodedata
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from qa_onnx.errors import InputError
-from qa_onnx.evaluation.metrics import best_null_threshold, bootstrap_interval, exact_match, f1, normalize_answer
+from qa_onnx.evaluation.metrics import (
+    best_null_threshold,
+    bootstrap_interval,
+    exact_match,
+    f1,
+    is_unspaced,
+    normalize_answer,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,6 +136,83 @@ def test_scores_equal_a_plain_computation(predicted: str, golds: tuple[str, ...]
     assert normalize_answer(predicted) == " ".join(plain_tokens(predicted))
     assert exact_match(predicted, golds) == em
     assert f1(predicted, golds) == pytest.approx(overlap)
+
+
+# Scripts without blanks between words
+
+CHINESE = "奥恩河上的磨坊由林玛塔于1874年建造。磨坊于1901年被烧毁，再也没有重建。"
+
+
+@pytest.mark.parametrize(
+    ("text", "unspaced"),
+    [
+        (CHINESE, True),
+        ("Microsoft Office 2007 是由微软公司开发的办公软件。", True),
+        ("製粉所はオルヌ川に建てられ、1901年に焼けた。", True),
+        ("โรงสีถูกสร้างขึ้นในปี 1874", True),
+        ("ໂຮງສີຖືກສ້າງຂຶ້ນ", True),
+        ("စက်ရုံကို ဆောက်ခဲ့သည်", True),
+        ("រោងម៉ាស៊ីនត្រូវបានសាងសង់", True),
+        ("ཆུ་འཐག་དེ་བཞེངས།", True),
+        ("𠀀𠀁𠀂", True),
+        ("Kublai Khan (忽必烈), the grandson of Genghis Khan, founded the Yuan (元朝).", False),
+        ("방앗간은 1874년에 지어졌다", False),
+        ("निर्माण 1874 में हुआ", False),
+        ("بُنيت الطاحونة عام 1874", False),
+        ("The mill “burned” – in 1901 …", False),
+        ("1874", False),
+        ("", False),
+    ],
+)
+def test_the_script_of_the_context_decides(text: str, unspaced: bool) -> None:
+    assert is_unspaced(text) == unspaced
+
+
+@pytest.mark.parametrize(
+    ("predicted", "golds", "em", "overlap"),
+    [
+        ("林玛塔", ("林玛塔",), 1.0, 1.0),
+        ("由林玛塔", ("林玛塔",), 0.0, 6 / 7),
+        ("1901年。", ("1901年",), 1.0, 1.0),  # 1901 is one token
+        ("1901 年", ("1901年",), 1.0, 1.0),
+        ("于1901年", ("1901年",), 0.0, 4 / 5),
+        ("1902年", ("1901年",), 0.0, 1 / 2),
+        ("《磨坊》", ("磨坊",), 1.0, 1.0),
+        ("the 磨坊", ("磨坊",), 0.0, 4 / 5),  # articles stay
+        ("", (), 1.0, 1.0),
+        ("。", (), 1.0, 1.0),
+        ("磨", (), 0.0, 0.0),
+    ],
+)
+def test_scores_by_characters(predicted: str, golds: tuple[str, ...], em: float, overlap: float) -> None:
+    assert exact_match(predicted, golds, by_characters=True) == em
+    assert f1(predicted, golds, by_characters=True) == pytest.approx(overlap)
+
+
+def mlqa_tokens(text: str) -> list[str]:
+    """Tokens as MLQA's definition has them for Chinese, character by character."""
+    tokens, word = [], ""
+    for char in text.lower():
+        if char in string.punctuation or unicodedata.category(char).startswith("P"):
+            continue
+        if "\u4e00" <= char <= "\u9fa5" or char.isspace():
+            tokens += [word, char.strip()]
+            word = ""
+        else:
+            word += char
+    return [token for token in [*tokens, word] if token]
+
+
+MIXED = st.text(st.sampled_from("磨坊由林 ab1.A。“”、-\u3000\n"), max_size=8)
+
+
+@given(predicted=MIXED, gold=MIXED)
+def test_scores_by_characters_equal_a_plain_reading_of_mlqa(predicted: str, gold: str) -> None:
+    ours, theirs = mlqa_tokens(predicted), mlqa_tokens(gold)
+    assert exact_match(predicted, (gold,), by_characters=True) == float(ours == theirs)
+    common = (Counter(ours) & Counter(theirs)).total()
+    overlap = 2 * common / (len(ours) + len(theirs)) if ours or theirs else 1.0
+    assert f1(predicted, (gold,), by_characters=True) == pytest.approx(overlap)
 
 
 @given(predicted=ANY_TEXT, golds=GOLDS)

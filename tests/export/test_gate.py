@@ -236,6 +236,24 @@ def test_calibration_never_sees_a_question_of_the_evaluation(
         export(easy, tmp_path / "bundle", evaluation=same)
 
 
+def test_a_receipt_says_how_many_questions_are_scored_by_characters(easy: Path, tmp_path: Path) -> None:
+    rows = [
+        {"question": "谁？", "context": "磨坊由林玛塔建造。", "answers": ["林玛塔"]},
+        {"question": "Who?", "context": "Jane Rudd built it.", "answers": ["Jane Rudd"]},
+    ]
+    bundles = []
+    for count in (2, 1):
+        data = tmp_path / f"{count}.json"
+        data.write_text(json.dumps(rows[-count:]))
+        settings = EvaluationSettings(eval_data=data)
+        bundles.append(export(easy, tmp_path / f"b{count}", precisions=("fp32",), evaluation=settings))
+    receipts = [bundle.graph("fp32").receipt for bundle in bundles]
+    assert [receipt.settings for receipt in receipts if receipt] == [{"f1_by_characters": 1}, {}]
+    shown = [CliRunner().invoke(main, ["report", "-b", str(bundle.path)]).stdout for bundle in bundles]
+    assert "fp32: F1 by characters for 1 of 2 questions" in shown[0]
+    assert "by characters" not in shown[1]
+
+
 def test_min_f1_reads_the_receipt(measured: Bundle) -> None:
     Reader.load(measured, precision="fp32", min_f1=99.0)
     graph, manifest = measured.graph("fp32"), measured.manifest
