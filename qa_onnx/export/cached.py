@@ -69,11 +69,8 @@ def load_cached(
     """
     folder, revision = find_checkpoint(str(checkpoint), **(download or {}))
     name = Path(checkpoint).resolve().name
-    try:
-        clean = re.sub(r"[^\w.-]+", "-", name)
-        entry = cache_folder(cache, f"{clean}-{_sha256(folder)[:16]}-{precision}")
-    except OSError as error:
-        raise ExportError(f"cannot keep a bundle of {checkpoint}: {error}") from error
+    clean = re.sub(r"[^\w.-]+", "-", name)
+    entry = _folder(cache) / f"{clean}-{_sha256(folder)[:16]}-{precision}"
     try:
         bundle = load(entry)
     except BundleError as error:
@@ -114,10 +111,7 @@ def load_objects(
     require("export", onnxruntime=True)
     named = isinstance(model, (str, Path))
     name = str(model) if named else getattr(model, "name_or_path", "") or type(model).__name__
-    try:
-        root = cache_folder("objects")
-    except OSError as error:
-        raise ExportError(f"cannot keep a bundle of {name}: {error}") from error
+    root = _folder("objects")
     source = find_checkpoint(str(model), **(download or {}))[0] if named else None
     with _cache_errors(root), _scratch(root) as scratch:
         folder = scratch / (Path(name).name or "model")
@@ -125,14 +119,23 @@ def load_objects(
         _save("tokenizer", _tokenizer(tokenizer, download or {}), folder)
         if source is None:
             _save("model", model, folder)
-        for path in [path for pattern in _WEIGHTS for path in source.glob(pattern)] if source else []:
-            (folder / path.name).symlink_to(path.resolve())
-        if not find_onnx(folder) and not any(folder.glob("*.safetensors")):
-            raise InputError(
-                f"model is a {type(model).__name__}, which saves no weights of PyTorch or ONNX",
-                remedy="in transformers 4, from_pretrained(folder, from_tf=True) makes a PyTorch model of it",
-            )
+            if not find_onnx(folder) and not any(folder.glob("*.safetensors")):
+                raise InputError(
+                    f"model is a {type(model).__name__}, which saves no weights of PyTorch or ONNX",
+                    remedy="in transformers 4, from_pretrained(folder, from_tf=True) makes a PyTorch model of it",
+                )
+        else:
+            for path in [path for pattern in _WEIGHTS for path in source.glob(pattern)]:
+                (folder / path.name).symlink_to(path.resolve())
         return load_cached(folder, precision, load, cache="objects")
+
+
+def _folder(cache: str) -> Path:
+    """Return the folder of a part of the cache."""
+    try:
+        return cache_folder(cache)
+    except OSError as error:
+        raise ExportError(f"cannot keep a bundle: {error}") from error
 
 
 def _tokenizer(tokenizer: Any, download: Mapping[str, Any]) -> Any:

@@ -93,6 +93,18 @@ def test_a_cache_that_cannot_be_written_to_is_an_error(
         pipeline("question-answering", checkpoint_or_skip)
 
 
+def test_without_a_place_for_a_cache_an_error_says_which_variable_names_one(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def home() -> Path:
+        raise RuntimeError("no home folder")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(ExportError, match="cannot keep a bundle: no home folder: set XDG_CACHE_HOME to a folder"):
+        pipeline("question-answering", files)
+
+
 @pytest.fixture
 def checkpoint_or_skip(request: pytest.FixtureRequest) -> Path:
     for name in HEAVY:
@@ -351,6 +363,8 @@ def test_an_object_without_usable_weights_is_an_error(objects: Objects, kept: Pa
         ask(SavesFiles(tmp_path / "tf"), tokenizer=objects.tokenizer)
     with pytest.raises(InputError, match=r"model.save_pretrained fails for SavesFiles: .*No such file"):
         ask(SavesFiles(tmp_path / "none"), tokenizer=objects.tokenizer)
+    with pytest.raises(InputError, match=r"transformers cannot load the tokenizer .*nowhere"):
+        ask(SavesFiles(tmp_path / "tf"), tokenizer=tmp_path / "nowhere")
     assert list(kept.iterdir()) == []
 
 
