@@ -7,7 +7,8 @@ windows, and not one for each window.
 
 "No answer" has a score too, the null score: start logit + end logit of the [CLS] token.
 
-Left out: where logits come from (steps.py), how spans are found (spans.py) and added up (probabilities.py).
+Left out: where logits come from (steps.py), how spans are found (spans.py) and added up (probabilities.py), and
+where words and letters end (boundaries.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qa_onnx.boundaries import whole
 from qa_onnx.probabilities import log_span_sum, log_span_sums, probability
 from qa_onnx.spans import ContextLogits, Span, WindowLogits, best_spans
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qa_onnx.options import Options
-    from qa_onnx.tokens.encoding import EncodedContext
     from qa_onnx.windows import CutExample, Window
 
 # Most spans that are compared at once, and most that are searched for the distinct answers of one example: all
@@ -169,7 +170,7 @@ def merge(
 def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
     """Return the characters, start and end, of the n best answers with their scores, best first.
 
-    Different spans may read the same: the bytes of one emoji, a blank beside a word, parts of an aligned word. The
+    Different spans may read the same: the bytes of one emoji, a blank beside a word, parts of one word. The
     best of them stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
     """
     context, count = scored[0].window.context, options.n_best
@@ -179,19 +180,20 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
         complete = all(len(part.spans) < count for part in scored)
         best: dict[tuple[int, int], float] = {}
         for span in islice(_ranked(scored), None if complete else count):
-            start, end = _trim(context, span, align_to_words=options.align_to_words)
+            characters = context.characters(span.first, span.last)
+            start, end = whole(context.text, *characters, align_to_words=options.align_to_words)
             if start < end:
                 best.setdefault((start, end), span.score)
-        if complete or len(best) >= options.n_best or count * len(scored) > _SEARCH_LIMIT:
-            return dict(islice(best.items(), options.n_best))
-        count *= 4
-        contexts = [
-            ContextLogits.of([part.logits], max_answer_length=options.max_answer_length) for part in scored
-        ]
-        scored = [
-            part._replace(spans=best_spans(context, n_best=count)[0])
-            for part, context in zip(scored, contexts, strict=True)
-        ]
+            if len(best) == options.n_best:
+                return best
+        if complete or count * len(scored) > _SEARCH_LIMIT:
+            return best
+        count *= 2
+        length = options.max_answer_length
+        found = (
+            best_spans(ContextLogits.of([part.logits], max_answer_length=length), n_best=count) for part in scored
+        )
+        scored = [part._replace(spans=spans) for part, [spans] in zip(scored, found, strict=True)]
 
 
 def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[Span]:
@@ -204,11 +206,3 @@ def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[Span]:
             best[tokens] = max(score, best.get(tokens, score))
     for tokens, score in sorted(best.items(), key=lambda item: (-item[1], item[0])):
         yield Span(score, *tokens)
-
-
-def _trim(context: EncodedContext, span: Span, *, align_to_words: bool) -> tuple[int, int]:
-    """Return the characters of a span of the context, start and end, without blanks at its edges."""
-    tokens = context.words(span.first, span.last) if align_to_words else (span.first, span.last)
-    start, end = context.characters(*tokens)
-    text = context.text[start:end]
-    return start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))
