@@ -145,3 +145,21 @@ class Options:
                 f"than doc_stride {self.doc_stride}: raise max_length or lower one of the other two"
             )
         return room
+
+
+def refuse_arguments(values: Mapping[str, object]) -> None:
+    """Raise the error that tells where options belong which came as arguments of `ask`.
+
+    Raises:
+        InputError: the first one is an option.
+        TypeError: it is none.
+    """
+    for name, value in values.items():
+        if name not in Options.__slots__:
+            raise TypeError(f"ask() got an unexpected keyword argument {name!r}")
+        several = "reader.predict([(question, context)], options=...)[0].answers are the n best answers; "
+        raise InputError(
+            f"ask takes no {name}",
+            remedy=f"{several if name == 'n_best' else ''}pass "
+            f"options=dataclasses.replace(reader.options, {name}={value!r})",
+        )

@@ -396,11 +396,29 @@ def test_threshold_temperature_and_pad_id_come_from_the_bundle(tiny_copy: Path, 
     assert warm.answers[0].probability < cold.answers[0].probability
 
 
-def test_what_is_no_example_or_no_options_is_refused_by_name(tiny_reader: Reader) -> None:
-    with pytest.raises(InputError, match=r"examples must be of type Example, got tuple \('q', 'c'\)"):
-        tiny_reader.predict([("q", "c")])  # type: ignore[list-item]
+def test_examples_may_be_tuples_and_dicts(fake_reader: Reader) -> None:
+    example = EXAMPLES[0]
+    row = {"id": 7, "title": "Ferries", "question": example.question, "context": example.context, "answers": []}
+    forms = [example, (example.question, example.context), [example.question, example.context], row]
+    found = fake_reader.predict(forms)  # type: ignore[arg-type]  # a list of two texts is as good as a tuple
+    assert found == fake_reader.predict([example]) * 4
+
+
+@pytest.mark.parametrize("bad", ["Why?", None, ("Why?",), ("a", "b", "c"), {"question": "Why?"}])
+def test_what_is_no_example_is_refused_with_what_is_one(fake_reader: Reader, bad: Any) -> None:
+    with pytest.raises(InputError, match=rf"tuple \(question, context\), or a dict .* got {type(bad).__name__} "):
+        fake_reader.predict([bad])
+
+
+def test_options_in_the_wrong_place_are_refused_with_the_right_one(fake_reader: Reader) -> None:
     with pytest.raises(InputError, match="options must be of type Options, got dict"):
-        tiny_reader.ask("q", "c", options={"n_best": 3})  # type: ignore[arg-type]
+        fake_reader.ask("q", "c", options={"n_best": 3})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"n_best: reader\.predict\(.*\.replace\(reader\.options, n_best=3\)"):
+        fake_reader.ask("q", "c", n_best=3)
+    with pytest.raises(InputError, match=r"no null_threshold: pass options=.*null_threshold=None\)"):
+        fake_reader.ask("q", "c", null_threshold=None)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'top_k'"):
+        fake_reader.ask("q", "c", top_k=3)
 
 
 def test_answers_take_in_whole_words_unless_they_are_not_to(any_reader: Reader) -> None:
