@@ -50,8 +50,8 @@ def reader_of(kind: str) -> Reader:
     """A reader without a model over a tokenizer whose pieces are single characters, or bytes, and a few more."""
     characters = sorted({*"".join(WORDS), *unicodedata.normalize("NFKC", "".join(WORDS))} - {" ", "\n"})
     if kind == "WordPiece":
-        pieces = [mark + piece for mark in ("", "##") for piece in [*characters, "pla", "in"]]
-        tokenizer = Tokenizer(models.WordPiece(vocabulary(*pieces), unk_token="[UNK]"))
+        pieces = vocabulary(*(mark + piece for mark in ("", "##") for piece in [*characters, "pla", "in"]))
+        tokenizer = Tokenizer(models.WordPiece(pieces, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     elif kind == "byte-level BPE":
