@@ -9,12 +9,9 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qa_onnx.bench.document import ReportTable
-
-if TYPE_CHECKING:
-    from qa_onnx.bench.document import Block
+from qa_onnx.bench.document import ReportTable, bullets, console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +55,10 @@ class Page:
         ]
         return "\n".join([self.title, *text_lines, *self.notes])
 
-    def blocks(self) -> list[Block]:
+    def markdown(self) -> str:
         """Return the page as a section of a report."""
-        return [f"## {self.title}", ReportTable(self.head, self.rows), list(self.notes), f"$ {self.command}"]
+        table = str(ReportTable(self.head, self.rows))
+        return "\n\n".join([f"## {self.title}", table, bullets(self.notes), console(self.command)])
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -31,11 +31,11 @@ from shapes import DEFAULT, SHAPES, checkpoint
 
 from qa_onnx import QaOnnxError
 from qa_onnx.bench.compare import compare, cpus_for
-from qa_onnx.bench.document import to_markdown
-from qa_onnx.bench.plan import Plan
+from qa_onnx.bench.document import bullets
 from qa_onnx.bench.questions import load_questions
 from qa_onnx.bench.report import files, remarks, table
 from qa_onnx.bench.results import from_json, to_json
+from qa_onnx.bench.runners import Plan
 from qa_onnx.data import squad
 from qa_onnx.machine import cpu
 from qa_onnx.machine.packages import require
@@ -43,7 +43,6 @@ from qa_onnx.machine.packages import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx.bench.document import Block
     from qa_onnx.bench.results import BenchResults
     from qa_onnx.data.squad import DataSet
 
@@ -207,7 +206,7 @@ def _page(name: str, *, quick: bool) -> Any:
 
 def write_report(runs: Sequence[BenchResults], pages: Sequence[Page], out: Path) -> None:
     """Write all files of the report."""
-    contents = files(runs, more=[block for page in pages for block in page.blocks()])
+    contents = files(runs, more=[page.markdown() for page in pages])
     contents["pages.json"] = (
         json.dumps([dataclasses.asdict(page) for page in pages], indent=1, ensure_ascii=False) + "\n"
     )
@@ -221,13 +220,13 @@ def filled(readme: str, runs: Sequence[BenchResults]) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"{README} must hold {BEGIN} and {END}, one after the other")
-    blocks: list[Block] = []
+    blocks = [f"{before}{begin}"]
     for one in runs:
         measured = (
             f"Measured {one.created[:10]}{f', commit {one.commit}' if one.commit else ''}, {one.machine['cpu']}."
         )
-        blocks += [f"### {one.title}", measured, table(one), remarks(one)]
-    return to_markdown([f"{before}{begin}", *blocks, f"{end}{after}"])
+        blocks += [f"### {one.title}", measured, str(table(one)), bullets(remarks(one))]
+    return "\n\n".join(filter(None, [*blocks, f"{end}{after}"]))
 
 
 if __name__ == "__main__":

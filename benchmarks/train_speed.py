@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.data import squad
 from qa_onnx.machine.cpu import default_threads
 from qa_onnx.train import TrainSettings
+from qa_onnx.train.corpus import Tally
 from qa_onnx.train.questions import Questions
-from qa_onnx.train.tally import Tally
 
 if TYPE_CHECKING:
     from qa_onnx.train.job import TrainingJob
@@ -108,7 +108,7 @@ def train_one(chosen: argparse.Namespace) -> dict[str, float]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
     figures = {"rate": chosen.examples / seconds, "cpu": used / chosen.examples, "peak": peak}
     if chosen.eval_data:
-        training.base.model.to(training.device.type)
+        training.base.model.to(training.device.device)
         data = squad.load(chosen.eval_data, limit=chosen.eval_limit)
         figures["f1"] = score(training.base, training.device, data, training.settings.options()).f1
     return figures
@@ -116,10 +116,9 @@ def train_one(chosen: argparse.Namespace) -> dict[str, float]:
 
 def job(chosen: argparse.Namespace) -> TrainingJob:
     """Return the windows that all contenders train on, and the model."""
-    from qa_onnx.train.base import load_base
-    from qa_onnx.train.device import choose_device
-    from qa_onnx.train.features import build
+    from qa_onnx.train.base import choose_device, load_base
     from qa_onnx.train.job import TrainingJob
+    from qa_onnx.train.targets import build
 
     golds = squad.load(chosen.data, limit=max(QUESTIONS, chosen.examples)).golds
     tally = Tally()
@@ -179,7 +178,7 @@ def trainer(training: TrainingJob, base: str, examples: int, *, full: bool) -> N
                 max_steps=examples // 8,
                 save_strategy="no",
                 report_to="none",
-                use_cpu=training.device.type == "cpu",
+                use_cpu=training.device.device == "cpu",
                 disable_tqdm=True,
             ),
             train_dataset=Rows(),

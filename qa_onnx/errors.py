@@ -1,4 +1,19 @@
-"""Every error that qa-onnx raises on purpose; `QaOnnxError` catches them all.
+"""Every error that qa-onnx raises on purpose.
+
+    QaOnnxError
+    ├── InputError          a question, context, option or data file is not usable (also a ValueError)
+    ├── MissingExtraError   a package is not installed; the message holds the pip line (also an ImportError)
+    ├── BundleError         the folder is not a bundle, or it is damaged
+    │   └── BundleFormatError   it was written by a newer release
+    ├── EngineError         the graph cannot run here, or returned logits that are not numbers
+    │   └── DeviceError         the requested device cannot be used here: driver, libraries, GPU
+    ├── QueueFullError      more questions wait than an AsyncReader takes; it says when to try again
+    ├── DeadlineError       no answer within timeout_s (also a TimeoutError)
+    ├── ClosedError         the AsyncReader was closed before it came to this question
+    ├── TrainError          a training run cannot start, continue or be written
+    └── ExportError         the checkpoint cannot become a bundle
+        ├── ParityError     the ONNX graph does not answer as PyTorch does
+        └── GateError       a precision does not reach the required accuracy
 
 A message says what is wrong, where, the limit and the remedy.
 """
@@ -7,7 +22,7 @@ from __future__ import annotations
 
 
 class QaOnnxError(Exception):
-    """Base of every error below.
+    """Base of every error below; catch this one to catch them all.
 
     Attributes:
         problem: what is wrong, and where.
@@ -21,11 +36,11 @@ class QaOnnxError(Exception):
 
 
 class InputError(QaOnnxError, ValueError):
-    """A question, context, option or data file is not usable; also a ValueError."""
+    """A question, context, option or data file is not usable."""
 
 
 class MissingExtraError(QaOnnxError, ImportError):
-    """A package that this call needs is not installed; the message holds the pip line. Also an ImportError."""
+    """A package that this call needs is not installed."""
 
 
 class BundleError(QaOnnxError):
@@ -57,7 +72,7 @@ class QueueFullError(QaOnnxError):
 
 
 class DeadlineError(QaOnnxError, TimeoutError):
-    """A question was not answered within its `timeout_s`; also a TimeoutError."""
+    """A question was not answered within its `timeout_s`."""
 
 
 class ClosedError(QaOnnxError):

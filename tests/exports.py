@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from qa_onnx import Bundle
 from tests import tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
 # One of each sort: accents, byte-level trouble, longer than a window of the tiny models, a single word.
@@ -119,7 +120,6 @@ def graph_path(bundle: Bundle, precision: str) -> Path:
 
 def run_onnx(path: Path, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
     """Start and end logits, float32 (2, B, T), of an ONNX file, by ONNX Runtime itself."""
-    import numpy as np
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -131,13 +131,53 @@ def run_torch(model: Any, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.fl
     """Start and end logits, float32 (2, B, T), of a transformers model, fed all that its forward takes."""
     import inspect
 
-    import numpy as np
     import torch
 
     taken = inspect.signature(model.forward).parameters
     with torch.no_grad():
         out = model(**{name: torch.from_numpy(array) for name, array in inputs.items() if name in taken})
     return np.stack((out.start_logits.numpy(), out.end_logits.numpy()))
+
+
+def logits(of: Any, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    """Start and end logits, float32 (2, tokens), of an ONNX file, a checkpoint's folder or a transformers model.
+
+    Padding is left out.
+    """
+    if isinstance(of, Path) and of.is_dir():
+        of = load_torch(of)
+    run = run_onnx if isinstance(of, Path) else run_torch
+    return run(of, batch)[:, batch["attention_mask"] == 1]
+
+
+def difference(one: Any, other: Any, batch: dict[str, NDArray[np.int64]]) -> float:
+    """The largest difference of the logits of two models; see `logits`."""
+    return float(abs(logits(one, batch) - logits(other, batch)).max())
+
+
+def edit_onnx(source: Path, change: Callable[[Any], object], target: Path | None = None) -> Path:
+    """Rewrite an ONNX file, or write another one, after `change` edited the model."""
+    import onnx
+
+    model = onnx.load(source)
+    change(model)
+    onnx.save(model, target or source)
+    return target or source
+
+
+def weight(model: Any, name: str) -> NDArray[np.float32]:
+    """A copy of a weight of an ONNX model."""
+    import onnx
+
+    return np.array(onnx.numpy_helper.to_array(next(one for one in model.graph.initializer if one.name == name)))
+
+
+def set_weight(model: Any, name: str, array: NDArray[np.float32]) -> None:
+    """Replace a weight of an ONNX model."""
+    import onnx
+
+    value = next(one for one in model.graph.initializer if one.name == name)
+    value.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float32), name))
 
 
 def load_torch(folder: Path, **options: Any) -> Any:

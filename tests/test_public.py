@@ -80,7 +80,22 @@ assert state() == before
     assert printed(code) == ""
 
 
-def test_every_error_is_public_and_of_the_one_base() -> None:
-    classes = {name: value for name, value in vars(errors).items() if inspect.isclass(value)}
-    assert classes.keys() <= set(qa_onnx.__all__)
-    assert all(issubclass(value, QaOnnxError) for value in classes.values())
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+    drawn = {}
+    above = {0: "Exception"}
+    assert errors.__doc__ is not None
+    for line in errors.__doc__.splitlines():
+        if match := re.match(r"^([ │├└─]*)([A-Z]\w+(?:Error))\b", line):
+            depth = len(match[1])
+            above[depth] = match[2]
+            also = re.search(r"\(also an? (\w+)\)", line)
+            parent = max((at, name) for at, name in above.items() if at < depth)[1]
+            drawn[match[2]] = [parent, also[1]] if also else [parent]
+    classes = {
+        name: [base.__name__ for base in value.__bases__]
+        for name, value in vars(errors).items()
+        if inspect.isclass(value)
+    }
+    assert drawn == classes
+    assert all(name in qa_onnx.__all__ for name in classes)
+    assert all(issubclass(getattr(errors, name), QaOnnxError) for name in classes)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from qa_onnx.train.progress import Status
+    from qa_onnx.train.trainer import Status
 
 # Always in float32: by default a CPU with bfloat16 instructions uses them.
 SMALL: dict[str, Any] = {
@@ -59,6 +59,25 @@ def stop_at(step: int) -> Callable[[Status], None]:
     return on_step
 
 
-def weights_of(job: TrainingJob) -> dict[str, Any]:
-    """Copy the weights of a job's model."""
-    return {name: parameter.detach().clone() for name, parameter in job.base.model.named_parameters()}
+def weights_of(job: TrainingJob) -> dict[str, bytes]:
+    """The weights of a job's model, to compare."""
+    return {name: parameter.detach().numpy().tobytes() for name, parameter in job.base.model.named_parameters()}
+
+
+def weights_in(path: Path) -> dict[str, bytes]:
+    """The weights in a file, to compare."""
+    from safetensors.numpy import load_file
+
+    return {name: array.tobytes() for name, array in load_file(path).items()}
+
+
+def strip_head(folder: Path, keep: str = "bert.") -> Path:
+    """Make a bare encoder of a checkpoint."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    weights = {
+        name.removeprefix("bert."): value for name, value in load_file(path).items() if name.startswith(keep)
+    }
+    save_file(weights, path, {"format": "pt"})
+    return folder

@@ -31,8 +31,15 @@ STAGES = ("tokenize", "pack", "model", "search", "map")
 def main() -> None:
     """Answer requests until stdin ends."""
     out = own_stdout()
+    arguments = json.loads(sys.argv[1])
     try:
-        reader, facts = load(json.loads(sys.argv[1]))
+        if "torch" in arguments:
+            from qa_onnx.bench.torch_reader import torch_reader
+
+            reader, backend = torch_reader(**arguments["torch"]), "PyTorch"
+        else:
+            reader = Reader.load(**arguments)
+            backend = str(reader.backend)
     except QaOnnxError as error:
         say(out, error=str(error))
         return
@@ -49,17 +56,7 @@ def main() -> None:
         return stages(reader, examples, dataclasses.replace(always, **request.get("options", {})))
 
     # Rounds repeat texts, and a cached text would cost no tokenizing.
-    serve(out, answer, facts=facts, before=reader.forget, stages=split)
-
-
-def load(arguments: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
-    """Return the reader that the arguments describe, and facts about it."""
-    if "torch" in arguments:
-        from qa_onnx.bench.torch_reader import torch_reader
-
-        return torch_reader(**arguments["torch"]), {"backend": "PyTorch"}
-    reader = Reader.load(**arguments)
-    return reader, {"backend": str(reader.backend)}
+    serve(out, answer, facts={"backend": backend}, before=reader.forget, stages=split)
 
 
 class Clocked:

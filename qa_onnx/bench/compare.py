@@ -6,8 +6,7 @@ The scenarios are named as MLPerf's:
     single-stream  one question after another: latency
     server         questions arrive at random times: the highest rate at which the 99th percentile keeps the limit
 
-One process runs while the others are stopped. Contenders alternate every few questions, the order flips from turn
-to turn, and ratios are taken within a turn: see runners.py and results.ratio_of.
+Contenders alternate every few questions, and ratios are taken within a turn: see runners.py and results.ratio_of.
 """
 
 from __future__ import annotations
@@ -16,15 +15,14 @@ import os
 import statistics
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qa_onnx.bench import parts
-from qa_onnx.bench.plan import FOR_PARTS, FOR_SERVER, Clock
 from qa_onnx.bench.record import Noise, record
 from qa_onnx.bench.results import BenchResults, ServerResult, latency_of, ratio_of
-from qa_onnx.bench.runners import alternate, check, sample, start
+from qa_onnx.bench.runners import FOR_SERVER, Clock, alternate, check, sample, start
 from qa_onnx.errors import EngineError
 from qa_onnx.evaluation import metrics
 from qa_onnx.machine import cpu
@@ -33,8 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qa_onnx.bench.contenders import Contender
-    from qa_onnx.bench.plan import Plan
-    from qa_onnx.bench.runners import Runner
+    from qa_onnx.bench.runners import Plan, Runner
     from qa_onnx.data.squad import DataSet, Gold
 
 _MOST_TOGETHER = 64  # questions in one call of the server scenario
@@ -86,7 +83,16 @@ def compare(
         check(runners, judged, clock)
         if not runners:
             raise EngineError("; ".join(f"{outcome.name}: {outcome.error}" for outcome in outcomes))
-        _run_scenarios(runners, plan, clock, judged=judged, golds=golds, rounds=rounds)
+        _offline(runners, golds, rounds, clock)
+        if plan.asks_alone:
+            clock.say("single-stream")
+            for runner, reply in alternate(runners, golds, alone=True):
+                runner.alone += reply["seconds"]
+        if "server" in plan.scenarios:
+            _server(runners, golds, plan, clock)
+        for runner in runners:
+            _fill(runner, runners[0], judged, golds, plan)
+        parts.measure([runner for runner in runners if runner.contender.own], golds, plan, clock)
         disturbances = noise.report(runner.process.pid for runner in runners)
     return BenchResults(
         title=title,
@@ -94,15 +100,7 @@ def compare(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit,
         machine=record(plan.threads, plan.cpus),
-        data={
-            "name": data.name,
-            "sha256": data.sha256,
-            "questions": len(data.golds),
-            "asked": len(golds),
-            "judged": len(judged),
-            "answerable": sum(bool(gold.answers) for gold in judged),
-            "median_words": int(statistics.median(len(gold.context.split()) for gold in golds)),
-        },
+        data=_facts(data, judged, golds),
         rounds=rounds,
         noise=tuple(disturbances),
         notes=tuple(notes),
@@ -110,31 +108,16 @@ def compare(
     )
 
 
-def _run_scenarios(
-    runners: Sequence[Runner],
-    plan: Plan,
-    clock: Clock,
-    *,
-    judged: Sequence[Gold],
-    golds: Sequence[Gold],
-    rounds: int,
-) -> None:
-    """Measure the runners, of which the first is the base, and fill their outcomes."""
-    _offline(runners, golds, rounds, clock)
-    if plan.asks_alone:
-        _single_stream(runners, golds, clock)
-    if "server" in plan.scenarios:
-        _server(runners, golds, plan, clock)
-    for runner in runners:
-        _fill(runner, runners[0], judged, golds, plan)
-        peak = runner.process.peak_bytes()
-        runner.outcome.peak_mb = None if peak is None else peak / 1e6
-        runner.outcome.gpu_mb = parts.gpu_megabytes(runner.process.pid)
-    own = [runner for runner in runners if runner.contender.own]
-    parts.split_stages(own, golds, clock.say)
-    if own and not plan.quick:
-        parts.by_size(own, golds, FOR_PARTS * clock.measuring, clock.say)
-        parts.by_threads(own, plan, golds, clock.say)
+def _facts(data: DataSet, judged: Sequence[Gold], golds: Sequence[Gold]) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "sha256": data.sha256,
+        "questions": len(data.golds),
+        "asked": len(golds),
+        "judged": len(judged),
+        "answerable": sum(bool(gold.answers) for gold in judged),
+        "median_words": int(statistics.median(len(gold.context.split()) for gold in golds)),
+    }
 
 
 def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, clock: Clock) -> None:
@@ -144,12 +127,6 @@ def _offline(runners: Sequence[Runner], golds: Sequence[Gold], rounds: int, cloc
             runner.together.append([])
         for runner, reply in alternate(runners, golds, number):
             runner.together[-1].append(sum(reply["seconds"]))
-
-
-def _single_stream(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> None:
-    clock.say("single-stream")
-    for runner, reply in alternate(runners, golds, alone=True):
-        runner.alone += reply["seconds"]
 
 
 def _server(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock: Clock) -> None:
@@ -204,6 +181,9 @@ def _fill(runner: Runner, base: Runner, judged: Sequence[Gold], golds: Sequence[
     outcome.ratio = ratio_of(base.together, runner.together)
     if "single-stream" in plan.scenarios:
         outcome.latency = latency_of(runner.alone)
+    peak = runner.process.peak_bytes()
+    outcome.peak_mb = None if peak is None else peak / 1e6
+    outcome.gpu_mb = parts.gpu_megabytes(runner.process.pid)
 
 
 def _rate(runner: Runner, golds: Sequence[Gold]) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 from qa_onnx.bench.torch_reader import TORCH_PRECISIONS
-from qa_onnx.engines.names import backends_of, why_not
+from qa_onnx.engines.names import backends_of, missing_instructions
 from qa_onnx.engines.sessions import check_usable
-from qa_onnx.errors import BundleError, EngineError, MissingExtraError
+from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from qa_onnx.bundle.folder import Bundle
-    from qa_onnx.engines.names import Device
+    from qa_onnx.engines.names import Backend, Device
 
 _LIGHT = ("numpy", "tokenizers", "msgspec", "packaging", "click", "rich")
 _WHEELS = {"onnxruntime/cpu": "onnxruntime", "onnxruntime/cuda": "onnxruntime-gpu", "openvino/cpu": "openvino"}
@@ -60,16 +60,12 @@ def list_contenders(
         EngineError: the device runs nothing of the bundle, or not one of the named precisions.
     """
     torch = [] if against is None else _torch(against, bundle, device)
-    ours = list(_ours(bundle, precisions, device))
-    for precision in precisions or ():
-        if not any(contender.name.startswith(f"{precision},") for contender in ours):
-            raise EngineError(
-                f"no engine here runs {precision} on device {device!r}", remedy="qa-onnx doctor explains why"
-            )
-    if not ours:
-        raise EngineError(
-            f"nothing of {bundle.path} runs on device {device!r} here", remedy="qa-onnx doctor explains why"
-        )
+    ours = list(_ours(bundle, precisions or bundle.manifest.graphs, device))
+    runs = {contender.name.partition(",")[0] for contender in ours}
+    missing = [precision for precision in precisions or () if precision not in runs]
+    if missing or not ours:
+        what = f"no engine here runs {', '.join(missing)}" if missing else f"no engine here runs {bundle.path}"
+        raise EngineError(f"{what} on device {device!r}", remedy="qa-onnx doctor explains why")
     return torch + ours
 
 
@@ -81,8 +77,8 @@ def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Contender]:
         contenders.append(
             Contender(
                 name=f"PyTorch {precision}",
-                command=partial(_answerer, {**arguments, "max_length": bundle.manifest.max_length}, torch=True),
-                model_bytes=_weights(Path(checkpoint)),
+                command=partial(answerer, {**arguments, "max_length": bundle.manifest.max_length}, torch=True),
+                model_bytes=sum(path.stat().st_size for path in Path(checkpoint).glob("*.safetensors")) or None,
                 install_bytes=install_bytes(("torch", "transformers")),
                 why_not="this CPU has no instructions for bf16; emulating them is slow" if slow else "",
             )
@@ -90,40 +86,45 @@ def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Contender]:
     return contenders
 
 
-def _ours(bundle: Bundle, precisions: Sequence[str] | None, device: Device) -> Iterable[Contender]:
-    graphs = bundle.manifest.graphs
-    for precision in precisions or graphs:
-        if precision not in graphs:
-            raise BundleError(f"{bundle.path} holds no {precision}; it holds {', '.join(graphs)}")
-        for backend in backends_of(precision):
-            engine = backend.engine
-            if backend.device != device or str(backend) not in graphs[precision].engines:
+def _ours(bundle: Bundle, precisions: Iterable[str], device: Device) -> Iterator[Contender]:
+    for precision in precisions:
+        for backend, reason in installed_backends(bundle, precision):
+            if backend.device != device:
                 continue
-            try:
-                check_usable(backend)
-            except MissingExtraError:
-                continue  # an engine that is not installed was not asked for
-            except EngineError as error:
-                yield Contender(name=f"{precision}, {engine}", command=lambda _: (), why_not=str(error))
-                continue
-            arguments = {"bundle": str(bundle.path), "precision": precision, "engine": engine, "device": device}
+            wheel = _WHEELS.get(str(backend))
+            arguments = {"bundle": str(bundle.path), "precision": precision, **asdict(backend)}
             yield Contender(
-                name=f"{precision}, {engine}",
-                command=partial(_answerer, arguments),
-                model_bytes=graphs[precision].file.size,
-                install_bytes=install_bytes((*_LIGHT, _WHEELS[str(backend)])) if str(backend) in _WHEELS else None,
-                why_not=why_not(precision),
+                name=f"{precision}, {backend.engine}",
+                command=partial(answerer, arguments),
+                model_bytes=bundle.graph(precision).file.size,
+                install_bytes=install_bytes((*_LIGHT, wheel)) if wheel else None,
+                why_not=reason,
             )
 
 
-def _answerer(arguments: dict[str, Any], threads: int, *, torch: bool = False) -> Sequence[str]:
+def installed_backends(bundle: Bundle, precision: str) -> Iterator[tuple[Backend, str]]:
+    """Yield each installed backend that a graph is for, and why it cannot run here; "" if it can.
+
+    Raises:
+        BundleError: the bundle does not hold the precision.
+    """
+    bundle.graph(precision)  # raises where the bundle lacks it
+    for backend in backends_of(precision):
+        if precision in bundle.precisions(backend):
+            try:
+                check_usable(backend)
+            except MissingExtraError:
+                continue
+            except EngineError as error:
+                yield backend, str(error)
+            else:
+                yield backend, missing_instructions(precision)
+
+
+def answerer(arguments: dict[str, Any], threads: int, *, torch: bool = False) -> Sequence[str]:
+    """Return the command line of answerer.py, for the arguments of `Reader.load` or of `torch_reader`."""
     content = {**arguments, "threads": threads}
     return [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps({"torch": content} if torch else content)]
-
-
-def _weights(folder: Path) -> int | None:
-    """Return the size of a checkpoint's weights in bytes; None if it is not a folder."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) or None
 
 
 def install_bytes(names: Iterable[str]) -> int | None:

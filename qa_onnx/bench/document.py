@@ -1,8 +1,4 @@
-"""Blocks -> a report, in Markdown or as one HTML file that loads nothing from elsewhere; and plots as SVG.
-
-A block is a text, a list of texts, a `ReportTable` or a `Plot`. A text that begins with "# " or "## " is a
-heading, one that begins with "$ " a command, any other a paragraph; `code` stands in backticks.
-"""
+"""Parts of a report in Markdown, a report as one HTML file that loads nothing from elsewhere, plots as SVG."""
 
 from __future__ import annotations
 
@@ -10,95 +6,62 @@ import html
 import io
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #111;
        background: #fff; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
+th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top;
+         font-variant-numeric: tabular-nums; }
 td:first-child, th:first-child { white-space: nowrap; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 1.5rem 0; } svg { max-width: 100%; height: auto; } code { font-size: .85em; }
+svg { max-width: 100%; height: auto; } code { font-size: .85em; } pre { overflow-x: auto; }
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
-    """A table; the columns in `texts` are aligned to the left, the others hold numbers."""
+    """A table; the columns in `texts` are aligned to the left, the others hold numbers. Its str is Markdown."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     texts: Collection[int] = (0,)
 
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A plot as an <svg> element, its caption, and the path of its file for Markdown."""
-
-    svg: str
-    caption: str
-    path: str = ""
-
-
-Block: TypeAlias = "str | list[str] | ReportTable | Plot"
-
-
-def to_markdown(blocks: Iterable[Block]) -> str:
-    """Return the blocks as Markdown; plots are linked by their path."""
-    return "\n\n".join(_markdown(block) for block in blocks if block)
-
-
-def _markdown(block: Block) -> str:
-    if isinstance(block, Plot):
-        return f"![{block.caption}]({block.path})\n\n{block.caption}"
-    if isinstance(block, ReportTable):
-        rule = ["---" if column in block.texts else "---:" for column in range(len(block.head))]
-        lines = ([cell.replace("|", "/") for cell in line] for line in (block.head, rule, *block.rows))
+    def __str__(self) -> str:
+        rule = ["---" if column in self.texts else "---:" for column in range(len(self.head))]
+        lines = ([cell.replace("|", "/") for cell in line] for line in (self.head, rule, *self.rows))
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    if isinstance(block, list):
-        return "\n".join(f"- {line}" for line in block)
-    return f"```console\n{block}\n```" if block.startswith("$ ") else block
 
 
-def to_html(title: str, blocks: Iterable[Block]) -> str:
-    """Return the blocks as a whole HTML page, with the plots inside."""
-    body = "\n".join(_html(block) for block in blocks if block)
+def bullets(lines: Iterable[str]) -> str:
+    """Return the lines as a list in Markdown."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def console(command: str) -> str:
+    """Return a command line in Markdown."""
+    return f"```console\n$ {command}\n```"
+
+
+def plot(path: str, caption: str) -> str:
+    """Return a plot and its caption in Markdown; `path` is that of its file."""
+    return f"![{caption}]({path})\n\n{caption}"
+
+
+def to_html(title: str, markdown: str, plots: Mapping[str, str]) -> str:
+    """Return a report as a whole HTML page; `plots` has an <svg> element for each path in it."""
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    body = re.sub(r'<img src="([^"]*)"[^>]*>', lambda image: plots[image[1]], body)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-        f"<body>\n{body}\n</body></html>\n"
+        f"<body>\n{body}</body></html>\n"
     )
-
-
-def _html(block: Block) -> str:
-    if isinstance(block, Plot):
-        return f"<figure>{block.svg}<figcaption>{html.escape(block.caption)}</figcaption></figure>"
-    if isinstance(block, ReportTable):
-        rows = "".join(f"<tr>{_cells('td', row, block.texts)}</tr>" for row in block.rows)
-        head = _cells("th", block.head, block.texts)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    if isinstance(block, list):
-        return f"<ul>{''.join(f'<li>{_inline(line)}</li>' for line in block)}</ul>"
-    mark, _, text = block.partition(" ")
-    tag = {"#": "h1", "##": "h2"}.get(mark)
-    if tag:
-        return f"<{tag}>{_inline(text)}</{tag}>"
-    return f"<p><code>{html.escape(text)}</code></p>" if mark == "$" else f"<p>{_inline(block)}</p>"
-
-
-def _cells(tag: str, cells: Iterable[str], texts: Collection[int]) -> str:
-    return "".join(
-        f"<{tag}{'' if column in texts else ' class=number'}>{html.escape(cell)}</{tag}>"
-        for column, cell in enumerate(cells)
-    )
-
-
-def _inline(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def new_axes(*, width: float, height: float) -> Any:
@@ -108,6 +71,27 @@ def new_axes(*, width: float, height: float) -> Any:
     axes = Figure(figsize=(width, height), layout="constrained").subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def interval_plot(rows: Sequence[tuple[str, float, Sequence[float], Mapping[str, Any]]]) -> Any:
+    """Return the axes of a plot of values with intervals, the first row at the top.
+
+    Args:
+        rows: name, value, ends of its interval, and the look of its point as arguments of matplotlib's `plot`.
+    """
+    axes = new_axes(width=8, height=1 + 0.42 * len(rows))
+    for row, (_, value, interval, look) in enumerate(rows):
+        axes.plot(interval, (row, row), color="black", linewidth=1.5)
+        axes.plot(value, row, **{**look, "linestyle": "none"}, markersize=8)
+        axes.annotate(f"{value:.2f}", (value, row), (0, 7), textcoords="offset points", ha="center")
+    name_rows(axes, [name for name, *_ in rows], above=0.8)
+    return axes
+
+
+def name_rows(axes: Any, names: Sequence[str], *, above: float) -> None:
+    """Name the rows of a plot, the first one at the top, with some space above it."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -above)
 
 
 def svg(axes: Any) -> str:

@@ -1,4 +1,4 @@
-"""The receipts of a bundle -> one HTML page with plots.
+"""The receipts of a bundle -> tables, and one HTML page with plots.
 
 Every figure stands in bundle.json. Left out: measuring.
 """
@@ -7,16 +7,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.bench.document import Plot, ReportTable, new_axes, svg, to_html
+from qa_onnx.bench.document import ReportTable, bullets, interval_plot, new_axes, plot, svg, to_html
 from qa_onnx.errors import BundleError
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from qa_onnx.bench.document import Block
     from qa_onnx.bundle.folder import Bundle
     from qa_onnx.bundle.manifest import Confidence, Manifest, Receipt
+
+_RELIABILITY = (
+    "Share of exact answers by probability; the area of a point is the number of answers. On the line, a "
+    "probability is right: of the answers with 0.8, 80 % are exact."
+)
+
+
+def receipts_of(bundle: Bundle) -> dict[str, Receipt]:
+    """Return the receipts of a bundle by precision.
+
+    Raises:
+        BundleError: no graph of the bundle has one.
+    """
+    receipts = {name: graph.receipt for name, graph in bundle.manifest.graphs.items() if graph.receipt}
+    if not receipts:
+        raise BundleError(f"{bundle.path} has no receipts", remedy="export it with --eval-data")
+    return receipts
 
 
 def page(bundle: Bundle) -> str:
@@ -27,97 +43,93 @@ def page(bundle: Bundle) -> str:
         MissingExtraError: matplotlib is not installed.
     """
     manifest = bundle.manifest
-    receipts = {name: graph.receipt for name, graph in manifest.graphs.items() if graph.receipt}
-    if not receipts:
-        raise BundleError(f"{bundle.path} has no receipts: export it with --eval-data")
+    receipts = receipts_of(bundle)
     require("bench")
     source = manifest.source
-    kept_back = [f"{name}: `{node}`" for name, receipt in receipts.items() for node in receipt.kept_back]
-    sets = ", ".join(next(iter(receipts.values())).instruction_sets) or "unknown"
-    blocks: list[Block] = [
+    plots = {"accuracy": _accuracy_plot(receipts)}
+    blocks = [
         f"# {source.name}: how well it answers",
         f"Source: {source.kind} `{source.name}`, SHA-256 `{source.sha256}`. Exported {manifest.created}.",
         "## Accuracy of each precision",
-        _accuracy_table(manifest, receipts),
-        Plot(_accuracy_plot(receipts), "F1 on the evaluation data, with 95 % bootstrap intervals."),
+        str(accuracy_table(receipts)),
+        plot("accuracy", "F1 on the evaluation data, with 95 % bootstrap intervals."),
+        bullets(receipt_lines(receipts)),
         "## Agreement with the source model",
-        _parity_table(manifest),
-        "## Kept back",
-        kept_back or "Nothing: every node has the precision of its graph.",
+        str(precision_table(manifest)),
     ]
     if manifest.confidence:
-        blocks += ["## Confidence", *_confidence(manifest, manifest.confidence)]
-    versions = ReportTable(
-        ("package", "version"), [*manifest.versions.items(), ("instruction sets", sets)], texts=(0, 1)
-    )
-    return to_html(f"{source.name}: receipt", [*blocks, "## Made with", versions])
+        threshold = "off" if manifest.null_threshold is None else f"{manifest.null_threshold:.3f}"
+        numbers = f"Temperature {manifest.temperature:.3f}, null threshold {threshold}"
+        text = f"{numbers}, {calibration(manifest.confidence)}."
+        blocks += ["## Confidence", text, plot("reliability", _RELIABILITY)]
+        plots["reliability"] = _reliability_plot(manifest.confidence)
+    versions = ReportTable(("package", "version"), [*manifest.versions.items()], texts=(0, 1))
+    return to_html(f"{source.name}: receipt", "\n\n".join([*blocks, "## Made with", str(versions)]), plots)
 
 
-def _accuracy_table(manifest: Manifest, receipts: Mapping[str, Receipt]) -> ReportTable:
+def precision_table(manifest: Manifest) -> ReportTable:
+    """Return a row for each precision: size, graph, and the differences of its logits from the source model's."""
+    rows = []
+    for name, graph in manifest.graphs.items():
+        nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())
+        parity, differences = graph.parity, ("-", "-", "-")
+        if parity is not None:
+            differences = (f"{parity.max_abs:.2g}", f"{parity.mean_abs:.2g}", f"{parity.same_best_span:.1%}")
+        size = f"{graph.file.size / 1e6:.1f}"
+        rows.append((name, size, graph.kind, nodes or "-", ", ".join(graph.backends), *differences))
+    head = ("precision", "MB", "graph", "fused nodes", "engines", "max diff", "mean diff", "same span")
+    return ReportTable(head, rows, texts=(0, 2, 3, 4))
+
+
+def accuracy_table(receipts: Mapping[str, Receipt]) -> ReportTable:
+    """Return a row for each precision: its scores, and the data."""
     rows = [
         (
             name,
-            f"{manifest.graphs[name].file.size / 1e6:.1f}",
             f"{receipt.accuracy.em:.2f}",
-            "{:.2f} ({:.1f} to {:.1f})".format(receipt.accuracy.f1, *receipt.accuracy.f1_interval),
+            f"{receipt.accuracy.f1:.2f}",
+            "{:.1f}-{:.1f}".format(*receipt.accuracy.f1_interval),
             f"{receipt.percent_of_fp32:.2f} %",
             f"{receipt.gate:g} %",
-            f"{receipt.source.f1:.2f}, {receipt.source_name}",
-            f"{receipt.n:,} of {receipt.data}",
-            receipt.engine,
-            receipt.date[:10],
+            str(len(receipt.kept_back)),
+            f"{receipt.n:,}",
+            receipt.data,
         )
         for name, receipt in receipts.items()
     ]
-    head = ("precision", "MB", "EM", "F1 (95 %)", "of fp32's F1", "gate", "source's F1", "questions", "in", "date")
-    return ReportTable(head, rows, texts=(0, 6, 7, 8, 9))
+    head = ("precision", "EM", "F1", "95 %", "of fp32", "gate", "kept back", "questions", "data")
+    return ReportTable(head, rows, texts=(0, 8))
 
 
-def _parity_table(manifest: Manifest) -> ReportTable:
-    rows = [
-        (
-            name,
-            graph.kind,
-            f"{graph.parity.max_abs:.2g}",
-            f"{graph.parity.mean_abs:.2g}",
-            f"{graph.parity.same_best_span:.1%}",
-            f"{graph.parity.windows} windows, {graph.parity.reference}",
+def receipt_lines(receipts: Mapping[str, Receipt]) -> Iterator[str]:
+    """Yield what was measured beside each precision, where, and the nodes that were kept back."""
+    for name, receipt in receipts.items():
+        yield (
+            f"{name}: beside {receipt.source_name}: EM {receipt.source.em:.2f}, F1 {receipt.source.f1:.2f}; "
+            f"fp32: EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} in "
+            f"{receipt.engine} on {', '.join(receipt.instruction_sets) or 'a CPU with unknown instruction sets'}"
         )
-        for name, graph in manifest.graphs.items()
-        if graph.parity
-    ]
-    head = ("precision", "graph", "largest difference of a logit", "mean", "same best span", "over")
-    return ReportTable(head, rows, texts=(0, 1, 5))
+        for node in receipt.kept_back:
+            yield f"{name}: kept back {node}"
 
 
-def _confidence(manifest: Manifest, confidence: Confidence) -> list[Block]:
-    threshold = manifest.null_threshold
-    return [
-        f"Temperature {manifest.temperature:.3f}, null threshold "
-        f"{'off' if threshold is None else f'{threshold:.3f}'}, fitted on {confidence.fitted_n:,} questions of "
-        f"{confidence.fitted_on}. Expected calibration error on {confidence.checked_n:,} other questions, of "
-        f"{confidence.checked_on}: {confidence.ece_before:.2f} % before, {confidence.ece_after:.2f} % after.",
-        Plot(
-            _reliability_plot(confidence),
-            "Share of exact answers by probability; the area of a point is the number of answers. On the line, a "
-            "probability is right: of the answers with 0.8, 80 % are exact.",
-        ),
-    ]
+def calibration(confidence: Confidence) -> str:
+    """Return what temperature and null threshold were fitted on, and the error before and after."""
+    return (
+        f"fitted on {confidence.fitted_n:,} questions of {confidence.fitted_on}: expected calibration "
+        f"error {confidence.ece_before:.1f} % before, {confidence.ece_after:.1f} % after, on "
+        f"{confidence.checked_n:,} of {confidence.checked_on}"
+    )
 
 
 def _accuracy_plot(receipts: Mapping[str, Receipt]) -> str:
     first = next(iter(receipts.values()))
     points = [(first.source_name, first.source), *((name, one.accuracy) for name, one in receipts.items())]
-    axes = new_axes(width=8, height=1.2 + 0.45 * len(points))
-    for row, (_, accuracy) in enumerate(points):
-        axes.plot(accuracy.f1_interval, (row, row), color="black", linewidth=1.5)
-        axes.plot(accuracy.f1, row, "o", color="black", markersize=7)
-        axes.annotate(f"{accuracy.f1:.2f}", (accuracy.f1, row), (0, 8), textcoords="offset points", ha="center")
+    look = {"color": "black", "marker": "o"}
+    axes = interval_plot([(name, accuracy.f1, accuracy.f1_interval, look) for name, accuracy in points])
     gate = first.gate / 100 * first.fp32.f1
     axes.axvline(gate, color="black", linestyle="--", linewidth=1)
     axes.annotate(f"gate {gate:.2f}", (gate, -0.7), (4, 0), textcoords="offset points", va="center")
-    axes.set_yticks(range(len(points)), [name for name, _ in points])
-    axes.set_ylim(len(points) - 0.4, -0.7)
     axes.set_xlabel("F1 (%)")
     return svg(axes)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bench.process import ContenderProcess
-from qa_onnx.bench.runners import TURN, alternate
+from qa_onnx.bench.runners import FOR_PARTS, TURN, alternate
 from qa_onnx.data.squad import Gold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from qa_onnx.bench.plan import Plan
-    from qa_onnx.bench.runners import Runner
+    from qa_onnx.bench.runners import Clock, Plan, Runner
 
 BATCH_TOKENS = (384, 768, 1536, 3072)  # 1, 2, 4 and 8 full windows
 LENGTHS = (32, 64, 128, 256, 384)  # tokens of a window
@@ -27,45 +25,49 @@ _QUESTION = "What is said of it here?"
 _SPECIAL_AND_QUESTION = 10  # tokens of the question and special tokens
 
 
-def split_stages(runners: Sequence[Runner], golds: Sequence[Gold], say: Callable[[str], None]) -> None:
+def measure(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock: Clock) -> None:
+    """Fill the outcomes of runners of this project's reader: stages, and what is not left out by `Plan.quick`."""
+    _split_stages(runners, golds, clock)
+    if runners and not plan.quick:
+        _by_size(runners, golds, clock)
+        _by_threads(runners, golds, plan, clock)
+
+
+def _split_stages(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> None:
     """Measure each stage's share of the time, as milliseconds a question at the rate of the offline scenario.
 
     The rate of the model alone follows from its share, so both can be compared with the rate.
     """
     replies: dict[Runner, list[dict[str, Any]]] = {runner: [] for runner in runners}
     for number in range(_PASSES):
-        say(f"stages, pass {number + 1} of {_PASSES}")
+        clock.say(f"stages, pass {number + 1} of {_PASSES}")
         for runner, reply in alternate(runners, golds, number, do="stages"):
             replies[runner].append(reply)
     for runner, passes in replies.items():
+        outcome = runner.outcome
         seconds = {name: sum(reply["stages"][name] for reply in passes) for name in passes[0]["stages"]}
         tokens = sum(reply["tokens"] for reply in passes)
-        runner.outcome.padding = sum(reply["padding"] * reply["tokens"] for reply in passes) / tokens
-        assert runner.outcome.rate is not None  # the offline scenario comes first
+        outcome.padding = sum(reply["padding"] * reply["tokens"] for reply in passes) / tokens
+        assert outcome.rate is not None  # the offline scenario comes first
         whole = sum(seconds.values())
-        runner.outcome.stages = {
-            name: 1000 * value / whole / runner.outcome.rate for name, value in seconds.items()
-        }
-        runner.outcome.model_rate = runner.outcome.rate * whole / seconds["model"]
+        outcome.stages = {name: 1000 * value / whole / outcome.rate for name, value in seconds.items()}
+        outcome.model_rate = outcome.rate * whole / seconds["model"]
 
 
-def by_size(runners: Sequence[Runner], golds: Sequence[Gold], seconds: float, say: Callable[[str], None]) -> None:
-    """Measure rates by the token budget of a batch, and by the length of a text with one question a call.
-
-    The texts of the questions are cut to size; all of it takes about so many seconds.
-    """
+def _by_size(runners: Sequence[Runner], golds: Sequence[Gold], clock: Clock) -> None:
+    """Measure rates by the token budget of a batch, and by the length of a text with one question a call."""
     words = " ".join(gold.context for gold in golds).split()
     texts = {length: [_about(words, number, length) for number in range(_TEXTS)] for length in LENGTHS}
     full = texts[LENGTHS[-1]][:1] * _TEXTS  # of one length, or they would not fill the batches
     once = sum(sum(runner.ask(full)["seconds"]) for runner in runners)
     once *= len(BATCH_TOKENS) + sum(LENGTHS) / LENGTHS[-1]
-    repeats = max(_REPEATS[0], min(_REPEATS[1], int(seconds / once)))
+    repeats = max(_REPEATS[0], min(_REPEATS[1], int(FOR_PARTS * clock.measuring / once)))
     for budget in BATCH_TOKENS:
-        say(f"batches of {budget} tokens")
+        clock.say(f"batches of {budget} tokens")
         for runner, times in _repeated(runners, repeats, full, options={"batch_tokens": budget}):
             runner.outcome.by_batch_tokens[budget] = len(full) / statistics.median(times)
     for length, cut in texts.items():
-        say(f"texts of {length} tokens")
+        clock.say(f"texts of {length} tokens")
         for runner, times in _repeated(runners, repeats, cut, alone=True):
             runner.outcome.by_length[length] = 1 / statistics.median(times)
 
@@ -88,45 +90,28 @@ def _about(words: Sequence[str], number: int, tokens: int) -> Gold:
     return Gold(str(number), _QUESTION, " ".join(words[start : start + count]), (), ())
 
 
-def by_threads(runners: Sequence[Runner], plan: Plan, golds: Sequence[Gold], say: Callable[[str], None]) -> None:
+def _by_threads(runners: Sequence[Runner], golds: Sequence[Gold], plan: Plan, clock: Clock) -> None:
     """Measure rates with fewer threads than planned, each in a process of its own, on a few questions."""
     fewer = [count for count in (1, 2, 4, 8, 16, 32, 64) if count < plan.threads]
     for runner in runners:
-        say(f"by threads: {runner.contender.name}")
+        contender, rates = runner.contender, runner.outcome.by_threads
+        clock.say(f"by threads: {contender.name}")
         few = golds[: max(4, int(_FEW_SECONDS * (runner.outcome.rate or 0)))]
-        runner.outcome.by_threads[plan.threads] = _rate(runner, runner.process, few)
+        pairs = [(gold.question, gold.context) for gold in few]
+        rates[plan.threads] = runner.process.rate(pairs, contender.options)
         for count in fewer:
             cpus = frozenset(sorted(plan.cpus)[:count])
-            with ContenderProcess(runner.contender.name, runner.contender.command(count), cpus=cpus) as process:
-                runner.outcome.by_threads[count] = _rate(runner, process, few)
-
-
-def _rate(runner: Runner, process: ContenderProcess, golds: Sequence[Gold]) -> float:
-    request = {
-        "pairs": [(gold.question, gold.context) for gold in golds],
-        "options": runner.contender.options,
-    }
-    process.ask(request)  # warm
-    best: float = min(sum(process.ask(request)["seconds"]) for _ in range(_REPEATS[0]))
-    return len(golds) / best
+            with ContenderProcess(contender.name, contender.command(count), cpus=cpus) as process:
+                rates[count] = process.rate(pairs, contender.options)
 
 
 def gpu_megabytes(pid: int) -> float | None:
     """Return the GPU memory of a process as nvidia-smi reports it; None if it does not."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    query = [program, "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=15, check=True)
     except (OSError, subprocess.SubprocessError):
         return None  # a driver that does not answer must not cost the measurements
-    return used_memory(done.stdout, pid)
-
-
-def used_memory(listed: str, pid: int) -> float | None:
-    """Return the megabytes of a process from nvidia-smi's list, which has a line "pid, MiB" for each."""
-    rows = (line.split(",") for line in listed.splitlines())
-    used = [row[1].strip() for row in rows if len(row) == 2 and row[0].strip() == str(pid)]
-    numbers = [int(mebibytes) for mebibytes in used if mebibytes.isdigit()]
-    return sum(numbers) * 2**20 / 1e6 if numbers else None
+    rows = (line.split(", ") for line in done.stdout.splitlines())
+    used = [int(mebibytes) for number, mebibytes in rows if number == str(pid) and mebibytes.isdigit()]
+    return sum(used) * 2**20 / 1e6 if used else None

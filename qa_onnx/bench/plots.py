@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.bench.document import new_axes, svg
+from qa_onnx.bench.document import interval_plot, name_rows, new_axes, svg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,17 @@ _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)
 _HATCHES = ("", "///", "", "\\\\\\", "xxx")
 _GREYS = ("#333333", "#ffffff", "#cccccc", "#ffffff", "#ffffff")
 
+_CAPTIONS = {
+    "speed": "Questions a second, as a multiple of {base}'s: medians of {rounds} rounds with 95 % intervals.",
+    "accuracy": "Accuracy against speed: up and to the right is better.",
+    "latency": "Latency, one question after another: the share of questions that were answered within a time.",
+    "stages": "Where the time of a question goes. Tokenize: to windows; pack: to batches; search: spans; map: to "
+    "characters.",
+    "batch": "Throughput by batch size.",
+    "length": "Throughput by length of the text, one question a call.",
+    "threads": "Throughput by threads.",
+}
+
 
 def plots(run: BenchResults) -> dict[str, tuple[str, str]]:
     """Draw the plots that a run has figures for.
@@ -38,79 +49,79 @@ def plots(run: BenchResults) -> dict[str, tuple[str, str]]:
         one.name: {"color": colour, "marker": marker, "linestyle": line, "markeredgewidth": 1.25}
         for one, (colour, marker, line) in zip(run.ran, looks, strict=False)
     }
+    accuracy = {
+        one.name: ((one.rate,), (one.f1,)) for one in run.ran if one.rate is not None and one.f1 is not None
+    }
+    latency = {
+        one.name: (one.latency.quantiles, np.linspace(0, 100, len(one.latency.quantiles)))
+        for one in run.ran
+        if one.latency is not None
+    }
     tokens = "token budget of a batch, of windows of some 384 tokens"
     drawn = {
-        "speed": (
-            _speed(run, styles),
-            f"Questions a second, as a multiple of {run.ran[0].name}'s: medians of {run.rounds} rounds with 95 % "
-            "intervals.",
-        ),
-        "accuracy": (_accuracy(run, styles), "Accuracy against speed: up and to the right is better."),
-        "latency": (
-            _latency(run, styles),
-            "Latency, one question after another: the share of questions that were answered within a time.",
-        ),
-        "stages": (
-            _stages(run),
-            "Where the time of a question goes. Tokenize: to windows; pack: to batches; search: spans; map: to "
-            "characters.",
-        ),
-        "batch": (_lines(run, styles, "by_batch_tokens", tokens), "Throughput by batch size."),
-        "length": (
-            _lines(run, styles, "by_length", "tokens of the window"),
-            "Throughput by length of the text, one question a call.",
-        ),
-        "threads": (_lines(run, styles, "by_threads", "threads", log=False), "Throughput by threads."),
+        "speed": _speed(run, styles),
+        "accuracy": _curves(accuracy, styles, "questions a second", "F1 (%)"),
+        "latency": _curves(latency, styles, "milliseconds", "questions answered (%)", log="x"),
+        "stages": _stages(run),
+        "batch": _rates(run, styles, "by_batch_tokens", tokens),
+        "length": _rates(run, styles, "by_length", "tokens of the window"),
+        "threads": _rates(run, styles, "by_threads", "threads"),
     }
-    return {name: (svg(axes), caption) for name, (axes, caption) in drawn.items() if axes is not None}
+    captions = _CAPTIONS | {"speed": _CAPTIONS["speed"].format(base=run.ran[0].name, rounds=run.rounds)}
+    return {name: (svg(axes), captions[name]) for name, axes in drawn.items() if axes is not None}
 
 
 def _speed(run: BenchResults, styles: Styles) -> Any:
     ratios = [(one.name, one.ratio) for one in run.ran if one.ratio is not None]
     if len(ratios) < 2:
         return None
-    axes = new_axes(width=8, height=1 + 0.42 * len(ratios))
-    for row, (name, ratio) in enumerate(ratios):
-        axes.plot((ratio.low, ratio.high), (row, row), color="black", linewidth=1.5)
-        axes.plot(ratio.median, row, **{**styles[name], "linestyle": "none"}, markersize=8)
-        axes.annotate(f"{ratio.median:.2f}", (ratio.median, row), (0, 7), textcoords="offset points", ha="center")
+    rows = [(name, ratio.median, (ratio.low, ratio.high), styles[name]) for name, ratio in ratios]
+    axes = interval_plot(rows)
     axes.axvline(1, color="black", linestyle=":", linewidth=1)
     axes.set_xlim(0, 1.08 * max(ratio.high for _, ratio in ratios))
     axes.set_xlabel(f"speed (x {ratios[0][0]})")
-    _rows(axes, [name for name, _ in ratios], above=0.8)
     return axes
 
 
-def _accuracy(run: BenchResults, styles: Styles) -> Any:
-    contenders = [one for one in run.ran if one.rate is not None and one.f1 is not None]
-    if not contenders:
+def _curves(curves: Mapping[str, Any], styles: Styles, x: str, y: str, *, log: str = "") -> Any:
+    """Draw a curve for each contender.
+
+    Args:
+        curves: by name: the points' x and y.
+        styles: see `plots`.
+        x: what the x axis shows.
+        y: what the y axis shows.
+        log: "x" or "xy", the axes that are logarithmic.
+
+    Returns:
+        The axes; None if there is no curve.
+    """
+    if not curves:
         return None
     axes = new_axes(width=8, height=4.5)
-    for one in contenders:
-        axes.plot(one.rate, one.f1, label=one.name, markersize=9, **{**styles[one.name], "linestyle": "none"})
-    axes.margins(x=0.1, y=0.25)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("questions a second")
-    axes.set_ylabel("F1 (%)")
-    _legend(axes)
+    for name, (xs, ys) in curves.items():
+        axes.plot(xs, ys, label=name, markevery=max(1, len(xs) // 8), linewidth=1.5, **styles[name])
+    axes.margins(0.05)
+    if "x" not in log:
+        axes.set_xlim(left=0)
+    for letter, label, axis in (("x", x, axes.xaxis), ("y", y, axes.yaxis)):
+        axes.set(**{f"{letter}label": label})
+        if letter in log:
+            axes.set(**{f"{letter}scale": "log", f"{letter}label": f"{label} (logarithmic)"})
+            _plain_ticks(axis)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return axes
 
 
-def _latency(run: BenchResults, styles: Styles) -> Any:
-    latencies = [(one.name, one.latency.quantiles) for one in run.ran if one.latency is not None]
-    if not latencies:
-        return None
-    axes = new_axes(width=8, height=4.5)
-    for name, quantiles in latencies:
-        shares = np.linspace(0, 100, len(quantiles))
-        every = max(1, len(shares) // 8)
-        axes.plot(quantiles, shares, label=name, markevery=every, linewidth=1.5, **styles[name])
-    axes.set_xscale("log")
-    axes.set_xlabel("milliseconds (logarithmic)")
-    axes.set_ylabel("questions answered (%)")
-    axes.set_ylim(0, 102)
-    _plain_ticks(axes.xaxis)
-    _legend(axes)
+def _rates(run: BenchResults, styles: Styles, attribute: str, x: str) -> Any:
+    """Draw an attribute of the contenders that gives questions a second by some number."""
+    rates = {one.name: sorted(getattr(one, attribute).items()) for one in run.ran}
+    curves = {name: tuple(zip(*line, strict=True)) for name, line in rates.items() if len(line) > 1}
+    axes = _curves(curves, styles, x, "questions a second", log="xy")
+    if axes is not None:
+        ticks = sorted({number for xs, _ in curves.values() for number in xs})
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.set_xticks([], minor=True)
     return axes
 
 
@@ -128,41 +139,10 @@ def _stages(run: BenchResults) -> Any:
         )  # fmt: skip
         left += widths
     axes.set_xlabel("milliseconds a question")
-    _rows(axes, [one.name for one in contenders], above=0.5)
+    name_rows(axes, [one.name for one in contenders], above=0.5)
     below = -0.35 / axes.figure.get_figheight() - 0.18
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, below), ncols=5, frameon=False)
     return axes
-
-
-def _lines(run: BenchResults, styles: Styles, attribute: str, label: str, *, log: bool = True) -> Any:
-    """Draw an attribute of the contenders that gives questions a second by some number."""
-    lines = [(one.name, sorted(getattr(one, attribute).items())) for one in run.ran]
-    lines = [(name, line) for name, line in lines if len(line) > 1]
-    if not lines:
-        return None
-    axes = new_axes(width=8, height=4)
-    for name, line in lines:
-        axes.plot(*zip(*line, strict=True), label=name, linewidth=1.5, **styles[name])
-    if log:
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        _plain_ticks(axes.yaxis)
-    else:
-        axes.set_ylim(bottom=0)
-    ticks = sorted({x for _, line in lines for x, _ in line})
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.set_xticks([], minor=True)
-    scale = " (logarithmic)" if log else ""
-    axes.set_xlabel(label + scale)
-    axes.set_ylabel("questions a second" + scale)
-    _legend(axes)
-    return axes
-
-
-def _rows(axes: Any, names: list[str], *, above: float) -> None:
-    """Name the rows of a plot, the first one at the top."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -above)
 
 
 def _plain_ticks(axis: Any) -> None:
@@ -172,7 +152,3 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _legend(axes: Any) -> None:
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

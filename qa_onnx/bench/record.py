@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.machine import cpu, nvidia
-from qa_onnx.machine.packages import RUNTIMES, version
+from qa_onnx.machine.packages import WHEELS, version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _STAT = Path("/proc/stat")
-_PACKAGES = ("qa-onnx", "numpy", "tokenizers", *RUNTIMES, "openvino", "torch", "transformers")
+_PACKAGES = ("qa-onnx", "numpy", "tokenizers", *WHEELS, "openvino", "torch", "transformers")
 
 # Above these shares of the cores' time a run reports that it was disturbed.
 _OTHERS = 0.05  # used by other programs
@@ -34,11 +34,11 @@ def record(threads: int, cpus: Iterable[int]) -> dict[str, Any]:
     memory = cpu.memory()
     return {
         "cpu": cpu.cpu_model(),
-        "instruction_sets": list(cpu.instruction_sets()),
+        "instruction_sets": cpu.instruction_sets(),
         "cores": asdict(cpu.cores()),
         "threads": threads,
         "cpus": sorted(cpus),
-        "governor": _governor(),
+        "governor": _GOVERNOR.read_text(encoding="ascii").strip() if _GOVERNOR.is_file() else None,
         "memory_bytes": memory.limit or memory.total,
         "gpu": gpu.gpus[0].name if gpu.gpus else None,
         "driver": gpu.driver,
@@ -48,27 +48,28 @@ def record(threads: int, cpus: Iterable[int]) -> dict[str, Any]:
     }
 
 
-def _governor() -> str | None:
-    try:
-        return _GOVERNOR.read_text(encoding="ascii").strip()
-    except OSError:
-        return None
-
-
 class Noise:
     """Measures the load that is not the benchmark's, from its construction on, which takes a second."""
 
     def __init__(self) -> None:
-        before, own = _jiffies(), _own_seconds()
+        self._begin()
         time.sleep(_LISTENS)
+        self._busy_before, _ = self._shares([])
+        self._begin()
+
+    def _begin(self) -> None:
+        self._began, self._before, self._own = time.perf_counter(), _jiffies(), _own_seconds()
+
+    def _shares(self, pids: Iterable[int]) -> tuple[float, float]:
+        """Return the shares of CPU time since `_begin` that others used, and that was stolen; 0 if unknown."""
         now = _jiffies()
-        self._busy_before = 0.0
-        if before is not None and now is not None:
-            busy = (now[0] - before[0]) / os.sysconf("SC_CLK_TCK") - (_own_seconds() - own)
-            self._busy_before = busy / (_LISTENS * (os.cpu_count() or 1))
-        self._began = time.perf_counter()
-        self._before = _jiffies()
-        self._own = _own_seconds()
+        if self._before is None or now is None:
+            return 0.0, 0.0
+        tick = os.sysconf("SC_CLK_TCK")
+        available = (time.perf_counter() - self._began) * (os.cpu_count() or 1)
+        busy, stolen = ((after - before) / tick for after, before in zip(now, self._before, strict=True))
+        own = _own_seconds() - self._own + sum(map(_cpu_seconds, pids))
+        return (busy - own) / available, stolen / available
 
     def report(self, pids: Iterable[int]) -> list[str]:
         """Return what has disturbed the run so far, in words.
@@ -79,17 +80,11 @@ class Noise:
         notes = []
         if self._busy_before > 2 * _OTHERS:
             notes.append(f"before the run other programs used {100 * self._busy_before:.0f} % of the cores' time")
-        now = _jiffies()
-        if self._before is None or now is None:
-            return notes
-        tick = os.sysconf("SC_CLK_TCK")
-        available = (time.perf_counter() - self._began) * (os.cpu_count() or 1)
-        busy, stolen = ((after - before) / tick for after, before in zip(now, self._before, strict=True))
-        own = _own_seconds() - self._own + sum(_cpu_seconds(pid) for pid in pids)
-        if busy - own > _OTHERS * available:
-            notes.append(f"other programs used {100 * (busy - own) / available:.0f} % of the cores' time")
-        if stolen > _STOLEN * available:
-            notes.append(f"the hypervisor took {100 * stolen / available:.0f} % of the cores' time")
+        others, stolen = self._shares(pids)
+        if others > _OTHERS:
+            notes.append(f"other programs used {100 * others:.0f} % of the cores' time")
+        if stolen > _STOLEN:
+            notes.append(f"the hypervisor took {100 * stolen:.0f} % of the cores' time")
         return notes
 
 

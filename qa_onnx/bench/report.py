@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qa_onnx.bench.document import Plot, ReportTable, to_html, to_markdown
+from qa_onnx.bench.document import ReportTable, bullets, console, plot, to_html
 from qa_onnx.bench.plots import plots
-from qa_onnx.bench.results import ContenderResult, to_csv, to_json, value_of
+from qa_onnx.bench.results import FIGURES, ContenderResult, to_csv, to_json, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from qa_onnx.bench.document import Block
     from qa_onnx.bench.results import BenchResults
 
-# Column -> attribute of a `ContenderResult`, and its format.
-FIGURES = {
-    "EM": ("em", ".1f"), "F1": ("f1", ".1f"), "same answers": ("same_answers", ".0%"),
-    "questions/s": ("rate", ",.1f"), "x base": ("ratio.median", ",.2f"), "95 %": ("ratio.interval", ""),
-    "model alone": ("model_rate", ",.1f"), "p50 ms": ("latency.p50", ",.1f"), "p90 ms": ("latency.p90", ",.1f"),
-    "p99 ms": ("latency.p99", ",.1f"), "server q/s": ("server.rate", ",.1f"),
-    "cold start s": ("cold_start", ",.2f"), "peak MB": ("peak_mb", ",.0f"), "model MB": ("model_mb", ",.1f"),
-    "install MB": ("install_mb", ",.0f"),
-}  # fmt: skip
+_TITLE = "Benchmark of question answering"
 METHOD = (
     "Each contender runs in a process of its own, on the same CPUs with the same number of threads, and is "
     "stopped while another runs. Every round asks each contender all questions, a few at a time and in "
@@ -41,17 +32,13 @@ METHOD = (
 def table(run: BenchResults, *, without: Collection[str] = ()) -> ReportTable:
     """Return a row of figures for each contender, without empty columns and those named."""
     outcomes = [outcome if not outcome.error else ContenderResult(name=outcome.name) for outcome in run.outcomes]
-    columns = {
-        name: [_cell(value_of(outcome, path), form) for outcome in outcomes]
-        for name, (path, form) in FIGURES.items()
-    }
-    kept = {name: cells for name, cells in columns.items() if any(cells) and name not in without}
-    names = [outcome.name for outcome in outcomes]
-    return ReportTable(["contender", *kept], list(zip(names, *kept.values(), strict=True)))
-
-
-def _cell(value: Any, form: str) -> str:
-    return "" if value is None else format(value, form)
+    columns = {}
+    for path, _, heading, form in FIGURES:
+        values = [value_of(outcome, path) for outcome in outcomes]
+        cells = ["" if value is None else format(value, form) for value in values]
+        if heading and heading not in without and any(cells):
+            columns[heading] = cells
+    return ReportTable(list(columns), list(zip(*columns.values(), strict=True)))
 
 
 def remarks(run: BenchResults) -> list[str]:
@@ -74,7 +61,7 @@ def about(run: BenchResults) -> list[str]:
     memory = f"{machine['memory_bytes'] / 1e9:.0f} GB" if machine["memory_bytes"] else "unknown memory"
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return [
-        f"{data['asked']} of {data['questions']} questions of {data['name']} timed in {run.rounds} rounds, "
+        f"{data['name']}: {data['asked']} of {data['questions']} questions timed in {run.rounds} rounds, "
         f"contexts of {data['median_words']} words in the median; {data['judged']} answered for EM and F1, "
         f"{data['answerable']} of which have an answer",
         f"{machine['cpu']} ({sets}), {machine['threads']} threads on CPUs "
@@ -85,24 +72,22 @@ def about(run: BenchResults) -> list[str]:
     ]
 
 
-def files(runs: Sequence[BenchResults], *, more: Sequence[Block] = ()) -> dict[str, str]:
+def files(runs: Sequence[BenchResults], *, more: Sequence[str] = ()) -> dict[str, str]:
     """Return every file of a report by its path in the report's folder.
 
     Args:
         runs: a section each.
-        more: blocks after these sections.
+        more: parts in Markdown after these sections.
     """
     contents = {"results.json": to_json(list(runs)), "results.csv": to_csv(list(runs))}
-    blocks: list[Block] = ["# Benchmark of question answering"]
+    blocks = [f"# {_TITLE}"]
+    drawings = {}
     for number, run in enumerate(runs, 1):
-        drawn = [
-            Plot(svg, caption, f"plots/{number}-{name}.svg")
-            for name, (svg, caption) in (plots(run) if run.ran else {}).items()
-        ]
-        contents |= {plot.path: f"{plot.svg}\n" for plot in drawn}
-        lines = [*remarks(run), *about(run)]
-        blocks += [f"## {run.title}", table(run), lines, f"$ {run.command}", *drawn]
-    blocks += [*more, "## Method", METHOD]
-    contents["report.md"] = to_markdown(blocks) + "\n"
-    contents["report.html"] = to_html("Benchmark of question answering", blocks)
-    return contents
+        lines = bullets([*remarks(run), *about(run)])
+        blocks += [f"## {run.title}", str(table(run)), lines, console(run.command)]
+        for name, (svg, caption) in (plots(run) if run.ran else {}).items():
+            drawings[f"plots/{number}-{name}.svg"] = svg
+            blocks.append(plot(f"plots/{number}-{name}.svg", caption))
+    markdown = "\n\n".join([*blocks, *more, "## Method", METHOD]) + "\n"
+    contents |= {path: f"{svg}\n" for path, svg in drawings.items()}
+    return contents | {"report.md": markdown, "report.html": to_html(_TITLE, markdown, drawings)}

@@ -8,9 +8,7 @@ Left out: measuring (compare.py, parts.py) and showing (report.py).
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -149,7 +147,8 @@ class _ResultsFile:
 
 def to_json(runs: list[BenchResults]) -> str:
     """Return the runs as the content of results.json."""
-    return json.dumps(dataclasses.asdict(_ResultsFile(1, runs)), indent=1, ensure_ascii=False) + "\n"
+    content = msgspec.json.format(msgspec.json.encode(_ResultsFile(1, runs)), indent=1)
+    return content.decode() + "\n"
 
 
 def from_json(text: str) -> list[BenchResults]:
@@ -164,25 +163,30 @@ def from_json(text: str) -> list[BenchResults]:
         raise InputError(f"not a results.json that this version of qa-onnx bench wrote: {error}") from error
 
 
-# Column of results.csv -> attribute of a `ContenderResult`.
-_COLUMNS = {
-    "contender": "name", "error": "error", "em": "em", "f1": "f1", "same_answers": "same_answers",
-    "questions_per_second": "rate", "ratio": "ratio.median", "ratio_low": "ratio.low", "ratio_high": "ratio.high",
-    "model_questions_per_second": "model_rate", "p50_ms": "latency.p50", "p90_ms": "latency.p90",
-    "p99_ms": "latency.p99", "server_limit_ms": "server.limit_ms", "server_questions_per_second": "server.rate",
-    "cold_start_s": "cold_start", "peak_mb": "peak_mb", "gpu_mb": "gpu_mb", "model_mb": "model_mb",
-    "install_mb": "install_mb",
-}  # fmt: skip
+# Attribute of a `ContenderResult`; its column in results.csv, its heading in reports ("": none), its format there.
+FIGURES = (
+    ("name", "contender", "contender", ""), ("error", "error", "", ""), ("em", "em", "EM", ".1f"),
+    ("f1", "f1", "F1", ".1f"), ("same_answers", "same_answers", "same answers", ".0%"),
+    ("rate", "questions_per_second", "questions/s", ",.1f"), ("ratio.median", "ratio", "x base", ",.2f"),
+    ("ratio.low", "ratio_low", "", ""), ("ratio.high", "ratio_high", "", ""), ("ratio.interval", "", "95 %", ""),
+    ("model_rate", "model_questions_per_second", "model alone", ",.1f"),
+    ("latency.p50", "p50_ms", "p50 ms", ",.1f"), ("latency.p90", "p90_ms", "p90 ms", ",.1f"),
+    ("latency.p99", "p99_ms", "p99 ms", ",.1f"), ("server.limit_ms", "server_limit_ms", "", ""),
+    ("server.rate", "server_questions_per_second", "server q/s", ",.1f"),
+    ("cold_start", "cold_start_s", "cold start s", ",.2f"), ("peak_mb", "peak_mb", "peak MB", ",.0f"),
+    ("gpu_mb", "gpu_mb", "GPU MB", ",.0f"), ("model_mb", "model_mb", "model MB", ",.1f"),
+    ("install_mb", "install_mb", "install MB", ",.0f"),
+)  # fmt: skip
 
 
 def to_csv(runs: list[BenchResults]) -> str:
     """Return a row for each contender of each run; empty where nothing was measured."""
+    columns = {column: path for path, column, _, _ in FIGURES if column}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["run", *_COLUMNS])
+    writer.writerow(["run", *columns])
     for run in runs:
-        for outcome in run.outcomes:
-            writer.writerow([run.title, *(value_of(outcome, path) for path in _COLUMNS.values())])
+        writer.writerows([run.title, *(value_of(one, path) for path in columns.values())] for one in run.outcomes)
     return out.getvalue()
 
 

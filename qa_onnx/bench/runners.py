@@ -2,19 +2,16 @@
 
 contenders --> start, which times the cold start --> sample, as many questions as the time allows --> check answers
 
-Runners alternate every few questions, so that disturbances of the machine affect all of them alike. Left out: the
-scenarios (compare.py).
+Runners alternate every few questions, so that disturbances of the machine affect all of them alike.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bench.plan import FOR_PARTS, FOR_SERVER
 from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.results import ContenderResult
 from qa_onnx.data import squad
@@ -22,11 +19,15 @@ from qa_onnx.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import ExitStack
 
     from qa_onnx.bench.contenders import Contender
-    from qa_onnx.bench.plan import Clock, Plan
     from qa_onnx.data.squad import Gold
 
+SCENARIOS = ("offline", "single-stream", "server")
+# Shares of the time after the warm-up: for the server scenario, and for parts.py. The rounds get the rest.
+FOR_SERVER, FOR_PARTS = 0.2, 0.2
+_LEAST_LEFT = 0.4  # share of the whole time that is left for measuring, however long the start takes
 TURN = 8  # questions that a contender answers before the next one
 _SHORT = ("What colour is the boat?", "The boat is blue and the sail is white.")  # question of the cold start
 _COLD_STARTS = 2
@@ -38,6 +39,48 @@ _ROUNDS_QUICK = (7, 9)
 _JUDGED, _JUDGED_QUICK = 4, 2  # questions for EM and F1, which are asked once, for each timed question
 _FEWEST = 24  # questions
 _PASSES = 3  # over the questions in addition to rounds and check: one alone, two for the stages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to measure."""
+
+    golds: Sequence[Gold]  # as many of them are asked as the time allows
+    scenarios: Sequence[str] = SCENARIOS
+    threads: int  # of each contender
+    cpus: frozenset[int] = frozenset()  # logical CPUs that each may run on; empty: all
+    seconds: float = 180.0  # approximate; decides the number of questions. Slow starts need more
+    quick: bool = False  # fewer rounds, one cold start, and no figures by batch, length and threads
+    most: int | None = None  # questions
+    p99_ms: float | None = None  # limit of the server; None: twice the slowest contender's when asked alone
+
+    @property
+    def asks_alone(self) -> bool:
+        """True if questions are asked one after another; the server's default limit needs that too."""
+        return "single-stream" in self.scenarios or ("server" in self.scenarios and self.p99_ms is None)
+
+
+class Clock:
+    """The time of a run: shows progress, and divides what is left after the warm-up.
+
+    Attributes:
+        measuring: seconds for everything after the warm-up; 0 until that is known.
+    """
+
+    def __init__(self, seconds: float, show: Callable[[str, float], None]) -> None:
+        self.measuring = 0.0
+        self._seconds, self._show, self._began = seconds, show, time.perf_counter()
+        self._planned = seconds
+
+    def say(self, text: str) -> None:
+        """Show the step that begins now."""
+        self._show(text, min(0.99, (time.perf_counter() - self._began) / self._seconds))
+
+    def warm(self) -> None:
+        """End the warm-up: the rest of the time is for measuring."""
+        gone = time.perf_counter() - self._began
+        self.measuring = max(self._planned - gone, _LEAST_LEFT * self._planned)
+        self._seconds = gone + self.measuring
 
 
 @dataclass(slots=True, eq=False)
@@ -87,35 +130,38 @@ def start(
         outcome = ContenderResult(
             name=contender.name,
             error=contender.why_not,
-            model_mb=_megabytes(contender.model_bytes),
-            install_mb=_megabytes(contender.install_bytes),
+            model_mb=contender.model_bytes and contender.model_bytes / 1e6,
+            install_mb=contender.install_bytes and contender.install_bytes / 1e6,
         )
         outcomes.append(outcome)
         if contender.why_not:
             continue
         clock.say(f"{contender.name} starts")
         try:
-            times = [] if plan.quick else [_cold_start(contender, plan)[1] for _ in range(_COLD_STARTS - 1)]
-            process, seconds = _cold_start(contender, plan, keep=stack)
+            process, outcome.cold_start = _cold_start(contender, plan)
         except EngineError as error:
             outcome.error = str(error)
             continue
         outcome.facts = {name: value for name, value in process.facts.items() if name != "ready"}
-        outcome.cold_start = statistics.median([*times, seconds])
-        runners.append(Runner(contender, process, outcome))
+        runners.append(Runner(contender, stack.enter_context(process), outcome))
     return outcomes, runners
 
 
-def _cold_start(
-    contender: Contender, plan: Plan, *, keep: ExitStack | None = None
-) -> tuple[ContenderProcess, float]:
-    """Start a process; return it, and the seconds from its start to its first answer. `keep` ends it later."""
-    started = time.perf_counter()
-    process = ContenderProcess(contender.name, contender.command(plan.threads), cpus=plan.cpus)
-    with ExitStack() if keep is None else nullcontext(keep) as stack:
-        stack.enter_context(process)
-        process.ask({"pairs": [_SHORT], "options": contender.options})
-        return process, time.perf_counter() - started
+def _cold_start(contender: Contender, plan: Plan) -> tuple[ContenderProcess, float]:
+    """Return a process, and the median of the seconds from a start to the first answer."""
+    seconds = []
+    while True:
+        started = time.perf_counter()
+        process = ContenderProcess(contender.name, contender.command(plan.threads), cpus=plan.cpus)
+        try:
+            process.ask({"pairs": [_SHORT], "options": contender.options})
+        except BaseException:
+            process.end()
+            raise
+        seconds.append(time.perf_counter() - started)
+        if plan.quick or len(seconds) == _COLD_STARTS:
+            return process, statistics.median(seconds)
+        process.end()
 
 
 def _each(runners: list[Runner], ask: Callable[[Runner], None]) -> None:
@@ -135,7 +181,8 @@ def sample(runners: list[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Go
     Returns:
         Questions for EM and F1, those of them to time, and the number of rounds of the offline scenario.
     """
-    few = squad.sample(tuple(plan.golds), min(_TASTE, plan.most or _TASTE), seed=0)
+    limit = plan.most or len(plan.golds)
+    few = squad.sample(tuple(plan.golds), min(_TASTE, limit), seed=0)
     times = []
 
     def warm(runner: Runner) -> None:
@@ -144,13 +191,11 @@ def sample(runners: list[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Go
 
     _each(runners, warm)
     clock.warm()
-    seconds = sum(times) or 1.0
     fewest, most = _ROUNDS_QUICK if plan.quick else _ROUNDS
     share = 1 - FOR_SERVER * ("server" in plan.scenarios) - FOR_PARTS * (not plan.quick)
-    affordable = share * clock.measuring / seconds  # questions to every contender
+    affordable = share * clock.measuring / (sum(times) or 1.0)  # questions to every contender
     times_judged = _JUDGED_QUICK if plan.quick else _JUDGED
     besides = times_judged + _PASSES
-    limit = plan.most or len(plan.golds)
     count = min(limit, max(_FEWEST, int(affordable / (fewest + besides))))
     judged = squad.sample(tuple(plan.golds), min(limit, times_judged * count), seed=0)
     golds = squad.sample(judged, count, seed=0)
@@ -175,12 +220,7 @@ def check(runners: list[Runner], golds: Sequence[Gold], clock: Clock) -> None:
         clock.say(f"{runner.contender.name}: are its answers right?")
         runner.answers = runner.ask(golds)["answers"]
         if not any(runner.answers):
-            raise EngineError(
-                f"{runner.contender.name} gives no answer to any question: there is nothing to compare"
-            )
+            name = runner.contender.name
+            raise EngineError(f"{name} gives no answer to any question: there is nothing to compare")
 
     _each(runners, ask)
-
-
-def _megabytes(size: int | None) -> float | None:
-    return None if size is None else size / 1e6

@@ -1,7 +1,4 @@
-"""A checkpoint -> a Reader that runs it in PyTorch.
-
-Windows, batches sorted by length and span search are those of a bundle, so that only the engine differs.
-"""
+"""A checkpoint -> a Reader that runs it in PyTorch, with windows, batches and span search as of a bundle."""
 
 from __future__ import annotations
 

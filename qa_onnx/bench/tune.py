@@ -2,41 +2,56 @@
 
     settings --accuracy limit--> screening, one process after another --> final, alternating --> Profile
 
-Only precisions whose receipt shows enough accuracy are tried. Screening measures each setting by itself, which is
-quick, but other load on the machine disturbs it. In the final the best few settings and the default alternate, one
-running while the others are stopped, and ratios are taken round by round.
+Screening measures each setting by itself, which is quick, but other load on the machine disturbs it. In the final
+the best few settings and the default alternate, and ratios are taken round by round.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import statistics
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from qa_onnx.bench.contenders import answerer, installed_backends
 from qa_onnx.bench.process import ContenderProcess
-from qa_onnx.bench.settings import TRIED_TOKENS, Setting, accuracy_note, default_setting, settings
 from qa_onnx.bundle.tuned import Profile
-from qa_onnx.errors import EngineError, InputError
+from qa_onnx.engines.names import PRECISIONS, Backend
+from qa_onnx.errors import EngineError
+from qa_onnx.machine import cpu
+from qa_onnx.options import BATCH_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qa_onnx.bundle.folder import Bundle
-    from qa_onnx.windows import Example
+    from qa_onnx.data.squad import Gold
 
+_TRIED_TOKENS = {  # token budgets by device, the default first; 1: each window alone
+    "cpu": (BATCH_TOKENS["cpu"], 1, 384, 2048),
+    "cuda": (BATCH_TOKENS["cuda"], 384, 1024, 4096),
+}
 _FINALISTS = 3
 _ROUNDS = 7
 _FEWEST_ROUNDS = 3  # when the time is over
 _FEWEST_PAIRS = 4
 _HOPELESS = 0.6  # of the best rate so far: below this, other batches are not tried
 _GAIN = 1.02  # smallest gain over the default: less is noise
+
+
+class Setting(NamedTuple):
+    """One way to run a bundle; see `Reader.load` and `Options.batch_tokens`."""
+
+    precision: str
+    engine: str
+    device: str
+    threads: int
+    batch_tokens: int
 
 
 @dataclass(slots=True)
@@ -55,30 +70,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunePlan:
-    """What to ask, and what the winner must reach.
+    """What to ask, and what the winner must reach."""
 
-    Raises:
-        InputError: a value is out of range.
-    """
-
-    examples: Sequence[Example]  # as many of them are asked as the time allows
-    data: str  # name of the examples
+    golds: Sequence[Gold]  # as many of them are asked as the time allows
+    data: str  # name of the questions
     min_f1_percent: float = 99.0  # share of fp32's F1 that a precision's receipt must show
     p99_ms: float | None = None  # limit for 99 of 100 questions asked alone; None: no limit
     seconds: float = 120.0  # approximate; decides the number of questions. A busy machine may need more
 
-    def __post_init__(self) -> None:
-        if not self.examples:
-            raise InputError(f"{self.data} has no question to ask")
-        if not 0 <= self.min_f1_percent <= 100:
-            raise InputError(f"min_f1_percent is {self.min_f1_percent}; it must be from 0 to 100")
-        if self.p99_ms is not None and not self.p99_ms > 0:
-            raise InputError(f"p99_ms is {self.p99_ms}; it must be a positive number of milliseconds")
-        if not self.seconds > 0:
-            raise InputError(f"seconds is {self.seconds}; it must be positive")
 
-
-def tune(bundle: Bundle, plan: TunePlan, *, show: Callable[[Sequence[Row]], None] | None = None) -> Profile:
+def tune(bundle: Bundle, plan: TunePlan, *, show: Callable[[Sequence[Row]], None] = lambda _rows: None) -> Profile:
     """Find the fastest setting.
 
     Args:
@@ -89,7 +90,7 @@ def tune(bundle: Bundle, plan: TunePlan, *, show: Callable[[Sequence[Row]], None
     Raises:
         EngineError: no setting runs here, or none reaches the plan's limits.
     """
-    table = _TuneTable(bundle, plan, show or (lambda _rows: None))
+    table = _TuneTable(bundle, plan, show)
     table.screen()
     return table.final()
 
@@ -117,60 +118,47 @@ class _TuneTable:
             row.note = "..."
             self.show(self.rows)
             try:
-                self._screen(row, len(starts))
+                with self._start(row.setting) as process:
+                    self._screen(row, process, len(starts))
             except EngineError as error:
                 row.note = f"does not run here: {error}"
             self.show(self.rows)
 
-    def _screen(self, row: Row, count: int) -> None:
-        with self._start(row.setting) as process:
-            if not self.pairs:
-                budgets = len(TRIED_TOKENS[row.setting.device])
-                turns = 3 * count * budgets + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
-                self.pairs = self._sample(process, self.plan.seconds / turns)
-            row.rate, row.note = self._rate(process, row.setting), ""
+    def _screen(self, row: Row, process: ContenderProcess, count: int) -> None:
+        budgets = _TRIED_TOKENS[row.setting.device]
+        if not self.pairs:
+            turns = 3 * count * len(budgets) + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
+            self.pairs = self._sample(process, self.plan.seconds / turns)
+        row.rate, row.note = process.rate(self.pairs, _options(row)), ""
+        self.show(self.rows)
+        if row.rate < _HOPELESS * max(other.rate for other in self.rows):
+            return
+        for at, batch_tokens in enumerate(budgets[1:], self.rows.index(row) + 1):
+            other = Row(row.setting._replace(batch_tokens=batch_tokens))
+            other.rate = process.rate(self.pairs, _options(other))
+            self.rows.insert(at, other)
             self.show(self.rows)
-            if row.rate < _HOPELESS * max(other.rate for other in self.rows):
-                return
-            at = self.rows.index(row)
-            for batch_tokens in TRIED_TOKENS[row.setting.device][1:]:
-                other = Row(row.setting._replace(batch_tokens=batch_tokens))
-                other.rate = self._rate(process, other.setting)
-                at += 1
-                self.rows.insert(at, other)
-                self.show(self.rows)
 
     def _start(self, setting: Setting) -> ContenderProcess:
-        load = {"bundle": str(self.bundle.path), **setting._asdict()}
-        del load["batch_tokens"]
-        return ContenderProcess(str(setting), [sys.executable, "-m", "qa_onnx.bench.answerer", json.dumps(load)])
+        arguments = {"bundle": str(self.bundle.path), **setting._asdict()}
+        del arguments["batch_tokens"]
+        return ContenderProcess(str(setting), answerer(arguments, setting.threads))
 
     def _sample(self, process: ContenderProcess, seconds: float) -> list[tuple[str, str]]:
         """Return as many pairs as take so many seconds; if there are too few, they are repeated."""
-        pairs = [(example.question, example.context) for example in self.plan.examples]
-        few = [pairs[number % len(pairs)] for number in range(_FEWEST_PAIRS)]
-        request = {"pairs": few}
-        process.ask(request)  # warm
-        took = sum(process.ask(request)["seconds"])
-        wanted = max(_FEWEST_PAIRS, int(len(few) * seconds / took))
-        return [pairs[number % len(pairs)] for number in range(wanted)]
-
-    def _rate(self, process: ContenderProcess, setting: Setting) -> float:
-        request = {"pairs": self.pairs, "options": {"batch_tokens": setting.batch_tokens}}
-        process.ask({**request, "pairs": self.pairs[:_FEWEST_PAIRS]})  # warm
-        seconds: list[float] = [sum(process.ask(request)["seconds"]) for _ in range(2)]
-        return len(self.pairs) / min(seconds)
+        pairs = itertools.cycle([(gold.question, gold.context) for gold in self.plan.golds])
+        few = list(itertools.islice(pairs, _FEWEST_PAIRS))
+        wanted = int(process.rate(few, {}) * seconds)
+        return [*few, *itertools.islice(pairs, max(0, wanted - len(few)))]
 
     def final(self) -> Profile:
         """Measure the best few settings and the default again, alternating; return the winner."""
-        default = next(
-            (row for row in self.rows if row.setting == default_setting(self.bundle) and row.rate), None
-        )
         ranked = sorted((row for row in self.rows if row.rate), key=lambda row: -row.rate)
         if not ranked:
             reasons = "; ".join(f"{row.setting.precision}: {row.note}" for row in self.rows)
             raise EngineError(f"no precision of {self.bundle.path} can be tuned here: {reasons}")
-        base = default if default is not None else ranked[0]
+        default = default_setting(self.bundle)
+        base = next((row for row in ranked if row.setting == default), ranked[0])
         finalists = [base, *[row for row in ranked if row is not base][:_FINALISTS]]
         with ExitStack() as stack:
             runners = [(row, stack.enter_context(self._start(row.setting))) for row in finalists]
@@ -179,7 +167,7 @@ class _TuneTable:
             row.rate = len(self.pairs) / statistics.median(row.together)
             row.p50_ms, row.p99_ms = (1000 * float(value) for value in np.percentile(row.alone, (50, 99)))
             row.gain = statistics.median(b / s for b, s in zip(base.together, row.together, strict=True))
-        return self._winner(base, finalists, has_default=default is not None)
+        return self._winner(base, finalists, has_default=base.setting == default)
 
     def _alternate(self, runners: Sequence[tuple[Row, ContenderProcess]]) -> None:
         for number in range(_ROUNDS + 1):
@@ -188,8 +176,8 @@ class _TuneTable:
             for row, process in runners if number % 2 else runners[::-1]:
                 row.note = f"round {number} of {_ROUNDS}" if number else "warms up"
                 self.show(self.rows)
-                request = {"pairs": self.pairs, "options": {"batch_tokens": row.setting.batch_tokens}}
-                together = process.ask({**request, "alone": False})["seconds"]
+                request = {"pairs": self.pairs, "options": _options(row)}
+                together = process.ask(request)["seconds"]
                 alone = process.ask({**request, "alone": True})["seconds"]
                 if number:
                     row.together += together
@@ -225,3 +213,43 @@ class _TuneTable:
             data=self.plan.data,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+
+def _options(row: Row) -> dict[str, int]:
+    return {"batch_tokens": row.setting.batch_tokens}
+
+
+def accuracy_note(bundle: Bundle, precision: str, min_f1_percent: float) -> str:
+    """Return why a precision must not be used; empty if it may."""
+    receipt = bundle.graph(precision).receipt
+    if min_f1_percent == 0 or (receipt is None and not PRECISIONS[precision].needs_receipt):
+        return ""
+    if receipt is None:
+        return "it has no receipt with its accuracy: export it with --eval-data, or use --min-f1-percent 0"
+    if receipt.percent_of_fp32 < min_f1_percent:
+        return f"its F1 is {receipt.percent_of_fp32:.2f} % of fp32's, less than {min_f1_percent:g} %"
+    return ""
+
+
+def settings(bundle: Bundle) -> list[Setting]:
+    """Return a setting for each usable backend, precision and number of threads, the default one first."""
+    most = cpu.default_threads()
+    tried = []
+    for precision in bundle.manifest.graphs:
+        for backend, reason in installed_backends(bundle, precision):
+            if reason:
+                continue  # qa-onnx doctor explains it
+            device = backend.device
+            counts = sorted({most, max(1, most // 2)}, reverse=True) if device == "cpu" else [most]
+            tried += [Setting(precision, backend.engine, device, count, BATCH_TOKENS[device]) for count in counts]
+    return sorted(tried, key=lambda setting: setting != default_setting(bundle))
+
+
+def default_setting(bundle: Bundle) -> Setting:
+    """Return the setting that `Reader.load` uses without a profile.
+
+    Raises:
+        EngineError: the bundle holds nothing for ONNX Runtime on the CPU.
+    """
+    precision = bundle.best_precision(Backend("onnxruntime"))
+    return Setting(precision, "onnxruntime", "cpu", cpu.default_threads(), BATCH_TOKENS["cpu"])

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.engines.names import PRECISIONS, why_not
+from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import BundleError, EngineError
 
 if TYPE_CHECKING:
-    from qa_onnx.bundle.manifest import FileEntry, Graph, Manifest
+    from qa_onnx.bundle.manifest import FileEntry, Graph, Manifest, Receipt
     from qa_onnx.engines.names import Backend
 
 MANIFEST = "bundle.json"
@@ -75,26 +75,67 @@ class Bundle:
             )
         return self.manifest.graphs[precision]
 
+    def precisions(self, backend: Backend) -> tuple[str, ...]:
+        """Return the precisions that the bundle holds for a backend, best first; this CPU may lack some."""
+        graphs = self.manifest.graphs
+        return tuple(
+            name for name in backend.precisions if name in graphs and str(backend) in graphs[name].backends
+        )
+
     def best_precision(self, backend: Backend) -> str:
         """Return the precision to use on a backend if the user names none: the best that this CPU can compute.
 
         Raises:
             EngineError: the bundle holds nothing for the backend that runs here.
         """
-        reasons = []
-        for name in backend.precisions:
-            graph = self.manifest.graphs.get(name)
-            if graph and str(backend) in graph.engines:
-                reason = why_not(name)
-                if not reason:
-                    return name
-                reasons.append(reason)
+        reasons = {name: missing_instructions(name) for name in self.precisions(backend)}
+        for name, reason in reasons.items():
+            if not reason:
+                return name
         suited = {"openvino": "int8-static", "tensorrt": "fp32 --no-fusion"}.get(backend.engine, "fp32")
         raise EngineError(
             f"{self.path} holds {', '.join(self.manifest.graphs)}, none of which runs on {backend}"
-            f"{f', since {reasons[0]}' if reasons else ''}",
+            + "".join(f", since {reason}" for reason in list(reasons.values())[:1]),
             remedy=self.how_to_add(f"--precision {suited}"),
         )
+
+    def graph_for(self, precision: str, backend: Backend) -> Graph:
+        """Return the graph that a backend reads to compute a precision.
+
+        It is the precision's own, unless the backend makes the precision of another one: TensorRT fp16 of fp32.
+
+        Raises:
+            BundleError: the bundle does not hold it.
+            EngineError: it does not run on the backend.
+        """
+        held = self.precisions(backend)
+        known = PRECISIONS.get(precision)
+        source = known.made_from.get(str(backend)) if known else None
+        for name in (precision, source):
+            if name in held:
+                return self.manifest.graphs[name]
+        graph = self.graph(precision)
+        raise EngineError(
+            f"{precision} of {self.path} runs on {', '.join(graph.backends)}, not on {backend}",
+            remedy="choose another precision, engine or device; " + self._what_runs(graph, backend),
+        )
+
+    def _what_runs(self, graph: Graph, backend: Backend) -> str:
+        """Return what would run on a backend that does not run a graph."""
+        if backend.engine == "tensorrt" and graph.kind == "fused":
+            return (
+                f"{', '.join(graph.fused_nodes)} are ONNX Runtime's own operators, which TensorRT does not know: "
+                f"{self.how_to_add('--no-fusion --precision fp32', beside=True)}"
+            )
+        try:
+            return f"of this bundle {self.best_precision(backend)} does"
+        except EngineError as error:
+            return error.remedy
+
+    def receipt(self, precision: str) -> Receipt | None:
+        """Return the record of a precision's evaluation; None if it was not evaluated, or the bundle lacks it."""
+        graph = self.manifest.graphs.get(precision)
+        return graph.receipt if graph else None
 
     def how_to_add(self, options: str, *, beside: bool = False) -> str:
         """Return the command that exports a graph which the bundle does not hold.
@@ -104,18 +145,13 @@ class Bundle:
             beside: export into another folder, because the new graph would replace one of this bundle.
         """
         name = self.manifest.source.name
-        if self.path != default_bundle():
-            target = "another-folder" if beside else shlex.quote(str(self.path))
-            return (
-                f"qa-onnx export CHECKPOINT --to {target} {options} {'makes' if beside else 'adds'} it, where "
-                f"CHECKPOINT is what the bundle was made of ({name})"
-            )
-        checkpoint = _PACKAGE.parent / "models" / name
-        if checkpoint.is_dir():
-            return f"qa-onnx export {shlex.quote(str(checkpoint))} --to another-folder {options} makes it"
+        if self.path == default_bundle():
+            command = f"qa-onnx export models/{name} --to another-folder {options}"
+            return f"in a clone of the repository of qa-onnx, {command} makes it"
+        target = "another-folder" if beside else shlex.quote(str(self.path))
         return (
-            "the package holds no other; in a clone of the repository of qa-onnx, "
-            f"qa-onnx export models/{name} --to another-folder {options} makes it"
+            f"qa-onnx export CHECKPOINT --to {target} {options} {'makes' if beside else 'adds'} it, where "
+            f"CHECKPOINT is what the bundle was made of ({name})"
         )
 
     def require_f1(self, precision: str, min_f1: float) -> None:
@@ -124,18 +160,14 @@ class Bundle:
         Raises:
             BundleError: its receipt shows an F1 below `min_f1` per cent, or it has none.
         """
-        receipt = self.graph(precision).receipt
+        receipt = self.receipt(precision)
+        name = f"{precision} of {self.path}"
         if receipt is None:
-            raise BundleError(
-                f"{precision} of {self.path} has no receipt, so min_f1 {min_f1:g} cannot be checked",
-                remedy="export it with --eval-data",
-            )
+            problem = f"{name} has no receipt, so min_f1 {min_f1:g} cannot be checked"
+            raise BundleError(problem, remedy="export it with --eval-data")
         if receipt.accuracy.f1 < min_f1:
-            raise BundleError(
-                f"{precision} of {self.path} has F1 {receipt.accuracy.f1:.2f} on {receipt.data}, less than min_f1 "
-                f"{min_f1:g}",
-                remedy="use another precision or model",
-            )
+            problem = f"{name} has F1 {receipt.accuracy.f1:.2f} on {receipt.data}, less than min_f1 {min_f1:g}"
+            raise BundleError(problem, remedy="use another precision or model")
 
     def checked_path(self, entry: FileEntry) -> Path:
         """Return the path of a file after checking its size and SHA-256.

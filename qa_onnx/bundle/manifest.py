@@ -6,23 +6,19 @@ Left out: the files that the manifest names (folder.py).
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import BundleError, BundleFormatError
 
 FORMAT = "qa-onnx bundle"
 FORMAT_VERSION = (1, 1)  # the newest that this release reads
-
-# The format that introduced a precision: releases that do not read it ask for an upgrade. The others are of 1.0.
-_SINCE: dict[str, tuple[int, int]] = {"bf16": (1, 1), "int8-static-bf16": (1, 1)}
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 NAMED_BY_CONTENT = r"^(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)\Z"
@@ -44,7 +40,7 @@ class Parity:
     """Differences between a graph's logits and the source model's, over real text of several lengths.
 
     Attributes:
-        reference: the runtime of the source model.
+        reference: what ran the source model, such as "PyTorch 2.13.0".
         windows: number of windows compared, in batches of mixed length.
         max_abs: largest absolute difference of a start or end logit, excluding padding.
         mean_abs: mean absolute difference, excluding padding.
@@ -60,7 +56,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Scores of one runtime over a data set, in per cent, with 95 % bootstrap intervals."""
+    """Scores over a data set, in per cent, with 95 % bootstrap intervals."""
 
     em: float
     f1: float
@@ -81,8 +77,8 @@ class Receipt:
         seed: of the sample, if `n` is less than all questions, and of the bootstrap.
         accuracy: of this graph, end to end.
         fp32: of the float32 graph, on the same questions.
-        source: of the source model in its own runtime, on the same questions.
-        source_name: name of that runtime.
+        source: of the source model, on the same questions.
+        source_name: what ran the source model, such as "PyTorch 2.13.0".
         engine: backend that ran the graph, as "engine/device".
         gate: required F1, in per cent of fp32's.
         attempts: number of graphs measured until one passed the gate, including this one.
@@ -116,8 +112,7 @@ class Receipt:
         return 100 * self.accuracy.f1 / self.fp32.f1 if self.fp32.f1 else 100.0
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Struct, frozen=True, rename={"backends": "engines"}):  # the format says "engines"
     """One precision of the model.
 
     Attributes:
@@ -125,7 +120,7 @@ class Graph:
         golden: examples and their logits, computed with this graph at export.
         kind: "plain", standard ONNX only, or "fused", with nodes of ONNX Runtime's com.microsoft domain.
         fused_nodes: number of nodes of each fused operator.
-        engines: backends that can run it, as "engine/device".
+        backends: that can run it, as "engine/device".
         parity: None if there was no source model to compare with (a finished ONNX file).
         receipt: None if it was exported without evaluation data.
     """
@@ -134,7 +129,7 @@ class Graph:
     golden: FileEntry
     kind: Literal["plain", "fused"]
     fused_nodes: dict[str, Natural]
-    engines: tuple[str, ...]
+    backends: tuple[str, ...]
     parity: Parity | None
     receipt: Receipt | None
 
@@ -233,7 +228,7 @@ class Manifest:
     @property
     def format_version(self) -> tuple[int, int]:
         """The oldest format that has all its precisions: major, minor."""
-        return max((_SINCE.get(name, (1, 0)) for name in self.graphs), default=(1, 0))
+        return max((PRECISIONS[name].since for name in self.graphs), default=(1, 0))
 
     def files(self) -> tuple[FileEntry, ...]:
         """Return every file that the manifest names, once each."""
@@ -243,7 +238,7 @@ class Manifest:
     def to_json(self) -> str:
         """Return the text of bundle.json."""
         version = ".".join(map(str, self.format_version))
-        content = {"format": FORMAT, "format_version": version, **dataclasses.asdict(self)}
+        content = {"format": FORMAT, "format_version": version, **msgspec.to_builtins(self)}
         return json.dumps(content, indent=1) + "\n"
 
 
@@ -255,7 +250,7 @@ def decode_manifest(data: bytes, name: str) -> Manifest:
         name: of the file, for errors.
 
     Raises:
-        BundleFormatError: the format is newer, or too old.
+        BundleFormatError: the format is newer.
         BundleError: it is not the manifest of a bundle, or it is damaged; the message names the field.
     """
     try:
@@ -276,14 +271,10 @@ def decode_manifest(data: bytes, name: str) -> Manifest:
 
 
 def _check_version(name: str, version: object) -> None:
-    newest = ".".join(map(str, FORMAT_VERSION))
-    match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", version) if isinstance(version, str) else None
+    match = re.fullmatch(r"([1-9]\d{0,3})\.(\d{1,4})", version) if isinstance(version, str) else None
     if match is None:
         raise BundleError(f"{name} is damaged: format_version is {version!r}")
-    number = (int(match[1]), int(match[2]))
-    if number > FORMAT_VERSION:
+    if (int(match[1]), int(match[2])) > FORMAT_VERSION:
+        newest = ".".join(map(str, FORMAT_VERSION))
         problem = f"{name} has format {version}; this release reads up to {newest}"
         raise BundleFormatError(problem, remedy="pip install --upgrade qa-onnx")
-    if number[0] < FORMAT_VERSION[0]:
-        problem = f"{name} has format {version}; this release reads {newest}"
-        raise BundleFormatError(problem, remedy="export it again")

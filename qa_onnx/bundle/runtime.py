@@ -21,12 +21,11 @@ from qa_onnx.options import BATCH_TOKENS
 
 if TYPE_CHECKING:
     from qa_onnx.bundle.folder import Bundle
-    from qa_onnx.bundle.manifest import Graph
     from qa_onnx.engines.names import Device, Engine
     from qa_onnx.session import Session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Runtime:
     """The settings that a bundle runs with.
 
@@ -60,46 +59,26 @@ def resolve_runtime(
     if precision is None and device is None and engine is None and threads is None:
         tuned = find_profile(bundle)
         if tuned is not None:
-            return Runtime(
-                precision=tuned.precision,
-                backend=tuned.backend,
-                threads=tuned.threads,
-                batch_tokens=tuned.batch_tokens,
-            )
+            return Runtime(tuned.precision, tuned.backend, tuned.threads, tuned.batch_tokens)
     device = "cpu" if device is None else device
     backend = Backend(usual_engine(precision, device) if engine is None else engine, device)
-    return Runtime(
-        precision=bundle.best_precision(backend) if precision is None else precision,
-        backend=backend,
-        threads=threads,
-        batch_tokens=BATCH_TOKENS["cuda"] if device == "cuda" else None,
-    )
+    precision = bundle.best_precision(backend) if precision is None else precision
+    return Runtime(precision, backend, threads, BATCH_TOKENS["cuda"] if device == "cuda" else None)
 
 
-def open_runtime(bundle: Bundle, runtime: Runtime, *, min_f1: float | None = None) -> Session:
-    """Open a session on the graph of a runtime.
-
-    Args:
-        bundle: holds the graph.
-        runtime: as `resolve_runtime` returns it.
-        min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
-
-    Raises:
-        BundleError: the bundle does not hold the precision, or does not reach the F1.
-        EngineError: the graph does not run on the backend.
-        MissingExtraError: the engine is not installed.
-    """
-    graph = _graph(bundle, runtime.precision, runtime.backend)
+def _open(bundle: Bundle, runtime: Runtime, min_f1: float | None) -> Session:
+    """Open a session on the graph of a runtime; refuse one whose receipt does not show `min_f1` per cent."""
+    graph = bundle.graph_for(runtime.precision, runtime.backend)
     if min_f1 is not None:
         bundle.require_f1(runtime.precision, min_f1)
     manifest = bundle.manifest
     session = open_session(
         bundle.checked_path(graph.file),
         backend=runtime.backend,
-        threads=runtime.threads,
-        precision=runtime.precision,
         inputs=manifest.inputs,
         longest=manifest.max_positions,
+        threads=runtime.threads,
+        precision=runtime.precision,
         pad_id=manifest.pad_id,
     )
     if set(session.input_names) != set(manifest.inputs):
@@ -121,11 +100,13 @@ def load_runtime(
     min_f1: float | None,
     allow_fallback: bool,
 ) -> tuple[Runtime, Session]:
-    """Resolve and open a runtime; with `allow_fallback` the CPU replaces an unusable GPU, with a warning.
+    """Resolve a runtime and open a session on its graph; see `Reader.load`.
+
+    With `allow_fallback` the CPU replaces an unusable GPU, with a warning.
 
     Raises:
-        BundleError: see `open_runtime`.
-        EngineError: see `resolve_runtime` and `open_runtime`.
+        BundleError: the bundle does not hold the precision, or does not reach the F1.
+        EngineError: see `resolve_runtime`; or the graph does not run on the backend.
         MissingExtraError: the engine is not installed.
     """
     may_fall_back = device == "cuda" and allow_fallback
@@ -134,42 +115,13 @@ def load_runtime(
             # Before a bundle without a graph for GPUs is refused, which would leave no chance to fall back.
             check_usable(Backend("onnxruntime" if engine is None else engine, "cuda"))
         runtime = resolve_runtime(bundle, precision=precision, device=device, engine=engine, threads=threads)
-        return runtime, open_runtime(bundle, runtime, min_f1=min_f1)
+        return runtime, _open(bundle, runtime, min_f1)
     except (DeviceError, MissingExtraError) as error:
         if not may_fall_back:
             raise
         cpu = Backend("onnxruntime", "cpu")
-        runtime = Runtime(precision=bundle.best_precision(cpu), backend=cpu, threads=threads)
+        runtime = Runtime(bundle.best_precision(cpu), cpu, threads)
         name = f"{'onnxruntime' if engine is None else engine}/cuda"
         message = f"{name} cannot be used, {runtime.precision} on the CPU takes over: {error}"
         warnings.warn(message, RuntimeWarning, stacklevel=3)  # where Reader.load is called
-    return runtime, open_runtime(bundle, runtime, min_f1=min_f1)
-
-
-def _graph(bundle: Bundle, precision: str, backend: Backend) -> Graph:
-    """Return the graph that computes a precision on a backend."""
-    usable = {name: graph for name, graph in bundle.manifest.graphs.items() if str(backend) in graph.engines}
-    if precision in usable:
-        return usable[precision]
-    if precision == "fp16" and backend.engine == "tensorrt" and "fp32" in usable:
-        return usable["fp32"]  # of which TensorRT makes fp16 by itself
-    graph = bundle.graph(precision)
-    raise EngineError(
-        f"{precision} of {bundle.path} runs on {', '.join(graph.engines)}, not on {backend}",
-        remedy=f"choose another precision, engine or device; {_remedy(bundle, graph, precision, backend)}",
-    )
-
-
-def _remedy(bundle: Bundle, graph: Graph, precision: str, backend: Backend) -> str:
-    """Return what would run on a backend that does not run a precision."""
-    if backend.engine == "tensorrt" and graph.kind == "fused":
-        return (
-            f"{', '.join(graph.fused_nodes)} are ONNX Runtime's own operators, which TensorRT does not know: "
-            f"{bundle.how_to_add('--no-fusion --precision fp32', beside=True)}"
-        )
-    if backend.engine == "tensorrt" and precision == "int8-static":
-        return "its activations have a zero point, and TensorRT multiplies symmetric int8 only: use fp32 or fp16"
-    try:
-        return f"of this bundle {bundle.best_precision(backend)} does"
-    except EngineError as error:
-        return error.remedy
+    return runtime, _open(bundle, runtime, min_f1)

@@ -7,14 +7,12 @@ Left out: the search for the fastest settings (bench/tune.py).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bundle.folder import MANIFEST
@@ -23,6 +21,7 @@ from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
 from qa_onnx.machine.cache import cache_folder
+from qa_onnx.machine.packages import version
 from qa_onnx.options import Options
 
 if TYPE_CHECKING:
@@ -70,9 +69,8 @@ class Profile:
         return Backend(self.engine, self.device)
 
     def __str__(self) -> str:
-        if self.gain is None:
-            speed = f"{self.questions_per_second:.1f} questions a second, the default was not tried"
-        else:
+        speed = f"{self.questions_per_second:.1f} questions a second, the default was not tried"
+        if self.gain is not None:
             speed = f"{self.gain:.2f} x the default's questions a second"
         return (
             f"{self.precision} in {self.backend}, {self.threads} threads, batches of "
@@ -103,7 +101,11 @@ def find_profile(bundle: Bundle) -> Profile | None:
             _LOG.info("%s is of other versions of the engines and is ignored: qa-onnx tune makes a new one", path)
             return None
         profile = msgspec.convert(content["profile"], Profile)
-        _check(profile, bundle)
+        check_usable(profile.backend)
+        check_threads(profile.threads)
+        Options(batch_tokens=profile.batch_tokens)
+        if profile.precision not in bundle.precisions(profile.backend):
+            raise ValueError(f"{profile.precision} does not run on {profile.backend}")
         return profile
     except (OSError, ValueError, KeyError, AttributeError, EngineError, MissingExtraError) as error:
         _LOG.info("the profile of %s cannot be used and is ignored: %r", bundle.path, error)
@@ -137,18 +139,10 @@ def forget_profile(bundle: Bundle) -> bool:
     return existed
 
 
-def _check(profile: Profile, bundle: Bundle) -> None:
-    """Refuse a profile whose settings cannot be used."""
-    check_usable(profile.backend)
-    check_threads(profile.threads)
-    Options(batch_tokens=profile.batch_tokens)
-    if str(profile.backend) not in bundle.manifest.graphs[profile.precision].engines:
-        raise ValueError(f"{profile.precision} does not run on {profile.backend}")
-
-
 def _key(bundle: Bundle) -> dict[str, Any]:
     """Return what a profile depends on."""
-    return {"format": _FORMAT, "bundle": _bundle_hash(bundle), "machine": _machine(), "versions": _versions()}
+    versions = {name: number for name in _PACKAGES if (number := version(name)) is not None}
+    return {"format": _FORMAT, "bundle": _bundle_hash(bundle), "machine": _machine(), "versions": versions}
 
 
 def _bundle_hash(bundle: Bundle) -> str:
@@ -161,11 +155,3 @@ def _machine() -> dict[str, Any]:
         "instruction_sets": list(cpu.instruction_sets()),
         "threads": cpu.default_threads(),
     }
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions

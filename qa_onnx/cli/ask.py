@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # Words without an option are accepted, to explain the right form in the error.
-@click.command(short_help="Answer questions from texts.", context_settings={"allow_extra_args": True})
+@click.command(context_settings={"allow_extra_args": True})
 @click.option("-q", "--question", "questions", multiple=True, help="A question; repeat it for more.")
 @click.option(
     "-c",
@@ -67,7 +67,12 @@ def ask(
 
     The answer goes to stdout, everything else to stderr.
     """
-    _check_usage(ctx.args, texts)
+    if ctx.args:
+        raise click.UsageError(_with_options(ctx.args))
+    for text in filter(_is_file, texts):
+        raise click.UsageError(
+            f"--context takes a text itself, and {text} is the name of a file: -c {shlex.quote(text)} reads it"
+        )
     if input_path is not None:
         if questions or files or texts or interactive:
             raise click.UsageError(
@@ -96,17 +101,6 @@ def ask(
             click.echo(json.dumps(result.to_dict(several=several)))
         else:
             screen.show(result, several=several, table=table, name_question=len(questions) > 1)
-
-
-def _check_usage(words: Sequence[str], texts: Sequence[str]) -> None:
-    """Refuse words without an option, and --context with the name of a file; the error shows the right form."""
-    if words:
-        raise click.UsageError(_with_options(words))
-    for text in texts:
-        if _is_file(text):
-            raise click.UsageError(
-                f"--context takes a text itself, and {text} is the name of a file: -c {shlex.quote(text)} reads it"
-            )
 
 
 def _with_options(words: Sequence[str]) -> str:

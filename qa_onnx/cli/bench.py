@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import shlex
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qa_onnx.bench.plan import SCENARIOS
+from qa_onnx.bench.runners import SCENARIOS
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option, data_option, threads_option
-from qa_onnx.cli.output import check_folder, whole_file
+from qa_onnx.cli.output import make_folder, whole_file
+from qa_onnx.cli.progress import steps
 from qa_onnx.engines.names import DEVICES, PRECISIONS
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from qa_onnx.bench.results import BenchResults
-    from qa_onnx.data.squad import DataSet
 
 _SECONDS, _SECONDS_QUICK = 180.0, 40.0
 _WORDS_QUICK = 250  # longest of the built-in texts with --quick
@@ -42,13 +41,13 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
     return click.option(option, callback=read, default="all", show_default=True, metavar="NAMES", help=help_text)
 
 
-@click.command(short_help="Measure speed and F1 on this machine, beside PyTorch.")
+@click.command
 @bundle_option
 @click.option(
     "--against", metavar="CHECKPOINT", help="Compare with this checkpoint in PyTorch; needs qa-onnx[export]."
 )
 @data_option
-@_names_option("--precisions", PRECISIONS, "Precisions of the bundle, separated by commas.")
+@_names_option("--precisions", tuple(PRECISIONS), "Precisions of the bundle, separated by commas.")
 @_names_option(
     "--scenarios",
     SCENARIOS,
@@ -98,16 +97,17 @@ def bench(
     from qa_onnx import Bundle
     from qa_onnx.bench.compare import compare, cpus_for
     from qa_onnx.bench.contenders import list_contenders
-    from qa_onnx.bench.plan import Plan
+    from qa_onnx.bench.questions import load_questions
+    from qa_onnx.bench.runners import Plan
     from qa_onnx.machine import cpu
 
     if out is not None:
         require("bench")
-        check_folder(out)
+        make_folder(out / "plots")
     if against is not None:
         against = str(_checkpoint(against))
     loaded = Bundle.load(bundle)
-    questions = _questions(data, quick=quick)
+    questions = load_questions(data, most_words=_WORDS_QUICK if quick else None)
     threads = cpu.default_threads() if threads is None else threads
     plan = Plan(
         golds=questions.golds,
@@ -121,7 +121,7 @@ def bench(
     contenders = list_contenders(loaded, precisions=precisions, against=against, device=device)
     title = f"{loaded.manifest.source.name} on {questions.name}"
     command = shlex.join(["qa-onnx", *sys.argv[1:]])
-    with _progress() as show:
+    with steps() as show:
         run = compare(contenders, questions, plan, title=title, command=command, show=show)
     _show(run)
     if out is not None:
@@ -134,7 +134,7 @@ def bench(
 
 def _checkpoint(name: str) -> Path:
     """Return the folder of a checkpoint that can be loaded; it is downloaded if it is on the hub."""
-    require("export", runtime=True)
+    require("export", onnxruntime=True)
     from qa_onnx.export.checkpoint import find_checkpoint, refuse_unsafe
 
     folder, _ = find_checkpoint(name)
@@ -142,55 +142,21 @@ def _checkpoint(name: str) -> Path:
     return folder
 
 
-def _questions(data: Path | None, *, quick: bool) -> DataSet:
-    from qa_onnx.bench.questions import load_questions
-    from qa_onnx.data import squad
-
-    return load_questions(most_words=_WORDS_QUICK if quick else None) if data is None else squad.load(data)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """Show the current step and the remaining time, on a terminal only."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = tables.console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda text, share: bar.update(task, description=text, completed=share)
-
-
 def _show(run: BenchResults) -> None:
     """Print the most important figures; --out writes the others."""
     from qa_onnx.bench.report import about, remarks, table
 
     figures = table(run, without=("p90 ms",))
-    grid = tables.plain(*figures.head, left=("contender",))
-    for row in figures.rows:
-        grid.add_row(*row)
     console = tables.console()
-    console.print(grid)
-    for line in [*remarks(run), *about(run)]:
+    console.print(tables.grid(figures.head, figures.rows))
+    for line in [*remarks(run), *about(run), f"again: {run.command}"]:
         console.print(line)
-    console.print(f"again: {run.command}")
 
 
 def _write(run: BenchResults, folder: Path) -> None:
     from qa_onnx.bench.report import files
 
     for name, content in files([run]).items():
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise click.ClickException(f"cannot make {path.parent}: {error.strerror}") from error
-        with whole_file(path) as file:
+        with whole_file(folder / name) as file:
             file.write(content)
     click.echo(f"wrote {folder / 'report.html'}, and its text, figures and plots beside it", err=True)

@@ -14,11 +14,13 @@ from qa_onnx.engines.names import BACKENDS
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
     from qa_onnx.doctor.diagnosis import Diagnosis, Fault
     from qa_onnx.doctor.findings import BundleState, Findings
-    from qa_onnx.machine.cpu import Cores, Memory
+    from qa_onnx.doctor.trial import Trial
     from qa_onnx.machine.nvidia import Nvidia
 
 _LABEL = 18  # columns; the longest name of a backend, indented
@@ -36,24 +38,28 @@ _SETS = {
 def show(findings: Findings, diagnosis: Diagnosis) -> None:
     """Print findings and diagnosis."""
     console = tables.console()
-    _section(console, "versions", _versions(findings))
-    _section(console, "cpu", _cpu(findings))
-    _section(console, "gpu", _gpu(findings.gpu))
-    _section(console, "bundle", _bundle(findings.bundle))
-    _graphs(console, findings.bundle)
-    _section(console, "engines", {backend: _engine(findings, backend) for backend in map(str, BACKENDS)})
+    sections = {
+        "versions": _versions(findings),
+        "cpu": _cpu(findings),
+        "gpu": _gpu(findings.gpu),
+        "bundle": _bundle(findings.bundle),
+        "engines": {backend: _engine(findings, backend) for backend in map(str, BACKENDS)},
+    }
+    for title, rows in sections.items():
+        console.print(Text(title, "bold"))
+        console.print(_columns([(f"  {name}", text) for name, text in rows.items()], width=_LABEL))
     _speed(console, findings)
     _verdict(console, diagnosis)
 
 
-def _section(console: Console, title: str, rows: dict[str, str]) -> None:
-    console.print(Text(title, "bold"))
+def _columns(rows: Iterable[tuple[str, str]], *, width: int | None = None, style: str = "") -> Table:
+    """Return labels and texts side by side; a long text is folded."""
     grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=_LABEL)
+    grid.add_column(width=width, style=style)
     grid.add_column(overflow="fold")
-    for name, text in rows.items():
-        grid.add_row(f"  {name}", Text(printable(text)))
-    console.print(grid)
+    for label, text in rows:
+        grid.add_row(label, printable(text))
+    return grid
 
 
 def _versions(findings: Findings) -> dict[str, str]:
@@ -61,14 +67,18 @@ def _versions(findings: Findings) -> dict[str, str]:
     versions = {name: number for name, number in packages.versions.items() if number}
     openvino = {"openvino": versions.pop("openvino")} if "openvino" in versions else {}
     complete = [name for name, missing in packages.extras.items() if not missing]
-    partly = [f"{name} (lacks {_some(missing)})" for name, missing in packages.extras.items() if missing]
+    extras = f"complete: {', '.join(complete) or 'none'}"
+    if partly := [
+        f"{name} (lacks {', '.join(missing[:2])}{f' and {len(missing) - 2} more' if len(missing) > 2 else ''})"
+        for name, missing in packages.extras.items()
+        if missing
+    ]:
+        extras += f"; not: {', '.join(partly)}"
     return {
         "packages": _numbered(versions),
         "python": f"{packages.python}, {packages.system}",
-        "runtimes": _numbered({**packages.runtimes, **openvino}) or "none",
-        "extras": f"complete: {', '.join(complete) or 'none'}" + (f"; not: {', '.join(partly)}" if partly else "")
-        if packages.extras
-        else "unknown: pip has not installed this qa-onnx",
+        "runtimes": _numbered({**packages.wheels, **openvino}) or "none",
+        "extras": extras if packages.extras else "unknown: pip has not installed this qa-onnx",
     }
 
 
@@ -76,29 +86,25 @@ def _numbered(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
-
-
 def _cpu(findings: Findings) -> dict[str, str]:
+    cores, memory = findings.cores, findings.memory
+    quota = "no cgroup quota" if cores.quota is None else f"a cgroup quota of {cores.quota:g}"
+    limit = "no cgroup limit" if memory.limit is None else f"a cgroup limit of {_gib(memory.limit)}"
     rows = {
         "model": findings.cpu,
-        "cores": _cores(findings.cores),
-        "threads": f"{findings.cores.threads} for a run: bounded by the {findings.cores.limit}",
+        "cores": f"{cores.physical} physical, {cores.logical} logical; affinity allows {cores.allowed} logical, "
+        f"on {cores.usable} physical; {quota}",
+        "threads": f"{cores.threads} for a run: bounded by the {cores.limit}",
         "instructions": _instructions(findings),
-        "memory": _memory(findings.memory),
+        "memory": f"{_gib(memory.total)}, {_gib(memory.available)} available; {limit}",
     }
     if findings.environment:
         rows["environment"] = ", ".join(f"{name}={value}" for name, value in findings.environment.items())
     return rows
 
 
-def _cores(cores: Cores) -> str:
-    quota = "no cgroup quota" if cores.quota is None else f"a cgroup quota of {cores.quota:g}"
-    return (
-        f"{cores.physical} physical, {cores.logical} logical; affinity allows {cores.allowed} logical, on "
-        f"{cores.usable} physical; {quota}"
-    )
+def _gib(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / (1 << 30):.1f} GiB"
 
 
 def _instructions(findings: Findings) -> str:
@@ -112,20 +118,15 @@ def _instructions(findings: Findings) -> str:
     return f"{names}. Without VNNI, int8 gains less: compare it with fp32 below"
 
 
-def _memory(memory: Memory) -> str:
-    def gib(count: int | None) -> str:
-        return "unknown" if count is None else f"{count / (1 << 30):.1f} GiB"
-
-    limit = "no cgroup limit" if memory.limit is None else f"a cgroup limit of {gib(memory.limit)}"
-    return f"{gib(memory.total)}, {gib(memory.available)} available; {limit}"
-
-
 def _gpu(gpu: Nvidia) -> dict[str, str]:
-    if gpu.driver is None and gpu.cuda is None and not gpu.wheels and gpu.said is None:
+    if gpu.driver is None and gpu.cuda is None and not gpu.wheels and gpu.nvidia_smi_error is None:
         return {"nvidia": "no driver, no GPU, and no CUDA in the installed ONNX Runtime"}
     memory = {one: f" ({one.memory:,} MiB)" for one in gpu.gpus if one.memory is not None}
     names = ", ".join(f"{one.name}{memory.get(one, '')}" for one in gpu.gpus)
-    rows = {"nvidia": gpu.said or (f"driver {gpu.driver}: {names or 'no GPU'}" if gpu.driver else "no driver")}
+    rows = {
+        "nvidia": gpu.nvidia_smi_error
+        or (f"driver {gpu.driver}: {names or 'no GPU'}" if gpu.driver else "no driver")
+    }
     rows["cuda"] = f"ONNX Runtime was built for {gpu.cuda}" if gpu.cuda else "none in the installed ONNX Runtime"
     if gpu.libraries:
         loaded = [one.name for one in gpu.libraries if one.error is None]
@@ -143,30 +144,18 @@ def _bundle(state: BundleState) -> dict[str, str]:
         rows["manifest"] = f"SHA-256 {state.sha256[:16]}…"
     if state.bundle is None:
         return {**rows, "error": state.error or ""}
-    files = len(state.bundle.manifest.files())
-    rows["source"] = f"{state.bundle.manifest.source.name}, made {state.bundle.manifest.created[:10]}"
-    rows["files"] = "; ".join(state.damaged) or f"{files}, each with the right size and hash"
-    return rows
-
-
-def _graphs(console: Console, state: BundleState) -> None:
-    """Print a row for each precision: its fused nodes and its receipt."""
-    if state.bundle is None:
-        return
-    table = tables.plain(
-        "  precision", "MB", "fused nodes", "receipt", left=("  precision", "fused nodes", "receipt")
-    )
-    for name, graph in state.bundle.manifest.graphs.items():
-        receipt = graph.receipt
-        text = "none: it was exported without --eval-data"
-        if receipt is not None:
-            text = f"F1 {receipt.accuracy.f1:.2f}, {receipt.percent_of_fp32:.2f} % of fp32, on {receipt.n:,} "
-            text += f"questions of {receipt.data}"
+    manifest = state.bundle.manifest
+    rows["source"] = f"{manifest.source.name}, made {manifest.created[:10]}"
+    rows["files"] = "; ".join(state.damaged) or f"{len(manifest.files())}, each with the right size and hash"
+    for name, graph in manifest.graphs.items():
         nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())
-        table.add_row(
-            f"  {name}", f"{graph.file.size / 1e6:.1f}", printable(nodes) or "none: plain ONNX", printable(text)
+        rows[name] = f"{graph.file.size / 1e6:.1f} MB, {nodes or 'plain ONNX'}; " + (
+            f"F1 {graph.receipt.accuracy.f1:.2f}, {graph.receipt.percent_of_fp32:.2f} % of fp32, on "
+            f"{graph.receipt.n:,} questions of {graph.receipt.data}"
+            if graph.receipt
+            else "no receipt: it was exported without --eval-data"
         )
-    console.print(table)
+    return rows
 
 
 def _engine(findings: Findings, backend: str) -> str:
@@ -191,47 +180,37 @@ def _speed(console: Console, findings: Findings) -> None:
     console.print(Text(title, "bold"))
     if findings.load is not None and findings.load > findings.cores.logical / 2:
         console.print(f"  on a busy machine (load {findings.load:.1f}): an idle one is faster")
-    left = ("  precision", "engine", "golden check")
-    table = tables.plain("  precision", "engine", "golden check", "questions/s", "right", left=left)
-    for trial in trials:
-        check = trial.golden
-        if check is None or trial.questions_per_second is None:
-            text = f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run"
-            table.add_row(f"  {trial.precision}", trial.backend, text, "-", "-")
-            continue
-        difference = (
-            "other tokens" if check.max_abs == float("inf") else f"{check.max_abs:.2g} of {check.tolerance:g}"
-        )
-        table.add_row(
-            f"  {trial.precision}",
-            trial.backend,
-            f"{'passed' if check.passed else 'FAILED'}, {difference}",
-            f"{trial.questions_per_second:.1f}",
-            f"{trial.right} of {trial.questions}",
-        )
-    console.print(table)
+    head = ("  precision", "engine", "golden check", "questions/s", "right")
+    console.print(tables.grid(head, [_trial(trial) for trial in trials], texts=(0, 1, 2)))
+
+
+def _trial(trial: Trial) -> tuple[str, ...]:
+    check, names = trial.golden, (f"  {trial.precision}", trial.backend)
+    if check is None or trial.questions_per_second is None:
+        return *names, f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run", "-", "-"
+    difference = f"{check.max_abs:.2g} of {check.tolerance:g}"
+    if check.max_abs == float("inf"):
+        difference = "other tokens"
+    passed = "passed" if check.passed else "FAILED"
+    right = f"{trial.right} of {trial.questions}"
+    return *names, f"{passed}, {difference}", f"{trial.questions_per_second:.1f}", right
 
 
 def _verdict(console: Console, diagnosis: Diagnosis) -> None:
     for note in diagnosis.notes:
-        console.print(_item("note", note, "yellow"))
+        console.print(_columns(_fault("note", note), style="yellow"))
     if diagnosis.ok:
         console.print(Text("verdict: ok", "bold green"))
         return
     count = len(diagnosis.problems)
     console.print(Text(f"verdict: {count} problem{'s' * (count > 1)}", "bold red"))
     for number, problem in enumerate(diagnosis.problems, 1):
-        console.print(_item(str(number), problem, "red"))
+        console.print(_columns(_fault(str(number), problem), style="red"))
 
 
-def _item(label: str, problem: Fault, style: str) -> Table:
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(style=style)
-    grid.add_column(overflow="fold")
-    grid.add_row(label, Text(printable(_short(problem.what))))
-    if problem.remedy:
-        grid.add_row("", Text(f"remedy: {printable(problem.remedy)}"))
-    return grid
+def _fault(label: str, fault: Fault) -> list[tuple[str, str]]:
+    remedy = [("", f"remedy: {fault.remedy}")] if fault.remedy else []
+    return [(label, _short(fault.what)), *remedy]
 
 
 def _short(text: str) -> str:

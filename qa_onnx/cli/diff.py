@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qa_onnx.evaluation.evaluate import Outcome
 
 
-@click.command(short_help="Show which answers change between two bundles or precisions.")
+@click.command
 @click.argument("first", metavar="BUNDLE[:PRECISION]")
 @click.argument("second", metavar="BUNDLE[:PRECISION]")
 @click.argument("data", type=data_file)
@@ -50,35 +50,34 @@ def diff(
     readers = [_reader(name, threads) for name in (first, second)]
     total = len(questions.golds)
     with progress(2 * total) as count:
-        reports = [
-            evaluate(reader, questions, progress=lambda done, before=before: count(before + done))  # type: ignore[misc]
-            for before, reader in zip((0, total), readers, strict=True)
-        ]
-    pairs = list(zip(reports[0].outcomes, reports[1].outcomes, strict=True))
-    flipped = [(old, new) for old, new in pairs if _span(old) != _span(new)]
+        old = evaluate(readers[0], questions, progress=count)
+        new = evaluate(readers[1], questions, progress=lambda done: count(total + done))
+    pairs = zip(old.outcomes, new.outcomes, strict=True)
+    flipped = [pair for pair in pairs if _span(pair[0]) != _span(pair[1])]
     flipped.sort(key=lambda pair: pair[1].f1 - pair[0].f1)  # lost answers first
     counts = {
-        "questions": len(pairs),
-        "same": len(pairs) - len(flipped),
+        "questions": total,
+        "same": total - len(flipped),
         "flipped": len(flipped),
-        "flipped_and_better": sum(new.f1 > old.f1 for old, new in flipped),
-        "flipped_and_worse": sum(new.f1 < old.f1 for old, new in flipped),
-        "f1": [report.f1 for report in reports],
-        "em": [report.em for report in reports],
+        "flipped_and_better": sum(after.f1 > before.f1 for before, after in flipped),
+        "flipped_and_worse": sum(after.f1 < before.f1 for before, after in flipped),
+        "f1": [old.f1, new.f1],
+        "em": [old.em, new.em],
     }
     if as_json:
-        click.echo(json.dumps({**counts, "changes": [_change(old, new) for old, new in flipped]}))
+        click.echo(json.dumps({**counts, "changes": [_change(*pair) for pair in flipped]}))
         return
     click.echo(
-        f"{counts['same']:,} of {len(pairs):,} answers are the same; {len(flipped):,} flipped, "
+        f"{counts['same']:,} of {total:,} answers are the same; {len(flipped):,} flipped, "
         f"{counts['flipped_and_better']:,} for the better and {counts['flipped_and_worse']:,} for the worse"
     )
-    for name, report in zip((first, second), reports, strict=True):
+    for name, report in ((first, old), (second, new)):
         click.echo(f"{name}: EM {report.em:.2f}, F1 {report.f1:.2f}")
-    for old, new in flipped[:show]:
-        click.echo(f"\n{old.gold.id}  {printable(old.gold.question)}")
-        click.echo(f"  gold    {printable(' | '.join(dict.fromkeys(old.gold.answers)) or '(no answer)')}")
-        for label, outcome in (("first", old), ("second", new)):
+    for pair in flipped[:show]:
+        gold = pair[0].gold
+        click.echo(f"\n{gold.id}  {printable(gold.question)}")
+        click.echo(f"  gold    {printable(' | '.join(dict.fromkeys(gold.answers)) or '(no answer)')}")
+        for label, outcome in zip(("first", "second"), pair, strict=True):
             text = printable(" ".join(outcome.answer.text.split())) or "(no answer)"
             click.echo(f"  {label:7} {text}  [score {outcome.answer.score:.2f}, F1 {100 * outcome.f1:.0f}]")
     if len(flipped) > show:

@@ -13,8 +13,8 @@
                  "instruction_sets", "exact_int8"}; limit names which of three limits the threads
     memory       {"total", "available", "limit"} in bytes, null if unknown or not limited
     environment  {variable: value} of those that set threads elsewhere
-    gpu          {"driver", "gpus": [{"name", "memory"}] in MiB, "said", "cuda", "libraries": [{"name", "error"}],
-                 "wheels"}; cuda is what the installed ONNX Runtime was built for
+    gpu          {"driver", "gpus": [{"name", "memory"}] in MiB, "nvidia_smi_error", "cuda", "libraries":
+                 [{"name", "error"}], "wheels"}; cuda is what the installed ONNX Runtime was built for
     bundle       {"path", "name", "sha256" of its manifest, "files", "error", "damaged", "precisions": {precision:
                  {"bytes", "kind", "engines", "fused_nodes", "f1", "percent_of_fp32", "data", "questions"}}}
     engines      {backend: {"starts", "precision", "error"}}; precision is the best that ran there, or null
@@ -25,24 +25,25 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
+from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.engines.names import BACKENDS, DEVICES, ENGINES, PRECISIONS, usual_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from qa_onnx.doctor.diagnosis import Diagnosis
     from qa_onnx.doctor.findings import BundleState, Findings
+    from qa_onnx.doctor.trial import Trial
 
 
-@click.command(short_help="Test whether question answering works on this machine, and explain why not.")
+@click.command
 @bundle_option
 @click.option(
     "--engine", type=click.Choice(ENGINES), help="[default: onnxruntime, or openvino for the bf16 precisions]"
@@ -63,28 +64,15 @@ def doctor(*, bundle: Path | None, engine: str | None, device: str, precision: s
 
     if engine is None:
         engine = usual_engine(precision, device)
-    with _busy() as progress:
-        findings = examine(bundle, engine=engine, device=device, precision=precision, progress=progress)
+    with tables.console(stderr=True).status("") as status:  # shown on a terminal only
+        findings = examine(bundle, engine=engine, device=device, precision=precision, progress=status.update)
     diagnosis = diagnose(findings)
     if as_json:
-        click.echo(json.dumps(record(findings, diagnosis), indent=1))
+        click.echo(json.dumps(msgspec.to_builtins(record(findings, diagnosis)), indent=1))
     else:
         checkup.show(findings, diagnosis)
     if not diagnosis.ok:
         click.get_current_context().exit(1)
-
-
-@contextmanager
-def _busy() -> Iterator[Callable[[str], object]]:
-    """Show the current step on stderr if that is a terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False, markup=False)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with console.status("") as status:
-        yield status.update
 
 
 def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
@@ -92,11 +80,11 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
     packages, cores = findings.packages, findings.cores
     return {
         "ok": diagnosis.ok,
-        "problems": [asdict(problem) for problem in diagnosis.problems],
-        "notes": [asdict(note) for note in diagnosis.notes],
-        "asked": {"backends": list(findings.requested), "precision": findings.precision},
+        "problems": diagnosis.problems,
+        "notes": diagnosis.notes,
+        "asked": {"backends": findings.requested, "precision": findings.precision},
         "versions": {**packages.versions, "python": packages.python, "system": packages.system},
-        "runtimes": packages.runtimes,
+        "runtimes": packages.wheels,
         "extras": packages.extras,
         "cpu": {
             "model": findings.cpu,
@@ -107,27 +95,23 @@ def record(findings: Findings, diagnosis: Diagnosis) -> dict[str, Any]:
             "instruction_sets": findings.instruction_sets,
             "exact_int8": findings.exact_int8,
         },
-        "memory": asdict(findings.memory),
+        "memory": findings.memory,
         "environment": findings.environment,
-        "gpu": asdict(findings.gpu),
+        "gpu": findings.gpu,
         "bundle": _bundle(findings.bundle),
         "engines": {backend: _engine(findings, backend) for backend in map(str, BACKENDS)},
-        "trials": [
-            {
-                "backend": trial.backend,
-                "precision": trial.precision,
-                "error": ": ".join(filter(None, (trial.error, trial.remedy))) or None,
-                "log": trial.log,
-                "golden": trial.golden and _golden(**asdict(trial.golden), passed=trial.golden.passed),
-                **{name: getattr(trial, name) for name in ("questions_per_second", "right", "questions")},
-            }
-            for trial in findings.trials
-        ],
+        "trials": [_trial(trial) for trial in findings.trials],
     }
 
 
-def _golden(*, max_abs: float, **rest: Any) -> dict[str, Any]:
-    return {"max_abs": None if max_abs == float("inf") else max_abs, **rest}  # JSON has no infinity
+def _trial(trial: Trial) -> dict[str, Any]:
+    record = asdict(trial)
+    record["error"] = ": ".join(filter(None, (trial.error, record.pop("remedy")))) or None
+    del record["kind"]
+    if trial.golden:
+        largest = None if trial.golden.max_abs == float("inf") else trial.golden.max_abs  # JSON has no infinity
+        record["golden"] |= {"max_abs": largest, "passed": trial.golden.passed}
+    return record
 
 
 def _engine(findings: Findings, backend: str) -> dict[str, Any]:
@@ -142,25 +126,24 @@ def _engine(findings: Findings, backend: str) -> dict[str, Any]:
 
 def _bundle(state: BundleState) -> dict[str, Any]:
     manifest = state.bundle.manifest if state.bundle else None
-    graphs = manifest.graphs if manifest else {}
     return {
         "path": str(state.path),
-        "name": manifest.source.name if manifest else None,
+        "name": manifest and manifest.source.name,
         "sha256": state.sha256,
-        "files": len(manifest.files()) if manifest else None,
+        "files": manifest and len(manifest.files()),
         "error": state.error,
         "damaged": state.damaged,
         "precisions": {
             name: {
                 "bytes": graph.file.size,
                 "kind": graph.kind,
-                "engines": graph.engines,
+                "engines": graph.backends,
                 "fused_nodes": graph.fused_nodes,
                 "f1": graph.receipt and graph.receipt.accuracy.f1,
                 "percent_of_fp32": graph.receipt and graph.receipt.percent_of_fp32,
                 "data": graph.receipt and graph.receipt.data,
                 "questions": graph.receipt and graph.receipt.n,
             }
-            for name, graph in graphs.items()
+            for name, graph in (manifest.graphs if manifest else {}).items()
         },
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from qa_onnx.cli.output import check_file, whole_file
 from qa_onnx.cli.progress import progress
 
 if TYPE_CHECKING:
-    from qa_onnx.evaluation.evaluate import Outcome, Part, Report
+    from qa_onnx.evaluation.evaluate import Part, Report
 
 
-@click.command("eval", short_help="Measure exact match and F1 on a data file.")
+@click.command("eval")
 @click.argument("data", type=data_file)
 @limit_option
 @seed_option
@@ -65,11 +65,8 @@ def evaluate(
 
 
 def _record(report: Report, *, by_length: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        field.name: getattr(report, field.name) for field in fields(report) if field.name != "outcomes"
-    }
-    for name in ("has_answer", "no_answer", "null_threshold"):
-        record[name] = None if record[name] is None else asdict(record[name])
+    record = asdict(replace(report, outcomes=()))
+    del record["outcomes"]
     record["questions_per_second"] = report.questions_per_second
     if by_length:
         record["by_length"] = [{"words": words, **asdict(part)} for words, part in report.by_length()]
@@ -77,22 +74,19 @@ def _record(report: Report, *, by_length: bool) -> dict[str, Any]:
 
 
 def _show(report: Report, *, by_length: bool) -> None:
-    table = tables.plain("questions", "n", "EM", "F1", left=("questions",))
-    rows: list[tuple[str, Part | None]] = [("with an answer", report.has_answer), ("without", report.no_answer)]
     click.echo(
         f"{report.data}: EM {report.em:.2f} ({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
         f"F1 {report.f1:.2f} ({report.f1_interval[0]:.2f} to {report.f1_interval[1]:.2f}) over {report.n:,} "
         f"questions, {report.questions_per_second:.1f} a second"
     )
-    if report.no_answer is None:
-        rows = []
+    parts: dict[str, Part | None] = {}
+    if report.no_answer is not None:
+        parts = {"with an answer": report.has_answer, "without": report.no_answer}
     if by_length:
-        rows += [(f"context of {words} words", part) for words, part in report.by_length()]
-    for name, part in rows:
-        if part:
-            table.add_row(name, f"{part.n:,}", f"{part.em:.2f}", f"{part.f1:.2f}")
-    if table.row_count:
-        tables.console().print(table)
+        parts |= {f"context of {words} words": part for words, part in report.by_length()}
+    rows = [(name, f"{part.n:,}", f"{part.em:.2f}", f"{part.f1:.2f}") for name, part in parts.items() if part]
+    if rows:
+        tables.console().print(tables.grid(("questions", "n", "EM", "F1"), rows))
     if report.null_threshold:
         best = report.null_threshold
         click.echo(
@@ -102,20 +96,18 @@ def _show(report: Report, *, by_length: bool) -> None:
 
 
 def _write_errors(path: Path, report: Report) -> None:
-    lines = [json.dumps(_error(outcome)) for outcome in report.outcomes if not outcome.em]
+    wrong = [outcome for outcome in report.outcomes if not outcome.em]
     with whole_file(path) as file:
-        file.writelines(line + "\n" for line in lines)
-    click.echo(f"{len(lines):,} questions were not matched exactly: {path}", err=True)
-
-
-def _error(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "id": outcome.gold.id,
-        "question": outcome.gold.question,
-        "context": outcome.gold.context,
-        "gold": list(outcome.gold.answers),
-        "predicted": outcome.answer.text,
-        "f1": outcome.f1,
-        "score": outcome.answer.score,
-        "probability": outcome.answer.probability,
-    }
+        for outcome in wrong:
+            record = {
+                "id": outcome.gold.id,
+                "question": outcome.gold.question,
+                "context": outcome.gold.context,
+                "gold": outcome.gold.answers,
+                "predicted": outcome.answer.text,
+                "f1": outcome.f1,
+                "score": outcome.answer.score,
+                "probability": outcome.answer.probability,
+            }
+            file.write(json.dumps(record) + "\n")
+    click.echo(f"{len(wrong):,} questions were not matched exactly: {path}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -82,13 +82,7 @@ def export(
     no_fusion: bool,
     require_fusion: bool,
     replace: bool,
-    eval_data: Path | None,
-    eval_limit: int | None,
-    gate: float,
-    calibration_data: Path | None,
-    calibration_examples: int,
-    calibrate: bool,
-    seed: int,
+    **settings: Any,
 ) -> None:
     """Make a bundle of CHECKPOINT.
 
@@ -104,15 +98,7 @@ def export(
     from qa_onnx.export import export as export_bundle
 
     try:
-        evaluation = EvaluationSettings(
-            eval_data=eval_data,
-            eval_limit=eval_limit,
-            gate=gate,
-            calibration_data=calibration_data,
-            calibration_examples=calibration_examples,
-            calibrate=calibrate,
-            seed=seed,
-        )
+        evaluation = EvaluationSettings(**settings)
     except InputError as error:
         raise click.UsageError(str(error)) from error
     bundle = export_bundle(
@@ -134,5 +120,5 @@ def export(
 def _precision_option(bundle: Bundle) -> str:
     """Return the option for the first precision if the bundle has none that runs by default."""
     graphs = bundle.manifest.graphs
-    default = any("onnxruntime/cpu" in graph.engines for graph in graphs.values())
+    default = any("onnxruntime/cpu" in graph.backends for graph in graphs.values())
     return "" if default else f" --precision {next(iter(graphs))}"

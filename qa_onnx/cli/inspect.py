@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.bench.page import calibration
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.screen import printable
-from qa_onnx.engines.names import IN_BF16, why_not
+from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Bundle
-    from qa_onnx.bundle.manifest import Confidence
     from qa_onnx.bundle.tuned import Profile
 
 
-@click.command(short_help="Show what is in a bundle, and check it.")
+@click.command
 @bundle_option
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 @click.option("--verify", is_flag=True, help="Check all hashes, and run the golden examples in each precision.")
@@ -39,9 +39,8 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     tuned = find_profile(loaded)
     checks = _verify(loaded) if verify else None
     if as_json:
-        content = json.loads(loaded.manifest.to_json())
-        content = {"path": str(loaded.path), **content, "profile": dataclasses.asdict(tuned) if tuned else None}
-        content |= {"verify": checks} if checks else {}
+        profile = {"profile": tuned and asdict(tuned)} | ({"verify": checks} if checks else {})
+        content = {"path": str(loaded.path), **json.loads(loaded.manifest.to_json()), **profile}
         click.echo(json.dumps(content, indent=1))
     else:
         _describe(loaded, tuned)
@@ -67,7 +66,7 @@ def _describe(bundle: Bundle, tuned: Profile | None) -> None:
         "inputs": f"{', '.join(manifest.inputs)}; pad id {manifest.pad_id}, cls id {manifest.cls_id}",
         "scores": f"temperature {manifest.temperature:g}, null threshold "
         + ("off: always answers" if threshold is None else f"{threshold:g}")
-        + (f", {_calibration(manifest.confidence)}" if manifest.confidence else ""),
+        + (f", {calibration(manifest.confidence)}" if manifest.confidence else ""),
         "here": str(tuned) if tuned else "not tuned: qa-onnx tune finds the fastest setting for this machine",
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }
@@ -81,47 +80,34 @@ def _describe(bundle: Bundle, tuned: Profile | None) -> None:
         click.echo(f"{entry.sha256}  {entry.size:>11,}  {entry.name}")
 
 
-def _calibration(confidence: Confidence) -> str:
-    return (
-        f"fitted on {confidence.fitted_n:,} questions of {confidence.fitted_on}: expected calibration "
-        f"error {confidence.ece_before:.1f} % before, {confidence.ece_after:.1f} % after, on "
-        f"{confidence.checked_n:,} of {confidence.checked_on}"
-    )
-
-
 def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:
     """Check the hashes, and each precision's golden examples; "passed" is None for those that cannot run here."""
     from qa_onnx.doctor.findings import damaged_files
 
     damaged = damaged_files(bundle)
     hashes = "; ".join(damaged) or f"{len(bundle.manifest.files())} files"
-    checks: dict[str, dict[str, Any]] = {"hashes": {"passed": not damaged, "said": hashes}}
-    if not damaged:
-        checks |= {precision: _verify_precision(bundle, precision) for precision in bundle.manifest.graphs}
-    return checks
+    graphs = () if damaged else bundle.manifest.graphs
+    checks = {precision: _verify_precision(bundle, precision) for precision in graphs}
+    return {"hashes": {"passed": not damaged, "said": hashes}, **checks}
 
 
 def _verify_precision(bundle: Bundle, precision: str) -> dict[str, Any]:
     from qa_onnx import Reader
     from qa_onnx.evaluation import golden
 
-    reason = why_not(precision)
+    reason = missing_instructions(precision)
     if not reason:
         try:
             reader = Reader.load(bundle, precision=precision)
         except MissingExtraError as error:
-            if precision not in IN_BF16:  # every installation has what the other precisions need
+            if not PRECISIONS[precision].bf16:  # every installation has what the other precisions need
                 raise
             reason = str(error)
     if reason:
         return {"passed": None, "max_abs": None, "said": f"not run: {reason}"}
     check = golden.check(reader, bundle.text(bundle.graph(precision).golden), precision)
-    finite = check.max_abs != float("inf")
-    return {
-        "passed": check.passed,
-        "max_abs": check.max_abs if finite else None,
-        "said": f"logits of {check.windows} golden windows within {check.max_abs:.2g}; {check.tolerance:g} is "
-        "allowed"
-        if finite
-        else "the golden texts give other tokens, or logits that are not numbers",
-    }
+    if check.max_abs == float("inf"):  # which JSON has not
+        text = "the golden texts give other tokens, or logits that are not numbers"
+        return {"passed": False, "max_abs": None, "said": text}
+    text = f"logits of {check.windows} golden windows within {check.max_abs:.2g}; {check.tolerance:g} is allowed"
+    return {"passed": check.passed, "max_abs": check.max_abs, "said": text}

@@ -26,19 +26,17 @@ def check_file(path: Path) -> None:
         raise click.ClickException(f"cannot write {path}: no permission to write to {folder}")
 
 
-def check_folder(path: Path) -> None:
-    """Refuse an output folder that cannot be made or written to, before the work begins.
+def make_folder(path: Path) -> None:
+    """Make an output folder before the work begins.
 
     Raises:
-        ClickException: it is a file, or it or its parent is not writable.
+        ClickException: it cannot be made, or is not writable.
     """
-    nearest = Path(path).resolve()
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        raise click.ClickException(f"cannot write to {path}: {nearest} is not a folder")
-    if not os.access(nearest, os.W_OK):
-        raise click.ClickException(f"cannot write to {path}: no permission to write to {nearest}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot write to {path}: {error.strerror}") from error
+    check_file(path / "file")
 
 
 @contextmanager

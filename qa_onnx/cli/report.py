@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from qa_onnx.bench import page
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.output import check_file, whole_file
 
 
-@click.command(short_help="Show the measured accuracy of a bundle, as a table or a page with plots.")
+@click.command
 @bundle_option
 @click.option(
     "--html",
@@ -26,13 +27,11 @@ def report(*, bundle: Path | None, html_path: Path | None) -> None:
 
     loaded = Bundle.load(bundle)
     if html_path is None:
-        if not tables.show_receipts(loaded):
-            raise click.ClickException(f"{loaded.path} has no receipts: export it with --eval-data")
+        page.receipts_of(loaded)
+        tables.show_receipts(loaded)
         return
     check_file(html_path)
-    from qa_onnx.bench.page import page
-
-    content = page(loaded)
+    content = page.page(loaded)
     with whole_file(html_path) as file:
         file.write(content)
     click.echo(f"wrote {html_path}", err=True)

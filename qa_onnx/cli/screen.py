@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text as RichText
 
     from qa_onnx import Answer
-    from qa_onnx.cli.result import Text, TextResult
+    from qa_onnx.cli.result import TextResult
 
 _SENTENCE_END = re.compile(r"[.!?。！？]['\")\]’”»]*\s+|\n\s*\n|[。！？]")
 _WIDEST = 300  # characters of context shown on each side of the answer
@@ -52,17 +52,14 @@ def _why_none(result: TextResult) -> str:
 
 
 def _sentence(result: TextResult, *, several: bool) -> None:
-    from rich.console import Console
-
     answer, text = result.answers[0]
-    console = Console(stderr=True, highlight=False)
+    console = tables.console(stderr=True)
     console.print(sentence_around(answer, text.content))
     name = f"{printable(text.name)}, " if several else ""
     console.print(
         f"{name}probability {answer.probability:.2f}, characters {answer.start}-{answer.end}, "
         f"{result.milliseconds:.0f} ms",
         style="dim",
-        markup=False,
     )
 
 
@@ -84,20 +81,13 @@ def sentence_around(answer: Answer, context: str) -> RichText:
 
 
 def _table(result: TextResult, *, several: bool) -> None:
-    columns = ("#", "answer", "score", "probability", "characters", *(["text"] if several else []))
-    table = tables.plain(*columns, left=("answer", "text"))
-    rows: list[tuple[Answer, Text]] = list(result.answers)
-    for number, (answer, text) in enumerate(rows, 1):
-        names = [_plain(text.name)] if several else []
+    head = ("#", "answer", "score", "probability", "characters", *(["text"] if several else []))
+    rows = []
+    for number, (answer, text) in enumerate(result.answers, 1):
         figures = (f"{answer.score:.2f}", f"{answer.probability:.3f}", f"{answer.start}-{answer.end}")
-        table.add_row(str(number), _plain(" ".join(answer.text.split())), *figures, *names)
-    tables.console().print(table)
-
-
-def _plain(text: str) -> RichText:
-    from rich.text import Text
-
-    return Text(printable(text))
+        names = [printable(text.name)] if several else []
+        rows.append((str(number), printable(" ".join(answer.text.split())), *figures, *names))
+    tables.console().print(tables.grid(head, rows, texts=(1, 5)))
 
 
 def printable(text: str) -> str:

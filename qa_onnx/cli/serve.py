@@ -64,7 +64,7 @@ def serve(
     """
     from qa_onnx.machine.packages import require
 
-    require("serve", runtime=True)
+    require("serve", onnxruntime=True)
     from qa_onnx.serve import keys, logs, server
     from qa_onnx.serve.settings import MAX_N_BEST, Settings
 
@@ -104,7 +104,7 @@ def model(settings: ReaderSettings, workers: int) -> Model:
 
     bundle = Bundle.load(settings.bundle)
     runtime = resolve_runtime(bundle, **settings.runtime())
-    bundle.graph(runtime.precision)
+    bundle.graph_for(runtime.precision, runtime.backend)
     check_precision(runtime.precision)
     threads = runtime.threads
     if threads is None or (settings.threads is None and workers > 1):  # a profile's threads are for one process

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,14 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn
 
 from qa_onnx.cli import tables
-from qa_onnx.cli.options import between
-from qa_onnx.errors import InputError
+from qa_onnx.cli.options import between, data_file
 from qa_onnx.machine.packages import require
 from qa_onnx.train.settings import TRAIN_BOUNDS, TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from qa_onnx.train.progress import Status
+    from qa_onnx.train.trainer import Status
 
 _LINE_EVERY_S = 60.0  # without a terminal
 _DEFAULTS = TrainSettings()
@@ -52,7 +52,7 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 )
 @click.option(
     "--eval-data",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=data_file,
     metavar="FILE",
     help="Choose the best weights on this file.  [default: on questions held out of DATA]",
 )
@@ -63,12 +63,7 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 @_setting("minutes", "Train for so long instead; the learning rate schedule is fitted to it.")
 @_setting("learning_rate", "At its peak.", default="1e-4 for hidden sizes below 512, else 3e-5")
 @_setting("batch_size", "Examples of a step.", metavar="N")
-@_setting(
-    "batch_tokens",
-    "A step is computed in parts of at most so many tokens.",
-    metavar="TOKENS",
-    default="768 on a CPU, 32768 on a GPU",
-)
+@_setting("batch_tokens", "Of a part of a step.", metavar="TOKENS", default="768 on a CPU, 32768 on a GPU")
 @_setting("max_length", "Of a window.", metavar="TOKENS")
 @_setting("doc_stride", "Overlap of two windows.", metavar="TOKENS", default="128, less if windows are short")
 @click.option(
@@ -78,9 +73,9 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 )
 @_setting(
     "teacher_share",
-    "Share of the loss that compares with the teacher.",
+    "Share of the loss that compares with it.",
     metavar="SHARE",
-    default=f"{_DEFAULTS.teacher_share:g}",
+    default=str(_DEFAULTS.teacher_share),
 )
 @_setting(
     "negatives",
@@ -99,20 +94,8 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 @_setting("save_every_s", "Time between two saves of the run's state.", metavar="SECONDS")
 @click.option("--resume", is_flag=True, help="Continue the unfinished run of DIR, if there is one.")
 @click.option("--replace", is_flag=True, help="Remove a finished model in DIR, or its unfinished run.")
-@click.option("--data-licence", metavar="TEXT", help="Licence of the weights, for the model card.")
-def train(
-    *,
-    base: str,
-    data: tuple[Path, ...],
-    to: Path,
-    teacher: str | None,
-    eval_data: Path | None,
-    threads: int | None,
-    resume: bool,
-    replace: bool,
-    data_licence: str | None,
-    **settings: Any,
-) -> None:
+@click.option("--data-licence", "licence", metavar="TEXT", help="Licence of the weights, for the model card.")
+def train(*, to: Path, threads: int | None, **arguments: Any) -> None:
     """Fine-tune BASE on DATA.
 
     BASE is a folder or hub id of a BERT-family encoder, or of a question answering model (safetensors). DATA is
@@ -121,36 +104,22 @@ def train(
 
     A run that was stopped or killed continues exactly with the same command and --resume.
     """
+    settings = {name: arguments.pop(name) for name in TrainSettings.__slots__ if name in arguments}
     if settings["epochs"] is not None and settings["minutes"] is not None:
         raise click.UsageError("--epochs and --minutes exclude each other")
-    if teacher is None and settings["teacher_share"] is not None:
+    if arguments["teacher"] is None and settings["teacher_share"] is not None:
         raise click.UsageError("--teacher-share requires --teacher")
     require("train")
     import torch
 
     from qa_onnx import train as library
     from qa_onnx.machine.cpu import default_threads
-    from qa_onnx.train.run import LICENCE
 
-    try:
-        chosen = TrainSettings(**{name: value for name, value in settings.items() if value is not None})
-    except InputError as error:
-        raise click.UsageError(str(error)) from error
+    chosen = TrainSettings(**{name: value for name, value in settings.items() if value is not None})
     torch.set_num_threads(default_threads() if threads is None else threads)
     try:
         with _progress() as on_step:
-            record = library.train(
-                base,
-                data,
-                to,
-                teacher=teacher,
-                settings=chosen,
-                eval_data=eval_data,
-                resume=resume,
-                replace=replace,
-                licence=LICENCE if data_licence is None else data_licence,
-                on_step=on_step,
-            )
+            record = library.train(to=to, settings=chosen, on_step=on_step, **arguments)
     except KeyboardInterrupt:
         click.echo("stopped; the same command with --resume continues from the last save", err=True)
         sys.exit(130)
@@ -161,10 +130,10 @@ def train(
 def _summary(record: dict[str, Any]) -> str:
     run, result = record["run"], record["result"]
     text = f"{record['name']}: {run['steps']:,} steps, {run['epochs']:.2f} epochs in {run['minutes']:.1f} minutes"
-    if result is not None:
-        scores = f"EM {result['em']:.2f}, F1 {result['f1']:.2f}"
-        text += f"; {scores} on {result['n']:,} questions ({record['held_out']['name']})"
-    return text
+    if result is None:
+        return text
+    scores = f"EM {result['em']:.2f}, F1 {result['f1']:.2f} on {result['n']:,} questions"
+    return f"{text}; {scores} ({record['held_out']['name']})"
 
 
 @contextmanager
@@ -194,14 +163,8 @@ def _progress() -> Iterator[Callable[[Status], None]]:
 
 def _line(status: Status) -> str:
     f1 = "" if status.f1 is None else f", F1 {status.f1:.2f}"
+    to_go = "?" if math.isnan(status.to_go_s) else timedelta(seconds=round(status.to_go_s))
     return (
         f"epoch {status.epoch:.2f}, step {status.steps:,}, loss {status.loss:.3f}{f1}, "
-        f"{status.examples_per_second:.1f} examples/s, {_duration(status.to_go_s)} to go"
+        f"{status.examples_per_second:.1f} examples/s, {to_go} to go"
     )
-
-
-def _duration(seconds: float) -> str:
-    if math.isnan(seconds):  # the speed is not known yet
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

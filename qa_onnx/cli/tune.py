@@ -10,7 +10,6 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option, data_option
-from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,13 +17,20 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from qa_onnx.bench.tune import Row, TunePlan
+    from qa_onnx.bench.tune import Row
+
+_MOST = 1000  # questions of a data file
 
 
-@click.command(short_help="Find the fastest setting for this machine, and keep it.")
+@click.command
 @bundle_option
 @data_option
-@click.option("--p99-ms", type=float, metavar="MS", help="Limit for 99 of 100 questions that are asked alone.")
+@click.option(
+    "--p99-ms",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MS",
+    help="Limit for 99 of 100 questions that are asked alone.",
+)
 @click.option(
     "--min-f1-percent",
     type=click.FloatRange(0, 100),
@@ -45,6 +51,7 @@ def tune(
 
     from qa_onnx import Bundle
     from qa_onnx.bench import tune as work
+    from qa_onnx.bench.questions import load_questions
     from qa_onnx.bundle.tuned import forget_profile, profile_path, save_profile
 
     loaded = Bundle.load(bundle)
@@ -54,18 +61,20 @@ def tune(
         return
     with _cache_folder():  # fail now, not after minutes of work
         profile_path(loaded).parent.mkdir(parents=True, exist_ok=True)
-    plan = _plan(data, p99_ms, min_f1_percent)
-    console = tables.console(stderr=True)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        rows: list[Row] = []
+    questions = load_questions(data)
+    # The file may be sorted by length, and maybe only the first questions are asked: shuffle them.
+    golds = random.Random(0).sample(questions.golds, min(_MOST, len(questions.golds)))
+    plan = work.TunePlan(golds=golds, data=questions.name, p99_ms=p99_ms, min_f1_percent=min_f1_percent)
+    table = _table([])
+    with Live(console=tables.console(stderr=True), auto_refresh=False, transient=True) as live:
 
-        def show(now: Sequence[Row]) -> None:
-            rows[:] = now
-            if console.is_terminal:
-                live.update(_table(rows), refresh=True)
+        def show(rows: Sequence[Row]) -> None:
+            nonlocal table
+            table = _table(rows)
+            live.update(table, refresh=True)  # on a terminal only
 
         profile = work.tune(loaded, plan, show=show)
-    tables.console().print(_table(rows))
+    tables.console().print(table)
     with _cache_folder():
         path = save_profile(loaded, profile)
     click.echo(str(profile))
@@ -81,35 +90,15 @@ def _cache_folder() -> Iterator[None]:
         raise click.ClickException(f"the cache folder cannot be used: {error}") from error
 
 
-def _plan(data: Path | None, p99_ms: float | None, min_f1_percent: float) -> TunePlan:
-    from qa_onnx import Example
-    from qa_onnx.bench.questions import load_questions
-    from qa_onnx.bench.tune import TunePlan
-    from qa_onnx.data import squad
-
-    questions = load_questions() if data is None else squad.load(data, limit=1000)
-    examples, name = [Example(gold.question, gold.context) for gold in questions.golds], questions.name
-    # The file may be sorted by length, and maybe only the first questions are asked: shuffle them.
-    random.Random(0).shuffle(examples)
-    try:
-        return TunePlan(examples=examples, data=name, p99_ms=p99_ms, min_f1_percent=min_f1_percent)
-    except InputError as error:
-        raise click.UsageError(str(error)) from error
-
-
 def _table(rows: Sequence[Row]) -> Table:
-    columns = "precision", "engine", "threads", "batch tokens", "questions/s", "x default", "p50 ms", "p99 ms", ""
-    table = tables.plain(*columns, left=("precision", "engine", ""))
+    head = "precision", "engine", "threads", "batch tokens", "questions/s", "x default", "p50 ms", "p99 ms", ""
+    cells = []
     for row in sorted(rows, key=lambda row: (row.gain is None, -row.rate)):
         setting = row.setting
-        table.add_row(
-            setting.precision,
-            f"{setting.engine}/{setting.device}",
-            str(setting.threads),
-            f"{setting.batch_tokens:,}" if setting.batch_tokens > 1 else "one window",
-            f"{row.rate:.1f}" if row.rate else "",
-            *("" if value is None else f"{value:.2f}" for value in (row.gain,)),
-            *("" if value is None else f"{value:.1f}" for value in (row.p50_ms, row.p99_ms)),
-            row.note,
+        figures = (row.rate or None, ".1f"), (row.gain, ".2f"), (row.p50_ms, ".1f"), (row.p99_ms, ".1f")
+        batch = f"{setting.batch_tokens:,}" if setting.batch_tokens > 1 else "one window"
+        names = (setting.precision, f"{setting.engine}/{setting.device}", str(setting.threads), batch)
+        cells.append(
+            (*names, *("" if value is None else format(value, form) for value, form in figures), row.note)
         )
-    return table
+    return tables.grid(head, cells, texts=(0, 1, 8))

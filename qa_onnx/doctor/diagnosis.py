@@ -9,16 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.doctor.findings import precisions
 from qa_onnx.doctor.trial import UNFIT
-from qa_onnx.engines.names import IN_BF16, Backend
+from qa_onnx.engines.names import PRECISIONS, Backend
 from qa_onnx.errors import BundleError, EngineError
 from qa_onnx.machine.packages import version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qa_onnx.bundle.folder import Bundle
     from qa_onnx.doctor.findings import BundleState, Findings
     from qa_onnx.doctor.trial import Trial
     from qa_onnx.evaluation.golden import GoldenCheck
@@ -55,11 +53,11 @@ def diagnose(findings: Findings) -> Diagnosis:
 
 
 def _package_faults(findings: Findings) -> Iterator[Fault]:
-    runtimes = findings.packages.runtimes
-    if len(runtimes) > 1:
-        names = " ".join(runtimes)
+    wheels = findings.packages.wheels
+    if len(wheels) > 1:
+        names = " ".join(wheels)
         yield Fault(
-            f"{' and '.join(runtimes)} are installed together and overwrite each other's files",
+            f"{' and '.join(wheels)} are installed together and overwrite each other's files",
             f"pip uninstall {names}, then pip install 'qa-onnx[cpu]', or 'qa-onnx[gpu]' for an NVIDIA GPU",
         )
 
@@ -81,54 +79,30 @@ def _repair(state: BundleState) -> str:
 def _backend_faults(findings: Findings, backend: str) -> Iterator[Fault]:
     """Yield what keeps a backend from working that must work."""
     try:
-        Backend.parse(backend)
+        parsed = Backend.parse(backend)
     except EngineError as error:
         yield Fault(error.problem, error.remedy or "use one of these")
         return
-    wanted = _wanted(findings, backend)
+    wanted = findings.precision if backend == findings.requested[-1] else None  # None: any
     for trial in findings.at(backend):
-        if trial.kind == UNFIT:
-            if trial.precision == wanted:
-                yield _unfit_cpu(trial)
-        elif trial.error is not None:
-            if len(findings.packages.runtimes) < 2 or not backend.startswith("onnxruntime/"):
-                yield _failed_trial(findings, trial)
-        elif trial.golden is not None and not trial.golden.passed:
-            yield _failed_check(findings, trial, trial.golden)
-    if findings.bundle.bundle is not None:
-        yield from _precision_faults(findings, findings.bundle.bundle, backend)
-
-
-def _precision_faults(findings: Findings, bundle: Bundle, backend: str) -> Iterator[Fault]:
-    """Yield a fault if the bundle has no graph for a backend, or not the requested one."""
-    wanted = _wanted(findings, backend)
-    unfit = {trial.precision for trial in findings.at(backend) if trial.kind == UNFIT}
-    suited = tuple(name for name in precisions(bundle, backend) if name not in unfit)
-    if wanted in (*suited, *unfit) or (wanted is None and suited):
+        if trial.kind == UNFIT and trial.precision and trial.precision == wanted:
+            other = f"--precision {PRECISIONS[wanted].graph}, the same graph without bf16, or another CPU"
+            yield Fault(f"{wanted} cannot run here: {trial.reason}", other)
+        elif len(findings.packages.wheels) < 2 or not backend.startswith("onnxruntime/"):
+            yield from _trial_faults(findings, trial)
+    if (bundle := findings.bundle.bundle) is None:
         return
     try:
-        bundle.graph(wanted) if wanted else bundle.best_precision(Backend.parse(backend))
+        bundle.graph_for(wanted, parsed) if wanted else bundle.best_precision(parsed)
     except (BundleError, EngineError) as error:
         yield Fault(error.problem, error.remedy)
-    else:
-        others = f"--precision {suited[0]}, or " if suited else ""
-        yield Fault(
-            f"{wanted} of {bundle.path} does not run on {backend}; {', '.join(suited) or 'none'} of it can",
-            f"{others}another engine or device",
-        )
 
 
-def _wanted(findings: Findings, backend: str) -> str | None:
-    """Return the precision that must work on a backend; None: any."""
-    return findings.precision if backend == findings.requested[-1] else None
-
-
-def _unfit_cpu(trial: Trial) -> Fault:
-    other = IN_BF16[trial.precision or ""]
-    return Fault(
-        f"{trial.precision} cannot run here: {trial.reason}",
-        f"--precision {other}, the same graph without bf16, or another CPU",
-    )
+def _trial_faults(findings: Findings, trial: Trial) -> Iterator[Fault]:
+    if trial.error is not None and trial.kind != UNFIT:
+        yield _failed_trial(findings, trial)
+    elif trial.golden is not None and not trial.golden.passed:
+        yield _failed_check(findings, trial, trial.golden)
 
 
 def _failed_trial(findings: Findings, trial: Trial) -> Fault:
@@ -138,34 +112,26 @@ def _failed_trial(findings: Findings, trial: Trial) -> Fault:
         return Fault(what, "; ".join(_gpu_steps(findings)) or trial.remedy or "install what the message names")
     if trial.remedy:
         return Fault(what, trial.remedy)
-    if trial.kind == "MissingExtraError":
-        extra = "openvino" if trial.backend.startswith("openvino/") else "cpu"
-        return Fault(what, f"pip install 'qa-onnx[{extra}]'")
-    if trial.kind in {"BundleError", "BundleFormatError"}:
-        return Fault(what, _repair(findings.bundle))
     if trial.kind == "timeout" or "SIGKILL" in trial.problem:
         return Fault(what, "give the process more memory and an idle CPU, or use a smaller model")
-    wheel = _wheel(findings, trial.backend)
+    wheel = trial.backend.partition("/")[0]
+    if wheel == "onnxruntime":
+        wheel = next(iter(findings.packages.wheels), wheel)
     return Fault(what, f"pip install --force-reinstall {wheel}, or another version of it")
-
-
-def _wheel(findings: Findings, backend: str) -> str:
-    engine = backend.partition("/")[0]
-    return next(iter(findings.packages.runtimes), engine) if engine == "onnxruntime" else engine
 
 
 def _gpu_steps(findings: Findings) -> Iterator[str]:
     """Yield what is missing before the GPU can be used, step by step."""
     gpu = findings.gpu
     if gpu.driver is None:
-        yield gpu.said or (
+        yield gpu.nvidia_smi_error or (
             "no NVIDIA driver was found: install it, or start the container with --gpus all, until nvidia-smi "
             "lists the GPU"
         )
     elif gpu.too_old:
         yield f"driver {gpu.driver} is too old for CUDA {gpu.cuda}: update it to {gpu.too_old} or newer"
     if gpu.cuda is None:
-        names = " ".join(findings.packages.runtimes)
+        names = " ".join(findings.packages.wheels)
         yield f"{f'pip uninstall {names}, then ' if names else ''}pip install 'qa-onnx[gpu]'"
     elif gpu.not_loaded:
         yield f"pip install 'qa-onnx[gpu]' brings what cannot be loaded: {', '.join(gpu.not_loaded)}"
@@ -195,12 +161,9 @@ def _other_faults(findings: Findings) -> Iterator[Fault]:
         yield Fault(f"qa-onnx needs {requirement}", f"pip install {requirement.partition(' (')[0]!r}")
     reported = {trial.reason for backend in findings.requested for trial in findings.at(backend)}
     for trial in findings.trials:
-        if trial.backend in findings.requested or trial.kind == UNFIT:
-            continue
-        if trial.error is not None and trial.kind != "MissingExtraError" and trial.reason not in reported:
-            yield _failed_trial(findings, trial)
-        elif trial.golden is not None and not trial.golden.passed:
-            yield _failed_check(findings, trial, trial.golden)
+        known = trial.backend in findings.requested or (trial.error is not None and trial.reason in reported)
+        if not known and trial.kind != "MissingExtraError":
+            yield from _trial_faults(findings, trial)
 
 
 def _thread_notes(findings: Findings) -> Iterator[Fault]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from qa_onnx.bundle.folder import MANIFEST, Bundle, default_bundle
 from qa_onnx.doctor import trial as trials
 from qa_onnx.doctor.trial import UNFIT, Job, Trial
-from qa_onnx.engines.names import BACKENDS, Backend, why_not
+from qa_onnx.engines.names import BACKENDS, missing_instructions
 from qa_onnx.errors import BundleError, QaOnnxError
 from qa_onnx.machine import cpu, nvidia, packages
 
@@ -124,7 +124,7 @@ def _run(jobs: tuple[Job, ...], progress: Callable[[str], object]) -> tuple[Tria
     for job in jobs:
         if job.backend in dead:
             continue
-        reason = job.precision and why_not(job.precision)
+        reason = job.precision and missing_instructions(job.precision)
         if reason:
             done.append(Trial(backend=job.backend, precision=job.precision, error=reason, kind=UNFIT))
             continue
@@ -172,22 +172,14 @@ def plan(state: BundleState) -> tuple[Job, ...]:
     """Return a job for each precision on each backend; for a backend without precision, one that starts it."""
     wanted: list[tuple[str, str | None]] = []
     timed = 0
-    for backend in map(str, BACKENDS):
-        names = precisions(state.bundle, backend) if state.whole else ()
-        fit = sum(not why_not(name) for name in names)
-        timed += fit
-        wanted += [(backend, name) for name in (names if fit else (None, *names))]
+    for backend in BACKENDS:
+        held = state.bundle.precisions(backend) if state.bundle and state.whole else ()
+        unfit = [name for name in held if missing_instructions(name)]
+        fit = [name for name in held if name not in unfit]
+        timed += len(fit)
+        wanted += [(str(backend), name) for name in ((*fit, *unfit) if fit else (None, *unfit))]
     seconds = min(0.8, _SECONDS / max(1, timed))
     return tuple(
         Job(backend=backend, bundle=state.path, precision=precision, seconds=seconds)
         for backend, precision in wanted
     )
-
-
-def precisions(bundle: Bundle | None, backend: str) -> tuple[str, ...]:
-    """Return the bundle's precisions for a backend, best first; those that this CPU cannot compute come last."""
-    graphs = bundle.manifest.graphs if bundle else {}
-    names = [
-        name for name in Backend.parse(backend).precisions if name in graphs and backend in graphs[name].engines
-    ]
-    return tuple(sorted(names, key=lambda name: bool(why_not(name))))

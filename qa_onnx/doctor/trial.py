@@ -174,7 +174,7 @@ def measure(job: Job, precision: str) -> dict[str, Any]:
     backend = Backend.parse(job.backend)
     bundle = Bundle.load(job.bundle)
     reader = Reader.load(bundle, precision=precision, engine=backend.engine, device=backend.device)
-    check = golden.check(reader, bundle.text(bundle.graph(precision).golden), precision)
+    check = golden.check(reader, bundle.text(bundle.graph_for(precision, backend).golden), precision)
     examples = [Example(item.question, item.context) for item in ITEMS]
     options = dataclasses.replace(reader.options, n_best=1, null_threshold=None)
     predictions = reader.predict(examples, options=options)

@@ -1,39 +1,30 @@
-"""Names of engines and devices, and the one table of what each backend computes.
+"""Names of engines, devices and precisions, and the one table of what each precision is and which backends run it.
 
-    engine        device   precisions, best first
-    onnxruntime   cpu      int8, fp32, int8-static, fp16
-    onnxruntime   cuda     fp16, fp32
-    openvino      cpu      int8-static-bf16, int8-static, bf16, fp32
-    tensorrt      cuda     fp16, fp32, of graphs in standard operators
-
-bf16 and int8-static-bf16 are the graphs of fp32 and int8-static, computed in bfloat16 except for products of int8.
-They run only on CPUs that have instructions for it.
+A new precision is one record of `PRECISIONS`, and the code in export/precisions.py that makes its graph.
 
 Left out: opening an engine (sessions.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from qa_onnx.errors import EngineError
 from qa_onnx.machine import cpu
 from qa_onnx.options import check_bounds
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 Engine: TypeAlias = Literal["onnxruntime", "openvino", "tensorrt"]
 Device: TypeAlias = Literal["cpu", "cuda"]
-# A new precision also needs: its backends below, `_SINCE` in bundle/manifest.py, `TOLERANCE` in
-# evaluation/golden.py, a branch in export/precisions.py, and for calibration data `_check_precisions` in
-# export/exporter.py.
-PrecisionName: TypeAlias = Literal["fp32", "fp16", "int8", "int8-static", "bf16", "int8-static-bf16"]
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 DEVICES: tuple[Device, ...] = get_args(Device)
-PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
 
-# Precisions that OpenVINO computes in bfloat16 -> the precision whose graph they run.
-IN_BF16 = {"bf16": "fp32", "int8-static-bf16": "int8-static"}
+_CPU, _CUDA, _OPENVINO, _TENSORRT = "onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu", "tensorrt/cuda"
+_BACKENDS = (_CPU, _CUDA, _OPENVINO, _TENSORRT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +47,9 @@ class Backend:
             raise EngineError(f"device is {self.device!r}; it must be one of {', '.join(DEVICES)}")
         if self.engine not in ENGINES:
             raise EngineError(f"engine is {self.engine!r}; it must be one of {', '.join(ENGINES)}")
-        if str(self) not in _PRECISIONS_OF:
+        if str(self) not in _BACKENDS:
             raise EngineError(
-                f"engine {self.engine!r} does not run on device {self.device!r}; it can be "
-                f"{', '.join(_PRECISIONS_OF)}"
+                f"engine {self.engine!r} does not run on device {self.device!r}; it can be {', '.join(_BACKENDS)}"
             )
 
     def __str__(self) -> str:
@@ -78,17 +68,57 @@ class Backend:
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions that run on this backend, best first."""
-        return _PRECISIONS_OF[str(self)]
+        ranks = {name: one.ranks[str(self)] for name, one in PRECISIONS.items() if str(self) in one.ranks}
+        return tuple(sorted(ranks, key=ranks.__getitem__))
 
 
-# The order of backends matters too: exports measure a precision on the first one that runs it.
-_PRECISIONS_OF: dict[str, tuple[str, ...]] = {
-    "onnxruntime/cpu": ("int8", "fp32", "int8-static", "fp16"),
-    "onnxruntime/cuda": ("fp16", "fp32"),
-    "openvino/cpu": ("int8-static-bf16", "int8-static", "bf16", "fp32"),
-    "tensorrt/cuda": ("fp16", "fp32"),
+BACKENDS = tuple(map(Backend.parse, _BACKENDS))  # an export measures a precision on the first that runs it
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How the numbers of a graph are stored and computed.
+
+    Attributes:
+        graph: the precision whose graph it computes; its own name, unless it only computes another one's.
+        ranks: backends that run it, as "engine/device", and its rank there. Of a bundle's precisions, the one with
+            the lowest rank is used if the user names none.
+        tolerance: largest absolute difference of a golden logit on another machine.
+        made_from: backends that make it of another precision's graph if the bundle has none of its own.
+        bf16: whether it computes in bfloat16, except for products of int8; the CPU must have instructions for it.
+        quantized: whether its weights are integers, so that nodes can be excluded to reach the gate.
+        calibrated: whether it fixes the ranges of activations, so that an export needs calibration data.
+        needs_receipt: whether tuning chooses it only if its accuracy was measured; others are held to parity.
+        since: the bundle format that introduced it, major and minor; older releases ask for an upgrade.
+    """
+
+    graph: str
+    ranks: Mapping[str, int]
+    tolerance: float
+    _: KW_ONLY
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    bf16: bool = False
+    quantized: bool = False
+    calibrated: bool = False
+    needs_receipt: bool = True
+    since: tuple[int, int] = (1, 0)
+
+
+# By name, as commands and manifests write it. Tolerances: integer products are exact, but a float that another CPU
+# rounds to the next integer moves the int8 logits visibly. bfloat16 has 8 bits, 3 less than float16, and AMX sums
+# its products in another order than AVX-512 does: MiniLM's logits differ by 0.06 there.
+PRECISIONS = {
+    "fp32": Precision("fp32", {_CPU: 2, _CUDA: 2, _OPENVINO: 4, _TENSORRT: 2}, 1e-3, needs_receipt=False),
+    "fp16": Precision(
+        "fp16", {_CPU: 4, _CUDA: 1, _TENSORRT: 1}, 0.1, made_from={_TENSORRT: "fp32"}, needs_receipt=False
+    ),
+    "int8": Precision("int8", {_CPU: 1}, 1.0, quantized=True),
+    "int8-static": Precision("int8-static", {_CPU: 3, _OPENVINO: 2}, 1.0, quantized=True, calibrated=True),
+    "bf16": Precision("fp32", {_OPENVINO: 3}, 0.5, bf16=True, since=(1, 1)),
+    "int8-static-bf16": Precision(
+        "int8-static", {_OPENVINO: 1}, 1.0, bf16=True, quantized=True, calibrated=True, since=(1, 1)
+    ),
 }
-BACKENDS = tuple(map(Backend.parse, _PRECISIONS_OF))
 
 
 def backends_of(precision: str) -> tuple[Backend, ...]:
@@ -97,17 +127,18 @@ def backends_of(precision: str) -> tuple[Backend, ...]:
 
 
 def usual_engine(precision: str | None, device: str) -> Engine:
-    """Return the default engine for a precision: ONNX Runtime, unless only OpenVINO computes it."""
-    return "openvino" if precision in IN_BF16 and device == "cpu" else "onnxruntime"
+    """Return the default engine for a precision on a device: ONNX Runtime, unless only another one computes it."""
+    engines = [backend.engine for backend in backends_of(precision or "") if backend.device == device]
+    return engines[0] if engines else "onnxruntime"
 
 
-def why_not(precision: str) -> str:
+def missing_instructions(precision: str) -> str:
     """Return why this CPU cannot compute in a precision; "" if it can.
 
     Without instructions for bfloat16, OpenVINO would emulate it, which is slow, or ignore it, with other results
     than those that were measured.
     """
-    if precision not in IN_BF16 or cpu.has_bf16():
+    if not PRECISIONS[precision].bf16 or cpu.has_bf16():
         return ""
     if cpu.instruction_sets():
         return f"this CPU has no bf16 (neither {' nor '.join(cpu.BF16_SETS)})"
@@ -120,8 +151,8 @@ def check_precision(precision: str) -> None:
     Raises:
         EngineError: the CPU has no instructions for it.
     """
-    if reason := why_not(precision):
-        remedy = f"use {IN_BF16[precision]}, the same graph without bf16"
+    if reason := missing_instructions(precision):
+        remedy = f"use {PRECISIONS[precision].graph}, the same graph without bf16"
         raise EngineError(f"{precision} cannot run here, since {reason}", remedy=remedy)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import sys
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qa_onnx.engines import tensorrt
 from qa_onnx.engines.fork_safe import ForkSafe
-from qa_onnx.engines.onnx_cpu import check_outputs, import_runtime, session_options, shapes_of
+from qa_onnx.engines.graph_checks import check_outputs, shapes_of
+from qa_onnx.engines.onnx_runtime import import_onnxruntime, session_options
 from qa_onnx.engines.padding import bucket_of, length_buckets, pad_to
 from qa_onnx.errors import DeviceError, EngineError, MissingExtraError
 from qa_onnx.machine import nvidia
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from qa_onnx.engines.names import Engine
 
 _PROVIDERS = {"onnxruntime": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -41,25 +44,13 @@ CUDA_OPTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuPlan:
-    """How a graph runs on a GPU.
+    """How a graph runs on a GPU: in ONNX Runtime's CUDA provider or TensorRT. See `sessions.open_session`."""
 
-    Attributes:
-        engine: "onnxruntime", for its CUDA provider, or "tensorrt".
-        precision: of the bundle; it decides what TensorRT may compute in.
-        longest: maximum tokens that the model reads. None: unknown; batches then run at their own length.
-        inputs: names of the graph's inputs. TensorRT needs both of these.
-        pad_id: token id that pads a batch.
-    """
-
-    engine: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    inputs: tuple[str, ...]
+    longest: int
+    engine: Engine = "onnxruntime"
     precision: str = "fp32"
-    longest: int | None = None
-    inputs: tuple[str, ...] = ()
     pad_id: int = 0
-
-    def __post_init__(self) -> None:
-        if self.engine == "tensorrt" and (self.longest is None or not self.inputs):
-            raise EngineError("TensorRT compiles for a range of shapes: it needs longest and inputs")
 
 
 class GpuSession:
@@ -86,29 +77,27 @@ class GpuSession:
         session, _ = self._opened.get()
         self.input_names: tuple[str, ...] = tuple(value.name for value in session.get_inputs())
         masked = "attention_mask" in self.input_names  # without it padding would be read as text
-        self._buckets = length_buckets(plan.longest) if plan.longest is not None and masked else ()
+        self._buckets = length_buckets(plan.longest) if masked else ()
 
     def _open(self) -> tuple[Any, deque[Any]]:
         """Return a session, and its idle bindings: as many as calls have ever run at once."""
-        runtime = import_runtime()
+        onnxruntime = import_onnxruntime()
         gpu = check_gpu(self._plan.engine)
-        options = session_options(runtime, 1)  # the few nodes that run on the CPU gain nothing from threads
-        providers = _providers(runtime, self._path, self._plan, gpu)
+        options = session_options(onnxruntime, 1)  # the few nodes that run on the CPU gain nothing from threads
+        providers = _providers(onnxruntime, self._path, self._plan, gpu)
         try:
             # ONNX Runtime would fall back to the CPU and print that. A caller who names a GPU gets an error.
-            session = runtime.InferenceSession(self._path, options, providers=providers, enable_fallback=0)
+            session = onnxruntime.InferenceSession(self._path, options, providers=providers, enable_fallback=0)
             session.disable_fallback()
         except Exception as error:  # onnxruntime's exceptions have no other common base
             raise _translated(f"cannot load {self._path}", error) from error
         used, wanted = session.get_providers(), providers[0][0]
         if used[0] != wanted:
-            problem = f"ONNX Runtime {runtime.__version__} fell back from {wanted} to {used[0]}"
-            missing = nvidia.missing_libraries(_cuda(runtime), tensorrt=self._plan.engine == "tensorrt")
-            if missing is None:
-                missing = DeviceError(
-                    "a library of CUDA or cuDNN may not load", remedy="pip install 'qa-onnx[gpu]'"
-                )
-            raise DeviceError(f"{problem}: {missing.problem}", remedy=missing.remedy)
+            problem = f"ONNX Runtime {onnxruntime.__version__} fell back from {wanted} to {used[0]}"
+            missing = nvidia.missing_libraries(_cuda(onnxruntime), tensorrt=self._plan.engine == "tensorrt")
+            cause = "a library of CUDA or cuDNN may not load" if missing is None else missing.problem
+            remedy = "pip install 'qa-onnx[gpu]'" if missing is None else missing.remedy
+            raise DeviceError(f"{problem}: {cause}", remedy=remedy)
         check_outputs(self._path, {output.name for output in session.get_outputs()})
         return session, deque()
 
@@ -170,43 +159,43 @@ def check_gpu(engine: str) -> str:
         MissingExtraError: the installed ONNX Runtime was not built for it.
         DeviceError: driver, GPU or libraries are missing or too old.
     """
-    runtime = import_runtime()
-    if _PROVIDERS[engine] not in runtime.get_available_providers():
+    onnxruntime = import_onnxruntime()
+    if _PROVIDERS[engine] not in onnxruntime.get_available_providers():
         what = "TensorRT" if engine == "tensorrt" else "device 'cuda'"
         raise MissingExtraError(
-            f"the installed ONNX Runtime {runtime.__version__} cannot use {what}",
+            f"the installed ONNX Runtime {onnxruntime.__version__} cannot use {what}",
             remedy="pip uninstall onnxruntime, then pip install 'qa-onnx[gpu]'",
         )
     gpu = ""
     if sys.platform == "linux":
-        gpu = nvidia.usable_gpu(_cuda(runtime), tensorrt=engine == "tensorrt")
-    runtime.preload_dlls()  # after the check, since it prints what it misses
+        gpu = nvidia.usable_gpu(_cuda(onnxruntime), tensorrt=engine == "tensorrt")
+    onnxruntime.preload_dlls()  # after the check, since it prints what it misses
     return gpu
 
 
-def _providers(runtime: Any, path: Path, plan: GpuPlan, gpu: str) -> list[tuple[str, dict[str, str]]]:
+def _providers(onnxruntime: Any, path: Path, plan: GpuPlan, gpu: str) -> list[tuple[str, dict[str, str]]]:
     cuda = (_PROVIDERS["onnxruntime"], CUDA_OPTIONS)
-    if plan.engine != "tensorrt" or plan.longest is None:
+    if plan.engine != "tensorrt":
         return [cuda]
     cache = tensorrt.engine_folder(
         path,
         gpu=gpu,
-        versions=f"onnxruntime {runtime.__version__}, TensorRT {tensorrt.version()}",
+        versions=f"onnxruntime {onnxruntime.__version__}, TensorRT {tensorrt.version()}",
         plan=f"{plan.precision} {plan.longest}",
     )
     options = tensorrt.provider_options(plan.inputs, longest=plan.longest, precision=plan.precision, cache=cache)
     return [(_PROVIDERS["tensorrt"], options), cuda]  # CUDA runs the few nodes that TensorRT cannot
 
 
-def _cuda(runtime: Any) -> str:
+def _cuda(onnxruntime: Any) -> str:
     """Return the version of CUDA that ONNX Runtime was built for, or ""."""
-    return str(getattr(runtime, "cuda_version", "") or "")
+    return str(getattr(onnxruntime, "cuda_version", "") or "")
 
 
 def _translated(what: str, error: Exception) -> EngineError:
     """Return the error for an exception of ONNX Runtime: a DeviceError with a remedy if the GPU is the cause."""
     text = " ".join(str(error).split())
-    known = nvidia.explain(text, cuda=_cuda(import_runtime()))
+    known = nvidia.explain(text, cuda=_cuda(import_onnxruntime()))
     if known is None:
         return EngineError(f"ONNX Runtime on the GPU {what}: {text}")
     return DeviceError(f"ONNX Runtime on the GPU {what}: {known.problem} ({text:.300})", remedy=known.remedy)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qa_onnx.engines.fork_safe import ForkSafe
+from qa_onnx.engines.graph_checks import check_outputs, shapes_of
 from qa_onnx.engines.names import check_threads
-from qa_onnx.engines.onnx_cpu import check_outputs, shapes_of
 from qa_onnx.engines.padding import pad_to
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
@@ -61,8 +61,7 @@ class OpenVinoSession:
         bf16: bool = False,
     ) -> None:
         check_threads(threads)
-        self._path, self._threads, self._longest, self._pad_id = path, threads, longest, pad_id
-        self._bf16 = bf16
+        self._path, self._threads, self._longest, self._pad_id, self._bf16 = path, threads, longest, pad_id, bf16
         self._opened = ForkSafe(self._compile)
         inputs = self._opened.get()[0].inputs
         self.input_names: tuple[str, ...] = tuple(value.any_name for value in inputs)
@@ -91,7 +90,12 @@ class OpenVinoSession:
         Raises:
             EngineError: OpenVINO cannot run it.
         """
-        self._check(inputs)
+        if missing := sorted(
+            set(self.input_names) - inputs.keys()
+        ):  # OpenVINO would take those of an earlier call
+            raise EngineError(f"the graph's inputs {', '.join(missing)} are missing")
+        if len({inputs[name].shape for name in self.input_names}) > 1:
+            raise EngineError(f"the inputs must have one shape, (B, T): {shapes_of(inputs)}")
         tokens = inputs[self.input_names[0]].shape[1]
         declared = {name: inputs[name] for name in self.input_names}
         padded = pad_to(declared, self._length(tokens), pad_id=self._pad_id)
@@ -115,23 +119,9 @@ class OpenVinoSession:
             return tokens
         return max(tokens, min(self._longest, -(-tokens // STEP) * STEP))
 
-    def _check(self, inputs: Mapping[str, NDArray[np.int64]]) -> None:
-        """Refuse a missing input, for which OpenVINO would take an earlier call's, and unequal shapes."""
-        missing = set(self.input_names) - inputs.keys()
-        if missing:
-            raise EngineError(f"the graph's inputs {', '.join(sorted(missing))} are missing")
-        if len({inputs[name].shape for name in self.input_names}) > 1:
-            shapes = ", ".join(f"{name} {inputs[name].shape}" for name in self.input_names)
-            raise EngineError(f"the inputs must have one shape, (B, T): {shapes}")
-
     def __reduce__(self) -> tuple[Any, ...]:
-        options: dict[str, Any] = {
-            "threads": self._threads,
-            "longest": self._longest,
-            "pad_id": self._pad_id,
-            "bf16": self._bf16,
-        }
-        return partial(OpenVinoSession, self._path, **options), ()
+        again = partial(OpenVinoSession, self._path, threads=self._threads, longest=self._longest)
+        return partial(again, pad_id=self._pad_id, bf16=self._bf16), ()
 
 
 def import_openvino() -> Any:

@@ -84,8 +84,6 @@ class _Background(Generic[_Group, _Part]):
 
     def submit(self, group: _Group) -> Future[list[_Part]] | None:
         """Run a group after those that were submitted before it; None: there is no thread."""
-        if os.getpid() != self._process:
-            return None
         try:
             return self._executor.submit(self._work, group)
         except RuntimeError:  # too many threads, or the interpreter exits

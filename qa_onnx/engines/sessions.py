@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.engines.names import IN_BF16, Backend, check_precision
+from qa_onnx.engines.names import PRECISIONS, Backend, check_precision
 from qa_onnx.engines.onnx_cpu import OnnxSession
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def open_session(
     path: Path,
     *,
     backend: Backend,
+    inputs: tuple[str, ...],
+    longest: int,
     threads: int | None = None,
     precision: str = "fp32",
-    inputs: tuple[str, ...] = (),
-    longest: int | None = None,
     pad_id: int = 0,
 ) -> Session:
     """Open a graph in an engine.
@@ -51,11 +51,11 @@ def open_session(
     Args:
         path: the ONNX file.
         backend: the engine and device that run it.
+        inputs: names of the graph's inputs; used on a GPU only.
+        longest: maximum tokens that the model reads; used, like `pad_id`, in OpenVINO and on a GPU.
         threads: of one run on the CPU; None: `cpu.default_threads()`.
         precision: to compute in, one of those that the graph was made for. It selects bfloat16 in OpenVINO, and
             what TensorRT may compute in.
-        inputs: names of the graph's inputs; used on a GPU only.
-        longest: maximum tokens that the model reads; used, like `pad_id`, in OpenVINO and on a GPU.
         pad_id: token id that pads a batch.
 
     Raises:
@@ -66,16 +66,12 @@ def open_session(
     if backend == Backend("openvino"):
         from qa_onnx.engines.openvino_cpu import OpenVinoSession
 
-        return OpenVinoSession(path, threads=threads, longest=longest, pad_id=pad_id, bf16=precision in IN_BF16)
+        return OpenVinoSession(
+            path, threads=threads, longest=longest, pad_id=pad_id, bf16=PRECISIONS[precision].bf16
+        )
     if backend == Backend("onnxruntime"):
         return OnnxSession(path, threads=threads)
     from qa_onnx.engines.onnx_gpu import GpuPlan, GpuSession
 
-    plan = GpuPlan(
-        engine="tensorrt" if backend.engine == "tensorrt" else "onnxruntime",
-        precision=precision,
-        longest=longest,
-        inputs=inputs,
-        pad_id=pad_id,
-    )
+    plan = GpuPlan(inputs=inputs, longest=longest, engine=backend.engine, precision=precision, pad_id=pad_id)
     return GpuSession(path, plan)

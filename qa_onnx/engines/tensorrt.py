@@ -33,11 +33,15 @@ def provider_options(names: Sequence[str], *, longest: int, precision: str, cach
         cache: an existing folder for the compiled engines of this graph alone.
     """
     buckets = length_buckets(longest)
-    usual = (_USUAL[0], bucket_of(min(_USUAL[1], longest), buckets))
+    shapes = {
+        "min": (1, buckets[0]),
+        "opt": (_USUAL[0], bucket_of(min(_USUAL[1], longest), buckets)),
+        "max": (MOST_ROWS, longest),
+    }
     options = {
-        "trt_profile_min_shapes": profile(names, (1, buckets[0])),
-        "trt_profile_opt_shapes": profile(names, usual),
-        "trt_profile_max_shapes": profile(names, (MOST_ROWS, longest)),
+        f"trt_profile_{which}_shapes": ",".join(f"{name}:{rows}x{tokens}" for name in names)
+        for which, (rows, tokens) in shapes.items()
+    } | {
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(cache),
         "trt_timing_cache_enable": "True",
@@ -47,11 +51,6 @@ def provider_options(names: Sequence[str], *, longest: int, precision: str, cach
         # Powers and sums of a layer norm exceed the range of fp16.
         options |= {"trt_fp16_enable": "True", "trt_layer_norm_fp32_fallback": "True"}
     return options
-
-
-def profile(names: Sequence[str], shape: tuple[int, int]) -> str:
-    """Return one shape for all inputs in the syntax of the options: "input_ids:1x32,attention_mask:1x32"."""
-    return ",".join(f"{name}:{shape[0]}x{shape[1]}" for name in names)
 
 
 def engine_folder(graph: Path, *, gpu: str, versions: str, plan: str) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import BundleError
 from qa_onnx.options import Options
 from qa_onnx.windows import Example
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 
 # Short windows: the file stays small, and a text still has several of them.
 OPTIONS = Options(max_length=96, doc_stride=24, max_question_length=32, batch_tokens=96)
-
-# Largest absolute difference of a logit. Integer products are exact, but a float that another CPU rounds to the
-# next integer moves the int8 logits visibly. bfloat16 has 8 bits, 3 less than float16, and AMX sums its products
-# in another order than AVX-512 does: MiniLM's logits differ by 0.06 there.
-TOLERANCE = {"fp32": 1e-3, "fp16": 0.1, "int8": 1.0, "int8-static": 1.0, "bf16": 0.5, "int8-static-bf16": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +88,4 @@ def check(reader: Reader, golden: str, precision: str) -> GoldenCheck:
             worst = max(worst, float(np.abs(np.stack((start, end)) - logits).max()))
         else:
             worst = float("inf")
-    return GoldenCheck(len(expected), worst, TOLERANCE[precision])
+    return GoldenCheck(len(expected), worst, PRECISIONS[precision].tolerance)

@@ -63,7 +63,7 @@ def load_cached(checkpoint: str | Path, precision: str, load: Callable[[Path], _
         return load(entry)
     except BundleError as error:
         _LOG.info("%s", error)
-    require("quantize" if find_onnx(folder) else "export", runtime=True)
+    require("quantize" if find_onnx(folder) else "export", onnxruntime=True)
     try:
         _build(checkpoint, precision, entry)
     except OSError as error:

@@ -23,6 +23,8 @@ from qa_onnx.machine.packages import require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from qa_onnx.bundle.manifest import Architecture
+
 _LOG = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -44,7 +46,7 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
         MissingExtraError: torch, transformers or optimum is not installed.
         ExportError: it does not exist, is not a question answering model, or is not safe to load.
     """
-    require("export", runtime=True)
+    require("export", onnxruntime=True)
     folder, revision = find_checkpoint(str(checkpoint))
     refuse_unsafe(folder)
     model, missing = load_model(folder, attention="eager")
@@ -54,8 +56,6 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
             "fine-tuned for question answering (architecture "
             f"{', '.join(model.config.architectures or ['unknown'])})"
         )
-    config = model.config
-    layers, heads, hidden_size = _sizes(config)
     tokenizer, tokenizer_json = load_tokenizer(folder)
     return model, SourceModel(
         source=Source(Path(checkpoint).resolve().name, "checkpoint", revision, weights_sha256(folder)),
@@ -65,24 +65,26 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
         pad_id=pad_id(model, tokenizer),
         cls_id=cls_id(tokenizer),
         max_positions=max_positions(model, tokenizer),
-        model_type=config.model_type,
-        layers=layers,
-        heads=heads,
-        hidden_size=hidden_size,
-        parameters=sum(int(parameter.numel()) for parameter in model.parameters()),
+        architecture=_architecture(model),
     )
 
 
-def _sizes(config: Any) -> list[int]:
-    """Return layers, heads and hidden size, whatever the kind of model calls them; 0 where unknown."""
+def _architecture(model: Any) -> Architecture:
+    """Return kind and sizes of a model, whatever its config calls them; 0 where unknown."""
     from optimum.utils import NormalizedConfigManager, NormalizedTextConfig
 
+    config = model.config
     try:
-        kind = NormalizedConfigManager.get_normalized_config_class(config.model_type)
+        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
     except KeyError:  # optimum does not know this kind of model, which probably has the common names
-        kind = NormalizedTextConfig
-    normalized = kind(config)
-    return [int(getattr(normalized, name, 0)) for name in ("num_layers", "num_attention_heads", "hidden_size")]
+        normalized = NormalizedTextConfig(config)
+    return {
+        "model_type": config.model_type,
+        "layers": int(getattr(normalized, "num_layers", 0)),
+        "heads": int(getattr(normalized, "num_attention_heads", 0)),
+        "hidden_size": int(getattr(normalized, "hidden_size", 0)),
+        "parameters": sum(int(parameter.numel()) for parameter in model.parameters()),
+    }
 
 
 def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
@@ -217,18 +219,15 @@ def weights_sha256(folder: Path) -> str:
 
 
 def pad_id(model: Any, tokenizer: Any) -> int:
-    """Return the token id that pads a batch."""
-    return _first(tokenizer.pad_token_id, model.config.pad_token_id)
+    """Return the token id that pads a batch; 0 if neither the tokenizer nor the config names one."""
+    ids = (tokenizer.pad_token_id, model.config.pad_token_id)
+    return next((value for value in ids if value is not None), 0)
 
 
 def cls_id(tokenizer: Any) -> int:
-    """Return the token id whose logits score "no answer"."""
-    return _first(tokenizer.cls_token_id, tokenizer.bos_token_id)
-
-
-def _first(*values: int | None) -> int:
-    """Return the first value that is not None; 0 if there is none."""
-    return next((value for value in values if value is not None), 0)
+    """Return the token id whose logits score "no answer"; 0 if the tokenizer names none."""
+    ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)
+    return next((value for value in ids if value is not None), 0)
 
 
 def reason(error: Exception) -> str:

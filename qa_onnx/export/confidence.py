@@ -39,14 +39,7 @@ _STEPS = 24  # of the golden-section search, which leave 1/100,000 of the range
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """The scores of a question, from which its answer's probability at any temperature is computed.
-
-    Attributes:
-        score: of the reader's answer, which may be "no answer".
-        null_score: of "no answer".
-        rows: its windows with their logits, in the order of the text.
-        right: whether the answer matches exactly.
-    """
+    """A question's scores of its answer and of "no answer", its windows' logits, and if the answer is right."""
 
     score: float
     null_score: float

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import gc
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +19,7 @@ from qa_onnx.batches import pack
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import Manifest
 from qa_onnx.data import squad
-from qa_onnx.engines.names import IN_BF16, PRECISIONS, why_not
+from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import ExportError, GateError, InputError
 from qa_onnx.export import confidence, merge, parity, source
@@ -38,11 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx.batches import Batch
-    from qa_onnx.bundle.manifest import Accuracy
     from qa_onnx.data.squad import DataSet
     from qa_onnx.export.model import SourceModel
-    from qa_onnx.export.source import Float32Graph
-    from qa_onnx.session import Session
+    from qa_onnx.reader import Reader
 
 _LOG = logging.getLogger(__name__)
 
@@ -101,116 +98,81 @@ def export(
         raise InputError(f"opset is {opset}; it must be 14 to 18")
     _check_precisions(precisions, settings)
     source.check_source(checkpoint)
-    data = settings.load()
+    data, held_out = settings.load()
     folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
     old = merge.existing(folder, replace=replace)
     with Writer(folder) as writer:
         model, name, session = source.load_source(checkpoint, writer.stage / "plain.onnx", opset)
         old = merge.reusable(folder, old, model, precisions, max_length, replace=replace)
         options = Options.for_windows_of(source.window_length(model, old, max_length))
-        logits = parity.reference(name, session, model, options.max_length)
-        work = Export(model, options, settings, *data)
-        accuracy = work.score(name, session)
+        expected = parity.reference(name, session, model, options.max_length)
+        scores = score(name, model.reader(session, options), data, settings.seed) if data else None
         del session  # and with it PyTorch's weights
-        fp32 = source.float32_graph(
-            model, logits, writer.stage / "fused.onnx", fusion=fusion, require_fusion=require_fusion
-        )
+        fused = writer.stage / "fused.onnx"
+        fp32 = source.float32_graph(model, expected, fused, fusion=fusion, require_fusion=require_fusion)
+        gate = None
+        if data and scores:
+            fp32_scores = score("fp32", model.reader(OnnxSession(fp32.path), options), data, settings.seed)
+            _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, fp32_scores.f1, data.name)
+            gate = AccuracyGate(data, settings, model, options, name, scores, fp32_scores, _versions())
         manifest = _manifest(model, old, options.max_length, writer)
-        gate = work.gate(name, accuracy, fp32)
-        maker = PrecisionMaker(model, fp32, logits, work.batches(), gate, writer)
-        missed = []
-        for precision in precisions:
-            gc.collect()  # PyTorch's model and the tools' copies of a graph are in reference cycles
-            try:
-                manifest.graphs[precision] = maker.make(precision)
-            except GateError as error:
-                missed.append(f"{error}{merge.what_stays(folder, manifest, precision)}")
+        batches = _batches(model, options, held_out, settings)
+        maker = PrecisionMaker(model, fp32, expected, batches, gate, writer)
+        missed = _make_all(precisions, maker, manifest, folder)
         if len(missed) < len(precisions):
-            writer.commit(work.calibrated(manifest, fp32))
+            if settings.calibrate and data and held_out:
+                manifest = _calibrated(
+                    manifest, model.reader(OnnxSession(fp32.path), options), held_out, data, settings.seed
+                )
+            writer.commit(manifest)
             _LOG.info("wrote %s", folder)
     if missed:
         raise GateError("; ".join(missed), remedy="lower the gate, or use another precision")
     return Bundle.load(folder)
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """The steps of an export that need the evaluation or the calibration data.
+def _make_all(precisions: Sequence[str], maker: PrecisionMaker, manifest: Manifest, folder: Path) -> list[str]:
+    """Add the precisions to a manifest; return what happened to each one that misses the gate."""
+    missed = []
+    for precision in precisions:
+        gc.collect()  # PyTorch's model and the tools' copies of a graph are in reference cycles
+        try:
+            manifest.graphs[precision] = maker.make(precision)
+        except GateError as error:
+            missed.append(f"{error}{merge.what_stays(folder, manifest, precision)}")
+    return missed
 
-    Attributes:
-        model: the source model.
-        options: of the bundle's windows.
-        settings: of the evaluation and the calibration.
-        evaluation: the data for it; None: there is none.
-        calibration: likewise.
-    """
 
-    model: SourceModel
-    options: Options
-    settings: EvaluationSettings
-    evaluation: DataSet | None
-    calibration: DataSet | None
+def _batches(
+    model: SourceModel, options: Options, held_out: DataSet | None, settings: EvaluationSettings
+) -> list[Batch]:
+    """Return windows of held-out data in batches; of our own texts if there is none."""
+    examples = list(PARITY_EXAMPLES)
+    if held_out:
+        golds = squad.sample(held_out.golds, settings.calibration_examples, settings.seed)
+        examples = [Example(gold.question, gold.context) for gold in golds]
+    windows = [window for example in model.windower().cut(examples, options) for window in example.windows]
+    return list(pack(windows, batch_tokens=_BATCH_TOKENS, input_names=model.inputs, pad_id=model.pad_id))
 
-    def score(self, name: str, session: Session) -> Accuracy | None:
-        """Evaluate a session of the model; return None if there is no data."""
-        if self.evaluation is None:
-            return None
-        return score(name, self.model.reader(session, self.options), self.evaluation, self.settings.seed)
 
-    def gate(self, name: str, accuracy: Accuracy | None, fp32: Float32Graph) -> AccuracyGate | None:
-        """Evaluate the float32 graph; return the gate with the source's runtime and scores; None without data."""
-        if self.evaluation is None or accuracy is None:
-            return None
-        reader = self.model.reader(OnnxSession(fp32.path), self.options)
-        scores = score("fp32", reader, self.evaluation, self.settings.seed)
-        _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, accuracy.f1, scores.f1, self.evaluation.name)
-        return AccuracyGate(
-            data=self.evaluation,
-            percent=self.settings.gate,
-            seed=self.settings.seed,
-            model=self.model,
-            options=self.options,
-            source_name=name,
-            source=accuracy,
-            fp32=scores,
-            versions=_versions(),
-        )
-
-    def batches(self) -> list[Batch]:
-        """Return windows of the calibration data in batches; of our own texts if there is none."""
-        examples = list(PARITY_EXAMPLES)
-        if self.calibration:
-            golds = squad.sample(self.calibration.golds, self.settings.calibration_examples, self.settings.seed)
-            examples = [Example(gold.question, gold.context) for gold in golds]
-        cut = self.model.windower().cut(examples, self.options)
-        windows = [window for example in cut for window in example.windows]
-        names, pad_id = self.model.inputs, self.model.pad_id
-        return list(pack(windows, batch_tokens=_BATCH_TOKENS, input_names=names, pad_id=pad_id))
-
-    def calibrated(self, manifest: Manifest, fp32: Float32Graph) -> Manifest:
-        """Return the manifest with a fitted temperature and null threshold, if the settings ask for them."""
-        if not (self.settings.calibrate and self.evaluation and self.calibration):
-            return manifest
-        golds = squad.sample(self.calibration.golds, _FITTED, self.settings.seed)
-        reader = self.model.reader(OnnxSession(fp32.path), self.options)
-        fit = confidence.fit(reader, dataclasses.replace(self.calibration, golds=golds), self.evaluation)
-        _LOG.info(
-            "temperature %.3f, null threshold %s: expected calibration error %.2f %% before, %.2f %% after",
-            *(fit.temperature, fit.null_threshold, fit.confidence.ece_before, fit.confidence.ece_after),
-        )
-        return dataclasses.replace(
-            manifest,
-            temperature=fit.temperature,
-            null_threshold=fit.null_threshold,
-            confidence=fit.confidence,
-        )
+def _calibrated(manifest: Manifest, reader: Reader, held_out: DataSet, check: DataSet, seed: int) -> Manifest:
+    """Return the manifest with a temperature and a null threshold, fitted to held-out data."""
+    golds = squad.sample(held_out.golds, _FITTED, seed)
+    fit = confidence.fit(reader, dataclasses.replace(held_out, golds=golds), check)
+    _LOG.info(
+        "temperature %.3f, null threshold %s: expected calibration error %.2f %% before, %.2f %% after",
+        *(fit.temperature, fit.null_threshold, fit.confidence.ece_before, fit.confidence.ece_after),
+    )
+    return dataclasses.replace(
+        manifest, temperature=fit.temperature, null_threshold=fit.null_threshold, confidence=fit.confidence
+    )
 
 
 def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer: Writer) -> Manifest:
     """Return a manifest of the model with the old one's graphs and calibration."""
     return Manifest(
         source=model.source,
-        architecture=model.architecture(),
+        architecture=model.architecture,
         max_length=max_length,
         max_positions=model.max_positions,
         inputs=model.inputs,
@@ -232,17 +194,17 @@ def _check_precisions(precisions: Sequence[str], settings: EvaluationSettings) -
     if unknown or not precisions:
         raise InputError(f"precisions are {', '.join(precisions) or 'none'}; choose from {', '.join(PRECISIONS)}")
     for name in precisions:
-        reason = why_not(name)
+        reason = missing_instructions(name)
         if reason:
             raise ExportError(
                 f"{name} cannot be exported here, since {reason} and an export measures what it writes",
-                remedy=f"export {IN_BF16[name]}, or do it on a CPU with bf16",
+                remedy=f"export {PRECISIONS[name].graph}, or do it on a CPU with bf16",
             )
-        if IN_BF16.get(name, name) == "int8-static" and settings.calibration_data is None:
+        if PRECISIONS[name].calibrated and settings.calibration_data is None:
             raise InputError(
                 f"{name} fixes the ranges of activations", remedy="name calibration data to take them from"
             )
-    if not IN_BF16.keys().isdisjoint(precisions):
+    if any(PRECISIONS[name].bf16 for name in precisions):
         require("openvino")
 
 

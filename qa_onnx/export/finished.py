@@ -69,11 +69,13 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
         pad_id=pad_id,
         cls_id=_token_id(tokenizer, names.get("cls_token"), names.get("bos_token")),
         max_positions=min(positions, _int(names, "model_max_length", default=positions)),
-        model_type=model_type,
-        layers=_int(config, "num_hidden_layers", "n_layers", default=0),
-        heads=_int(config, "num_attention_heads", "n_heads", default=0),
-        hidden_size=_int(config, "hidden_size", "dim", default=0),
-        parameters=parameters,
+        architecture={
+            "model_type": model_type,
+            "layers": _int(config, "num_hidden_layers", "n_layers", default=0),
+            "heads": _int(config, "num_attention_heads", "n_heads", default=0),
+            "hidden_size": _int(config, "hidden_size", "dim", default=0),
+            "parameters": parameters,
+        },
     )
 
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from qa_onnx.data.squad import DataSet
-    from qa_onnx.export.graph import QuantizedGraph
+    from qa_onnx.export.graph import GraphFile
     from qa_onnx.export.model import SourceModel
+    from qa_onnx.export.settings import EvaluationSettings
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
 
@@ -39,8 +40,7 @@ class AccuracyGate:
 
     Attributes:
         data: questions with their gold answers.
-        percent: per cent of fp32's F1 that a precision must reach.
-        seed: of the sample and of the bootstrap, for the record.
+        settings: per cent of fp32's F1 that a precision must reach, and the seed of sample and bootstrap.
         model: opens graphs and makes readers of them.
         options: of these readers.
         source_name: the source model's runtime.
@@ -50,8 +50,7 @@ class AccuracyGate:
     """
 
     data: DataSet
-    percent: float
-    seed: int
+    settings: EvaluationSettings
     model: SourceModel
     options: Options
     source_name: str
@@ -61,11 +60,11 @@ class AccuracyGate:
 
     def passes(self, accuracy: Accuracy) -> bool:
         """Tell whether scores reach the gate."""
-        return accuracy.f1 >= self.percent / 100 * self.fp32.f1
+        return accuracy.f1 >= self.settings.gate / 100 * self.fp32.f1
 
     def find(
-        self, precision: str, make: Callable[[Collection[str]], QuantizedGraph], rank: Callable[[], list[str]]
-    ) -> tuple[QuantizedGraph, Accuracy, int]:
+        self, precision: str, make: Callable[[Collection[str]], GraphFile], rank: Callable[[], list[str]]
+    ) -> tuple[GraphFile, Accuracy, int]:
         """Make graphs of a precision until one reaches the gate.
 
         Args:
@@ -83,21 +82,21 @@ class AccuracyGate:
             accuracy = self._measure(precision, graph)
             if self.passes(accuracy):
                 return graph, accuracy, attempt
-        raise GateError(f"{precision} does not reach {self.percent:g} % of fp32's F1 {self.fp32.f1:.2f}")
+        raise GateError(f"{precision} does not reach {self.settings.gate:g} % of fp32's F1 {self.fp32.f1:.2f}")
 
-    def receipt(self, graph: QuantizedGraph, accuracy: Accuracy, attempts: int, backend: str) -> Receipt:
+    def receipt(self, graph: GraphFile, accuracy: Accuracy, attempts: int, backend: str) -> Receipt:
         """Return the record of a graph, its scores, and the backend that ran it."""
         return Receipt(
             data=self.data.name,
             sha256=self.data.sha256,
             n=len(self.data.golds),
-            seed=self.seed,
+            seed=self.settings.seed,
             accuracy=accuracy,
             fp32=self.fp32,
             source=self.source,
             source_name=self.source_name,
             engine=backend,
-            gate=self.percent,
+            gate=self.settings.gate,
             attempts=attempts,
             kept_back=graph.excluded_nodes,
             settings=graph.settings,
@@ -106,23 +105,21 @@ class AccuracyGate:
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _measure(self, precision: str, graph: QuantizedGraph) -> Accuracy:
+    def _measure(self, precision: str, graph: GraphFile) -> Accuracy:
         """Evaluate a graph in its precision, and log the result."""
         reader = self.model.reader(self.model.open(graph.path, precision), self.options)
-        accuracy = score(precision, reader, self.data, self.seed)
+        accuracy = score(precision, reader, self.data, self.settings.seed)
         _LOG.info(
             "%s with %d nodes excluded: %.1f MB, EM %.2f, F1 %.2f, %.2f %% of fp32's: %s %g",
             *(precision, len(graph.excluded_nodes), graph.path.stat().st_size / 1e6, accuracy.em, accuracy.f1),
             100 * accuracy.f1 / self.fp32.f1 if self.fp32.f1 else 100.0,
             "reaches" if self.passes(accuracy) else "misses",
-            self.percent,
+            self.settings.gate,
         )
         return accuracy
 
 
-def _attempts(
-    make: Callable[[Collection[str]], QuantizedGraph], rank: Callable[[], list[str]]
-) -> Iterator[QuantizedGraph]:
+def _attempts(make: Callable[[Collection[str]], GraphFile], rank: Callable[[], list[str]]) -> Iterator[GraphFile]:
     """Yield a graph with nothing excluded, then graphs with more and more nodes excluded."""
     yield make(())
     nodes = rank()

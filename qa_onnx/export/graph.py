@@ -38,18 +38,18 @@ _NORM_OPSET = 17  # the first one that has LayerNormalization
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizedGraph:
-    """A graph in some precision.
+class GraphFile:
+    """The model's graph in some precision.
 
     Attributes:
-        path: its file.
+        path: its ONNX file.
         fused_nodes: how many nodes of each com.microsoft operator it has.
         excluded_nodes: nodes that stayed in a higher precision.
-        settings: how it was calibrated.
+        settings: how it was quantized.
     """
 
     path: Path
-    fused_nodes: dict[str, int]
+    fused_nodes: dict[str, int] = field(default_factory=dict)
     excluded_nodes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
     import onnx
     import torch
 
-    check_size(facts.source.name, facts.parameters)
+    check_size(facts.source.name, facts.architecture["parameters"])
     names = facts.inputs
     # Two different rows, with padding, so that nothing of this batch is exported as a constant.
     example = {
@@ -102,11 +102,7 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
 
 
 def check_size(name: str, parameters: int) -> None:
-    """Refuse a model that is larger than an ONNX file can be.
-
-    Raises:
-        ExportError: it is.
-    """
+    """Raise an ExportError if a model is larger than an ONNX file can be."""
     size = 4 * parameters
     if size > _LARGEST:
         raise ExportError(
@@ -148,7 +144,10 @@ def fuse(facts: SourceModel, target: Path) -> dict[str, int]:
     """
     import onnx
 
-    optimized = _optimized(facts.path, name=facts.source.name, heads=facts.heads, hidden_size=facts.hidden_size)
+    shape = facts.architecture
+    optimized = _optimized(
+        facts.path, name=facts.source.name, heads=shape["heads"], hidden_size=shape["hidden_size"]
+    )
     nodes = fused_nodes(optimized)
     if nodes and all(entry.domain != _FUSED_DOMAIN for entry in optimized.opset_import):
         optimized.opset_import.append(onnx.helper.make_opsetid(_FUSED_DOMAIN, 1))
@@ -157,11 +156,9 @@ def fuse(facts: SourceModel, target: Path) -> dict[str, int]:
 
 
 def fuse_norms(source: Path, target: Path) -> None:
-    """Fuse each norm with the sum before it, for precisions in which ONNX Runtime would not recognise it.
+    """Read a graph that `fuse` wrote, fuse each norm with the sum before it, and write the result.
 
-    Args:
-        source: a graph that `fuse` wrote.
-        target: the file to write.
+    This is for precisions in which ONNX Runtime would not recognise them.
 
     Raises:
         ExportError: the optimizer cannot read the graph.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.export.graph import QuantizedGraph, fused_nodes, replace_all, save
+from qa_onnx.export.graph import GraphFile, fused_nodes, replace_all, save
 from qa_onnx.export.probe import INSIDE, float_tensors, is_open, load, peaks_of
 from qa_onnx.session import OUTPUTS
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from qa_onnx.export.calibrate import Batches
+    from qa_onnx.export.ranges import Batches
 
 LARGEST = 65504.0  # of fp16
 # A fourth of it: a fused node may add two tensors inside, and a factor of two is left for partial sums of a
@@ -44,7 +44,7 @@ _SINGLE |= {"Constant", "Sqrt"}
 _SHAPES = {"Shape", "Size"}  # read no values
 
 
-def to_fp16(source: Path, target: Path, batches: Batches) -> QuantizedGraph:
+def to_fp16(source: Path, target: Path, batches: Batches) -> GraphFile:
     """Convert a graph to fp16; its inputs stay int64, its logits float32.
 
     Args:
@@ -70,7 +70,7 @@ def to_fp16(source: Path, target: Path, batches: Batches) -> QuantizedGraph:
     halved |= {f"{name}: {part}" for name in half for part in INSIDE}
     save(model, target)
     peak = max((peaks[name] for name in halved & peaks.keys()), default=0.0)
-    return QuantizedGraph(target, fused_nodes(model), excluded, {"peak": peak})
+    return GraphFile(target, fused_nodes(model), excluded, {"peak": peak})
 
 
 def _overflowing(model: Any, peaks: Mapping[str, float]) -> set[str]:

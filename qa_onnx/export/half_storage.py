@@ -23,12 +23,7 @@ _SUFFIX = " as float16"
 
 
 def store_half(source: Path, target: Path) -> None:
-    """Write a graph with those weights as float16 that lose nothing by it.
-
-    Args:
-        source: a float32 graph.
-        target: the file to write.
-    """
+    """Read a float32 graph, and write it with those weights as float16 that lose nothing by it."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -50,12 +45,9 @@ def store_half(source: Path, target: Path) -> None:
 
 
 def restore(model: Any) -> None:
-    """Turn weights that are stored as float16, with a Cast to float32 behind them, into float32 again.
+    """Turn weights of an ONNX model that `store_half` stored as float16 into float32 again, in place.
 
     Quantization needs weights that are initializers.
-
-    Args:
-        model: an ONNX model, which is changed.
     """
     from onnx import TensorProto, numpy_helper
 

@@ -48,22 +48,24 @@ def reusable(
     Raises:
         ExportError: they cannot stay, and `replace` is not set.
     """
-    if old is None:
-        return None
-    conflict = _conflict(folder, old, model, precisions, max_length)
-    if conflict and not replace:
-        raise conflict
-    return None if conflict else old
+    try:
+        if old is not None:
+            _check(folder, old, model, precisions, max_length)
+    except ExportError:
+        if replace:
+            return None
+        raise
+    return old
 
 
-def _conflict(
+def _check(
     folder: Path, old: Manifest, model: SourceModel, precisions: Sequence[str], max_length: int | None
-) -> ExportError | None:
-    """Return why a bundle cannot be added to: another source, damaged files, or other windows; None if it can."""
+) -> None:
+    """Raise an ExportError if a bundle has another source, damaged files, or other windows."""
     others = old.graphs.keys() - set(precisions)
     try:
         if not _same_source(folder, old, model):
-            return ExportError(
+            raise ExportError(
                 f"{folder} is a bundle of {old.source.name} (SHA-256 {old.source.sha256[:12]}...), not of this "
                 "source",
                 remedy="choose another folder with --to, or --replace it",
@@ -71,13 +73,12 @@ def _conflict(
         for precision in others:
             _check_files(folder, old, precision)
     except BundleError as error:
-        return _damaged(error)
+        raise _damaged(error) from error
     if others and max_length not in {None, old.max_length}:
-        return ExportError(
+        raise ExportError(
             f"{folder} has windows of {old.max_length} tokens, which {', '.join(old.graphs)} were measured with",
             remedy=f"choose another folder for {max_length} tokens with --to, or --replace them",
         )
-    return None
 
 
 def _same_source(folder: Path, old: Manifest, model: SourceModel) -> bool:
@@ -90,11 +91,7 @@ def _same_source(folder: Path, old: Manifest, model: SourceModel) -> bool:
 
 
 def _check_files(folder: Path, manifest: Manifest, precision: str) -> None:
-    """Check the files of one precision.
-
-    Raises:
-        BundleError: one of them is missing or damaged.
-    """
+    """Raise a BundleError if a file of a precision is missing or damaged."""
     bundle, graph = Bundle(folder, manifest), manifest.graphs[precision]
     bundle.checked_path(graph.file)
     bundle.checked_path(graph.golden)

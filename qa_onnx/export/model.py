@@ -30,11 +30,7 @@ class SourceModel:
         pad_id: token id that pads a batch.
         cls_id: token id whose logits score "no answer".
         max_positions: the most tokens that the model reads.
-        model_type: transformers' name of the kind of model, or "unknown".
-        layers: number of layers; 0 if unknown, as in the next two.
-        heads: attention heads of a layer.
-        hidden_size: size of a token's vector.
-        parameters: number of weights.
+        architecture: kind and sizes of the model, for the manifest; the kind may be "unknown".
     """
 
     source: Source
@@ -44,21 +40,7 @@ class SourceModel:
     pad_id: int
     cls_id: int
     max_positions: int
-    model_type: str
-    layers: int
-    heads: int
-    hidden_size: int
-    parameters: int
-
-    def architecture(self) -> Architecture:
-        """Return the record for the manifest."""
-        return {
-            "model_type": self.model_type,
-            "layers": self.layers,
-            "heads": self.heads,
-            "hidden_size": self.hidden_size,
-            "parameters": self.parameters,
-        }
+    architecture: Architecture
 
     def windower(self) -> Windower:
         """Make a windower with the model's tokenizer."""
@@ -73,7 +55,8 @@ class SourceModel:
         return open_session(
             path,
             backend=backends_of(precision)[0],
-            precision=precision,
+            inputs=self.inputs,
             longest=self.max_positions,
+            precision=precision,
             pad_id=self.pad_id,
         )

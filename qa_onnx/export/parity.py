@@ -21,7 +21,7 @@ from qa_onnx.options import Options
 from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -50,10 +50,10 @@ class Reference:
 
 
 def reference(name: str, session: Session, model: SourceModel, max_length: int) -> Reference:
-    """Run the source model over windows of real text.
+    """Run the source model over windows of real text, up to `max_length` tokens.
 
     Args:
-        name: of its runtime, for the record.
+        name: of the source model's runtime, for the record.
         session: runs it.
         model: its tokenizer and inputs.
         max_length: tokens of the longest windows.
@@ -61,21 +61,17 @@ def reference(name: str, session: Session, model: SourceModel, max_length: int) 
     Raises:
         ExportError: the source model fails on them.
     """
+    runs = []
     try:
-        batches = tuple(_run(session, model, max_length))
+        windows = _windows(model.windower(), max_length)
+        for start in range(0, len(windows), _ROWS):
+            rows = windows[start : start + _ROWS]  # unsorted: long and short ones together
+            tokens = _ROWS * max(len(window.input_ids) for window in rows)
+            (batch,) = pack(rows, batch_tokens=tokens, input_names=model.inputs, pad_id=model.pad_id)
+            runs.append((batch, *session.run(batch.inputs)))
     except (BundleError, EngineError) as error:
         raise ExportError(f"{model.source.name} does not read text: {error}") from error
-    return Reference(name, batches)
-
-
-def _run(session: Session, model: SourceModel, max_length: int) -> Iterator[tuple[Batch, Logits, Logits]]:
-    """Yield batches of real text and their logits."""
-    windows = _windows(model.windower(), max_length)
-    for start in range(0, len(windows), _ROWS):
-        rows = windows[start : start + _ROWS]  # unsorted: long and short ones together
-        tokens = _ROWS * max(len(window.input_ids) for window in rows)
-        (batch,) = pack(rows, batch_tokens=tokens, input_names=model.inputs, pad_id=model.pad_id)
-        yield (batch, *session.run(batch.inputs))
+    return Reference(name, tuple(runs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,4 +157,4 @@ def _best(batch: Batch, start: Logits, end: Logits) -> list[list[tuple[int, int]
     """Return the first and last token of the best span of each window; none where its context is empty."""
     rows = [spans.WindowLogits(*row) for row in zip(batch.windows, start, end, strict=True)]
     found = spans.best_spans(spans.ContextLogits.of(rows, max_answer_length=30), n_best=1)
-    return [[(span.first, span.last) for span in row] for row in found]
+    return [[(span.first, span.last) for span in best] for best in found]

@@ -16,11 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.manifest import Graph
-from qa_onnx.engines.names import IN_BF16, PRECISIONS, backends_of
-from qa_onnx.errors import ExportError
+from qa_onnx.engines.names import PRECISIONS, backends_of
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
-from qa_onnx.export.graph import QuantizedGraph
 from qa_onnx.export.half_storage import store_half
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
 
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
     from qa_onnx.batches import Batch
     from qa_onnx.bundle.manifest import Receipt
     from qa_onnx.export.gate import AccuracyGate
+    from qa_onnx.export.graph import GraphFile
     from qa_onnx.export.model import SourceModel
-    from qa_onnx.export.source import Float32Graph
     from qa_onnx.export.writer import Writer
 
 _LOG = logging.getLogger(__name__)
@@ -54,12 +52,12 @@ class PrecisionMaker:
     """
 
     model: SourceModel
-    fp32: Float32Graph
+    fp32: GraphFile
     expected: parity.Reference
     batches: Sequence[Batch]
     gate: AccuracyGate | None
     writer: Writer
-    done: dict[str, QuantizedGraph] = field(default_factory=dict)
+    done: dict[str, GraphFile] = field(default_factory=dict)
 
     def make(self, precision: str) -> Graph:
         """Make, measure and stage one precision.
@@ -77,7 +75,7 @@ class PrecisionMaker:
         examples = golden.record(self.model.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
         entry = self.writer.add("model", quantized.path)
         staged = dataclasses.replace(quantized, path=self.writer.stage / entry.name)
-        self.done[IN_BF16.get(precision, precision)] = staged
+        self.done[PRECISIONS[precision].graph] = staged
         _LOG.info(
             "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
             *(precision, entry.size / 1e6, agreement.max_abs, agreement.reference),
@@ -88,12 +86,12 @@ class PrecisionMaker:
             golden=self.writer.add_text("golden", examples),
             kind="fused" if quantized.fused_nodes else "plain",
             fused_nodes=quantized.fused_nodes,
-            engines=_engines(precision, quantized.fused_nodes),
+            backends=_backends(precision, quantized.fused_nodes),
             parity=agreement,
             receipt=receipt,
         )
 
-    def _measured(self, precision: str) -> tuple[QuantizedGraph, Receipt | None]:
+    def _measured(self, precision: str) -> tuple[GraphFile, Receipt | None]:
         """Make a graph that reaches the gate, if there is one, and the receipt of it."""
         make = partial(self.quantize, precision)
         if self.gate is None:
@@ -104,7 +102,7 @@ class PrecisionMaker:
             quantized, accuracy, attempts = self.gate.find(precision, make, partial(self._rank, precision))
         return quantized, self.gate.receipt(quantized, accuracy, attempts, str(backends_of(precision)[0]))
 
-    def quantize(self, precision: str, exclude: Collection[str]) -> QuantizedGraph:
+    def quantize(self, precision: str, exclude: Collection[str]) -> GraphFile:
         """Make a graph of a precision.
 
         Args:
@@ -112,13 +110,13 @@ class PrecisionMaker:
             exclude: names of nodes that stay in float32.
         """
         path = self.writer.stage / f"{precision}.onnx"
-        precision = IN_BF16.get(precision, precision)
+        precision = PRECISIONS[precision].graph
         done = self.done.get(precision)
         if done is not None and done.excluded_nodes == tuple(exclude):
             return done
         if precision == "fp32":
             store_half(self.fp32.path, path)
-            return QuantizedGraph(path, self.fp32.fused_nodes)
+            return dataclasses.replace(self.fp32, path=path)
         inputs = [batch.inputs for batch in self.batches]
         if precision == "fp16":
             source = self.fp32.path
@@ -129,19 +127,17 @@ class PrecisionMaker:
             return half.to_fp16(source, path, inputs)
         if precision == "int8":
             return quantize.to_int8(self.fp32.path, path, exclude=exclude)
-        if precision == "int8-static":
-            return static.quantize_static(self.model.path, path, inputs, exclude=exclude)
-        raise ExportError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+        return static.quantize_static(self.model.path, path, inputs, exclude=exclude)
 
     def _rank(self, precision: str) -> list[str]:
         """Return the nodes of a precision that can be excluded, the most sensitive first."""
-        if precision in {"fp32", "fp16", "bf16"}:
+        if not PRECISIONS[precision].quantized:
             return []
         source = self.fp32.path if precision == "int8" else self.model.path
         batches = self.batches[:_SENSITIVITY_BATCHES]
         return sensitivity.rank(source, lambda exclude: self.quantize(precision, exclude).path, batches)
 
 
-def _engines(precision: str, fused: dict[str, int]) -> tuple[str, ...]:
+def _backends(precision: str, fused: dict[str, int]) -> tuple[str, ...]:
     """Return the backends that run a graph; TensorRT does not know fused nodes."""
     return tuple(str(backend) for backend in backends_of(precision) if backend.engine != "tensorrt" or not fused)

@@ -1,8 +1,4 @@
-"""A float32 graph and real text -> the largest value of every tensor, also of those inside fused nodes.
-
-ONNX Runtime's CPU provider computes fp16 nodes in float32 and so hides overflows: the float32 graph is run
-instead, to find the values that fp16 would have to hold.
-"""
+"""A float32 graph and real text -> the largest value of every tensor, also of those inside fused nodes."""
 
 from __future__ import annotations
 
@@ -10,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.errors import ExportError, InputError
-from qa_onnx.export.calibrate import open_model
+from qa_onnx.errors import ExportError
 from qa_onnx.export.graph import replace_all
+from qa_onnx.export.ranges import open_model, run_batches
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from qa_onnx.export.calibrate import Batches
+    from qa_onnx.export.ranges import Batches
 
 # Replaces float32's lowest value in the scores of padding: exp(MASK) is 0 and MASK + a score is finite in fp16.
 MASK = -10_000.0
@@ -74,13 +70,9 @@ def float_tensors(model: Any) -> set[str]:
     import onnx
 
     graph = model.graph
-    outputs = [value.name for value in graph.output]
-    inner = [name for node in graph.node for name in node.output if name and name not in outputs]
-    graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
-    floats = {
-        value.name for value in open_model(model, optimize=False).get_outputs() if value.type == "tensor(float)"
-    }
-    del graph.output[len(outputs) :]
+    inner = [name for node in graph.node for name in node.output if name]
+    values = open_model(model, outputs=inner, optimize=False).get_outputs()
+    floats = {value.name for value in values if value.type == "tensor(float)"}
     return floats | {weight.name for weight in graph.initializer if weight.data_type == onnx.TensorProto.FLOAT}
 
 
@@ -95,42 +87,39 @@ def peaks_of(model: Any, floats: AbstractSet[str], batches: Batches) -> dict[str
         batches: int64 (B, T) under each of the graph's inputs.
 
     Returns:
-        By name of the tensor. Inside an Attention node: "<node>: product" (input x weights), "<node>: qkv" (with
-        the bias) and "<node>: scores" (not yet scaled, since a CUDA kernel stores them so).
+        By name of the tensor; infinity if a value is not a number. Inside an Attention node: "<node>: product"
+        (input x weights), "<node>: qkv" (with the bias) and "<node>: scores" (not yet scaled, since a CUDA kernel
+        stores them so).
 
     Raises:
         InputError: there are no batches.
         ExportError: the graph does not run.
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     graph = model.graph
     weights = {weight.name: weight for weight in graph.initializer if weight.name in floats}
     peaks = {name: float(np.abs(numpy_helper.to_array(weight)).max(initial=0)) for name, weight in weights.items()}
     watched = [name for node in graph.node for name in node.output if name in floats]
-    nodes, outputs = len(graph.node), len(graph.output)
+    nodes = len(graph.node)
     for node in graph.node[:nodes]:
         if is_open(node, weights):
             graph.node.extend(_attention(node, weights))
             watched += [f"{node.name}: {part}" for part in INSIDE]
-    for index, name in enumerate(watched):
-        graph.node.append(helper.make_node("Abs", [name], [f"absolute {index}"]))
-        graph.node.append(helper.make_node("ReduceMax", [f"absolute {index}"], [f"peak {index}"], keepdims=0))
-        graph.output.append(helper.make_tensor_value_info(f"peak {index}", TensorProto.FLOAT, []))
-    session = open_model(model, optimize=False)
-    peak_names = [value.name for value in graph.output[outputs:]]
-    del graph.node[nodes:]
-    del graph.output[outputs:]
-    largest, inputs = np.zeros(len(watched), np.float32), None
-    declared = [value.name for value in session.get_inputs()]
-    for inputs in batches:
-        try:
-            values = session.run(peak_names, {name: inputs[name] for name in declared})
-        except Exception as error:  # onnxruntime's own, and KeyError
-            raise ExportError(f"the graph fails on a batch of the fp16 probe: {error!r}") from error
-        largest = np.maximum(largest, values)
-    if inputs is None:
-        raise InputError("there are no batches to probe the graph with", remedy="give at least one")
+    peak_names = [f"peak of {name}" for name in watched]
+    infinity = numpy_helper.from_array(np.array(np.inf, np.float32))
+    graph.node.append(helper.make_node("Constant", [], ["infinity"], value=infinity))
+    for name, peak in zip(watched, peak_names, strict=True):
+        size, nan, value = (f"{peak}: {part}" for part in ("size", "nan", "value"))
+        graph.node.append(helper.make_node("Abs", [name], [size]))
+        graph.node.append(helper.make_node("IsNaN", [name], [nan]))  # ReduceMax may pass over NaN
+        graph.node.append(helper.make_node("Where", [nan, "infinity", size], [value]))
+        graph.node.append(helper.make_node("ReduceMax", [value], [peak], keepdims=0))
+    try:
+        session = open_model(model, outputs=peak_names, optimize=False)
+    finally:
+        del graph.node[nodes:]
+    largest = np.max(list(run_batches(session, peak_names, batches)), axis=0)
     return peaks | dict(zip(watched, map(float, largest), strict=True))
 
 

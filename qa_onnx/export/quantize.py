@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.export.graph import QuantizedGraph, fused_nodes, quiet, save
+from qa_onnx.export.graph import GraphFile, fused_nodes, quiet, save
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
 
-def to_int8(source: Path, target: Path, *, exclude: Collection[str] = ()) -> QuantizedGraph:
+def to_int8(source: Path, target: Path, *, exclude: Collection[str] = ()) -> GraphFile:
     """Quantize a graph's matrix products and embeddings to int8.
 
     Args:
@@ -47,4 +47,4 @@ def to_int8(source: Path, target: Path, *, exclude: Collection[str] = ()) -> Qua
         )
     model = onnx.load(target)
     save(model, target)
-    return QuantizedGraph(target, fused_nodes(model), tuple(exclude))
+    return GraphFile(target, fused_nodes(model), tuple(exclude))

@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.errors import InputError
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -74,25 +72,17 @@ def products(model: Any) -> list[Product]:
 
 def smooth(
     model: Any, maxima: Mapping[str, NDArray[np.float32]], *, alpha: float, exclude: Collection[str] = ()
-) -> Any:
-    """Even out the channels that feed products with constant matrices.
+) -> None:
+    """Even out the channels that feed products with constant matrices; the model computes the same function.
 
     Args:
-        model: a float32 ONNX model; it is not changed.
+        model: a float32 ONNX model, which is changed.
         maxima: largest absolute value of each channel, float32 (C,), of the tensors to smooth.
         alpha: share of the difficulty that goes from activations to weights, 0 to 1.
         exclude: names of nodes to leave alone. So are products whose matrix another tensor's product shares.
-
-    Returns:
-        A smoothed model, which computes the same function.
-
-    Raises:
-        InputError: alpha is out of range.
     """
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is {alpha}; it must be between 0 and 1, such as 0.5")
-    editor = _Editor(model)
-    for tensor, group in _groups(editor.model, exclude).items():
+    editor = _Editor(model.graph)
+    for tensor, group in _groups(model, exclude).items():
         if tensor not in maxima:
             continue
         weights = np.max([np.abs(editor.array(product.weight)).max(axis=1) for product in group], axis=0)
@@ -102,7 +92,6 @@ def smooth(
             editor.multiply(tensor, group, inverse)
         for name in {product.weight for product in group}:
             editor.replace(name, editor.array(name) * factors[:, None])
-    return editor.model
 
 
 def _factors(activations: NDArray[np.float32], weights: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
@@ -122,14 +111,10 @@ def _groups(model: Any, exclude: Collection[str]) -> dict[str, list[Product]]:
 
 
 class _Editor:
-    """A copy of a model, and the edits that smoothing needs."""
+    """The edits of a graph that smoothing needs."""
 
-    def __init__(self, model: Any) -> None:
-        import onnx
-
-        self.model = onnx.ModelProto()
-        self.model.CopyFrom(model)
-        graph = self.model.graph
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
         self._constants = {value.name: value for value in graph.initializer}
         self._producers = {name: node for node in graph.node for name in node.output}
         self._uses = Counter(name for node in graph.node for name in node.input)
@@ -182,10 +167,9 @@ class _Editor:
         """Scale a tensor for some products only, in a new node before the first of them."""
         import onnx
 
-        graph = self.model.graph
         name, scaled = f"{tensor}_smooth_factors", f"{tensor}_smooth"
-        graph.initializer.append(onnx.numpy_helper.from_array(factors, name))
-        first = min(list(graph.node).index(product.node) for product in group)
-        graph.node.insert(first, onnx.helper.make_node("Mul", [tensor, name], [scaled], name=scaled))
+        self._graph.initializer.append(onnx.numpy_helper.from_array(factors, name))
+        first = min(list(self._graph.node).index(product.node) for product in group)
+        self._graph.node.insert(first, onnx.helper.make_node("Mul", [tensor, name], [scaled], name=scaled))
         for product in group:
             product.node.input[0] = scaled

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.engines.onnx_cpu import OnnxSession, import_runtime
+from qa_onnx.engines.onnx_cpu import OnnxSession
+from qa_onnx.engines.onnx_runtime import import_onnxruntime
 from qa_onnx.errors import EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
 from qa_onnx.export.checkpoint import check_name, load_checkpoint, refuse_unsafe
 from qa_onnx.export.finished import find_onnx, load_finished
+from qa_onnx.export.graph import GraphFile
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -32,19 +33,6 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_MAX_LENGTH = 384
 
 
-@dataclass(frozen=True, slots=True)
-class Float32Graph:
-    """The float32 graph that all precisions are made from.
-
-    Attributes:
-        path: its file.
-        fused_nodes: how many nodes of each com.microsoft operator it has; empty without fusion.
-    """
-
-    path: Path
-    fused_nodes: dict[str, int]
-
-
 def check_source(checkpoint: str | Path) -> None:
     """Refuse a source that cannot be exported here, as far as that is visible before it is loaded.
 
@@ -54,13 +42,13 @@ def check_source(checkpoint: str | Path) -> None:
         EngineError: ONNX Runtime is installed twice.
     """
     if find_onnx(Path(checkpoint)):
-        require("quantize", runtime=True)
+        require("quantize", onnxruntime=True)
     else:
-        require("export", runtime=True)
+        require("export", onnxruntime=True)
         check_name(str(checkpoint))
         if Path(checkpoint).is_dir():
             refuse_unsafe(Path(checkpoint))
-    import_runtime()  # before other packages import it: the first import in a process decides about its telemetry
+    import_onnxruntime()  # before other packages do: a process's first import decides about telemetry
 
 
 def load_source(checkpoint: str | Path, target: Path, opset: int) -> tuple[SourceModel, str, Session]:
@@ -89,9 +77,10 @@ def load_source(checkpoint: str | Path, target: Path, opset: int) -> tuple[Sourc
     started = time.perf_counter()
     torch_model, model = load_checkpoint(checkpoint, target)
     model = graph.to_onnx(torch_model, model, opset=opset)
+    shape = model.architecture
     _LOG.info(
         "%s: %s with %d layers, %.1f million weights, to ONNX in %.1f s",
-        *(model.source.name, model.model_type, model.layers, model.parameters / 1e6),
+        *(model.source.name, shape["model_type"], shape["layers"], shape["parameters"] / 1e6),
         time.perf_counter() - started,
     )
     session = parity.RunnerSession(model.inputs, parity.torch_runner(torch_model))
@@ -117,7 +106,7 @@ def window_length(model: SourceModel, old: Manifest | None, wanted: int | None) 
 
 def float32_graph(
     model: SourceModel, expected: parity.Reference, target: Path, *, fusion: bool, require_fusion: bool
-) -> Float32Graph:
+) -> GraphFile:
     """Choose the float32 graph: fused if that works, else as it was exported; never one with other logits.
 
     Args:
@@ -140,12 +129,12 @@ def float32_graph(
                 raise ExportError(f"{model.source.name} cannot be fused: {error}") from error
             _LOG.warning("going on without fusion: %s", error)
         else:
-            layers, count = max(1, model.layers), nodes.get("Attention", 0)
+            layers, count = max(1, model.architecture["layers"]), nodes.get("Attention", 0)
             if count < layers:
                 message = f"fused only {count} of {layers} Attention: slower than possible, but correct"
                 if require_fusion:
                     raise ExportError(f"{model.source.name}: {message}")
                 _LOG.warning("%s", message)
-            return Float32Graph(target, nodes)
+            return GraphFile(target, nodes)
     parity.require_fp32(parity.compare(expected, OnnxSession(model.path)))
-    return Float32Graph(model.path, {})
+    return GraphFile(model.path)

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qa_onnx.errors import ExportError
-from qa_onnx.export.calibrate import calibrate, channel_maxima
-from qa_onnx.export.graph import QuantizedGraph, opset_of, replace_all, save
+from qa_onnx.export.graph import GraphFile, opset_of, replace_all, save
+from qa_onnx.export.ranges import channel_maxima, tensor_ranges
 from qa_onnx.export.smooth import matrices, products, smooth
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from qa_onnx.export.calibrate import Inputs, TensorRange
+    from qa_onnx.export.ranges import Inputs, TensorRange
     from qa_onnx.export.smooth import Product
 
 ALPHA = 0.75  # of SmoothQuant
@@ -43,20 +43,18 @@ def quantize_static(
     target: Path,
     batches: Collection[Inputs],
     *,
-    alpha: float | None = ALPHA,
     exclude: Collection[str] = (),
-) -> QuantizedGraph:
-    """Smooth, calibrate and quantize a graph.
+) -> GraphFile:
+    """Smooth and quantize a graph, with the ranges that its activations have on batches of text.
 
     Args:
         plain: a float32 graph of standard operators.
         target: the file to write.
         batches: int64 (B, T) under each of the graph's inputs.
-        alpha: of SmoothQuant, 0 to 1; None: no smoothing.
         exclude: names of nodes that stay float32.
 
     Raises:
-        InputError: alpha is out of range, or there are no batches.
+        InputError: there are no batches.
         ExportError: the graph cannot be quantized.
     """
     import onnx
@@ -65,25 +63,29 @@ def quantize_static(
     opset = opset_of(model)
     if opset < _LEAST_OPSET:
         raise ExportError(f"the graph has opset {opset}; int8-static needs {_LEAST_OPSET} or newer")
-    tensors = quantizable_tensors(model, exclude=exclude)
+    tensors = {product.tensor for product in quantizable(model, exclude)}
     if not tensors:
         raise ExportError("the graph has no product with a constant matrix to quantize, or all are excluded")
-    if alpha is not None:
-        model = smooth(model, channel_maxima(model, tensors, batches), alpha=alpha, exclude=exclude)
-    ranges = calibrate(model, quantizable_tensors(model, exclude=exclude), batches)
-    _insert(model, ranges, exclude)
+    smooth(model, channel_maxima(model, tensors, batches), alpha=ALPHA, exclude=exclude)
+    chosen = {product.node.output[0]: product for product in quantizable(model, exclude)}
+    ranges = tensor_ranges(model, {product.tensor for product in chosen.values()}, batches)
+    lookups = _lookups(model, exclude)
+    rewriter = _Rewriter(model.graph)
+    for node in list(model.graph.node):
+        if node.output[0] in chosen:
+            rewriter.product(chosen[node.output[0]], ranges[node.input[0]])
+        elif node.output[0] in lookups:
+            rewriter.lookup(node)
+        else:
+            rewriter.nodes.append(node)
+    rewriter.finish()
     save(model, target)
-    settings = {"method": "minmax", "smooth": alpha, "batches": len(batches)}
-    return QuantizedGraph(target, {}, tuple(exclude), settings)
+    settings = {"method": "minmax", "smooth": ALPHA, "batches": len(batches)}
+    return GraphFile(target, excluded_nodes=tuple(exclude), settings=settings)
 
 
-def quantizable_tensors(model: Any, *, exclude: Collection[str] = ()) -> list[str]:
-    """Return the names of the activations that need a range, in the order of the graph."""
-    return list(dict.fromkeys(product.tensor for product in _chosen(model, exclude)))
-
-
-def _chosen(model: Any, exclude: Collection[str]) -> list[Product]:
-    """Return the products to quantize."""
+def quantizable(model: Any, exclude: Collection[str]) -> list[Product]:
+    """Return the products to quantize, in the order of the graph."""
     sizes = {value.name: tuple(value.dims) for value in model.graph.initializer}
     return [
         product
@@ -103,21 +105,6 @@ def _lookups(model: Any, exclude: Collection[str]) -> set[str]:
         and node.name not in exclude
         and all(attribute.i == 0 for attribute in node.attribute)  # its only one is the axis
     }
-
-
-def _insert(model: Any, ranges: Mapping[str, TensorRange], exclude: Collection[str]) -> None:
-    """Insert the quantizing nodes into a model, in place."""
-    chosen = {product.node.output[0]: product for product in _chosen(model, exclude)}
-    lookups = _lookups(model, exclude)
-    rewriter = _Rewriter(model.graph)
-    for node in list(model.graph.node):
-        if node.output[0] in chosen:
-            rewriter.product(chosen[node.output[0]], ranges[node.input[0]])
-        elif node.output[0] in lookups:
-            rewriter.lookup(node)
-        else:
-            rewriter.nodes.append(node)
-    rewriter.finish()
 
 
 class _Rewriter:

@@ -119,8 +119,6 @@ def _alive(process: int) -> bool:
     """Tell whether the process that made a stage may still run."""
     if process == os.getpid():
         return False  # an earlier process had the same number: this one has no stage yet
-    if os.name != "posix":
-        return True  # os.kill would end the process there
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -138,5 +136,5 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _sync(path: Path) -> None:
-    with path.open("r+b") as file:  # Windows syncs only files that are open for writing
+    with path.open("rb") as file:
         os.fsync(file.fileno())

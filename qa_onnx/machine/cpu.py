@@ -88,23 +88,14 @@ def default_threads() -> int:
 def cores() -> Cores:
     """Return the cores of the machine, and how many of them this process may use."""
     logical, allowed = os.cpu_count() or 1, _affinity()
-    return Cores(
-        logical=logical,
-        physical=_physical_cores(range(logical)),
-        allowed=len(allowed),
-        usable=_physical_cores(allowed),
-        quota=_quota(),
-    )
+    physical, usable = (len(set(map(_core, cpus))) for cpus in (range(logical), allowed))
+    return Cores(logical=logical, physical=physical, allowed=len(allowed), usable=usable, quota=_quota())
 
 
 def _affinity() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
-
-
-def _physical_cores(cpus: Iterable[int]) -> int:
-    return len({_core(cpu) for cpu in cpus})
 
 
 def _core(cpu: int) -> str:
@@ -204,15 +195,10 @@ def instruction_sets() -> tuple[str, ...]:
         InputError: the variable has an unknown name.
     """
     text = os.environ.get(_SETS_VARIABLE)
-    if text is not None:
-        return _parse_sets(text)
-    match = re.search(r"^flags[ \t]*:(.*)", _read(_CPUINFO), re.MULTILINE)
-    flags = match[1].split() if match else []
-    return tuple(name for name in _INSTRUCTION_SETS if name in flags)
-
-
-def _parse_sets(text: str) -> tuple[str, ...]:
-    """Return the instruction sets of a list with commas, in the order of this module."""
+    if text is None:
+        match = re.search(r"^flags[ \t]*:(.*)", _read(_CPUINFO), re.MULTILINE)
+        flags = match[1].split() if match else []
+        return tuple(name for name in _INSTRUCTION_SETS if name in flags)
     names = {name.strip() for name in text.split(",")} - {""}
     if unknown := sorted(names.difference(_INSTRUCTION_SETS)):
         raise InputError(

@@ -84,7 +84,7 @@ class Nvidia:
     Attributes:
         driver: its version; None: there is no driver.
         gpus: those that the driver lists.
-        said: the output of nvidia-smi if it failed; None: it succeeded, or is not installed.
+        nvidia_smi_error: why nvidia-smi failed, with its output; None: it succeeded, or is not installed.
         cuda: version of CUDA that the installed ONNX Runtime was built for; None: for none.
         libraries: what ONNX Runtime needs; empty if it was built for no CUDA, and on other systems than Linux.
         wheels: versions of NVIDIA's packages that pip installed.
@@ -92,7 +92,7 @@ class Nvidia:
 
     driver: str | None
     gpus: tuple[Gpu, ...]
-    said: str | None
+    nvidia_smi_error: str | None
     cuda: str | None
     libraries: tuple[Library, ...]
     wheels: dict[str, str]
@@ -100,9 +100,8 @@ class Nvidia:
     @property
     def too_old(self) -> str | None:
         """The oldest driver that runs this CUDA, if the installed one is older."""
-        needed = OLDEST_DRIVER.get(_major(self.cuda or ""))
-        major = re.match(r"\d+", self.driver or "")
-        return str(needed) if needed and major and int(major[0]) < needed else None
+        needed = OLDEST_DRIVER.get(_major(self.cuda or ""), 0)
+        return str(needed) if 0 < _major(self.driver or "") < needed else None
 
     @property
     def not_loaded(self) -> tuple[str, ...]:
@@ -125,7 +124,7 @@ def survey() -> Nvidia:
     return Nvidia(
         driver=driver,
         gpus=gpus,
-        said=error,
+        nvidia_smi_error=error,
         cuda=cuda,
         libraries=tuple(map(load_library, names)),
         wheels=dict(sorted(wheels.items())),

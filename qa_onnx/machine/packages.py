@@ -7,6 +7,7 @@ library calls check with `require`, before they begin, that what they need is in
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -16,9 +17,9 @@ from packaging.version import InvalidVersion
 
 from qa_onnx.errors import MissingExtraError
 
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _SHOWN = ("qa-onnx", "numpy", "tokenizers", "openvino")
-_NOT_EXTRAS = {"all", "cpu", "gpu"}  # the first is the sum of others; the runtimes have a line of their own
+_NOT_EXTRAS = {"all", "cpu", "gpu"}  # the first is the sum of others; ONNX Runtime has a line of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class Installed:
         python: its version.
         system: operating system and machine.
         versions: of qa-onnx and the packages that it reads with; None: not installed.
-        runtimes: version of each wheel of ONNX Runtime; more than one break each other.
+        wheels: version of each wheel of ONNX Runtime; more than one break each other.
         extras: what each extra of qa-onnx lacks; empty where it is complete.
         unmet: what qa-onnx itself needs and is missing, or installed in a version that it does not allow.
     """
@@ -37,7 +38,7 @@ class Installed:
     python: str
     system: str
     versions: dict[str, str | None]
-    runtimes: dict[str, str]
+    wheels: dict[str, str]
     extras: dict[str, tuple[str, ...]]
     unmet: tuple[str, ...]
 
@@ -49,23 +50,23 @@ def survey() -> Installed:
     except metadata.PackageNotFoundError:
         extras = set()
     # An installed ONNX Runtime belongs to the base; one that is missing does not, since either wheel will do.
-    runtimes = [need for extra in ("cpu", "gpu") for need in _needs(extra) if version(need.name)]
+    wheels = [need for extra in ("cpu", "gpu") for need in _needs(extra) if version(need.name)]
     return Installed(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         versions={name: version(name) for name in _SHOWN},
-        runtimes={name: number for name in RUNTIMES if (number := version(name)) is not None},
+        wheels={name: number for name in WHEELS if (number := version(name)) is not None},
         extras={extra: tuple(_lacks(_needs(extra))) for extra in sorted(extras)},
-        unmet=tuple(_lacks(_needs() + runtimes)),
+        unmet=tuple(_lacks(_needs() + wheels)),
     )
 
 
-def require(extra: str, *, runtime: bool = False) -> None:
+def require(extra: str, *, onnxruntime: bool = False) -> None:
     """Check that all packages of an extra are installed.
 
     Args:
         extra: of qa-onnx.
-        runtime: whether an ONNX Runtime is needed too, either wheel of it.
+        onnxruntime: whether an ONNX Runtime is needed too, either wheel of it.
 
     Raises:
         MissingExtraError: some are not; it names all of them, and one line for pip.
@@ -75,7 +76,7 @@ def require(extra: str, *, runtime: bool = False) -> None:
     broken = [need.name for need in needs if version(need.name) and not _importable(need.name.replace("-", "_"))]
     lacks = _lacks(needs) + broken
     names = [extra] if lacks else []
-    if runtime and not _importable("onnxruntime"):
+    if onnxruntime and not _importable("onnxruntime"):
         lacks.append("an ONNX Runtime")
         names.insert(0, "cpu")
     if lacks:
@@ -102,13 +103,10 @@ def _needs(extra: str = "") -> list[Requirement]:
         needs = [Requirement(line) for line in metadata.requires("qa-onnx") or ()]
     except metadata.PackageNotFoundError:
         return []
+    base = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
     if not extra:
-        return [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
-    return [
-        need
-        for need in needs
-        if need.marker and need.marker.evaluate({"extra": extra}) and not need.marker.evaluate({"extra": ""})
-    ]
+        return base
+    return [need for need in needs if need not in base and need.marker and need.marker.evaluate({"extra": extra})]
 
 
 def _lacks(needs: list[Requirement]) -> list[str]:
@@ -116,18 +114,11 @@ def _lacks(needs: list[Requirement]) -> list[str]:
     lacks = []
     for need in needs:
         number = version(need.name)
-        if number is None:
-            lacks.append(need.name)
-        elif not _allows(need, number):
-            lacks.append(f"{need.name} {need.specifier} (found {number})")
+        with suppress(InvalidVersion):
+            if number is not None and need.specifier.contains(number, prereleases=True):
+                continue
+        lacks.append(need.name if number is None else f"{need.name} {need.specifier} (found {number})")
     return lacks
-
-
-def _allows(need: Requirement, number: str) -> bool:
-    try:
-        return need.specifier.contains(number, prereleases=True)
-    except InvalidVersion:
-        return False
 
 
 def _importable(module: str) -> bool:

@@ -233,8 +233,7 @@ def _device(device: object) -> Device | None:
 
 def _exact(bundle: Bundle, backend: Backend) -> str | None:
     """Return fp32 if the bundle has it for the backend; otherwise warn, and return None."""
-    graph = bundle.manifest.graphs.get("fp32")
-    if graph and str(backend) in graph.engines:
+    if "fp32" in bundle.precisions(backend):
         return "fp32"
     warnings.warn(
         f"{bundle.path} holds {', '.join(bundle.manifest.graphs)}, so scores are not exactly those of the old "

@@ -85,7 +85,8 @@ def scores(rows: Sequence[WindowLogits], unit: OffsetUnit) -> dict[str, Any]:
 def bundle(model: Model) -> dict[str, Any]:
     """Return the `BundleInfo` of a model."""
     manifest = model.bundle.manifest
-    graph = model.bundle.graph(model.precision)
+    graph = model.bundle.graph_for(model.precision, model.backend)
+    receipt = model.bundle.receipt(model.precision)
     files = (graph.file, manifest.tokenizer, graph.golden)
     return {
         "name": manifest.source.name,
@@ -99,7 +100,7 @@ def bundle(model: Model) -> dict[str, Any]:
         "source": dataclasses.asdict(manifest.source),
         "architecture": manifest.architecture,
         "hashes": {entry.name: entry.sha256 for entry in files},
-        "receipt": None if graph.receipt is None else dataclasses.asdict(graph.receipt),
+        "receipt": None if receipt is None else dataclasses.asdict(receipt),
         "version": __version__,
     }
 

@@ -54,7 +54,7 @@ class Service:
         """
         reader = self.model.load()
         self.model = model = self.model.as_loaded(reader)
-        text = model.bundle.text(model.bundle.graph(model.precision).golden)
+        text = model.bundle.text(model.bundle.graph_for(model.precision, model.backend).golden)
         check = golden.check(reader, text, model.precision)
         if not check.passed:
             raise BundleError(

@@ -1,8 +1,7 @@
 """Fine-tuning: questions with answers -> a checkpoint that `qa_onnx.export` takes; needs the extra `train`.
 
-Reading order: settings; corpus (with tally), questions, targets and features make the windows; base, device,
-teacher and job the rest; optimization, loss, evaluations, progress, state and trainer are the loop; workspace,
-report and run write the result.
+Reading order: settings; corpus, questions and targets make the windows; base, teacher and job the rest;
+optimization, loss, evaluations, state and trainer are the loop; workspace, report and run the result.
 
 May import: everything of the run time, export. Left out: a bundle of the trained checkpoint (export).
 """

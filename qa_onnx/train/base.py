@@ -1,4 +1,4 @@
-"""Base, an encoder or question answering checkpoint -> a PyTorch model to train, with its tokenizer.
+"""Base, an encoder or question answering checkpoint -> a PyTorch model to train, its tokenizer and its device.
 
 Loaded as the exporter loads it: safetensors only, and no code of the checkpoint runs. Attention is PyTorch's
 `scaled_dot_product_attention` if the architecture has it; its fast kernels need attention without dropout.
@@ -12,14 +12,72 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.errors import ExportError, InputError, TrainError
+from qa_onnx.errors import DeviceError, ExportError, InputError, TrainError
 from qa_onnx.export import checkpoint
+from qa_onnx.machine import cpu
 from qa_onnx.windows import Windower
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qa_onnx.train.settings import TrainSettings
 
 _LOG = logging.getLogger(__name__)
+
+_BATCH_TOKENS = {"cpu": 768, "cuda": 32_768}
+
+
+@dataclass(frozen=True, slots=True)
+class TorchDevice:
+    """A device and how models run on it.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        bf16: matrix products are in bfloat16; weights, gradients and the optimizer stay in float32.
+        batch_tokens: most tokens of a part of a step.
+    """
+
+    device: str
+    bf16: bool
+    batch_tokens: int
+
+    def autocast(self) -> Any:
+        """Return the context in which models run."""
+        import torch
+
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def run(self, model: Any, inputs: Mapping[str, NDArray[np.int64]]) -> Any:
+        """Return the output of a model for arrays (B, T)."""
+        import torch
+
+        with self.autocast():
+            return model(**{name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()})
+
+
+def choose_device(settings: TrainSettings) -> TorchDevice:
+    """Return the device of the settings, with bfloat16 by default if the device has instructions for it.
+
+    Raises:
+        DeviceError: PyTorch cannot use the device.
+    """
+    import torch
+
+    cuda = settings.device == "cuda"
+    if cuda and not torch.cuda.is_available():
+        raise DeviceError(
+            f"PyTorch {torch.__version__} finds no usable GPU",
+            remedy="install its CUDA build and the driver, or train with --device cpu",
+        )
+    fast = torch.cuda.is_bf16_supported() if cuda else cpu.has_bf16()
+    if settings.bf16 and not fast:
+        _LOG.warning("this %s has no bfloat16 instructions: bf16 will be slow", "GPU" if cuda else "CPU")
+    bf16, tokens = settings.bf16, settings.batch_tokens
+    tokens = _BATCH_TOKENS[settings.device] if tokens is None else tokens
+    return TorchDevice(settings.device, bf16=fast if bf16 is None else bf16, batch_tokens=tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""Data files and folders -> the usable questions in them.
+"""Data files and folders -> the usable questions in them, and a tally of what became of each question.
 
 A damaged record is counted and left out; a file that cannot be read at all is an error, since the user named it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,63 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx.data.squad import Gold
-    from qa_onnx.train.tally import Tally
 
 MAX_CHARACTERS = 1_000_000
 _ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+_NAMED = 5
+
+# Kind: its line in the report, in this order. The first are trained on, the others left out.
+USED = {
+    "answerable": "have an answer",
+    "unanswerable": "have no answer: the target is CLS",
+    "negatives": "of them were added: questions asked of another paragraph of their article",
+    "moved": "had a wrong answer_start, and the text is found once nearby: repaired",
+    "trimmed": "had blanks around their answer: cut off",
+    "ambiguous": "have no answer_start, and the text is found several times: the first is taken",
+    "widened": "have an answer that starts or ends inside a token: the whole token is taken",
+}
+LEFT_OUT = {
+    "damaged": "are damaged",
+    "twice": "are in the data twice",
+    "too long": "have a question or a context of more than a million characters",
+    "misplaced": "have a wrong answer_start, and the text is not found once nearby",
+    "absent": "have an answer that is not in the context",
+    "no token": "have an answer of which the tokenizer leaves nothing",
+    "cut": "have an answer that no window holds whole",
+}
+
+
+@dataclass(slots=True)
+class Tally:
+    """Number of questions by kind, with the ids of the first few.
+
+    Attributes:
+        counts: number of questions of each kind.
+        named: ids of the first of each kind, or where they are and what is wrong with them.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    named: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, name: str) -> None:
+        """Count a question."""
+        assert kind in USED or kind in LEFT_OUT, kind
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        names = self.named.setdefault(kind, [])
+        if len(names) < _NAMED:
+            names.append(name[:300])
+
+    def lines(self) -> list[str]:
+        """Return the report: a line for each kind that occurs."""
+        return [
+            f"{self.counts[kind]:,} {meaning}{self._names(kind)}"
+            for kind, meaning in {**USED, **LEFT_OUT}.items()
+            if kind in self.counts
+        ]
+
+    def _names(self, kind: str) -> str:
+        more = ["..."] if self.counts[kind] > _NAMED else []
+        return f" ({'; '.join(self.named[kind] + more)})" if kind in LEFT_OUT else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +98,7 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFi
     Raises:
         InputError: a file cannot be read, or no question is left.
     """
-    sources: list[DataFile] = []
+    sources = []
     golds: dict[tuple[str, str, str], Gold] = {}
     for path in _files(paths):
 

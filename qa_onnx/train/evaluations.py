@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from qa_onnx.data.squad import DataSet
     from qa_onnx.options import Options
     from qa_onnx.spans import Logits
-    from qa_onnx.train.base import Base
-    from qa_onnx.train.device import TorchDevice
+    from qa_onnx.train.base import Base, TorchDevice
     from qa_onnx.train.job import TrainingJob
     from qa_onnx.train.optimization import TrainingSchedule
     from qa_onnx.train.state import State
@@ -56,13 +55,13 @@ def score(base: Base, device: TorchDevice, data: DataSet, options: Options) -> S
     Raises:
         EngineError: the model's logits are not finite.
     """
-    run = torch_runner(base.model.eval())
+    runner = torch_runner(base.model.eval())
 
-    def run_with_autocast(inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
+    def run(inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
         with device.autocast():
-            return run(inputs)
+            return runner(inputs)
 
-    session = RunnerSession(base.inputs, run_with_autocast, RUN_OVERHEAD[device.type], device.type != "cpu")
+    session = RunnerSession(base.inputs, run, RUN_OVERHEAD[device.device], device.device != "cpu")
     reader = Reader(session=session, windower=base.windower, pad_id=base.pad_id, options=options)
     report = evaluate(reader, data)
     best = report.null_threshold
@@ -75,20 +74,10 @@ def score(base: Base, device: TorchDevice, data: DataSet, options: Options) -> S
 
 
 class Evaluations:
-    """The evaluations of a run: when one is due, its scores, and the weights of the best.
-
-    Args:
-        job: the model, the held-out questions and the settings.
-        state: takes the scores and the name of the best weights' file.
-        schedule: of the run.
-        folder: where the best weights are saved.
-    """
+    """The evaluations of a run: when one is due, its scores, and the weights of the best, a file of `folder`."""
 
     def __init__(self, job: TrainingJob, state: State, schedule: TrainingSchedule, folder: Path) -> None:
-        self._job = job
-        self._state = state
-        self._schedule = schedule
-        self._folder = folder
+        self._job, self._state, self._schedule, self._folder = job, state, schedule, folder
         self.seconds = 0.0  # of the last evaluation
 
     def are_due(self) -> bool:

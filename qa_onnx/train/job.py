@@ -7,23 +7,20 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import InputError
-from qa_onnx.train.base import load_base
-from qa_onnx.train.corpus import nothing_left
-from qa_onnx.train.device import choose_device
-from qa_onnx.train.features import build
+from qa_onnx.train.base import choose_device, load_base
+from qa_onnx.train.corpus import Tally, nothing_left
 from qa_onnx.train.questions import read_questions
-from qa_onnx.train.tally import Tally
+from qa_onnx.train.targets import build
 from qa_onnx.train.teacher import load_teacher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from qa_onnx.train.base import Base
-    from qa_onnx.train.device import TorchDevice
-    from qa_onnx.train.features import Features
+    from qa_onnx.train.base import Base, TorchDevice
     from qa_onnx.train.questions import Questions
     from qa_onnx.train.settings import TrainSettings
+    from qa_onnx.train.targets import Features
     from qa_onnx.train.teacher import Teacher
 
 _LOG = logging.getLogger(__name__)
@@ -60,7 +57,7 @@ class TrainingJob:
         held_out = self.questions.held_out
         return {
             **settings,
-            **self.device.record(),
+            **dataclasses.asdict(self.device),
             "base": self.base.sha256,
             "teacher": self.teacher.sha256() if self.teacher else None,
             "data": self.features.sha256(),

@@ -5,6 +5,7 @@ All of it is a function of the settings and the position alone, so a resumed run
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,25 +18,15 @@ if TYPE_CHECKING:
     from qa_onnx.train.state import State
 
 
-class ShuffledOrder:
-    """The order of the examples, `count` per epoch, shuffled anew for each."""
+def shuffled(position: int, count: int, *, epoch_examples: int, seed: int) -> list[int]:
+    """Return the indices of the next `count` examples of a run; each epoch has an order of its own."""
+    places = (divmod(at, epoch_examples) for at in range(position, position + count))
+    return [int(_permutation(epoch, epoch_examples, seed)[index]) for epoch, index in places]
 
-    def __init__(self, count: int, seed: int) -> None:
-        self._count = count
-        self._seed = seed
-        self._epoch = -1
-        self._shuffled: NDArray[np.int64] = np.zeros(0, np.int64)
 
-    def take(self, position: int, count: int) -> list[int]:
-        """Return the examples `position` to `position + count`, counted from the start of the training."""
-        return [self._at(position + step) for step in range(count)]
-
-    def _at(self, position: int) -> int:
-        epoch, index = divmod(position, self._count)
-        if epoch != self._epoch:
-            self._shuffled = np.random.default_rng((self._seed, epoch)).permutation(self._count)
-            self._epoch = epoch
-        return int(self._shuffled[index])
+@functools.lru_cache(maxsize=2)  # a step can reach into the next epoch
+def _permutation(epoch: int, epoch_examples: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(epoch_examples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +42,14 @@ class TrainingSchedule:
     epoch_examples: int
 
     @property
-    def total_examples(self) -> int | None:
-        """Examples of the whole run; None if it ends by the clock."""
-        settings = self.settings
-        return None if settings.minutes is not None else max(1, round(settings.epochs * self.epoch_examples))
+    def total_examples(self) -> int:
+        """Examples of a run that does not end by the clock."""
+        return max(1, round(self.settings.epochs * self.epoch_examples))
 
     def progress(self, state: State, *, examples: float = 0.0, seconds: float = 0.0) -> float:
         """Return the completed share of the run, 0 to 1, after so many more examples and seconds."""
         if self.settings.minutes is not None:
             return min(1.0, (state.elapsed + seconds) / (60 * self.settings.minutes))
-        assert self.total_examples is not None
         return min(1.0, (state.position + examples) / self.total_examples)
 
     def rate(self, progress: float) -> float:
@@ -71,9 +60,8 @@ class TrainingSchedule:
 
 def peak_learning_rate(model: Any, settings: TrainSettings) -> float:
     """Return the highest learning rate of a run; by default small models get a higher one."""
-    if settings.learning_rate is not None:
-        return settings.learning_rate
-    return 1e-4 if int(getattr(model.config, "hidden_size", 768)) < 512 else 3e-5
+    by_size = 1e-4 if int(getattr(model.config, "hidden_size", 768)) < 512 else 3e-5
+    return by_size if settings.learning_rate is None else settings.learning_rate
 
 
 def make_optimizer(model: Any, settings: TrainSettings) -> Any:
@@ -82,8 +70,6 @@ def make_optimizer(model: Any, settings: TrainSettings) -> Any:
 
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    decays = ((matrices, settings.weight_decay), (vectors, 0.0))
+    groups = [{"params": parameters, "weight_decay": decay} for parameters, decay in decays]
     return torch.optim.AdamW(groups, lr=0.0, fused=True)

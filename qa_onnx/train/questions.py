@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import logging
 import random
@@ -19,14 +18,13 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.data import squad
 from qa_onnx.data.squad import DataSet, Gold
-from qa_onnx.train.corpus import DataFile, load_corpus
+from qa_onnx.train.corpus import DataFile, Tally, load_corpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from qa_onnx.train.settings import TrainSettings
-    from qa_onnx.train.tally import Tally
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,9 +64,10 @@ def read_questions(
         InputError: a file cannot be read, or no question is left.
     """
     sources, golds = load_corpus(data, tally)
-    if eval_data is None:
+    held_out = None
+    if settings.eval_limit and eval_data is None:
         golds, held_out = _hold_out(golds, settings)
-    else:
+    elif settings.eval_limit and eval_data is not None:
         held_out = _sample(eval_data, golds, settings)
     negatives = make_negatives(golds, settings.negatives, settings.seed)
     for gold in negatives:
@@ -85,28 +84,23 @@ def split(all_golds: tuple[Gold, ...], count: int, seed: int) -> tuple[tuple[Gol
     Returns:
         The questions to train on, and those held out: none of fewer than 20 contexts. No context is in both.
     """
-
-    def unit(gold: Gold) -> str:
-        return gold.article if by_article else gold.context
-
-    by_article = len({gold.article for gold in all_golds}) >= _MANY_ARTICLES
-    sizes = Counter(map(unit, all_golds))
-    if not count or len(sizes) < _MANY_ARTICLES:
+    names = [gold.article for gold in all_golds]
+    if len(set(names)) < _MANY_ARTICLES:
+        names = [gold.context for gold in all_golds]
+    sizes = Counter(names)
+    if len(sizes) < _MANY_ARTICLES:
         return all_golds, ()
     count = max(1, min(count, len(all_golds) // 10))
     units = list(sizes)
     random.Random(seed).shuffle(units)
-    chosen: set[str] = set()
-    held = 0
+    chosen, held = set(), 0
     for name in units:
-        if held >= count:
-            break
-        if held + sizes[name] <= 1.5 * count:  # one huge article must not take all
+        if held < count and held + sizes[name] <= 1.5 * count:  # one huge article must not take all
             chosen.add(name)
             held += sizes[name]
     chosen = chosen or {min(units, key=lambda name: sizes[name])}
     # The same context can occur again under another title, or without one.
-    contexts = {gold.context for gold in all_golds if unit(gold) in chosen}
+    contexts = {gold.context for gold, name in zip(all_golds, names, strict=True) if name in chosen}
     kept = tuple(gold for gold in all_golds if gold.context not in contexts)
     return kept, tuple(gold for gold in all_golds if gold.context in contexts)
 
@@ -146,20 +140,21 @@ def _plain(text: str) -> str:
 
 def to_lines(golds: Iterable[Gold]) -> str:
     """Write questions as JSON Lines."""
-    return "".join(_line(gold) for gold in golds)
-
-
-def _line(gold: Gold) -> str:
-    answers = [
-        {"text": text, "answer_start": start} for text, start in zip(gold.answers, gold.answer_starts, strict=True)
-    ]
-    fields = {"id": gold.id, "title": gold.article, "question": gold.question, "context": gold.context}
-    return json.dumps({**fields, "answers": answers}, ensure_ascii=False) + "\n"
+    lines = []
+    for gold in golds:
+        answers = zip(gold.answers, gold.answer_starts, strict=True)
+        record = {
+            "id": gold.id,
+            "title": gold.article,
+            "question": gold.question,
+            "context": gold.context,
+            "answers": [{"text": text, "answer_start": start} for text, start in answers],
+        }
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    return "".join(lines)
 
 
 def _hold_out(golds: tuple[Gold, ...], settings: TrainSettings) -> tuple[tuple[Gold, ...], DataSet | None]:
-    if not settings.eval_limit:
-        return golds, None
     kept, held = split(golds, settings.eval_limit, settings.seed)
     if not held:
         _LOG.warning("there are too few texts to hold any out: the model will not be evaluated")
@@ -172,15 +167,15 @@ def _with_unique_ids(golds: Iterable[Gold]) -> tuple[Gold, ...]:
     """Number the ids that occur in several files."""
     unique: dict[str, Gold] = {}
     for gold in golds:
-        names = (gold.id if number == 1 else f"{gold.id} ({number})" for number in itertools.count(1))
-        name = next(name for name in names if name not in unique)
+        name, number = gold.id, 1
+        while name in unique:
+            number += 1
+            name = f"{gold.id} ({number})"
         unique[name] = dataclasses.replace(gold, id=name)
     return tuple(unique.values())
 
 
-def _sample(eval_data: str | Path, golds: tuple[Gold, ...], settings: TrainSettings) -> DataSet | None:
-    if not settings.eval_limit:
-        return None
+def _sample(eval_data: str | Path, golds: tuple[Gold, ...], settings: TrainSettings) -> DataSet:
     data = squad.load(eval_data, limit=settings.eval_limit, seed=settings.seed)
     contexts = {gold.context for gold in golds}
     if seen := sum(gold.context in contexts for gold in data.golds):

@@ -12,6 +12,7 @@ import numpy as np
 
 import qa_onnx
 from qa_onnx.machine.cpu import instruction_sets
+from qa_onnx.train.optimization import peak_learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +24,11 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 _POINTS = 300  # of the plotted loss
+_UNKNOWN_LICENCE = "Not stated. The licence of the data and that of the base model apply to the weights."
 
 
-def make_record(
-    job: TrainingJob, state: State, *, name: str, licence: str, learning_rate: float
-) -> dict[str, Any]:
-    """Return the content of training.json; `learning_rate` is that of the peak."""
+def make_record(job: TrainingJob, state: State, *, name: str, licence: str | None) -> dict[str, Any]:
+    """Return the content of training.json."""
     return {
         "name": name,
         "base": {**_model(job.base), "fresh_head": bool(job.base.fresh)},
@@ -36,8 +36,8 @@ def make_record(
         "data": [dataclasses.asdict(source) for source in job.questions.sources],
         "held_out": _held_out(job.questions),
         "report": job.tally.lines(),
-        "questions": job.tally.record(),
-        "licence": licence,
+        "questions": dataclasses.asdict(job.tally),
+        "licence": _UNKNOWN_LICENCE if licence is None else licence,
         "settings": dataclasses.asdict(job.settings),
         "run": {
             "features": len(job.features),
@@ -46,8 +46,8 @@ def make_record(
             "epochs": state.position / len(job.features),
             "steps": state.steps,
             "minutes": state.elapsed / 60,
-            "learning_rate": learning_rate,
-            **job.device.record(),
+            "learning_rate": peak_learning_rate(job.base.model, job.settings),
+            **dataclasses.asdict(job.device),
             "threads": state.threads,
             "instruction_sets": list(instruction_sets()),
         },
@@ -94,14 +94,9 @@ def model_card(record: dict[str, Any]) -> str:
     data = ModelCardData(library_name="transformers", pipeline_tag="question-answering", base_model=base["name"])
     if result is not None:
         data.model_name = record["name"]
+        task, name = "question-answering", record["held_out"]["name"]
         data.eval_results = [
-            EvalResult(
-                task_type="question-answering",
-                dataset_type="custom",
-                dataset_name=record["held_out"]["name"],
-                metric_type=metric,
-                metric_value=round(result[key], 2),
-            )
+            EvalResult(task, "custom", name, metric, round(result[key], 2))
             for metric, key in (("exact_match", "em"), ("f1", "f1"))
         ]
     head = ", an encoder: its head is new" if base["fresh_head"] else ""
@@ -141,10 +136,8 @@ def _kind(model: dict[str, Any]) -> str:
 
 
 def _data(record: dict[str, Any]) -> str:
-    lines = [
-        f"{source['name']}: {source['questions']:,} questions, SHA-256 `{source['sha256']}`"
-        for source in record["data"]
-    ]
+    files = record["data"]
+    lines = [f"{file['name']}: {file['questions']:,} questions, SHA-256 `{file['sha256']}`" for file in files]
     lines += record["report"]
     held_out = record["held_out"]
     if held_out and held_out["own"]:
@@ -189,39 +182,34 @@ def _result(record: dict[str, Any]) -> str:
     return text
 
 
-def downsample(losses: Sequence[float], points: int = _POINTS) -> tuple[list[float], list[float]]:
-    """Return means of neighbouring losses, at most so many, and the step at which each ends."""
-    parts = np.array_split(np.asarray(losses, np.float64), min(points, len(losses)))
-    ends = np.cumsum([len(part) for part in parts])
-    return [float(end) for end in ends], [float(part.mean()) for part in parts]
+def downsample(losses: Sequence[float], points: int = _POINTS) -> tuple[list[int], list[float]]:
+    """Return the last steps of at most so many stretches of a run, and the mean loss of each."""
+    parts = np.array_split(np.asarray(losses), min(points, len(losses)))
+    return np.cumsum([len(part) for part in parts]).tolist(), [float(part.mean()) for part in parts]
 
 
 def plot(state: State) -> str:
     """Return the SVG of a run: loss above, F1 and EM below, over the steps; readable in black and white."""
     from matplotlib.figure import Figure  # not pyplot, which keeps global state
 
-    evaluations, best = state.evaluations, state.best_evaluation()
+    best = state.best_evaluation()
     rows = 2 if best else 1
     figure = Figure(figsize=(7.5, 2.8 * rows), layout="constrained")
     panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="0.85", linewidth=0.8)
-        axes.set_axisbelow(True)
-    panels[0].plot(*downsample(state.losses), color="black", linewidth=1.2)
-    panels[0].set_ylabel("loss (mean of start and end)")
-    panels[0].set_ylim(bottom=0)
+        axes.grid(axis="y", color="0.85")
+    panels[0].plot(*downsample(state.losses), color="black")
+    panels[0].set(ylabel="loss (mean of start and end)", ylim=(0, None))
     if best:
-        steps, f1, em = ([evaluation[key] for evaluation in evaluations] for key in ("steps", "f1", "em"))
-        panels[1].plot(steps, f1, "o-", color="black", label="F1", markersize=5)
-        panels[1].plot(steps, em, "s--", color="black", markerfacecolor="white", label="exact match", markersize=5)
+        steps, f1, em = ([evaluation[key] for evaluation in state.evaluations] for key in ("steps", "f1", "em"))
+        panels[1].plot(steps, f1, "o-", color="black", label="F1")
+        panels[1].plot(steps, em, "s--", color="black", markerfacecolor="white", label="exact match")
         at = (best["steps"], best["f1"])
         panels[1].annotate(f"best: {best['f1']:.1f}", at, (0, 9), textcoords="offset points", ha="center")
-        panels[1].set_ylabel(f"on {best['n']:,} held-out questions (%)")
-        panels[1].margins(y=0.2)
+        panels[1].set(ylabel=f"on {best['n']:,} held-out questions (%)", ymargin=0.2)
         panels[1].legend(loc="lower right", frameon=False)
-    panels[-1].set_xlabel("step")
-    panels[-1].set_xlim(left=0)
+    panels[-1].set(xlabel="step", xlim=(0, None))
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()

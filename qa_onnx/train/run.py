@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.errors import TrainError
 from qa_onnx.machine.packages import require
 from qa_onnx.train.job import prepare_job
-from qa_onnx.train.optimization import peak_learning_rate
 from qa_onnx.train.questions import to_lines
 from qa_onnx.train.report import make_record, model_card, plot
 from qa_onnx.train.settings import TrainSettings
-from qa_onnx.train.state import State, load_weights, read_state, save_start
+from qa_onnx.train.state import State, load_weights, read_state, save_state
 from qa_onnx.train.teacher import run_teacher
 from qa_onnx.train.trainer import Trainer
 from qa_onnx.train.workspace import RECORD, Workspace
@@ -26,11 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx.train.job import TrainingJob
-    from qa_onnx.train.progress import Status
+    from qa_onnx.train.trainer import Status
 
 _LOG = logging.getLogger(__name__)
-
-LICENCE = "Not stated. The licence of the data and that of the base model apply to the weights."
 
 
 def train(
@@ -43,7 +40,7 @@ def train(
     eval_data: str | Path | None = None,
     resume: bool = False,
     replace: bool = False,
-    licence: str = LICENCE,
+    licence: str | None = None,
     on_step: Callable[[Status], None] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a checkpoint for question answering.
@@ -61,7 +58,7 @@ def train(
         eval_data: a data file to choose the best weights with; None: questions held out of `data`.
         resume: continue the unfinished run of `to`, with the same arguments; without one, start.
         replace: remove a finished model, or an unfinished run, of that name. With `resume`, keep the latter.
-        licence: of the weights, for the model card.
+        licence: of the weights, for the model card; None: it says that those of data and base apply.
         on_step: is called after each step.
 
     Returns:
@@ -76,18 +73,18 @@ def train(
     """
     require("train")
     workspace = Workspace(to)
-    if resume and not replace and workspace.finished and not workspace.work.exists():
-        _LOG.info("%s is finished: there is nothing to resume", to)
-        finished: dict[str, Any] = json.loads((workspace.to / RECORD).read_bytes())
-        return finished
-    workspace.prepare(resume=resume, replace=replace)
     settings = TrainSettings() if settings is None else settings
-    job = prepare_job(base, data, settings, eval_data=eval_data, teacher=teacher)
-    with workspace.occupied(resume=resume, replace=replace):
+    with workspace.locked():
+        finished = workspace.finished
+        if finished and resume and not replace and not workspace.unfinished:
+            _LOG.info("%s is finished: there is nothing to resume", to)
+            return finished
+        workspace.check(resume=resume, replace=replace)
+        job = prepare_job(base, data, settings, eval_data=eval_data, teacher=teacher)
+        workspace.clear(resume=resume)
         state = _resume(workspace, job) if resume else State(job.fingerprint())
         _train(job, state, workspace.work, on_step)
-        name, rate = workspace.to.resolve().name, peak_learning_rate(job.base.model, job.settings)
-        record = make_record(job, state, name=name, licence=licence, learning_rate=rate)
+        record = make_record(job, state, name=workspace.to.resolve().name, licence=licence)
         _stage(job, state, workspace, record)
         workspace.commit()
     return record
@@ -117,7 +114,7 @@ def _train(job: TrainingJob, state: State, folder: Path, on_step: Callable[[Stat
     logits = None
     if job.teacher is not None:
         if not state.steps:
-            save_start(folder, state)
+            save_state(folder, state)  # so that only the same arguments resume a run of the teacher
         logits = run_teacher(job.teacher, job.features, folder)
     Trainer(job, folder=folder, state=state, teacher_logits=logits, on_step=on_step).run()
     if state.best:

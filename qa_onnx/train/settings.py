@@ -7,30 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Annotated, get_origin, get_type_hints
 
 from qa_onnx.errors import InputError
 from qa_onnx.options import BOUNDS, Bounds, Options, check_bounds
-
-TRAIN_BOUNDS = {
-    "epochs": Bounds(1e-6, 1e4),
-    "minutes": Bounds(0.001, 1e6),
-    "learning_rate": Bounds(1e-12, 10.0),
-    "batch_size": Bounds(1, 1 << 16),
-    "batch_tokens": Bounds(1, 1 << 24),
-    "max_length": BOUNDS["max_length"],
-    "doc_stride": BOUNDS["doc_stride"],
-    "seed": Bounds(0, 1 << 32),
-    "teacher_share": Bounds(0.0, 1.0),
-    "negatives": Bounds(0.0, 1.0),
-    "eval_limit": Bounds(0, 1 << 24),
-    "evaluations": Bounds(1, 10_000),
-    "patience": Bounds(1, 10_000),
-    "save_every_s": Bounds(0.0, 1e6),
-    "dropout": Bounds(0.0, 0.9),
-    "warmup": Bounds(0.0, 0.9),
-    "weight_decay": Bounds(0.0, 1.0),
-    "max_grad_norm": Bounds(1e-9, 1e6),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,25 +46,25 @@ class TrainSettings:
         InputError: a value is out of range.
     """
 
-    epochs: float = 2.0
-    minutes: float | None = None
-    learning_rate: float | None = None
-    batch_size: int = 32
-    batch_tokens: int | None = None
-    max_length: int = 384
-    doc_stride: int | None = None
-    seed: int = 0
+    epochs: Annotated[float, Bounds(1e-6, 1e4)] = 2.0
+    minutes: Annotated[float | None, Bounds(0.001, 1e6)] = None
+    learning_rate: Annotated[float | None, Bounds(1e-12, 10.0)] = None
+    batch_size: Annotated[int, Bounds(1, 1 << 16)] = 32
+    batch_tokens: Annotated[int | None, Bounds(1, 1 << 24)] = None
+    max_length: Annotated[int, BOUNDS["max_length"]] = 384
+    doc_stride: Annotated[int | None, BOUNDS["doc_stride"]] = None
+    seed: Annotated[int, Bounds(0, 1 << 32)] = 0
     bf16: bool | None = None
-    teacher_share: float = 0.9
-    negatives: float = 0.1
-    eval_limit: int = 500
-    evaluations: int = 8
-    patience: int | None = None
-    save_every_s: float = 180.0
-    dropout: float = 0.0
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
+    teacher_share: Annotated[float, Bounds(0.0, 1.0)] = 0.9
+    negatives: Annotated[float, Bounds(0.0, 1.0)] = 0.1
+    eval_limit: Annotated[int, Bounds(0, 1 << 24)] = 500
+    evaluations: Annotated[int, Bounds(1, 10_000)] = 8
+    patience: Annotated[int | None, Bounds(1, 10_000)] = None
+    save_every_s: Annotated[float, Bounds(0.0, 1e6)] = 180.0
+    dropout: Annotated[float, Bounds(0.0, 0.9)] = 0.0
+    warmup: Annotated[float, Bounds(0.0, 0.9)] = 0.05
+    weight_decay: Annotated[float, Bounds(0.0, 1.0)] = 0.01
+    max_grad_norm: Annotated[float, Bounds(1e-9, 1e6)] = 1.0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -100,3 +80,10 @@ class TrainSettings:
         usual = Options.for_windows_of(self.max_length)
         stride = usual.doc_stride if self.doc_stride is None else self.doc_stride
         return dataclasses.replace(usual, doc_stride=stride, batch_tokens=2048)
+
+
+TRAIN_BOUNDS: dict[str, Bounds] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(TrainSettings, include_extras=True).items()
+    if get_origin(hint) is Annotated
+}

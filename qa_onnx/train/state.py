@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STATE = "state.safetensors"
 _FORMAT = 1
-_RECENT = 50  # steps
+RECENT = 50  # steps over which loss and speed are averaged
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class State:
 
     Attributes:
         fingerprint: of the job; only an equal job can resume from here.
-        position: examples seen.
+        position: number of examples that were trained on.
         steps: of the optimizer.
         elapsed: seconds since the first step, excluding interruptions.
         losses: of each step.
@@ -52,7 +52,7 @@ class State:
 
     def recent_loss(self) -> float:
         """Return the mean loss of the last 50 steps."""
-        return sum(self.losses[-_RECENT:]) / len(self.losses[-_RECENT:])
+        return sum(self.losses[-RECENT:]) / len(self.losses[-RECENT:])
 
     def best_evaluation(self) -> dict[str, Any] | None:
         """Return the evaluation with the highest F1, of equals the first; None: there is none."""
@@ -82,33 +82,29 @@ def load_weights(path: Path, model: Any) -> None:
     _copy(path, _read(path)[0], weights(model))
 
 
-def save_state(folder: Path, state: State, model: Any, optimizer: Any) -> None:
+def save_state(folder: Path, state: State, model: Any = None, optimizer: Any = None) -> None:
     """Write the state of a run, and remove best weights that it does not name.
+
+    Without model and optimizer it is the state before the first step, which has the arguments of the run.
 
     Raises:
         TrainError: it cannot be written.
     """
     import torch
 
-    tensors = {f"model.{name}": tensor for name, tensor in weights(model).items()}
-    for name, parameter in model.named_parameters():
-        tensors |= {f"optimizer.{name}.{key}": value for key, value in optimizer.state[parameter].items()}
-    tensors["random.cpu"] = torch.random.get_rng_state()
-    if torch.cuda.is_initialized():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    _write_state(folder, state, tensors)
+    tensors = {"losses": torch.tensor(state.losses, dtype=torch.float64)}
+    if model is not None:
+        tensors |= {f"model.{name}": tensor for name, tensor in weights(model).items()}
+        for name, parameter in model.named_parameters():
+            tensors |= {f"optimizer.{name}.{key}": value for key, value in optimizer.state[parameter].items()}
+        tensors["random.cpu"] = torch.random.get_rng_state()
+        if torch.cuda.is_initialized():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+    values = {name: getattr(state, name) for name in State.__dataclass_fields__ if name != "losses"}
+    _write(folder / STATE, tensors, {"format": str(_FORMAT), "state": json.dumps(values)})
     for path in folder.glob("best-*.safetensors"):
         if path.name != state.best:
             path.unlink()
-
-
-def save_start(folder: Path, state: State) -> None:
-    """Write the state of a run before its first step, so that it can resume only with the same arguments.
-
-    Raises:
-        TrainError: it cannot be written.
-    """
-    _write_state(folder, state, {})
 
 
 def read_state(folder: Path) -> State | None:
@@ -138,23 +134,18 @@ def restore(folder: Path, model: Any, optimizer: Any) -> None:
     import torch
 
     path = folder / STATE
-    tensors, _ = _read(path)
-    _copy(path, _below("model.", tensors), weights(model))
-    for name, parameter in model.named_parameters():
-        # Not `.weight` of `a` if there is `a.weight`: a key of the optimizer has no dot.
-        optimizer.state[parameter] = {
-            key: tensor.to(parameter.device)
-            for key, tensor in _below(f"optimizer.{name}.", tensors).items()
-            if "." not in key
-        }
-    torch.random.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
-
-
-def _below(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
-    """Return the tensors whose names have a prefix, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    saved: dict[str, dict[str, Any]] = {}
+    for full_name, tensor in _read(path)[0].items():
+        kind, _, name = full_name.partition(".")
+        saved.setdefault(kind, {})[name] = tensor
+    _copy(path, saved["model"], weights(model))
+    parameters = dict(model.named_parameters())
+    for full_name, tensor in saved["optimizer"].items():
+        name, _, key = full_name.rpartition(".")  # a parameter's name has dots, a key of the optimizer none
+        optimizer.state[parameters[name]][key] = tensor.to(parameters[name].device)
+    torch.random.set_rng_state(saved["random"]["cpu"])
+    if "cuda" in saved["random"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(saved["random"]["cuda"])
 
 
 def _copy(path: Path, tensors: dict[str, Any], into: dict[str, Any]) -> None:
@@ -162,15 +153,6 @@ def _copy(path: Path, tensors: dict[str, Any], into: dict[str, Any]) -> None:
         raise TrainError(f"{path} holds the weights of another model: remove it, or train with --replace")
     for name, tensor in into.items():
         tensor.copy_(tensors[name])
-
-
-def _write_state(folder: Path, state: State, tensors: dict[str, Any]) -> None:
-    import torch
-
-    values = {name: getattr(state, name) for name in State.__dataclass_fields__ if name != "losses"}
-    losses = torch.tensor(state.losses, dtype=torch.float64)
-    header = {"format": str(_FORMAT), "state": json.dumps(values)}
-    _write(folder / STATE, {**tensors, "losses": losses}, header)
 
 
 def _write(path: Path, tensors: dict[str, Any], header: dict[str, str]) -> None:

@@ -1,35 +1,39 @@
-"""Gold answer + windows -> the target of each window: the start and end token that the model shall choose.
+"""Questions -> the windows to train on, each with its target: the start and end token that the model shall choose.
 
-Windows and offsets are those of inference (`Windower`); nothing is tokenized here again. The rules:
+Windows and offsets are those of inference (`Windower`); nothing is tokenized here again. docs/training.md has the
+rules in a table; the names of the cases are those of the tally. Two reasons:
 
-- **Position of the answer.** `answer_start` counts characters (code points). If the text is not there but exactly
-  once at most `NEARBY` characters away, that occurrence is taken ("moved"); otherwise the question is left out
-  ("misplaced"). Without `answer_start`, the only occurrence is taken, or the first of several ("ambiguous").
-- **Several answers**: the span that most of them name, of equals the first; it is enough if one answer is found.
-- **Blanks** at the edges of an answer are cut off ("trimmed"). The data reader refuses an answer of blanks alone.
-- **Part of a token**: a span that starts or ends inside a token takes the whole token ("widened").
-- **Several windows**: every window that holds the whole answer has it as its target. The others have CLS; since
-  most windows of a long context are such, one of them is kept per question, chosen by seed.
-- **No window holds the whole answer**, since it is longer than the overlap: the question is left out ("cut"); CLS
+- Most windows of a long context do not hold the answer: one of them is kept per question, chosen by seed.
+- A question is left out if no window holds its whole answer, which is longer than the overlap ("cut"): CLS
   everywhere would teach that there is no answer.
-- **Unanswerable** questions: CLS, in one window of the context, chosen by seed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import random
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from qa_onnx.windows import Example
+
 if TYPE_CHECKING:
-    import random
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from qa_onnx.data.squad import Gold
+    from qa_onnx.options import Options
     from qa_onnx.tokens.encoding import EncodedContext
-    from qa_onnx.windows import Window
+    from qa_onnx.train.corpus import Tally
+    from qa_onnx.windows import Window, Windower
 
 NEARBY = 100  # characters
+_BLOCK = 256  # questions that are tokenized together
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def locate(context: str, text: str, start: int) -> AnswerLocation:
     for at in (start + lead, start):
         if start >= 0 and context.startswith(bare, at):
             return AnswerLocation((at, at + len(bare)), kinds)
-    starts = _occurrences(context, bare)
+    starts = [match.start() for match in re.finditer(f"(?={re.escape(bare)})", context)]  # overlaps included
     if not starts:
         return AnswerLocation(None, ("absent",))
     if start < 0:
@@ -91,13 +95,10 @@ def choose(gold: Gold) -> AnswerLocation:
 
 def to_tokens(context: EncodedContext, span: tuple[int, int]) -> tuple[int, int] | None:
     """Return the fewest tokens of a context that cover a span of characters, inclusive; None: no token does."""
-    encoding = context.encoding
-    within = (encoding.char_to_token(at) for at in range(*span))
-    first = next((token for token in within if token is not None), None)
-    if first is None:
+    tokens = [token for at in range(*span) if (token := context.encoding.char_to_token(at)) is not None]
+    if not tokens:
         return None
-    backwards = (encoding.char_to_token(at) for at in range(span[1] - 1, span[0] - 1, -1))
-    last = next(token for token in backwards if token is not None)
+    first, last = tokens[0], tokens[-1]
     # Several tokens can share a character, as the bytes of an emoji do.
     while last + 1 < len(context.ids) and context.characters(last + 1, last + 1)[0] < span[1]:
         last += 1
@@ -112,12 +113,7 @@ def in_window(window: Window, tokens: tuple[int, int]) -> tuple[int, int] | None
 
 
 def targets(gold: Gold, windows: Sequence[Window], draw: random.Random) -> tuple[list[Target], tuple[str, ...]]:
-    """Return the targets of a question's windows.
-
-    Args:
-        gold: the question.
-        windows: all of its windows.
-        draw: chooses the window without an answer.
+    """Return the targets of a question's windows; `draw` chooses the one without an answer.
 
     Returns:
         The targets, none if the question is left out, and the kinds of the tally that count for it.
@@ -147,10 +143,71 @@ def _cls(window: Window) -> Target:
     return Target(window, window.cls, window.cls)
 
 
-def _occurrences(context: str, text: str) -> list[int]:
-    """Return the positions at which a text starts in a context, overlaps included."""
-    starts, at = [], context.find(text)
-    while at >= 0:
-        starts.append(at)
-        at = context.find(text, at + 1)
-    return starts
+@dataclass(frozen=True, slots=True)
+class Features:
+    """F windows with their targets, five bytes a token.
+
+    Attributes:
+        ids: int32 (N,), the token ids of all windows, concatenated.
+        types: uint8 (N,), their segment ids.
+        bounds: int64 (F + 1,): window f is bounds[f] to bounds[f + 1] of them.
+        spans: int32 (F, 5): for each window start and end of the target, first and last token of the context, and
+            [CLS].
+    """
+
+    ids: NDArray[np.int32]
+    types: NDArray[np.uint8]
+    bounds: NDArray[np.int64]
+    spans: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def rows(self, indices: Sequence[int]) -> tuple[list[NDArray[np.int32]], list[NDArray[np.uint8]]]:
+        """Return the token ids and the segment ids of some windows."""
+        parts = [slice(self.bounds[index], self.bounds[index + 1]) for index in indices]
+        return [self.ids[part] for part in parts], [self.types[part] for part in parts]
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of all arrays, in hexadecimal."""
+        digest = hashlib.sha256()
+        for array in (self.ids, self.types, self.bounds, self.spans):
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+
+def build(golds: Sequence[Gold], windower: Windower, options: Options, *, tally: Tally, seed: int) -> Features:
+    """Cut questions into windows and find their targets.
+
+    Args:
+        golds: the questions; a context is tokenized once if its questions are neighbours.
+        windower: of the model's tokenizer.
+        options: `max_length`, `doc_stride` and `max_question_length` are read.
+        tally: counts what becomes of each question.
+        seed: of the choice among windows without an answer.
+
+    Raises:
+        InputError: the options leave a context no room.
+    """
+    ids: list[NDArray[np.int32]] = []
+    types: list[NDArray[np.uint8]] = []
+    spans: list[tuple[int, int, int, int, int]] = []
+    draw = random.Random(seed)
+    for at in range(0, len(golds), _BLOCK):
+        block = golds[at : at + _BLOCK]
+        cut = windower.cut([Example(gold.question, gold.context, gold.id) for gold in block], options)
+        for gold, example in zip(block, cut, strict=True):
+            chosen, kinds = targets(gold, example.windows, draw)
+            for kind in kinds:
+                tally.add(kind, gold.id)
+            for target in chosen:
+                window = target.window
+                ids.append(window.input_ids.astype(np.int32))
+                types.append(window.token_type_ids.astype(np.uint8))
+                spans.append((target.start, target.end, window.first, window.last, window.cls))
+    return Features(
+        ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
+        types=np.concatenate(types) if types else np.zeros(0, np.uint8),
+        bounds=np.cumsum([0, *map(len, ids)], dtype=np.int64),
+        spans=np.array(spans, np.int32).reshape(-1, 5),
+    )

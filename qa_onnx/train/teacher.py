@@ -25,16 +25,15 @@ from qa_onnx.errors import InputError, TrainError
 from qa_onnx.train.base import load_base
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from qa_onnx.tokens.special_tokens import Template
-    from qa_onnx.train.base import Base
-    from qa_onnx.train.device import TorchDevice
-    from qa_onnx.train.features import Features
+    from qa_onnx.train.base import Base, TorchDevice
     from qa_onnx.train.settings import TrainSettings
+    from qa_onnx.train.targets import Features
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,13 +61,17 @@ class Teacher:
 
     def sha256(self) -> str:
         """Return the SHA-256, in hexadecimal, of all that its logits of a window depend on."""
-        base, device = self.base, self.device.record()
-        facts = (base.sha256, base.model.config.to_json_string(), base.windower.template, self.student, device)
+        base = self.base
+        facts = (
+            base.sha256,
+            base.model.config.to_json_string(),
+            base.windower.template,
+            self.student,
+            self.device,
+        )
         return hashlib.sha256(repr(facts).encode() + self.vocabulary_map.tobytes()).hexdigest()
 
-    def logits(
-        self, ids: Sequence[NDArray[np.int32]], spans: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def logits(self, ids: Sequence[NDArray[np.int32]], spans: NDArray[np.int32]) -> NDArray[np.float32]:
         """Run the teacher on B windows of the student.
 
         Args:
@@ -76,14 +79,14 @@ class Teacher:
             spans: (B, 5), as in `Features`.
 
         Returns:
-            Its logits for start and end, (B, T, 2), and for each token of the student's windows, (B, U), the
-            position among the T with its logits; meaningful for the context's tokens and [CLS] only.
+            Its logits for start and end of each token of the student's windows, (B, T, 2); meaningful for the
+            context's tokens and [CLS] only.
         """
         import torch
 
         template = self.base.windower.template
         rows, types = [], []
-        positions = np.zeros((len(ids), len(ids[0])), np.int64)
+        positions = np.zeros((len(ids), len(ids[0])), np.int64)  # of the student's tokens, in the teacher's window
         for row, (window, (_, _, first, last, cls)) in enumerate(zip(ids, spans.tolist(), strict=True)):
             question = self.vocabulary_map[window[len(self.student.before) : first - len(self.student.between)]]
             context = self.vocabulary_map[window[first : last + 1]]
@@ -94,9 +97,10 @@ class Teacher:
             positions[row, first : last + 1] = np.arange(start, start + len(context))
             positions[row, cls] = template.cls
         arrays = batches.pad(rows, types, input_names=self.base.inputs, pad_id=self.base.pad_id)
-        with torch.inference_mode(), self.device.autocast():
-            out = self.base.model(**self.device.tensors(arrays))
-        return torch.stack((out.start_logits, out.end_logits), -1).float().cpu().numpy(), positions
+        with torch.inference_mode():
+            out = self.device.run(self.base.model, arrays)
+        logits = torch.stack((out.start_logits, out.end_logits), -1).float().cpu().numpy()
+        return np.take_along_axis(logits, positions[:, :, None], 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +118,20 @@ class TeacherLogits:
     def rows(self, indices: Sequence[int]) -> Any:
         """Return the logits of B windows, float16 (2, B, T), padded with zeros to the longest."""
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
         parts = [self.logits[self.bounds[index] : self.bounds[index + 1]] for index in indices]
-        padded = np.zeros((2, len(parts), max(map(len, parts))), np.float16)
-        for row, part in enumerate(parts):
-            padded[:, row, : len(part)] = part.T
-        return torch.from_numpy(padded)
+        return (
+            pad_sequence([torch.from_numpy(part) for part in parts], batch_first=True)
+            .permute(2, 0, 1)
+            .contiguous()
+        )
 
 
 def load_teacher(
     name: str, student: Base, features: Features, settings: TrainSettings, device: TorchDevice
 ) -> Teacher:
-    """Load a teacher, and check that it can read the student's windows.
-
-    Args:
-        name: a folder, or an id on the hub.
-        student: the model in training.
-        features: its windows.
-        settings: `max_length` is read.
-        device: where the teacher runs.
+    """Load a teacher, a folder or an id on the hub, and check that it can read the student's windows.
 
     Raises:
         ExportError: it does not exist, or is not safe to load.
@@ -179,57 +178,45 @@ def _map_vocabulary(name: str, student: Base, teacher: Base, features: Features)
 
 
 def run_teacher(teacher: Teacher, features: Features, folder: Path) -> TeacherLogits:
-    """Run a teacher on all features, or continue where an earlier run was stopped.
-
-    Args:
-        teacher: is left in evaluation mode.
-        features: of the student.
-        folder: of the run; logits in it are of the same teacher and features.
+    """Run a teacher on the student's features, or continue where its earlier run was stopped in the same folder.
 
     Raises:
         TrainError: the logits cannot be written, or are not finite.
     """
     path = folder / LOGITS
     edges = [*range(0, len(features), _BLOCK), len(features)]
+    teacher.base.model.to(teacher.device.device).eval()
     try:
         with path.open("ab") as file:
             complete = np.searchsorted(4 * features.bounds[edges], file.tell(), side="right") - 1
             file.truncate(int(4 * features.bounds[edges[complete]]))
-            for block in _blocks(teacher, features, edges[complete:]):
-                file.write(block.tobytes())
+            logged = -_LOG_EVERY_S
+            for low, high in pairwise(edges[complete:]):
+                if time.monotonic() - logged >= _LOG_EVERY_S:
+                    logged = time.monotonic()
+                    _LOG.info("the teacher has read %s of %s windows", f"{low:,}", f"{len(features):,}")
+                file.write(_read_block(teacher, features, low, high).tobytes())
                 file.flush()
                 os.fsync(file.fileno())
         logits = np.fromfile(path, np.float16).reshape(-1, 2)
     except OSError as error:
         raise TrainError(f"cannot write {path}: {error.strerror}; go on with --resume") from error
+    teacher.base.model.to("cpu")
     return TeacherLogits(features.bounds, logits)
 
 
-def _blocks(teacher: Teacher, features: Features, edges: Sequence[int]) -> Iterable[NDArray[np.float16]]:
-    """Yield the logits of the windows between each two edges: float16 (N, 2), of their tokens in order."""
-    lengths = np.diff(features.bounds).tolist()
-    teacher.base.model.to(teacher.device.type).eval()
-    if len(edges) > 1:
-        _LOG.info("the teacher reads %s of %s windows", f"{edges[-1] - edges[0]:,}", f"{edges[-1]:,}")
-    started = logged = time.monotonic()
-    for low, high in pairwise(edges):
-        begin = features.bounds[low]
-        block = np.zeros((features.bounds[high] - begin, 2), np.float16)
-        for group in batches.by_length(lengths[low:high], batch_tokens=teacher.device.batch_tokens):
-            rows = [low + row for row in group]
-            logits, positions = teacher.logits(features.rows(rows)[0], features.spans[rows])
-            with np.errstate(over="ignore"):
-                logits = logits.astype(np.float16)
-            if not np.isfinite(logits).all():
-                raise TrainError("the teacher's logits are not finite in float16: its weights are broken")
-            for row, index in enumerate(rows):
-                at = features.bounds[index] - begin
-                block[at : at + lengths[index]] = logits[row, positions[row, : lengths[index]]]
-        yield block
-        if time.monotonic() - logged >= _LOG_EVERY_S:
-            logged = time.monotonic()
-            speed = (high - edges[0]) / (logged - started)
-            _LOG.info(
-                "the teacher has read %s of %s windows, %.1f per second", f"{high:,}", f"{edges[-1]:,}", speed
-            )
-    teacher.base.model.to("cpu")
+def _read_block(teacher: Teacher, features: Features, low: int, high: int) -> NDArray[np.float16]:
+    """Return the logits of some neighbouring windows: float16 (N, 2), of their tokens in order."""
+    bounds = features.bounds[low : high + 1]
+    lengths = np.diff(bounds).tolist()
+    block = np.zeros((bounds[-1] - bounds[0], 2), np.float16)
+    for group in batches.by_length(lengths, batch_tokens=teacher.device.batch_tokens):
+        rows = [low + row for row in group]
+        with np.errstate(over="ignore"):
+            logits = teacher.logits(features.rows(rows)[0], features.spans[rows]).astype(np.float16)
+        if not np.isfinite(logits).all():
+            raise TrainError("the teacher's logits are not finite in float16: its weights are broken")
+        for row, index in enumerate(group):
+            at = bounds[index] - bounds[0]
+            block[at : at + lengths[index]] = logits[row, : lengths[index]]
+    return block

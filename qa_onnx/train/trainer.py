@@ -9,24 +9,47 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import batches
 from qa_onnx.errors import TrainError
 from qa_onnx.train.evaluations import Evaluations
 from qa_onnx.train.loss import span_loss
-from qa_onnx.train.optimization import ShuffledOrder, TrainingSchedule, make_optimizer, peak_learning_rate
-from qa_onnx.train.progress import ProgressMeter
-from qa_onnx.train.state import restore, save_state
+from qa_onnx.train.optimization import TrainingSchedule, make_optimizer, peak_learning_rate, shuffled
+from qa_onnx.train.state import RECENT, restore, save_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from qa_onnx.train.job import TrainingJob
-    from qa_onnx.train.progress import Status
     from qa_onnx.train.state import State
     from qa_onnx.train.teacher import TeacherLogits
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Progress of a run after a step.
+
+    Attributes:
+        progress: 0 to 1.
+        epoch: passes over the examples so far.
+        steps: of the optimizer.
+        loss: mean of the last 50 steps.
+        examples_per_second: mean of the last 50 steps, excluding evaluations.
+        to_go_s: estimated seconds to the end of the run; NaN: not known yet.
+        f1: of the last evaluation; None before the first.
+    """
+
+    progress: float
+    epoch: float
+    steps: int
+    loss: float
+    examples_per_second: float
+    to_go_s: float
+    f1: float | None
 
 
 class Trainer:
@@ -51,18 +74,14 @@ class Trainer:
         on_step: Callable[[Status], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._job = job
-        self._folder = folder
-        self._state = state
-        self._teacher_logits = teacher_logits
-        self._on_step = on_step
-        self._clock = clock
+        self._job, self._folder, self._state, self._teacher_logits = job, folder, state, teacher_logits
+        self._on_step, self._clock = on_step, clock
         self._peak = peak_learning_rate(job.base.model, job.settings)
-        self._order = ShuffledOrder(len(job.features), job.settings.seed)
         self._schedule = TrainingSchedule(job.settings, len(job.features))
         self._evaluations = Evaluations(job, state, self._schedule, folder)
-        self._meter = ProgressMeter(state, self._schedule, self._evaluations)
         self._step_s = 1.0  # of the last step; before the first, a guess
+        self._speed = 0.0  # examples per second, evaluations excluded
+        self._ends: deque[tuple[int, float]] = deque(maxlen=RECENT)  # position and elapsed after each step
 
     def run(self) -> None:
         """Train to the end of the run; the random state of the process is left as it was.
@@ -76,7 +95,7 @@ class Trainer:
         job, state, model = self._job, self._state, self._job.base.model
         with torch.random.fork_rng():
             torch.manual_seed(job.settings.seed)
-            model.to(job.device.type)
+            model.to(job.device.device)
             optimizer = make_optimizer(model, job.settings)
             if state.steps:
                 restore(self._folder, model, optimizer)
@@ -88,13 +107,13 @@ class Trainer:
                 self._step(optimizer)
                 elapsed = self._clock() - started
                 self._step_s, state.elapsed = elapsed - state.elapsed, elapsed
-                status = self._meter.after_step()
+                status = self._status()
                 if self._on_step is not None:
                     self._on_step(status)
                 evaluate = self._evaluations.are_due()
                 if evaluate:
                     self._evaluations.run(lambda: self._clock() - started)
-                    self._meter.pause()
+                    self._ends.clear()
                 state.done = self._schedule.progress(state) >= 1 or self._evaluations.are_out_of_patience()
                 # One save for step and evaluation: a killed run never resumes between them.
                 if state.done or evaluate or self._clock() - saved >= job.settings.save_every_s:
@@ -102,17 +121,17 @@ class Trainer:
                     saved = self._clock()
 
     def _step(self, optimizer: Any) -> None:
-        """Take one step of the optimizer."""
         import torch
 
         job, state, schedule = self._job, self._state, self._schedule
         count = job.settings.batch_size
-        if schedule.total_examples is not None:
+        if job.settings.minutes is None:
             count = min(count, schedule.total_examples - state.position)
         middle = schedule.progress(state, examples=count / 2, seconds=self._step_s / 2)
         for group in optimizer.param_groups:
             group["lr"] = self._peak * schedule.rate(middle)
-        loss = add_gradients(job, self._order.take(state.position, count), self._teacher_logits)
+        indices = shuffled(state.position, count, epoch_examples=len(job.features), seed=job.settings.seed)
+        loss = add_gradients(job, indices, self._teacher_logits)
         norm = float(torch.nn.utils.clip_grad_norm_(job.base.model.parameters(), job.settings.max_grad_norm))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise TrainError(
@@ -124,6 +143,30 @@ class Trainer:
         state.position += count
         state.steps += 1
         state.losses.append(loss)
+
+    def _status(self) -> Status:
+        state, schedule, evaluations = self._state, self._schedule, self._evaluations
+        self._ends.append((state.position, state.elapsed))
+        examples, seconds = (last - first for first, last in zip(self._ends[0], self._ends[-1], strict=True))
+        if seconds:
+            self._speed = examples / seconds
+        minutes = self._job.settings.minutes
+        if minutes is not None:
+            to_go_s = max(0.0, 60 * minutes - state.elapsed)
+        elif self._speed:
+            to_go_s = (schedule.total_examples - state.position) / self._speed
+            to_go_s += evaluations.remaining() * evaluations.seconds
+        else:
+            to_go_s = math.nan
+        return Status(
+            progress=schedule.progress(state),
+            epoch=state.position / schedule.epoch_examples,
+            steps=state.steps,
+            loss=state.recent_loss(),
+            examples_per_second=self._speed,
+            to_go_s=to_go_s,
+            f1=state.evaluations[-1]["f1"] if state.evaluations else None,
+        )
 
 
 def add_gradients(job: TrainingJob, indices: list[int], teacher_logits: TeacherLogits | None = None) -> float:
@@ -138,19 +181,14 @@ def add_gradients(job: TrainingJob, indices: list[int], teacher_logits: TeacherL
     ids, types = job.features.rows(indices)
     total = 0.0
     for part in batches.by_length([len(row) for row in ids], batch_tokens=device.batch_tokens):
-        arrays = batches.pad(
-            [ids[row] for row in part],
-            [types[row] for row in part],
-            input_names=base.inputs,
-            pad_id=base.pad_id,
-        )
-        if len(ids[part[0]]) == len(ids[part[-1]]):
+        part_ids, part_types = [ids[row] for row in part], [types[row] for row in part]
+        arrays = batches.pad(part_ids, part_types, input_names=base.inputs, pad_id=base.pad_id)
+        if len(part_ids[0]) == len(part_ids[-1]):
             arrays.pop("attention_mask", None)  # no padding, and attention is faster without a mask
         examples = [indices[row] for row in part]
-        spans = torch.from_numpy(job.features.spans[examples]).long().to(device.type)
-        teacher = None if teacher_logits is None else teacher_logits.rows(examples).to(device.type)
-        with device.autocast():
-            out = base.model(**device.tensors(arrays))
+        spans = torch.from_numpy(job.features.spans[examples]).long().to(device.device)
+        teacher = None if teacher_logits is None else teacher_logits.rows(examples).to(device.device)
+        out = device.run(base.model, arrays)
         loss = span_loss(out.start_logits, out.end_logits, spans, teacher, job.settings.teacher_share)
         loss = loss / len(indices)
         loss.backward()

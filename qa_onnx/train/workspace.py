@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import TrainError
 from qa_onnx.train.state import STATE
@@ -25,10 +25,10 @@ RECORD = "training.json"
 
 
 class Workspace:
-    """Folders of a run.
+    """Folders of a run whose result goes to the folder `to`.
 
-    Args:
-        to: folder of the result.
+    Raises:
+        TrainError: it is a file, a file system of its own, or holds files that are not of a run.
     """
 
     def __init__(self, to: str | Path) -> None:
@@ -39,48 +39,33 @@ class Workspace:
         self.work = self.to.resolve().with_name(f"{name}.partial")
         self.stage = self.work / "model"
         self._old = self.work / "old"
-
-    @property
-    def finished(self) -> bool:
-        """Whether the folder holds the result of a run, and not another training.json."""
-        try:
-            record = json.loads((self.to / RECORD).read_bytes())
-        except (OSError, ValueError):
-            return False
-        return isinstance(record, dict) and {"base", "run"} <= record.keys()
-
-    def prepare(self, *, resume: bool, replace: bool) -> None:
-        """Check that the run would overwrite nothing that the user did not allow.
-
-        Raises:
-            TrainError: it would.
-        """
-        if self._old.exists() and not self.to.exists():
-            self._old.rename(self.to)  # a run was killed between two renames
         if self.to.exists() and not self.to.is_dir():
             raise TrainError(f"{self.to} is a file: name a folder")
         if os.path.ismount(self.to):
             raise TrainError(f"{self.to} is a mount point, which cannot be replaced: name a folder in it")
         if self.to.exists() and not self.finished and any(self.to.iterdir()):
             raise TrainError(f"{self.to} holds other files than a trained model: name another folder")
-        if self.finished and not replace and not (resume and self.work.exists()):
-            raise TrainError(f"{self.to} holds a finished model: name another folder, or train with --replace")
-        if self.work.exists() and not (resume or replace):
-            raise TrainError(
-                f"{self.work} holds an unfinished run: go on with --resume, or start again with --replace"
-            )
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """The record of the run whose result the folder holds; None: there is none, or another training.json."""
+        try:
+            record = json.loads((self.to / RECORD).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) and {"base", "run"} <= record.keys() else None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is the state of a run that did not come to its end."""
+        return (self.work / STATE).exists()
 
     @contextlib.contextmanager
-    def occupied(self, *, resume: bool, replace: bool) -> Iterator[None]:
-        """Lock the work folder for this run.
-
-        Args:
-            resume: keep the files of an earlier run, else remove them.
-            replace: a finished model may be replaced, even if no earlier run left a state.
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of the work folder; at the end it is removed if nothing is in it.
 
         Raises:
-            TrainError: another run is at work there, or has finished since `prepare`; or the folder cannot be
-                created.
+            TrainError: another run is at work there, or the folder cannot be created.
         """
         try:
             self.work.mkdir(parents=True, exist_ok=True)
@@ -88,26 +73,38 @@ class Workspace:
         except OSError as error:
             raise TrainError(f"cannot write to {self.work}: {error.strerror}") from error
         with lock:
-            self._lock(lock)
-            if self.finished and not replace and not (self.work / STATE).exists():
-                shutil.rmtree(self.work, ignore_errors=True)
-                raise TrainError(f"{self.to} holds a finished model, and no run to resume: train with --replace")
-            for path in list(self.work.iterdir()):
-                if path.name != "lock" and (not resume or path == self.stage):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-            yield
+            try:
+                import fcntl
 
-    def _lock(self, lock: IO[str]) -> None:
-        try:
-            import fcntl
-        except ImportError:  # not on Windows
-            return
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TrainError(
-                f"another run is at work in {self.work}: wait for it, or name another folder"
-            ) from error
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except ImportError:  # on Windows
+                pass
+            except OSError as error:
+                raise TrainError(f"another run is at work in {self.work}: name another folder, or wait") from error
+            if self._old.exists() and not self.to.exists():
+                self._old.rename(self.to)  # a run was killed between two renames
+            try:
+                yield
+            finally:
+                if [path.name for path in self.work.glob("*")] == ["lock"]:
+                    shutil.rmtree(self.work, ignore_errors=True)
+
+    def check(self, *, resume: bool, replace: bool) -> None:
+        """Check that a run would overwrite nothing that the user did not allow.
+
+        Raises:
+            TrainError: it would.
+        """
+        if self.finished and not replace and not (resume and self.unfinished):
+            raise TrainError(f"{self.to} holds a finished model: name another folder, or train with --replace")
+        if self.unfinished and not (resume or replace):
+            raise TrainError(f"{self.work} holds an unfinished run: continue with --resume, or --replace it")
+
+    def clear(self, *, resume: bool) -> None:
+        """Remove what an earlier run left in the work folder, its state only if it is not resumed."""
+        for path in self.work.iterdir():
+            if path.name != "lock" and (not resume or path == self.stage):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def commit(self) -> None:
         """Move the staged result to its folder, and remove the run's state.

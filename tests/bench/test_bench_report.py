@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from qa_onnx.bench.document import to_markdown
 from qa_onnx.bench.report import METHOD, about, files, remarks, table
 from tests.bench.test_results import FAST, RUN
 
@@ -18,23 +17,13 @@ pytest.importorskip("matplotlib")
 def test_a_row_has_each_figure_under_its_head() -> None:
     full = table(RUN)
     cells = dict(zip(full.head, full.rows[1], strict=True))
-    assert cells["contender"] == FAST.name
-    assert (cells["EM"], cells["F1"], cells["same answers"], cells["questions/s"]) == (
-        "70.0",
-        "80.0",
-        "100%",
-        "30.0",
-    )
-    assert (cells["x base"], cells["p50 ms"], cells["server q/s"]) == ("2.86", "200.0", "8.0")
-    assert re.fullmatch(r"2\.\d\d-\d\.\d\d", cells["95 %"])
+    assert re.fullmatch(r"2\.\d\d-\d\.\d\d", cells.pop("95 %"))
+    assert cells == {
+        "contender": FAST.name, "EM": "70.0", "F1": "80.0", "same answers": "100%", "questions/s": "30.0",
+        "x base": "2.86", "p50 ms": "200.0", "p90 ms": "280.0", "p99 ms": "298.0", "server q/s": "8.0",
+    }  # fmt: skip  # and no empty columns
     assert set(full.rows[2][1:]) == {""}
-
-
-def test_columns_that_nobody_fills_are_left_out() -> None:
-    head, rule, *lines = to_markdown([table(RUN)]).splitlines()
-    assert "peak MB" not in head
-    assert "p99 ms" in head
-    assert {line.count("|") for line in (head, rule, *lines)} == {head.count("|")}  # also with a | in a name
+    assert len({line.count("|") for line in str(full).splitlines()}) == 1  # also with a | in a name
 
 
 def test_what_must_be_read_with_the_figures_is_said() -> None:
@@ -46,7 +35,7 @@ def test_what_must_be_read_with_the_figures_is_said() -> None:
         "this machine was not quiet: other programs used 40 % of the cores' time",
     ]
     text = " ".join(about(RUN))
-    for part in ("3 of 9 questions of d.json", "A CPU (avx2), 2 threads on CPUs 0, 1", "numpy 2.0", "2026-11-25"):
+    for part in ("d.json: 3 of 9 questions", "A CPU (avx2), 2 threads on CPUs 0, 1", "numpy 2.0", "2026-11-25"):
         assert part in text
 
 
@@ -68,10 +57,8 @@ def test_the_page_is_one_file_and_loads_nothing(report: dict[str, str]) -> None:
     page = report["report.html"]
     assert page.count("<svg") == page.count("</svg>") == 14
     assert "a &lt;second&gt; run" in page
-    outside = re.findall(
-        r'(?:src|href)="(?!#)([^"]*)"', re.sub(r"<rdf:RDF.*?</rdf:RDF>", "", page, flags=re.DOTALL)
-    )
-    assert outside == []
+    page = re.sub(r"<rdf:RDF.*?</rdf:RDF>", "", page, flags=re.DOTALL)
+    assert re.findall(r'(?:src|href)="(?!#)([^"]*)"', page) == []
     assert len(page) < 400_000
 
 

@@ -38,22 +38,18 @@ def test_it_stands_still_between_its_turns() -> None:
     assert state_of(process.pid) in {"Z", ""}  # it has ended
 
 
-def test_what_it_says_of_itself_is_raised() -> None:
-    with pytest.raises(EngineError, match="no such thing here"):
-        ContenderProcess("one", python('print(\'{"error": "no such thing here"}\')'))
-    with pytest.raises(EngineError, match="one sent an invalid reply: 'Loading libgpu 3'"):
-        ContenderProcess("one", python("print('Loading libgpu 3')"))
-
-
-def test_an_end_is_noticed() -> None:
-    with pytest.raises(
-        EngineError, match="one ended with exit code 3: it printed nothing; run its command by hand"
-    ):
-        ContenderProcess("one", python("raise SystemExit(3)"))
-    with pytest.raises(EngineError, match="one ended with exit code 1: KeyError: 'x'"):
-        ContenderProcess("one", python("{}['x']"))
-    once = python("import sys; print('{}', flush=True); sys.stdin.readline()")
-    with ContenderProcess("one", once) as process, pytest.raises(EngineError, match="one ended with exit code 0"):
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ('print(\'{"error": "no such thing here"}\')', "no such thing here"),
+        ("print('Loading libgpu 3')", "one sent an invalid reply: 'Loading libgpu 3'"),
+        ("raise SystemExit(3)", "one ended with exit code 3: it printed nothing; run its command by hand"),
+        ("{}['x']", "one ended with exit code 1: KeyError: 'x'"),
+        ("import sys; print('{}', flush=True); sys.stdin.readline()", "one ended with exit code 0"),
+    ],
+)
+def test_what_went_wrong_is_raised(code: str, message: str) -> None:
+    with pytest.raises(EngineError, match=message), ContenderProcess("one", python(code)) as process:
         process.ask({})
 
 

@@ -36,27 +36,17 @@ def test_bf16_is_near_it_and_not_the_same() -> None:
     assert 0 < max(differences) < 0.1
 
 
-def test_it_uses_fast_attention() -> None:
-    from qa_onnx.export.checkpoint import load_checkpoint
-
-    reader = torch_reader(str(checkpoint("bert")))
-    model = load_checkpoint(checkpoint("bert"), checkpoint("bert"))[0]
-    assert model.config._attn_implementation == "eager"  # what the exporter needs
-    run = reader.steps.session.run
-    inside = run.__closure__[0].cell_contents if run.__closure__ else None
-    assert inside is not None
-    assert inside.config._attn_implementation == "sdpa"
-
-
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, as its compiler is imported
-def test_it_is_compiled_where_wanted() -> None:
-    """Not run: that takes a C++ compiler and a minute."""
+@pytest.mark.parametrize("compiled", [False, True])
+def test_it_uses_fast_attention_and_is_compiled_where_wanted(compiled: bool) -> None:
+    """Not run compiled: that takes a C++ compiler and a minute."""
     from torch._dynamo import OptimizedModule
 
-    for compiled in (False, True):
-        run = torch_reader(str(checkpoint("bert")), compiled=compiled).steps.session.run
-        inside = run.__closure__[0].cell_contents if run.__closure__ else None
-        assert isinstance(inside, OptimizedModule) is compiled
+    run = torch_reader(str(checkpoint("bert")), compiled=compiled).steps.session.run
+    model = run.__closure__[0].cell_contents if run.__closure__ else None
+    assert model is not None
+    assert model.config._attn_implementation == "sdpa"
+    assert isinstance(model, OptimizedModule) is compiled
 
 
 def test_it_answers_in_a_process_of_its_own() -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
-from qa_onnx import Bundle, EngineError, Example, InputError, Reader
+from qa_onnx import Bundle, EngineError, Reader
 from qa_onnx.bench import tune as work
-from qa_onnx.bench.settings import Setting, accuracy_note, default_setting, settings
-from qa_onnx.bench.tune import Row, TunePlan, tune
+from qa_onnx.bench.tune import Row, Setting, TunePlan, accuracy_note, default_setting, settings, tune
 from qa_onnx.bundle.manifest import Accuracy, Receipt
 from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.cli import main
+from qa_onnx.data.squad import Gold
 from qa_onnx.machine import cpu
 from qa_onnx.options import BATCH_TOKENS
 from tests.conftest import TINY, edit_manifest
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = (
-    Example("Who lit the lamp?", "The keeper lit the lamp at dusk. Ships saw it from afar."),
-    Example("Where?", "In the tower by the harbour. " * 6),
+GOLDS = (
+    Gold("1", "Who lit the lamp?", "The keeper lit the lamp at dusk. Ships saw it from afar.", (), ()),
+    Gold("2", "Where?", "In the tower by the harbour. " * 6, (), ()),
 )
-PLAN = TunePlan(examples=EXAMPLES, data="two texts", min_f1_percent=0, seconds=0.5)
+PLAN = TunePlan(golds=GOLDS, data="two texts", min_f1_percent=0, seconds=0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -44,24 +46,11 @@ def two_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def with_receipt(bundle: Bundle, precision: str, percent: float) -> Bundle:
     fp32 = Accuracy(70.0, 80.0, (69.0, 71.0), (79.0, 81.0))
     receipt = Receipt(
-        data="dev.json",
-        sha256="0" * 64,
-        n=100,
-        seed=0,
-        accuracy=replace(fp32, f1=80.0 * percent / 100),
-        fp32=fp32,
-        source=fp32,
-        source_name="PyTorch",
-        engine="onnxruntime/cpu",
-        gate=90.0,
-        attempts=1,
-        kept_back=(),
-        settings={},
-        instruction_sets=(),
-        versions={},
-        date="2026-11-25",
-    )
-    graphs = {**bundle.manifest.graphs, precision: replace(bundle.graph(precision), receipt=receipt)}
+        data="dev.json", sha256="0" * 64, n=100, seed=0, accuracy=replace(fp32, f1=80.0 * percent / 100),
+        fp32=fp32, source=fp32, source_name="PyTorch", engine="onnxruntime/cpu", gate=90.0, attempts=1,
+        kept_back=(), settings={}, instruction_sets=(), versions={}, date="2026-11-25",
+    )  # fmt: skip
+    graphs = {**bundle.manifest.graphs, precision: structs.replace(bundle.graph(precision), receipt=receipt)}
     return replace(bundle, manifest=replace(bundle.manifest, graphs=graphs))
 
 
@@ -140,20 +129,6 @@ def test_nothing_to_try_is_an_error(tiny_copy: Path) -> None:
         tune(Bundle.load(tiny_copy), replace(PLAN, min_f1_percent=99))
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"examples": ()}, "two texts has no question"),
-        ({"p99_ms": 0.0}, "p99_ms is 0.0"),
-        ({"min_f1_percent": 101.0}, "min_f1_percent is 101.0"),
-        ({"seconds": 0.0}, "seconds is 0.0"),
-    ],
-)
-def test_a_plan_is_checked(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        replace(PLAN, **change)
-
-
 def test_the_command_keeps_the_winner_and_forgets_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     data = tmp_path / "mine.jsonl"
     data.write_text('{"question": "Who?", "context": "The keeper.", "answers": ["keeper"]}\n', encoding="utf-8")
@@ -177,9 +152,8 @@ def test_the_command_keeps_the_winner_and_forgets_it(monkeypatch: pytest.MonkeyP
     forgotten = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--forget"])
     assert forgotten.stdout == "forgotten\n"
     assert find_profile(bundle) is None
-    assert (
-        CliRunner().invoke(main, ["tune", "-b", str(TINY), "--forget"]).stdout == "there was nothing to forget\n"
-    )
+    again = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--forget"])
+    assert again.stdout == "there was nothing to forget\n"
 
 
 @pytest.fixture
@@ -195,51 +169,36 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[TunePlan]:
     return seen
 
 
-def test_texts_of_our_own_are_asked_by_default(planned: list[TunePlan]) -> None:
-    done = CliRunner().invoke(main, ["tune"])
-    assert (done.exit_code, done.stderr) == (1, "Error: enough\n")
-    lengths = [len(example.context) for example in planned[0].examples]
-    assert len(lengths) >= 120
-    assert lengths != sorted(lengths)  # the first few are of all lengths
-    assert planned[0].data == "questions of qa-onnx"
-
-
-def test_the_first_of_the_users_questions_are_of_all_lengths(planned: list[TunePlan], tmp_path: Path) -> None:
+def test_the_first_questions_are_of_all_lengths(planned: list[TunePlan], tmp_path: Path) -> None:
     data = tmp_path / "by-length.jsonl"
     line = {"question": "Who?", "answers": ["keeper"]}
     lines = [line | {"context": "The keeper. " * count} for count in range(1, 41)]
     data.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    CliRunner().invoke(main, ["tune", "-b", str(TINY), "--data", str(data)])
-    lengths = [len(example.context) for example in planned[0].examples]
-    assert len(lengths) == 40
-    assert max(lengths[:8]) > 20 * 12 > min(lengths[:8])
+    for words, name in (([], "questions of qa-onnx"), (["--data", str(data)], "by-length.jsonl")):
+        done = CliRunner().invoke(main, ["tune", *words])
+        assert (done.exit_code, done.stderr) == (1, "Error: enough\n")
+        lengths = [len(gold.context) for gold in planned[-1].golds]
+        assert planned[-1].data == name
+        assert len(lengths) >= 40
+        assert max(lengths[:8]) > 3 * min(lengths[:8])
 
 
-def test_only_what_the_cache_folder_did_is_blamed_on_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_what_the_cache_folder_did_is_blamed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(bundle: Bundle, plan: TunePlan, **arguments: Any) -> Any:
         raise OSError("too many open files")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(work, "tune", broken)
-        done = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--min-f1-percent", "0"])
-    assert str(done.exception) == "too many open files"
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(work, "tune", lambda bundle, plan, **rest: tune(bundle, PLAN, **rest))
+    monkeypatch.setattr(work, "tune", broken)
     done = CliRunner().invoke(main, ["tune", "-b", str(TINY)])
-    assert done.exit_code == 1
-    assert "the cache folder cannot be used" in done.stderr
+    assert str(done.exception) == "too many open files"
 
 
 def test_bad_options_are_wrong_usage() -> None:
     done = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--p99-ms", "-1"])
     assert done.exit_code == 2
-    assert "p99_ms is -1" in done.stderr
+    assert "-1.0 is not in the range" in done.stderr
 
 
-def test_the_child_needs_no_export_packages(tiny_bundle: Bundle) -> None:
-    import subprocess
-
+def test_the_child_needs_no_export_packages() -> None:
     code = "import sys, qa_onnx.bench.answerer; print({'torch', 'onnx', 'matplotlib'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

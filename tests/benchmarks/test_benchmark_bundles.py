@@ -22,40 +22,32 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bundles.py"
 FP32 = ("--precision", "fp32")
 
 
-def test_a_bundle_is_made_once_and_anew_of_another_checkpoint(tmp_path: Path) -> None:
-    made_of = tmp_path / "calibration.jsonl"
-    made_of.write_text("one")
-    source, to = copy(checkpoint("bert"), tmp_path / "tiny"), tmp_path / "bundles"
-    first = exported(source, FP32, read=[made_of], to=to)
-    assert first == folder_for(source, FP32, read=[made_of], to=to)
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return copy(checkpoint("bert"), tmp_path / "tiny")
+
+
+def test_a_bundle_is_made_once_and_anew_of_another_checkpoint(tmp_path: Path, source: Path) -> None:
+    to = tmp_path / "bundles"
+    first = exported(source, FP32, to=to)
+    assert first == folder_for(source, FP32, to=to)
     assert list(Bundle.load(first).manifest.graphs) == ["fp32"]
     made = (first / "bundle.json").stat().st_mtime_ns
-    assert exported(source, FP32, read=[made_of], to=to) == first
+    assert exported(source, FP32, to=to) == first
     assert (first / "bundle.json").stat().st_mtime_ns == made
+
+
+def test_checkpoint_options_and_what_they_read_count(tmp_path: Path, source: Path) -> None:
+    read = tmp_path / "calibration.jsonl"
+    folders = {folder_for(source, FP32), folder_for(source, [*FP32, "--no-fusion"])}
+    for text in ("one", "another"):
+        read.write_text(text)
+        folders.add(folder_for(source, [*FP32, "--no-fusion"], read=[read]))
     edit_json(source / "config.json", lambda config: config.update(note="another"))
-    second = exported(source, FP32, read=[made_of], to=to)
-    assert second != first
-    assert Bundle.load(second)
+    assert len(folders | {folder_for(source, FP32)}) == 5
 
 
-def test_checkpoint_options_and_what_they_read_count(tmp_path: Path) -> None:
-    made_of = tmp_path / "calibration.jsonl"
-    made_of.write_text("one")
-    source = copy(checkpoint("bert"), tmp_path / "tiny")
-    folders = [
-        folder_for(source, FP32),
-        folder_for(source, [*FP32, "--no-fusion"]),
-        folder_for(source, [*FP32, "--no-fusion"], read=[made_of]),
-    ]
-    made_of.write_text("another")
-    folders.append(folder_for(source, [*FP32, "--no-fusion"], read=[made_of]))
-    edit_json(source / "config.json", lambda config: config.update(note="another"))
-    folders.append(folder_for(source, FP32))
-    assert len({*folders}) == 5
-
-
-def test_what_cannot_be_exported_is_said_in_a_line(tmp_path: Path) -> None:
-    source = copy(checkpoint("bert"), tmp_path / "tiny")
+def test_what_cannot_be_exported_is_said_in_a_line(tmp_path: Path, source: Path) -> None:
     (source / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ExportError, match="qa-onnx export failed: Error: transformers cannot load"):
         exported(source, FP32, to=tmp_path / "bundles")

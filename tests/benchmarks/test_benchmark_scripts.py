@@ -33,49 +33,8 @@ from qa_onnx.data.squad import load
 from tests.conftest import TINY, edit_manifest
 from tests.exports import checkpoint
 
-TESTS = Path(__file__).parent
-BENCHMARKS = TESTS.parents[1] / "benchmarks"
-HERE = Path(__file__).name
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TEXTS = 3  # of the project's own, the shortest: 13 questions, of which they leave two open
-
-# Which test runs a file. A script that is not listed has none: write one, and list it.
-RUN_BY = {
-    "accuracy.py": f"{HERE}::test_accuracy_beside_the_same_graph",
-    "bench_check.py": "test_bench_check.py::test_a_drop_of_more_than_a_tenth_is_flagged",
-    "bundles.py": "test_benchmark_bundles.py::test_a_bundle_is_made_once_and_anew_of_another_checkpoint",
-    "cold_start.py": f"{HERE}::test_cold_start",
-    "document_length.py": "test_rivals.py::test_a_document_length_on_the_tiny_bundle",
-    "environments.py": "test_environments.py::test_the_script_makes_them_and_says_which_it_cannot",
-    "field.py": f"{HERE}::test_everybody_on_a_tiny_model",
-    "gpu.sh": "test_gpu_script.py::test_without_a_gpu_it_says_so_in_a_line",
-    "gpu_check.py": "test_gpu_check.py::test_the_table_has_a_row_for_each",
-    "hf4_parity.py": f"{HERE}::test_parity_with_the_old_pipeline",
-    "host.py": "test_rivals.py::test_a_page_of_a_part",
-    "int8_limit.py": f"{HERE}::test_the_limit_of_int8",
-    "memory.py": "test_rivals.py::test_memory_over_few_requests_of_the_tiny_bundle",
-    "mlperf.py": "test_gpu_script.py::test_mlperf_beside_a_bundle_works_on_a_cpu_as_well",
-    "pages.py": "test_rivals.py::test_a_page_of_a_part",
-    "parts.py": "test_parts.py::test_what_is_done_is_not_done_again",
-    "rivals.py": f"{HERE}::test_everybody_on_a_tiny_model",
-    "rivals/drop_in.py": "test_rivals.py::test_the_drop_in_pipeline_is_a_contender",
-    "rivals/optimum_intel.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "rivals/optimum_onnx.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "rivals/rival.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "rivals/transformers_4.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "rivals/transformers_haystack.py": f"{HERE}::test_a_runner_around_stand_ins",
-    "serve_load.py": f"{HERE}::test_the_server_under_load",
-    "shapes.py": "test_shapes.py::test_the_script_makes_those_that_are_named",
-    "span_search.py": "test_rivals.py::test_a_page_of_a_part",
-    "train_speed.py": f"{HERE}::test_training_speed",
-}
-
-
-def test_every_script_is_run_by_a_test() -> None:
-    scripts = [path for path in BENCHMARKS.rglob("*") if path.suffix in (".py", ".sh")]
-    assert {path.relative_to(BENCHMARKS).as_posix() for path in scripts} == set(RUN_BY)
-    for where in RUN_BY.values():
-        file, _, name = where.partition("::")
-        assert f"\ndef {name}(" in (TESTS / file).read_text(encoding="utf-8"), where
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -101,9 +60,26 @@ def test_accuracy_beside_the_same_graph(tiny_bundle: Bundle, questions: Path) ->
     assert [line[0] for line in lines] == ["qa-onnx", "again"]
     assert lines[0][2:] == lines[1][1:]  # the same graph has the same figures
     assert done.stdout.count("+0.00 (+0.00 to +0.00)  n 11\n") == 2
-    refused = run("accuracy.py", questions, *ours, "--graph", graph)
-    assert refused.returncode == 2
-    assert "it must be NAME=FILE" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["accuracy.py", "questions.json", "--graph", "model.onnx"], "it must be NAME=FILE"),
+        (["cold_start.py", "--rounds", "0"], "--rounds is 0; it must be at least 1"),
+        (
+            ["hf4_parity.py", "--checkpoint", TINY],
+            "name the Python of an environment with transformers 4 by --hf4",
+        ),
+        (["memory.py", "--requests", "99"], "--requests is 99; it must be at least 100"),
+        (["rivals.py", "--only", "bert-huge"], "no part bert-huge: it must be one of minilm-squad, bert-base"),
+        (["shapes.py", "bert-huge"], "invalid choice: 'bert-huge'"),
+    ],
+)
+def test_wrong_usage_is_refused_with_the_reason(words: list[object], message: str) -> None:
+    refused = run(str(words[0]), *words[1:])
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert message in refused.stderr
 
 
 @pytest.mark.export
@@ -114,12 +90,6 @@ def test_cold_start(tmp_path: Path) -> None:
     page = Page.of(json.loads((tmp_path / "page.json").read_text()))
     assert [row[0] for row in page.rows] == ["qa-onnx, default bundle", "transformers and PyTorch, fp32"]
     assert all(float(cell.replace(",", "")) > 0 for row in page.rows for cell in row[1:])
-
-
-def test_cold_start_refuses_no_rounds_and_no_checkpoint(tmp_path: Path) -> None:
-    refused = run("cold_start.py", "--rounds", 0)
-    assert refused.returncode == 2
-    assert "--rounds is 0; it must be at least 1" in refused.stderr
 
 
 # In place of a Python with transformers 4: ours, which must agree with itself but for what is changed.
@@ -145,12 +115,6 @@ def test_parity_with_the_old_pipeline(tmp_path: Path, questions: Path, change: f
     assert f"13 calls, {differ} differ; best scores within 0.0e+00 of each other" in done.stdout, done.stderr
     assert done.returncode == differ
     assert done.stdout.count("\n") == 1 + differ
-
-
-def test_parity_needs_the_other_python_and_questions() -> None:
-    refused = run("hf4_parity.py", "--checkpoint", TINY)
-    assert refused.returncode == 2
-    assert "name the Python of an environment with transformers 4 by --hf4" in refused.stderr
 
 
 def test_the_limit_of_int8() -> None:
@@ -180,15 +144,7 @@ def test_the_server_under_load(tiny_copy: Path, questions: Path) -> None:
     done = run("serve_load.py", questions, "-b", tiny_copy, "--precision", "fp32", *small)
     assert done.returncode == 0, done.stderr
     assert "answers: 13 the same, 0 not, codes {200: 13}; []\n" in done.stdout
-    for name in (
-        "offline ",
-        "served ",
-        "served / offline: ",
-        "at half, ",
-        "at three times, ",
-        "memory: ",
-        "afterwards ",
-    ):
+    for name in ("offline ", "served ", "served / offline: ", "at half, ", "at three times, ", "memory: "):
         assert re.search(f"^{name}", done.stdout, re.MULTILINE), name
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import environments
 import pytest
-from environments import RIVALS, installed, names, size
+from environments import RIVALS, installed, names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,14 +38,6 @@ def test_an_environment_is_made_once_and_again_for_other_requirements(tmp_path: 
     assert not witness.exists()
 
 
-def test_what_cannot_be_installed_has_a_reason_and_is_tried_again(tmp_path: Path) -> None:
-    rivals = requirements(tmp_path / "rivals", "--no-index\nno-such-package-of-anybody==1\n")
-    for _ in range(2):
-        found = installed("one", rivals=rivals, build=tmp_path / "build")
-        assert "no-such-package-of-anybody==1" in found.why_not
-
-
-@pytest.mark.slow
 def test_the_script_makes_them_and_says_which_it_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,14 +56,6 @@ def test_the_script_makes_them_and_says_which_it_cannot(
     with pytest.raises(SystemExit, match="2"):
         environments.main()
     assert "no rival two: it must be one of one" in capsys.readouterr().err
-
-
-def test_size_is_of_packages_without_pip_and_compiled_files(tmp_path: Path) -> None:
-    packages = tmp_path / "lib" / "python3" / "site-packages"
-    for name in ("torch/data", "torch/__pycache__/data", "pip/data", "pip-25.0.dist-info/data"):
-        (packages / name).parent.mkdir(parents=True)
-        (packages / name).write_bytes(b"12345")
-    assert size(tmp_path) == 5
 
 
 @pytest.mark.parametrize("name", names())

@@ -25,7 +25,3 @@ def test_the_script_makes_those_that_are_named(
         shapes.main()
         assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in made]
     assert all((tmp_path / name / "model.safetensors").is_file() for name in ("small", "also-small"))
-    monkeypatch.setattr(sys, "argv", ["shapes.py", "bert-huge"])
-    with pytest.raises(SystemExit, match="2"):
-        shapes.main()
-    assert "invalid choice: 'bert-huge'" in capsys.readouterr().err

@@ -61,15 +61,6 @@ def test_a_manifest_is_written_as_it_was_byte_for_byte(folder: Path) -> None:
     assert read_manifest(folder).to_json().encode() == (folder / MANIFEST).read_bytes()
 
 
-def test_files_are_named_once_each(tiny_bundle: Bundle) -> None:
-    names = [entry.name for entry in tiny_bundle.manifest.files()]
-    assert sorted([*names, MANIFEST]) == sorted(path.name for path in TINY.iterdir())
-    shared = dataclasses.replace(
-        tiny_bundle.manifest, graphs=dict.fromkeys(("fp32", "int8"), tiny_bundle.graph("fp32"))
-    )
-    assert len(shared.files()) == 3
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -103,13 +94,9 @@ def test_a_newer_format_asks_for_an_upgrade(tiny_copy: Path, version: str) -> No
         read_manifest(tiny_copy)
 
 
-def test_an_older_major_asks_for_an_export(tiny_copy: Path) -> None:
-    edit_manifest(tiny_copy, setter("0.9", "format_version"))
-    with pytest.raises(BundleFormatError, match=r"format 0\.9; this release reads 1\.1: export it again"):
-        read_manifest(tiny_copy)
-
-
-@pytest.mark.parametrize("version", [None, 1, 1.0, [1, 0], "", "1", "1.0.0", "v1.0", "1.0\n", "-1.0", "99999.0"])
+@pytest.mark.parametrize(
+    "version", [None, 1, 1.0, [1, 0], "", "1", "1.0.0", "v1.0", "1.0\n", "-1.0", "0.9", "99999.0"]
+)
 def test_a_damaged_format_version_is_refused(tiny_copy: Path, version: object) -> None:
     edit_manifest(tiny_copy, setter(version, "format_version"))
     with pytest.raises(BundleError, match="is damaged: format_version is") as caught:
@@ -130,7 +117,6 @@ def test_a_missing_field_is_named(tiny_copy: Path, path: tuple[str, ...]) -> Non
         (("source",), "tiny-bert"),
         (("source", "name"), 3),
         (("source", "kind"), "pickle"),
-        (("source", "kind"), []),
         (("source", "revision"), 7),
         (("architecture",), 3),
         (("max_length",), "64"),
@@ -139,50 +125,32 @@ def test_a_missing_field_is_named(tiny_copy: Path, path: tuple[str, ...]) -> Non
         (("max_positions",), -1),
         (("inputs",), "input_ids"),
         (("inputs",), [1]),
-        (("inputs",), {"input_ids": 1}),
-        (("pad_id",), None),
         (("pad_id",), 1 << 63),
-        (("cls_id",), [2]),
         (("tokenizer",), None),
+        *((("tokenizer", "sha256"), text) for text in ("", "g" * 64, "F" * 64, "0" * 65, "0" * 64 + "\n")),
         (("tokenizer", "size"), "5633"),
-        (("graphs",), []),
         (("graphs",), {}),
-        (("graphs", "fp32"), "model.onnx"),
         (("graphs", "fp32", "kind"), "fast"),
-        (("graphs", "fp32", "fused_nodes"), ["Attention"]),
         (("graphs", "fp32", "fused_nodes", "Attention"), "two"),
-        (("graphs", "fp32", "engines"), "onnxruntime/cpu"),
         (("graphs", "fp32", "engines"), [None]),
         (("graphs", "fp32", "parity"), []),
-        (("graphs", "fp32", "parity", "reference"), 2),
-        (("graphs", "fp32", "parity", "windows"), "many"),
         (("graphs", "fp32", "parity", "max_abs"), "small"),
         (("graphs", "fp32", "parity", "same_best_span"), None),
         (("temperature",), 0),
         (("temperature",), -1.0),
         (("temperature",), True),
-        (("temperature",), "1.0"),
         (("temperature",), 10**400),
         (("null_threshold",), "1.0"),
-        (("null_threshold",), False),
-        (("null_threshold",), 10**400),
-        (("versions",), ["torch"]),
+        (("null_threshold",), float("nan")),
         (("versions", "numpy"), 2.4),
         (("created",), 20261124),
+        (("graphs", "int4"), CONTENT["graphs"]["int8"]),
     ],
     ids=str,
 )
 def test_a_value_of_the_wrong_kind_is_refused(tiny_copy: Path, path: tuple[str, ...], value: object) -> None:
     edit_manifest(tiny_copy, setter(value, *path))
-    with pytest.raises(BundleError, match="is damaged: "):
-        read_manifest(tiny_copy)
-
-
-@pytest.mark.parametrize("name", ["temperature", "null_threshold"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_no_number_in_json_is_refused(tiny_copy: Path, name: str, value: float) -> None:
-    edit_manifest(tiny_copy, setter(value, name))
-    with pytest.raises(BundleError, match="is not JSON: "):
+    with pytest.raises(BundleError, match=r"is damaged: |is not JSON: "):
         read_manifest(tiny_copy)
 
 
@@ -193,12 +161,6 @@ def test_the_error_says_where_and_what_to_do(tiny_copy: Path) -> None:
     problem = f"{tiny_copy / MANIFEST} is damaged: Expected `int`, got `str` - at `$.graphs[...].file.size`"
     assert caught.value.problem == problem
     assert caught.value.remedy == "export it again, or fetch it again"
-
-
-def test_an_unknown_precision_is_refused(tiny_copy: Path) -> None:
-    edit_manifest(tiny_copy, lambda content: content["graphs"].update(int4=content["graphs"]["int8"]))
-    with pytest.raises(BundleError, match="its precisions are fp32, int8, int4, known are fp32, fp16, int8"):
-        read_manifest(tiny_copy)
 
 
 @pytest.mark.parametrize(
@@ -225,13 +187,6 @@ def test_a_file_name_that_could_leave_the_bundle_is_refused(
 ) -> None:
     edit_manifest(tiny_copy, setter(name, *path, "name"))
     with pytest.raises(BundleError, match=r"matching regex .* at `.*\.name`"):
-        read_manifest(tiny_copy)
-
-
-@pytest.mark.parametrize("sha256", ["", "fcc6", "g" * 64, "F" * 64, "0" * 65, "0" * 64 + "\n"])
-def test_a_hash_that_is_none_is_refused(tiny_copy: Path, sha256: str) -> None:
-    edit_manifest(tiny_copy, setter(sha256, "tokenizer", "sha256"))
-    with pytest.raises(BundleError, match=r"matching regex .* at `.*\.sha256`"):
         read_manifest(tiny_copy)
 
 

@@ -20,6 +20,7 @@ from tests.conftest import TINY, edit_manifest
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
 
 pytestmark = pytest.mark.cpu
 
@@ -115,14 +116,19 @@ def test_anything_set_by_hand_switches_it_off(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("cpu_model", "Another CPU"), ("instruction_sets", ("avx2", "amx_int8")), ("default_threads", 48)],
+    ("module", "name", "value"),
+    [
+        (cpu, "cpu_model", "Another CPU"),
+        (cpu, "instruction_sets", ("avx2", "amx_int8")),
+        (cpu, "default_threads", 48),
+        (metadata, "version", "99.0"),
+    ],
 )
-def test_that_of_another_machine_is_ignored(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+def test_that_of_another_machine_or_other_engines_is_ignored(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, value: object
 ) -> None:
     save_profile(bundle, PROFILE)
-    monkeypatch.setattr(cpu, name, lambda: value)
+    monkeypatch.setattr(module, name, lambda *_: value)
     assert find_profile(bundle) is None
 
 
@@ -131,17 +137,6 @@ def test_that_of_another_bundle_is_ignored(bundle: Bundle, tiny_copy: Path) -> N
     assert find_profile(Bundle.load(tiny_copy)) == PROFILE  # a copy is the same bundle
     edit_manifest(tiny_copy, lambda content: content.update(null_threshold=1.0))
     assert find_profile(Bundle.load(tiny_copy)) is None
-
-
-def test_that_of_other_versions_is_ignored(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_profile(bundle, PROFILE)
-    version = metadata.version
-
-    def newer(name: str) -> str:
-        return "99.0" if name == "onnxruntime" else version(name)
-
-    monkeypatch.setattr(metadata, "version", newer)
-    assert find_profile(bundle) is None
 
 
 @pytest.mark.parametrize(
@@ -156,21 +151,22 @@ def test_that_of_other_versions_is_ignored(bundle: Bundle, monkeypatch: pytest.M
         lambda content: content["profile"].pop("data"),
         lambda content: content.pop("profile"),
         lambda content: content.update(format="qa-onnx-profile 2"),
+        b"",
+        b"[]",
+        b"\xff",
+        b" " * (1 << 17),
     ],
 )
-def test_a_damaged_one_is_ignored(bundle: Bundle, damage: Callable[[dict[str, Any]], object]) -> None:
+def test_a_damaged_one_is_ignored(bundle: Bundle, damage: bytes | Callable[[dict[str, Any]], object]) -> None:
     path = save_profile(bundle, PROFILE)
-    content = json.loads(path.read_bytes())
-    damage(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    if isinstance(damage, bytes):
+        path.write_bytes(damage)
+    else:
+        content = json.loads(path.read_bytes())
+        damage(content)
+        path.write_text(json.dumps(content), encoding="utf-8")
     assert find_profile(bundle) is None
     assert Reader.load(bundle).ask("Who?", "The keeper.")
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b" " * (1 << 17)])
-def test_a_file_that_is_none_is_ignored(bundle: Bundle, content: bytes) -> None:
-    save_profile(bundle, PROFILE).write_bytes(content)
-    assert find_profile(bundle) is None
 
 
 def test_inspect_says_so(bundle: Bundle) -> None:

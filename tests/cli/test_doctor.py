@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,9 +84,8 @@ def report(*arguments: object) -> tuple[int, dict[str, Any]]:
 def test_a_sound_machine() -> None:
     result = doctor("-b", TINY)
     assert result.exit_code == 0, result.output
-    shown = result.stdout
-    for said in ("versions", "cpu", "gpu", "bundle", "engines", "speed and accuracy", "verdict: ok"):
-        assert re.search(rf"^{re.escape(said)}", shown, re.MULTILINE), said
+    sections = ("versions", "cpu", "gpu", "bundle", "engines", "speed and accuracy", "verdict: ok")
+    assert re.findall(rf"^(?:{'|'.join(sections)})", result.stdout, re.MULTILINE) == list(sections)
     for said in (
         str(TINY),
         cpu.cpu_model(),
@@ -95,7 +95,7 @@ def test_a_sound_machine() -> None:
         "5, each with the right size and hash",
         f"numpy {metadata.version('numpy')}",
     ):
-        assert said in shown
+        assert said in result.stdout
 
 
 @pytest.mark.usefixtures("tried")
@@ -158,12 +158,20 @@ def test_a_damaged_bundle_is_named(tiny_copy: Path) -> None:
 
 
 @pytest.mark.usefixtures("tried")
-def test_no_bundle(tmp_path: Path) -> None:
-    code, content = report("-b", tmp_path / "none")
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["-b", "no-such-bundle"], "does not exist"),
+        (["-b", TINY, "--precision", "fp16"], "not fp16"),
+        (["-b", TINY, "--engine", "openvino", "--device", "cuda"], "does not run on device 'cuda'"),
+    ],
+)
+def test_what_is_asked_for_and_cannot_be_is_a_problem(arguments: list[object], problem: str) -> None:
+    code, content = report(*arguments)
     assert code == 1
-    assert "does not exist" in content["problems"][0]["what"]
+    assert problem in content["problems"][0]["what"]
     assert content["engines"]["onnxruntime/cpu"]["starts"] is True
-    assert doctor("-b", tmp_path / "none").exit_code == 1
+    assert doctor(*arguments).exit_code == 1
 
 
 @pytest.mark.usefixtures("tried")
@@ -186,20 +194,6 @@ def test_an_engine_that_is_asked_for_and_not_installed(site: Path) -> None:
     assert code == 1
     assert content["problems"][0]["remedy"] == "pip install 'qa-onnx[openvino]'"
     assert content["engines"]["onnxruntime/cpu"]["starts"] is True
-
-
-@pytest.mark.usefixtures("tried")
-def test_a_precision_that_is_asked_for_and_not_held() -> None:
-    code, content = report("-b", TINY, "--precision", "fp16")
-    assert code == 1
-    assert "not fp16" in content["problems"][0]["what"]
-
-
-@pytest.mark.usefixtures("tried")
-def test_an_engine_and_a_device_that_do_not_go_together() -> None:
-    code, content = report("-b", TINY, "--engine", "openvino", "--device", "cuda")
-    assert code == 1
-    assert "does not run on device 'cuda'" in content["problems"][0]["what"]
 
 
 def test_both_wheels(site: Path) -> None:
@@ -234,15 +228,15 @@ def test_a_broken_runtime_is_reported(site: Path, code: str, said: str) -> None:
 
 
 def test_a_missing_runtime_is_reported_by_the_command_itself(tmp_path: Path) -> None:
-    """In a Python that finds all that qa-onnx needs, and no engine."""
-    site = tmp_path / "site"
-    site.mkdir()
-    for name in ("numpy", "tokenizers", "msgspec", "packaging", "click", "rich"):
-        for folder in _folders_of(name):
-            if not (site / folder.name).exists():
-                (site / folder.name).symlink_to(folder)
+    """In a Python that finds all packages but the engines."""
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith(("onnxruntime", "openvino")):
+            (tmp_path / entry.name).symlink_to(entry)
+    code = (
+        "import sys; sys.path += sys.argv[1:3]; from qa_onnx.cli import main; main(['doctor', '-b', sys.argv[3]])"
+    )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _WITHOUT_ENGINES, str(site), str(ROOT), str(TINY)],
+        [sys.executable, "-I", "-S", "-c", code, str(tmp_path), str(ROOT), str(TINY)],
         capture_output=True,
         text=True,
         check=False,
@@ -253,33 +247,6 @@ def test_a_missing_runtime_is_reported_by_the_command_itself(tmp_path: Path) -> 
     assert "no ONNX Runtime is installed" in said
     assert "remedy: pip install 'qa-onnx[cpu]'" in said
     assert "verdict: 1 problem" in said
-
-
-_WITHOUT_ENGINES = """
-import sys
-sys.path += sys.argv[1:3]
-from qa_onnx.cli import main
-main(["doctor", "-b", sys.argv[3]], prog_name="qa-onnx")
-"""
-
-
-def _folders_of(distribution: str) -> set[Path]:
-    """Top-level folders of a package, and of all that it needs, in site-packages."""
-    found: set[Path] = set()
-    waiting, seen = [distribution], set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        try:
-            parts = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            continue
-        tops = {str(file).split("/")[0] for file in parts.files or () if ".." not in str(file)}
-        found |= {Path(str(parts.locate_file(top))) for top in tops if top != "__pycache__"}
-        waiting += [re.split(r"[^\w.-]", line)[0] for line in parts.requires or () if "extra ==" not in line]
-    return found
 
 
 @pytest.mark.usefixtures("tried")
@@ -295,8 +262,7 @@ def test_the_quota_of_a_container_is_shown(tmp_path: Path, monkeypatch: pytest.M
     assert "1 for a run: bounded by the cgroup quota" in shown
     assert "a cgroup limit of 3.0 GiB" in shown
     _, content = report("-b", TINY)
-    assert (content["cpu"]["quota"], content["cpu"]["limit"]) == (0.5, "cgroup quota")
-    assert content["memory"]["limit"] == 3 << 30
+    assert (content["cpu"]["quota"], content["memory"]["limit"]) == (0.5, 3 << 30)
 
 
 @pytest.mark.usefixtures("tried")
@@ -326,7 +292,6 @@ def test_a_variable_without_effect_is_noted(monkeypatch: pytest.MonkeyPatch) -> 
     assert "environment      OMP_NUM_THREADS=77" in result.stdout
     assert "OMP_NUM_THREADS=77 has no effect here" in result.stdout
     assert "remedy: --threads 77" in result.stdout
-    assert report("-b", TINY)[1]["environment"] == {"OMP_NUM_THREADS": "77"}
 
 
 @pytest.mark.usefixtures("tried")
@@ -346,13 +311,12 @@ def test_it_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> No
 
     from qa_onnx.cli import tables
 
-    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, markup=False, width=width))
+    monkeypatch.setattr(tables, "console", lambda **_: Console(markup=False, width=width))
     lines = doctor("-b", TINY).stdout.splitlines()
     assert max(len(line) for line in lines) <= width
     assert any(line.startswith("  int8") for line in lines)
 
 
-def test_wrong_usage_is_not_a_failure_of_the_machine() -> None:
-    assert doctor("--engine", "abacus").exit_code == 2
-    assert doctor("--device", "abacus").exit_code == 2
-    assert doctor("--precision", "int1").exit_code == 2
+@pytest.mark.parametrize("option", ["--engine", "--device", "--precision"])
+def test_wrong_usage_is_not_a_failure_of_the_machine(option: str) -> None:
+    assert doctor(option, "abacus").exit_code == 2

@@ -41,11 +41,6 @@ def test_the_help_of_a_command_shows_its_text_as_it_was_written(name: str, colum
             assert f"  {line}\n" in result.output
 
 
-def test_there_are_examples_in_the_help() -> None:
-    assert "\b\n" in (command("ask").help or "")
-    assert "\b\n" in (command("serve").help or "")
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_says_what_it_is_for(name: str) -> None:
     silent = [

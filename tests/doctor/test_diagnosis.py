@@ -21,11 +21,11 @@ pytestmark = pytest.mark.cpu
 
 CPU, CUDA, OPENVINO = "onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"
 PASSED = GoldenCheck(windows=4, max_abs=0.0, tolerance=1.0)
-NO_GPU = Nvidia(driver=None, gpus=(), said=None, cuda=None, libraries=(), wheels={})
+NO_GPU = Nvidia(driver=None, gpus=(), nvidia_smi_error=None, cuda=None, libraries=(), wheels={})
 GPU = Nvidia(
     driver="580.1",
     gpus=(Gpu("NVIDIA A10", 24_000),),
-    said=None,
+    nvidia_smi_error=None,
     cuda="13.0",
     libraries=(Library("libcudnn.so.9", None),),
     wheels={},
@@ -56,7 +56,7 @@ def packages(**runtimes: str) -> Installed:
         python="3.11.0",
         system="Linux",
         versions={},
-        runtimes={name.replace("_", "-"): found for name, found in runtimes.items()},
+        wheels={name.replace("_", "-"): found for name, found in runtimes.items()},
         extras={},
         unmet=(),
     )
@@ -87,6 +87,9 @@ def test_nothing_is_wrong() -> None:
     assert (found.problems, found.notes) == ((), ())
 
 
+BROKEN = BundleState(path=Path("x"), is_default=False, error="x does not exist")
+
+
 def test_two_wheels_are_one_problem() -> None:
     both = "both onnxruntime and onnxruntime-gpu are installed; they overwrite each other's files"
     found = diagnose(
@@ -103,39 +106,31 @@ def test_two_wheels_are_one_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "remedy"), [("pip install it", "pip install it"), ("", "pip install 'qa-onnx[cpu]'")]
+    ("trial", "what", "remedy"),
+    [
+        (
+            failed(CPU, "no ONNX Runtime", remedy="pip install it", kind="MissingExtraError"),
+            "does not start: no ONNX Runtime",
+            "pip install it",
+        ),
+        (
+            failed(CPU, "ended by SIGILL", kind="crash", log="illegal"),
+            "does not start: ended by SIGILL (illegal)",
+            "pip install --force-reinstall onnxruntime,",
+        ),
+        (failed(CPU, "ended by SIGKILL", kind="crash"), "ended by SIGKILL", "smaller model"),
+        (failed(CPU, "did not end", kind="timeout"), "did not end", "smaller model"),
+        (failed(CPU, "no operator", precision="fp16"), "does not run fp16: no operator", "--force-reinstall"),
+        (failed(OPENVINO, "no operator", precision="fp32"), "does not run fp32: no operator", "openvino"),
+        (failed(CUDA, "it fell back"), "does not start: it fell back", "no NVIDIA driver"),
+    ],
 )
-def test_no_runtime(named: str, remedy: str) -> None:
-    trial = failed(CPU, "no ONNX Runtime is installed", remedy=named, kind="MissingExtraError")
-    (problem,) = diagnose(findings(trials=(trial,), packages=packages())).problems
-    assert problem.what == "onnxruntime/cpu does not start: no ONNX Runtime is installed"
-    assert problem.remedy == remedy
-
-
-def test_a_runtime_that_crashes_is_to_be_installed_again() -> None:
-    found = diagnose(findings(trials=(failed(CPU, "ended by SIGILL", kind="crash", log="illegal"),)))
-    (problem,) = found.problems
-    assert "ended by SIGILL (illegal)" in problem.what
-    assert "pip install --force-reinstall onnxruntime," in problem.remedy
-
-
-@pytest.mark.parametrize(("error", "kind"), [("ended by SIGKILL", "crash"), ("did not end", "timeout")])
-def test_want_of_memory_and_time_is_no_fault_of_the_wheel(error: str, kind: str) -> None:
-    (problem,) = diagnose(findings(trials=(failed(CPU, error, kind=kind),))).problems
-    assert "smaller model" in problem.remedy
-
-
-def test_a_precision_that_fails_where_it_was_asked_for() -> None:
-    found = diagnose(findings(failed(CPU, "unknown operator", precision="fp16")))
-    (problem,) = found.problems
-    assert problem.what == "onnxruntime/cpu does not run fp16: unknown operator"
-
-
-def test_the_same_elsewhere_is_a_note() -> None:
-    found = diagnose(findings(failed(OPENVINO, "unknown operator", precision="fp32")))
-    assert found.ok
-    assert [note.what for note in found.notes] == ["openvino/cpu does not run fp32: unknown operator"]
-    assert "openvino" in found.notes[0].remedy
+def test_an_engine_that_fails_is_a_problem_where_it_was_asked_for(trial: Trial, what: str, remedy: str) -> None:
+    found = diagnose(findings(trials=(trial,), bundle=BROKEN))
+    (fault,) = found.problems[1:] if trial.backend == CPU else found.notes
+    assert fault.what.startswith(f"{trial.backend} ")
+    assert what in fault.what
+    assert remedy in fault.remedy
 
 
 @pytest.mark.parametrize(
@@ -214,8 +209,8 @@ def test_a_precision_that_the_bundle_does_not_hold() -> None:
 def test_a_precision_that_does_not_run_at_the_place() -> None:
     (problem,) = diagnose(findings(ran(CUDA, "fp32"), precision="int8", requested=(CPU, CUDA), gpu=GPU)).problems
     assert "int8 of" in problem.what
-    assert "does not run on onnxruntime/cuda; fp32 of it can" in problem.what
-    assert problem.remedy == "--precision fp32, or another engine or device"
+    assert "runs on onnxruntime/cpu, not on onnxruntime/cuda" in problem.what
+    assert problem.remedy == "choose another precision, engine or device; of this bundle fp32 does"
 
 
 @pytest.fixture
@@ -270,9 +265,9 @@ def test_the_way_to_a_gpu_is_told_step_by_step() -> None:
     remedy = cuda(NO_GPU, packages(onnxruntime="1.32.0"))
     assert remedy.index("no NVIDIA driver was found") < remedy.index("pip uninstall onnxruntime, then pip install")
     assert "uninstall" not in cuda(NO_GPU, packages())
-    assert cuda(dataclasses.replace(NO_GPU, said="nvidia-smi ended with exit code 9", cuda="13.0"), wheel) == (
-        "nvidia-smi ended with exit code 9"
-    )
+    assert cuda(
+        dataclasses.replace(NO_GPU, nvidia_smi_error="nvidia-smi ended with exit code 9", cuda="13.0"), wheel
+    ) == ("nvidia-smi ended with exit code 9")
     assert "driver 535.1 is too old for CUDA 13.0: update it to 580" in cuda(
         dataclasses.replace(GPU, driver="535.1"), wheel
     )
@@ -280,12 +275,6 @@ def test_the_way_to_a_gpu_is_told_step_by_step() -> None:
     remedy = cuda(dataclasses.replace(GPU, libraries=lost), wheel)
     assert remedy == "pip install 'qa-onnx[gpu]' brings what cannot be loaded: libcudnn.so.9"
     assert cuda(GPU, wheel) != ""
-
-
-def test_a_gpu_wheel_without_a_gpu_is_a_note_unless_it_was_asked_for() -> None:
-    found = diagnose(findings(failed(CUDA, "it fell back"), packages=packages(onnxruntime_gpu="1.31.1")))
-    assert found.ok
-    assert "onnxruntime/cuda does not start" in found.notes[0].what
 
 
 def test_one_cause_is_not_told_twice() -> None:

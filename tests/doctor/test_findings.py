@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qa_onnx import Bundle
 from qa_onnx.doctor import findings, trial
 from qa_onnx.doctor.trial import UNFIT, Job, Trial
 from qa_onnx.engines.names import BACKENDS
@@ -59,7 +58,9 @@ def flip_a_byte(path: Path) -> None:
 
 def test_every_precision_is_tried_at_every_place_that_runs_it() -> None:
     runner = Runner()
-    found = examine(TINY, run=runner)
+    progress: list[str] = []
+    found = examine(TINY, run=runner, progress=progress.append)
+    assert "trying int8 in onnxruntime/cpu" in progress
     assert runner.jobs[:3] == [
         ("onnxruntime/cpu", "int8"),
         ("onnxruntime/cpu", "fp32"),
@@ -75,14 +76,6 @@ def int8_alone(tiny_copy: Path) -> Path:
     """A bundle that holds nothing for OpenVINO or a GPU."""
     edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
     return tiny_copy
-
-
-def test_where_the_bundle_has_nothing_the_engine_is_started_all_the_same(int8_alone: Path) -> None:
-    runner = Runner()
-    examine(int8_alone, run=runner)
-    assert runner.jobs[0] == ("onnxruntime/cpu", "int8")
-    assert ("openvino/cpu", None) in runner.jobs
-    assert {backend for backend, _ in runner.jobs} == set(ALL)
 
 
 def test_all_places_share_the_time(int8_alone: Path) -> None:
@@ -132,14 +125,6 @@ def test_the_default_place_is_always_asked_for(engine: str, device: str, asked: 
     assert examine(TINY, engine=engine, device=device).requested == asked
 
 
-def test_variables_that_set_threads_elsewhere_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in findings.THREAD_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    assert examine(TINY).environment == {}
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert examine(TINY).environment == {"OMP_NUM_THREADS": "7"}
-
-
 @pytest.mark.parametrize(
     ("sets", "tried", "left_out"),
     [(("amx_bf16",), ["bf16", "fp32"], []), (("avx2",), ["fp32"], ["bf16"])],
@@ -175,18 +160,14 @@ def test_an_engine_is_started_where_the_cpu_is_unfit_for_all_that_it_runs(
     assert (trial.precision, trial.error) == (None, "broken")
 
 
-def test_progress_names_what_is_tried() -> None:
-    said: list[str] = []
-    examine(TINY, progress=said.append)
-    assert "trying int8 in onnxruntime/cpu" in said
-
-
-def test_a_whole_bundle() -> None:
+def test_a_whole_bundle(tmp_path: Path) -> None:
     state = findings.look_at(TINY)
     assert state.whole
     assert not state.is_default
     assert state.sha256 == hashlib.sha256((TINY / "bundle.json").read_bytes()).hexdigest()
     assert findings.look_at(None).is_default
+    none = findings.look_at(tmp_path / "none")
+    assert (none.sha256, none.bundle, none.whole) == (None, None, False)
 
 
 def test_a_changed_file_is_named_and_no_graph_of_it_is_run(tiny_copy: Path) -> None:
@@ -221,19 +202,6 @@ def test_a_bundle_that_cannot_be_loaded_is_a_finding(
     assert said in (found.bundle.error or "")
     assert not found.bundle.whole
     assert runner.jobs == [(backend, None) for backend in ALL]
-
-
-def test_no_folder_has_no_manifest(tmp_path: Path) -> None:
-    state = findings.look_at(tmp_path / "none")
-    assert (state.sha256, state.bundle) == (None, None)
-    assert "does not exist" in (state.error or "")
-
-
-def test_precisions_of_a_place_come_best_first() -> None:
-    bundle = Bundle.load(TINY)
-    assert findings.precisions(bundle, "onnxruntime/cpu") == ("int8", "fp32")
-    assert findings.precisions(bundle, "onnxruntime/cuda") == ("fp32",)
-    assert findings.precisions(None, "onnxruntime/cpu") == ()
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_a_precision_runs_passes_its_golden_check_and_answers(precision: str) ->
 def test_right_answers_are_counted(default_answers: list[str]) -> None:
     right = sum(exact_match(text, item.answers) for text, item in zip(default_answers, ITEMS, strict=True))
     found = trial.run(Job(backend="onnxruntime/cpu", bundle=default_bundle(), precision="int8", seconds=0.01))
-    assert found.right == right
+    assert found.right == right >= len(ITEMS) - 1  # int8 moves with the CPU
 
 
 def test_a_graph_that_computes_otherwise_fails_its_golden_check(tiny_copy: Path) -> None:
@@ -113,6 +113,11 @@ def test_a_damaged_bundle_is_the_childs_error(tiny_copy: Path) -> None:
     ("code", "kind", "said"),
     [
         ("raise ImportError('libonnxruntime.so: file too short')", "MissingExtraError", "file too short"),
+        (
+            "import os\nprint('{}')\nos.write(1, b'noise')\nraise ImportError('no result')",
+            "MissingExtraError",
+            "no result",
+        ),
         ("raise RuntimeError('built for another Python')", "RuntimeError", "built for another Python"),
         ("raise RuntimeError", "RuntimeError", "RuntimeError()"),
         ("", "EngineError", "lacks files"),
@@ -137,11 +142,6 @@ def test_the_last_words_of_a_process_that_died_are_kept(runtime: Path) -> None:
     assert run().log == "no such library"
     runtime.write_text("import os\nos.write(2, b'first\\nlast\\n')\nos._exit(1)")
     assert run().log == "last"
-
-
-def test_what_an_engine_prints_does_not_mix_with_the_result(runtime: Path) -> None:
-    runtime.write_text("import os\nprint('{}')\nos.write(1, b'noise')\nraise ImportError('as it is')")
-    assert "as it is" in (run().error or "")
 
 
 def test_an_engine_that_computes_wrongly_does_not_start(runtime: Path) -> None:
@@ -191,8 +191,3 @@ def test_every_item_is_answered_by_its_context() -> None:
     assert len({item.question for item in ITEMS}) == len({item.context for item in ITEMS}) == len(ITEMS)
     for item in ITEMS:
         assert all(answer in item.context for answer in item.answers)
-
-
-def test_the_default_model_answers_them(default_answers: list[str]) -> None:
-    right = sum(exact_match(text, item.answers) for text, item in zip(default_answers, ITEMS, strict=True))
-    assert right >= len(ITEMS) - 1  # int8 moves with the CPU

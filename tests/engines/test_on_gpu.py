@@ -9,61 +9,41 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
-from qa_onnx import Bundle, Example, OnnxSession, Reader
+from qa_onnx import Example, OnnxSession, Reader
 from qa_onnx.engines import overlap
 from qa_onnx.engines.onnx_gpu import GpuPlan, GpuSession
 from tests.conftest import TINY
+from tests.engines.conftest import assert_same, batch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 pytestmark = pytest.mark.gpu
 
 TEXT = "The keeper lit the lamp at dusk. Ships saw it from afar, and the harbour lay still."
+PLAN = GpuPlan(inputs=("input_ids", "attention_mask", "token_type_ids"), longest=128)
 SHAPES = ((1, 5), (4, 32), (3, 33), (8, 100), (1, 128), (64, 64))
-
-
-@pytest.fixture(scope="module")
-def graph(tiny_bundle: Bundle) -> Path:
-    return tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
-
-
-def batch(rows: int, tokens: int, *, seed: int = 0) -> dict[str, NDArray[np.int64]]:
-    """Random ids, rows padded by up to half."""
-    random = np.random.default_rng(seed)
-    lengths = random.integers(tokens // 2 + 1, tokens + 1, (rows, 1))
-    mask = (np.arange(tokens) < lengths).astype(np.int64)
-    ids = random.integers(5, 40, (rows, tokens)) * mask
-    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-
-
-def furthest(logits: Any, expected: Any, inputs: dict[str, NDArray[np.int64]]) -> float:
-    """Largest difference of two pairs of logits, excluding padding."""
-    real = inputs["attention_mask"] == 1
-    return float(np.abs(np.stack(logits) - np.stack(expected))[:, real].max())
 
 
 @pytest.mark.usefixtures("cuda")
 def test_cuda_gives_the_logits_of_the_cpu_at_every_shape(graph: Path) -> None:
-    ours, theirs = GpuSession(graph, GpuPlan(longest=128)), OnnxSession(graph, threads=1)
+    ours, theirs = GpuSession(graph, PLAN), OnnxSession(graph, threads=1)
     for rows, tokens in SHAPES:
         inputs = batch(rows, tokens)
-        assert furthest(ours.run(inputs), theirs.run(inputs), inputs) < 1e-3
+        assert_same(ours.run(inputs), theirs.run(inputs), inputs, atol=1e-3)
 
 
 @pytest.mark.usefixtures("cuda")
 def test_threads_share_a_session_on_cuda(graph: Path) -> None:
-    ours, theirs = GpuSession(graph, GpuPlan(longest=128)), OnnxSession(graph, threads=1)
+    ours, theirs = GpuSession(graph, PLAN), OnnxSession(graph, threads=1)
     inputs = [batch(1 + seed % 7, 10 + seed % 90, seed=seed) for seed in range(400)]
     with ThreadPoolExecutor(16) as pool:
         results = list(pool.map(ours.run, inputs))
     for one, logits in zip(inputs, results, strict=True):
-        assert furthest(logits, theirs.run(one), one) < 1e-3
+        assert_same(logits, theirs.run(one), one, atol=1e-3)
 
 
 @pytest.mark.usefixtures("cuda")
@@ -128,7 +108,7 @@ def test_tensorrt_gives_the_logits_of_the_cpu(
     theirs = OnnxSession(graph_path(bundle, "fp32"), threads=1)
     for rows, tokens in (*SHAPES, (150, 40)):
         inputs = batch(rows, min(tokens, manifest.max_positions))
-        assert furthest(ours.run(inputs), theirs.run(inputs), inputs) < most
+        assert_same(ours.run(inputs), theirs.run(inputs), inputs, atol=most)
     assert list((tmp_path / "cache").rglob("*.engine"))
     assert (
         str(Reader.load(bundle, engine="tensorrt", device="cuda", precision=precision).backend) == "tensorrt/cuda"

@@ -14,11 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from qa_onnx import (
-    Bundle,
     DeviceError,
     EngineError,
     MissingExtraError,
@@ -30,10 +28,12 @@ from qa_onnx.engines.onnx_gpu import CUDA_OPTIONS, GpuPlan, GpuSession
 from qa_onnx.engines.tensorrt import provider_options
 from qa_onnx.machine import nvidia
 from tests.conftest import TINY
+from tests.engines.conftest import assert_same, batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
 ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -51,7 +51,7 @@ class Binding:
     def bind_cpu_input(self, name: str, array: NDArray[np.int64]) -> None:
         if name == "input_ids":
             assert self._busy.acquire(blocking=False), "one binding, two calls"
-            self._notes.shapes.append(array.shape)
+            self._notes.ids.append(array.copy())
         self._real.bind_cpu_input(name, array)
 
     def bind_output(self, name: str, device: str) -> None:
@@ -77,12 +77,16 @@ class Notes(types.ModuleType):
         self.real, self.available, self.used = real, ALL, CUDA
         self.__file__ = str(folder / "__init__.py")
         self.opened: list[dict[str, Any]] = []
-        self.shapes: list[tuple[int, ...]] = []
+        self.ids: list[NDArray[np.int64]] = []  # of each run, as they reach the device
         self.bindings: list[Binding] = []
         self.preloaded = 0
         self.fallback = True
         self.fails: dict[str, Exception] = {}
         self.SessionOptions = real.SessionOptions
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [ids.shape for ids in self.ids]
 
     def get_available_providers(self) -> list[str]:
         return self.available
@@ -131,62 +135,30 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notes]:
 
 
 @pytest.fixture(scope="module")
-def graph(tiny_bundle: Bundle) -> Path:
-    return tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
-
-
-@pytest.fixture(scope="module")
 def expected(graph: Path) -> OnnxSession:
     return OnnxSession(graph, threads=1)
 
 
-def batch(rows: int, tokens: int, *, seed: int = 0) -> dict[str, NDArray[np.int64]]:
-    """Random ids, each row padded a token more than the one before."""
-    ids = np.random.default_rng(seed).integers(5, 40, (rows, tokens))
-    mask = (np.arange(tokens) < tokens - np.arange(rows)[:, None]).astype(np.int64)
-    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-
-
-def assert_same(result: Any, wanted: Any, inputs: dict[str, NDArray[np.int64]]) -> None:
-    real = inputs["attention_mask"] == 1
-    for logits, others in zip(result, wanted, strict=True):
-        assert logits.shape == real.shape
-        assert logits.dtype == np.float32
-        np.testing.assert_allclose(logits[real], others[real], atol=1e-5, rtol=0)
+def plan(**changes: Any) -> GpuPlan:
+    return GpuPlan(**{"inputs": INPUTS, "longest": 128, **changes})
 
 
 def test_batches_run_in_buckets_and_give_the_logits_of_their_own_length(
     graph: Path, runtime: Notes, expected: OnnxSession
 ) -> None:
-    session = GpuSession(graph, GpuPlan(longest=128))
+    session = pickle.loads(pickle.dumps(GpuSession(graph, plan(pad_id=9))))
     assert session.input_names == INPUTS
     assert session.leaves_cpu_idle
     for rows, tokens in ((1, 5), (3, 32), (2, 33), (1, 100), (4, 128)):
         inputs = batch(rows, tokens)
         assert_same(session.run(inputs), expected.run(inputs), inputs)
     assert runtime.shapes == [(1, 32), (3, 32), (2, 64), (1, 128), (4, 128)]
-
-
-def test_without_a_longest_input_the_length_stays(graph: Path, runtime: Notes, expected: OnnxSession) -> None:
-    inputs = batch(2, 41)
-    assert_same(GpuSession(graph, GpuPlan()).run(inputs), expected.run(inputs), inputs)
-    assert runtime.shapes == [(2, 41)]
-
-
-def test_the_pad_id_is_the_bundles(graph: Path, runtime: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    def pad_to(inputs: Any, tokens: int, *, pad_id: int) -> Any:
-        seen.append(pad_id)
-        return inputs
-
-    monkeypatch.setattr(onnx_gpu, "pad_to", pad_to)
-    GpuSession(graph, GpuPlan(longest=128, pad_id=9)).run(batch(1, 5))
-    assert seen == [9]
+    assert runtime.ids[0][0, 5:].tolist() == [9] * 27
+    assert runtime.opened[0] == runtime.opened[1]
 
 
 def test_no_two_calls_share_a_binding(graph: Path, runtime: Notes, expected: OnnxSession) -> None:
-    session = GpuSession(graph, GpuPlan(longest=128))
+    session = GpuSession(graph, plan())
     inputs = [batch(1 + seed % 3, 10 + seed % 50, seed=seed) for seed in range(60)]
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(session.run, inputs))
@@ -195,17 +167,8 @@ def test_no_two_calls_share_a_binding(graph: Path, runtime: Notes, expected: Onn
     assert 1 <= len(runtime.bindings) <= 8
 
 
-def test_results_outlive_later_runs(graph: Path, runtime: Notes) -> None:
-    session = GpuSession(graph, GpuPlan(longest=128))
-    first = session.run(batch(2, 20))
-    copies = [array.copy() for array in first]
-    session.run(batch(2, 20, seed=1))
-    for array, copy in zip(first, copies, strict=True):
-        np.testing.assert_array_equal(array, copy)
-
-
 def test_cuda_gets_its_options_and_no_fallback(graph: Path, runtime: Notes) -> None:
-    GpuSession(graph, GpuPlan(longest=128))
+    GpuSession(graph, plan())
     [opened] = runtime.opened
     assert opened["path"] == graph
     assert opened["enable_fallback"] == 0
@@ -220,7 +183,7 @@ def test_tensorrt_comes_before_cuda_and_large_batches_are_cut(
     graph: Path, runtime: Notes, expected: OnnxSession, tmp_path: Path
 ) -> None:
     runtime.used = ALL
-    session = GpuSession(graph, GpuPlan(engine="tensorrt", precision="fp16", longest=128, inputs=INPUTS))
+    session = GpuSession(graph, plan(engine="tensorrt", precision="fp16"))
     [(first, options), (second, _)] = runtime.opened[0]["providers"]
     assert (first, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
     assert options["trt_profile_max_shapes"] == ",".join(f"{name}:64x128" for name in INPUTS)
@@ -232,13 +195,6 @@ def test_tensorrt_comes_before_cuda_and_large_batches_are_cut(
     assert runtime.shapes == [(64, 32), (64, 32), (22, 32)]
 
 
-@pytest.mark.parametrize("lacks", [{"longest": None}, {"inputs": ()}])
-def test_tensorrt_must_know_its_shapes(lacks: dict[str, Any]) -> None:
-    facts: dict[str, Any] = {"engine": "tensorrt", "longest": 128, "inputs": INPUTS}
-    with pytest.raises(EngineError, match="TensorRT compiles for a range of shapes"):
-        GpuPlan(**{**facts, **lacks})
-
-
 @pytest.mark.parametrize(
     ("engine", "has", "problem"),
     [("onnxruntime", [], "cannot use device 'cuda'"), ("tensorrt", CUDA, "cannot use TensorRT")],
@@ -247,19 +203,9 @@ def test_a_wheel_without_the_provider_names_the_remedy(
     graph: Path, runtime: Notes, engine: Any, has: list[str], problem: str
 ) -> None:
     runtime.available = has
-    plan = GpuPlan(engine=engine, longest=128, inputs=INPUTS)
     with pytest.raises(MissingExtraError, match=rf"{problem}: pip uninstall onnxruntime, .*'qa-onnx\[gpu\]'"):
-        GpuSession(graph, plan)
+        GpuSession(graph, plan(engine=engine))
     assert not runtime.opened
-
-
-def test_the_installed_wheel_of_the_cpu_names_the_remedy(graph: Path) -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("the installed ONNX Runtime can use CUDA")
-    with pytest.raises(MissingExtraError, match=r"pip uninstall onnxruntime, then pip install 'qa-onnx\[gpu\]'"):
-        GpuSession(graph, GpuPlan())
 
 
 def test_a_gpu_that_cannot_be_used_is_refused_before_anything_is_opened(
@@ -272,50 +218,50 @@ def test_a_gpu_that_cannot_be_used_is_refused_before_anything_is_opened(
         raise DeviceError("no NVIDIA driver", remedy="install it")
 
     monkeypatch.setattr(nvidia, "usable_gpu", usable_gpu)
-    for plan in (GpuPlan(), GpuPlan(engine="tensorrt", longest=128, inputs=INPUTS)):
+    for engine in ("onnxruntime", "tensorrt"):
         with pytest.raises(DeviceError, match=r"^no NVIDIA driver: install it$"):
-            GpuSession(graph, plan)
+            GpuSession(graph, plan(engine=engine))
     assert checked == [("13.0", False), ("13.0", True)]
     assert not runtime.opened
     assert not runtime.preloaded
 
 
-def test_a_silent_fall_back_is_an_error(graph: Path, runtime: Notes) -> None:
-    runtime.used = ["CPUExecutionProvider"]
-    with pytest.raises(DeviceError, match="fell back from CUDAExecutionProvider to CPUExecutionProvider") as error:
-        GpuSession(graph, GpuPlan())
-    assert error.value.remedy == "pip install 'qa-onnx[gpu]'"
-
-
-def test_cuda_in_place_of_tensorrt_is_an_error(graph: Path, runtime: Notes) -> None:
-    with pytest.raises(DeviceError, match="fell back from TensorrtExecutionProvider to CUDAExecutionProvider"):
-        GpuSession(graph, GpuPlan(engine="tensorrt", longest=128, inputs=INPUTS))
+@pytest.mark.parametrize(
+    ("engine", "used", "what"),
+    [
+        ("onnxruntime", ["CPUExecutionProvider"], "CUDAExecutionProvider to CPUExecutionProvider"),
+        ("tensorrt", CUDA, "TensorrtExecutionProvider to CUDAExecutionProvider"),
+    ],
+)
+@pytest.mark.parametrize("missing", [None, DeviceError("libcudnn.so.9 is missing", remedy="pip install it")])
+def test_a_silent_fall_back_is_an_error(
+    graph: Path,
+    runtime: Notes,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    used: list[str],
+    what: str,
+    missing: DeviceError | None,
+) -> None:
+    runtime.used = used
+    monkeypatch.setattr(nvidia, "missing_libraries", lambda cuda, tensorrt: missing)
+    with pytest.raises(DeviceError, match=f"fell back from {what}: .*(may not load|is missing)") as error:
+        GpuSession(graph, plan(engine=engine))
+    assert error.value.remedy == (missing.remedy if missing else "pip install 'qa-onnx[gpu]'")
 
 
 @pytest.mark.parametrize("when", ["open", "run"])
 def test_what_onnx_runtime_raises_is_translated(graph: Path, runtime: Notes, when: str) -> None:
     runtime.fails[when] = RuntimeError("CUDA failure 2: out of memory ;\n GPU=0")
     with pytest.raises(DeviceError, match=r"too little free memory.*CUDA failure 2: out of memory ; GPU=0"):
-        GpuSession(graph, GpuPlan()).run(batch(1, 5))
+        GpuSession(graph, plan()).run(batch(1, 5))
     runtime.fails[when] = RuntimeError("something else")
     with pytest.raises(EngineError, match=r"ONNX Runtime on the GPU .*: something else") as caught:
-        GpuSession(graph, GpuPlan()).run(batch(1, 5))
+        GpuSession(graph, plan()).run(batch(1, 5))
     assert not isinstance(caught.value, DeviceError)
-
-
-def test_a_missing_input_is_an_engine_error(graph: Path, runtime: Notes) -> None:
-    inputs = batch(1, 5)
-    del inputs["token_type_ids"]
+    runtime.fails.clear()
     with pytest.raises(EngineError, match="failed on input_ids"):
-        GpuSession(graph, GpuPlan()).run(inputs)
-
-
-def test_a_session_pickles_by_its_arguments(graph: Path, runtime: Notes, expected: OnnxSession) -> None:
-    plan = GpuPlan(longest=128)
-    again = pickle.loads(pickle.dumps(GpuSession(graph, plan)))
-    inputs = batch(2, 9)
-    assert_same(again.run(inputs), expected.run(inputs), inputs)
-    assert runtime.opened[0] == runtime.opened[1]
+        GpuSession(graph, plan()).run({"input_ids": batch(1, 5)["input_ids"]})
 
 
 def test_a_reader_on_cuda_answers_as_on_the_cpu(runtime: Notes) -> None:
@@ -344,17 +290,13 @@ def gpu_wheel() -> None:
 
 
 @pytest.mark.usefixtures("gpu_wheel")
-@pytest.mark.parametrize("engine", ["onnxruntime", "tensorrt"])
-def test_the_real_gpu_wheel_without_a_gpu_names_the_cause(
-    graph: Path, engine: Any, capfd: pytest.CaptureFixture[str]
+def test_the_real_gpu_wheel_without_a_gpu_names_the_cause_and_can_fall_back(
+    graph: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(DeviceError, match=r"no NVIDIA driver is found \(libcuda.so.1: cannot open"):
-        GpuSession(graph, GpuPlan(engine=engine, longest=128, inputs=INPUTS))
+    for engine in ("onnxruntime", "tensorrt"):
+        with pytest.raises(DeviceError, match=r"no NVIDIA driver is found \(libcuda.so.1: cannot open"):
+            GpuSession(graph, plan(engine=engine))
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.usefixtures("gpu_wheel")
-def test_the_real_gpu_wheel_without_a_gpu_can_fall_back() -> None:
     with pytest.warns(RuntimeWarning, match=r"onnxruntime/cuda cannot be used, int8 on the CPU takes over: no NV"):
         reader = Reader.load(TINY, device="cuda", allow_fallback=True, threads=1)
     assert (str(reader.backend), reader.precision) == ("onnxruntime/cpu", "int8")

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from qa_onnx import Bundle, EngineError, MissingExtraError, OnnxSession, Options, Reader
-from qa_onnx.engines.names import Backend
+from qa_onnx.cli import main
 from qa_onnx.engines.openvino_cpu import OpenVinoSession
 from tests import exports, tiny
-from tests.conftest import TINY, edit_manifest
+from tests.conftest import edit_manifest
+from tests.engines.conftest import assert_same, batch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 pytest.importorskip("openvino", reason="needs the openvino extra")
 
@@ -28,23 +29,11 @@ TEXT = "The keeper lit the lamp at dusk. Ships saw it from afar, and the harbour
 EVERYWHERE = ["onnxruntime/cpu", "onnxruntime/cuda", "openvino/cpu"]
 
 
-@pytest.fixture(scope="module")
-def graph(tiny_bundle: Bundle) -> Path:
-    return tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
-
-
 @pytest.fixture
 def here(tiny_copy: Path) -> Path:
     """A bundle whose fp32 graph runs in OpenVINO."""
     edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(engines=EVERYWHERE))
     return tiny_copy
-
-
-def batch(rows: int, tokens: int, *, seed: int = 0) -> dict[str, NDArray[np.int64]]:
-    """Random ids, each row padded a token more than the one before."""
-    ids = np.random.default_rng(seed).integers(5, 40, (rows, tokens))
-    mask = (np.arange(tokens) < tokens - np.arange(rows)[:, None]).astype(np.int64)
-    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
 
 @pytest.fixture
@@ -82,10 +71,7 @@ def test_it_gives_the_logits_of_onnx_runtime_at_every_shape(graph: Path) -> None
     assert ours.input_names == theirs.input_names
     for rows, tokens in ((1, 5), (4, 40), (3, 17), (1, 64), (4, 40)):
         inputs = batch(rows, tokens)
-        real = inputs["attention_mask"] == 1
-        for logits, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
-            assert logits.shape == (rows, tokens)
-            np.testing.assert_allclose(logits[real], expected[real], atol=1e-4, rtol=0)
+        assert_same(ours.run(inputs), theirs.run(inputs), inputs, atol=1e-4)
 
 
 def test_batches_are_padded_to_few_lengths_and_the_logits_cut_back(
@@ -95,10 +81,7 @@ def test_batches_are_padded_to_few_lengths_and_the_logits_cut_back(
     ours = OpenVinoSession(graph, threads=1, longest=60)
     for rows, tokens, reaches in ((2, 5, 16), (1, 16, 16), (3, 17, 32), (2, 49, 60), (1, 60, 60), (1, 62, 62)):
         inputs = batch(rows, tokens)
-        real = inputs["attention_mask"] == 1
-        for logits, expected in zip(ours.run(inputs), theirs.run(inputs), strict=True):
-            assert logits.shape == (rows, tokens)
-            np.testing.assert_allclose(logits[real], expected[real], atol=1e-4, rtol=0)
+        assert_same(ours.run(inputs), theirs.run(inputs), inputs, atol=1e-4)
         assert computed[-1]["input_ids"].shape == (rows, reaches)
 
 
@@ -112,30 +95,14 @@ def test_padding_has_the_models_own_id(graph: Path, computed: list[dict[str, Any
     assert len(computed) == 2
 
 
-def test_a_reader_tells_it_what_the_model_reads(here: Path, computed: list[dict[str, Any]]) -> None:
-    reader = Reader.load(here, engine="openvino", threads=1)
-    reader.ask("Where?", TEXT)
-    assert computed
-    assert all(inputs["input_ids"].shape[1] % 16 == 0 for inputs in computed)
-
-
-def test_results_outlive_later_runs(graph: Path) -> None:
-    session = OpenVinoSession(graph, threads=1)
-    first = session.run(batch(2, 20))
-    copies = [array.copy() for array in first]
-    session.run(batch(2, 20, seed=1))
-    for array, copy in zip(first, copies, strict=True):
-        np.testing.assert_array_equal(array, copy)
-
-
 def test_threads_share_a_session(graph: Path) -> None:
     session = OpenVinoSession(graph, threads=1)
     inputs = [batch(1 + seed % 3, 10 + seed % 7, seed=seed) for seed in range(60)]
     alone = [session.run(one) for one in inputs]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(session.run, inputs))
-    for expected, logits in zip(alone, together, strict=True):
-        np.testing.assert_allclose(np.stack(logits), np.stack(expected), atol=1e-5, rtol=0)
+    for one, expected, logits in zip(inputs, alone, together, strict=True):
+        assert_same(logits, expected, one)
 
 
 def test_a_missing_input_is_an_error_and_not_an_old_value(graph: Path) -> None:
@@ -163,39 +130,29 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> N
         OpenVinoSession(path)
 
 
-def test_a_graph_with_other_outputs_is_refused(graph: Path, tmp_path: Path) -> None:
+def test_a_graph_that_it_cannot_run_is_refused(graph: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="QAttention"):
+        OpenVinoSession(tiny_bundle.checked_path(tiny_bundle.graph("int8").file))
     path = tmp_path / "model.onnx"
     path.write_bytes(graph.read_bytes().replace(b"end_logits", b"end_labels"))
     with pytest.raises(EngineError, match="gives end_labels, start_logits; a question answering graph gives"):
         OpenVinoSession(path)
 
 
-def test_dynamic_int8_is_refused_by_openvino_itself(tiny_bundle: Bundle) -> None:
-    path = tiny_bundle.checked_path(tiny_bundle.graph("int8").file)
-    with pytest.raises(EngineError, match="QAttention"):
-        OpenVinoSession(path)
-
-
-@pytest.mark.parametrize("threads", [0, 4096])
-def test_threads_out_of_range_are_refused(graph: Path, threads: int) -> None:
-    with pytest.raises(EngineError, match=f"threads is {threads}; it must be an integer from 1 to 1024"):
-        OpenVinoSession(graph, threads=threads)
-
-
-def test_a_reader_answers_the_same_in_both_engines(here: Path) -> None:
-    ours = Reader.load(here, precision="fp32", engine="openvino", threads=1)
+def test_a_reader_answers_the_same_in_both_engines(here: Path, computed: list[dict[str, Any]]) -> None:
+    ours = Reader.load(here, engine="openvino", threads=1)
+    assert (ours.precision, str(ours.backend)) == ("fp32", "openvino/cpu")
     theirs = Reader.load(here, precision="fp32", threads=1)
     options = Options(max_length=32, doc_stride=8, max_question_length=8)
     for question in ("Who lit the lamp?", "Where?", "What lay still?"):
         mine, other = (reader.ask(question, TEXT, options=options) for reader in (ours, theirs))
         assert (mine.start, mine.end) == (other.start, other.end)
         assert mine.score == pytest.approx(other.score, abs=1e-4)
-
-
-def test_openvino_takes_fp32_where_there_is_no_int8_static(here: Path) -> None:
-    assert Bundle.load(here).best_precision(Backend("openvino", "cpu")) == "fp32"
-    answer = Reader.load(here, engine="openvino", threads=1).ask("Where?", TEXT)
-    assert answer.score == pytest.approx(Reader.load(here, precision="fp32", threads=1).ask("Where?", TEXT).score)
+    assert all(inputs["input_ids"].shape[1] % 16 == 0 for inputs in computed)
+    ask = ["ask", "-b", str(here), "--engine", "openvino", "--threads", "1", "-q", "Where?", "--context", TEXT]
+    assert CliRunner().invoke(main, ask).exit_code == 0
+    refused = CliRunner().invoke(main, [*ask, "--device", "cuda"])
+    assert (refused.exit_code, "'openvino' does not run on device 'cuda'" in refused.stderr) == (1, True)
 
 
 def test_a_bundle_without_a_graph_for_openvino_names_the_export_command(tiny_copy: Path) -> None:
@@ -206,21 +163,6 @@ def test_a_bundle_without_a_graph_for_openvino_names_the_export_command(tiny_cop
         EngineError, match="runs on onnxruntime/cpu, not on openvino/cpu: choose another precision"
     ):
         Reader.load(tiny_copy, engine="openvino", precision="int8")
-
-
-def test_openvino_on_cuda_is_refused(graph: Path) -> None:
-    with pytest.raises(
-        EngineError, match="engine 'openvino' does not run on device 'cuda'; it can be onnxruntime/cpu"
-    ):
-        Reader.load(TINY, engine="openvino", device="cuda")
-    with pytest.raises(EngineError, match="engine 'openvino' does not run on device 'cuda'"):
-        Backend("openvino", "cuda")
-
-
-def test_an_unknown_engine_is_refused() -> None:
-    engine: Any = "oneflow"
-    with pytest.raises(EngineError, match="engine is 'oneflow'; it must be one of onnxruntime, openvino"):
-        Reader.load(TINY, engine=engine)
 
 
 def test_without_openvino_the_extra_is_named(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,18 +176,3 @@ def test_onnx_runtime_alone_does_not_load_openvino() -> None:
     code = "import sys, qa_onnx; qa_onnx.Reader.load(threads=1); print('openvino' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-
-
-def test_the_command_line_reaches_the_engine(here: Path, tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text(TEXT, encoding="utf-8")
-    command = [sys.executable, "-m", "qa_onnx", "ask", "-b", str(here), "--engine", "openvino", "-q", "Where?"]
-    done = subprocess.run(
-        [*command, "-c", str(text), "--threads", "1"], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    refused = subprocess.run(
-        [*command, "-c", str(text), "--device", "cuda"], capture_output=True, text=True, check=False
-    )
-    assert refused.returncode == 1
-    assert "engine 'openvino' does not run on device 'cuda'" in refused.stderr

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qa_onnx import Bundle, BundleError, Example, Reader, Windower
+from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.evaluation import golden
 from tests.conftest import FakeSession
 
@@ -38,7 +39,7 @@ def test_this_machine_passes(tiny_bundle: Bundle, precision: str) -> None:
     found = golden.check(reader, recorded, precision)
     assert found.passed
     assert found.windows == len(json.loads(recorded)["windows"]) > len(json.loads(recorded)["examples"])
-    assert found.max_abs < golden.TOLERANCE[precision] == found.tolerance
+    assert found.max_abs < PRECISIONS[precision].tolerance == found.tolerance
 
 
 def test_what_is_recorded_now_is_what_was_recorded_at_export(tiny_reader: Reader, text: str) -> None:
@@ -142,9 +143,3 @@ def test_a_machine_that_returns_no_numbers_fails(windower: Windower, text: str, 
 def test_damaged_text_is_a_bundle_error(tiny_reader: Reader, damaged: str) -> None:
     with pytest.raises(BundleError, match="the golden file of fp32 is damaged"):
         golden.check(tiny_reader, damaged, "fp32")
-
-
-def test_every_precision_has_a_tolerance() -> None:
-    from qa_onnx.engines.names import PRECISIONS
-
-    assert set(golden.TOLERANCE) == set(PRECISIONS)

@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
-from qa_onnx import (
-    Bundle,
-    BundleError,
-    Example,
-    GateError,
-    InputError,
-    Reader,
-)
+from qa_onnx import Bundle, BundleError, Example, GateError, InputError, Reader
 from qa_onnx.bundle.manifest import ReliabilityBin
 from qa_onnx.cli import main
 from qa_onnx.data import squad
@@ -106,22 +100,42 @@ def halves(easy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return self_data(reader, folder / "a.jsonl", 0), self_data(reader, folder / "b.jsonl", 1)
 
 
-def test_the_receipt_says_what_eval_measures(easy: Path, halves: tuple[Path, Path], tmp_path: Path) -> None:
-    settings = EvaluationSettings(eval_data=halves[0], gate=50.0, seed=3)
-    bundle = export(easy, tmp_path / "bundle", precisions=("fp32", "int8"), evaluation=settings)
+@pytest.fixture(scope="module")
+def measured(easy: Path, halves: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of four precisions with receipts and a calibration."""
+    settings = EvaluationSettings(
+        eval_data=halves[0],
+        gate=20.0,
+        calibration_data=halves[1],
+        calibration_examples=12,
+        calibrate=True,
+        seed=3,
+    )
+    folder = tmp_path_factory.mktemp("measured") / "b"
+    export(easy, folder, precisions=("fp32", "fp16", "int8", "int8-static"), evaluation=settings)
+    return Bundle.load(folder)
+
+
+def test_the_receipt_says_what_eval_measures(measured: Bundle, halves: tuple[Path, Path]) -> None:
     data = squad.load(halves[0])
-    for precision, graph in Bundle.load(bundle.path).manifest.graphs.items():
+    assert list(measured.manifest.graphs) == ["fp32", "fp16", "int8", "int8-static"]
+    always = replace(measured.manifest, null_threshold=None)
+    for precision, graph in measured.manifest.graphs.items():
         receipt = graph.receipt
         assert receipt
-        report = evaluate(Reader.load(bundle, precision=precision), data, seed=3)
+        report = evaluate(Reader.load(Bundle(measured.path, always), precision=precision), data, seed=3)
         assert (receipt.accuracy.em, receipt.accuracy.f1) == pytest.approx((report.em, report.f1))
         assert receipt.accuracy.f1_interval == pytest.approx(report.f1_interval)
         assert (receipt.data, receipt.sha256, receipt.n) == (data.name, data.sha256, len(data.golds))
         assert receipt.source.f1 == pytest.approx(receipt.fp32.f1) == 100.0
         assert receipt.source_name.startswith("PyTorch 2")
         assert receipt.instruction_sets == cpu.instruction_sets()
-        assert (receipt.gate, receipt.seed) == (50.0, 3)
+        assert (receipt.gate, receipt.seed) == (20.0, 3)
         assert receipt.percent_of_fp32 == pytest.approx(report.f1)
+    static = measured.graph("int8-static")
+    assert static.kind == "plain"
+    assert static.receipt
+    assert static.receipt.settings["batches"] > 0
 
 
 def test_outliers_fail_the_gate_as_they_are_and_pass_it_with_nodes_kept_back(
@@ -222,33 +236,15 @@ def test_calibration_never_sees_a_question_of_the_evaluation(
         export(easy, tmp_path / "bundle", evaluation=same)
 
 
-def test_all_four_precisions_export_with_a_receipt(easy: Path, halves: tuple[Path, Path], tmp_path: Path) -> None:
-    settings = EvaluationSettings(
-        eval_data=halves[0], gate=20.0, calibration_data=halves[1], calibration_examples=12
-    )
-    bundle = export(easy, tmp_path / "b", precisions=("fp32", "fp16", "int8", "int8-static"), evaluation=settings)
-    assert list(bundle.manifest.graphs) == ["fp32", "fp16", "int8", "int8-static"]
-    for precision, graph in bundle.manifest.graphs.items():
-        assert graph.receipt
-        assert Reader.load(bundle, precision=precision).ask("Who?", "Jane Rudd built it.").text
-    assert bundle.graph("int8-static").kind == "plain"
-    static = bundle.graph("int8-static").receipt
-    assert static
-    assert static.settings["batches"] > 0
-
-
-def test_min_f1_reads_the_receipt(easy: Path, halves: tuple[Path, Path], tmp_path: Path) -> None:
-    bundle = export(easy, tmp_path / "b", precisions=("fp32",), evaluation=EvaluationSettings(eval_data=halves[0]))
-    Reader.load(bundle, min_f1=99.0)
-    receipt = bundle.graph("fp32").receipt
-    assert receipt
-    worse = replace(receipt, accuracy=replace(receipt.accuracy, f1=70.0))
-    graphs = {"fp32": replace(bundle.graph("fp32"), receipt=worse)}
-    with pytest.raises(BundleError, match=r"has F1 70\.00 on a\.jsonl, less than min_f1 71"):
-        Reader.load(Bundle(bundle.path, replace(bundle.manifest, graphs=graphs)), min_f1=71)
-    graphs = {"fp32": replace(bundle.graph("fp32"), receipt=None)}
-    with pytest.raises(BundleError, match="has no receipt"):
-        Reader.load(Bundle(bundle.path, replace(bundle.manifest, graphs=graphs)), min_f1=71)
+def test_min_f1_reads_the_receipt(measured: Bundle) -> None:
+    Reader.load(measured, precision="fp32", min_f1=99.0)
+    graph, manifest = measured.graph("fp32"), measured.manifest
+    assert graph.receipt
+    worse = replace(graph.receipt, accuracy=replace(graph.receipt.accuracy, f1=70.0))
+    for receipt, message in ((worse, r"has F1 70\.00 on a\.jsonl, less than min_f1 71"), (None, "has no receipt")):
+        changed = replace(manifest, graphs={"fp32": structs.replace(graph, receipt=receipt)})
+        with pytest.raises(BundleError, match=message):
+            Reader.load(Bundle(measured.path, changed), min_f1=71)
 
 
 @pytest.fixture
@@ -337,13 +333,9 @@ def test_calibrate_stores_what_the_reader_then_uses(easy: Path, tmp_path: Path) 
     assert not reader.ask("Who? 1", contexts[0])  # no question has an answer: withholding is best
 
 
-def test_the_page_shows_every_figure(easy: Path, halves: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_page_shows_every_figure(measured: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    settings = EvaluationSettings(
-        eval_data=halves[0], gate=20, calibration_data=halves[1], calibration_examples=20, calibrate=True
-    )
-    bundle = export(easy, tmp_path / "b", precisions=("fp32", "int8"), evaluation=settings)
-    out = tmp_path / "report.html"
+    bundle, out = measured, tmp_path / "report.html"
     result = CliRunner().invoke(main, ["report", "-b", str(bundle.path), "--html", str(out)])
     assert result.exit_code == 0, result.output
     text = out.read_text(encoding="utf-8")

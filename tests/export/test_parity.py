@@ -17,7 +17,17 @@ from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export import export, graph, parity
 from qa_onnx.export.checkpoint import load_checkpoint
 from qa_onnx.export.source import float32_graph
-from tests.exports import check_files, checkpoint, copy, exported, graph_path, snapshot
+from tests.exports import (
+    check_files,
+    checkpoint,
+    copy,
+    edit_onnx,
+    exported,
+    graph_path,
+    set_weight,
+    snapshot,
+    weight,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     Logits: TypeAlias = "NDArray[np.float32]"
     Inputs: TypeAlias = "Mapping[str, NDArray[np.int64]]"
 
+onnx = pytest.importorskip("onnx", reason="needs qa-onnx[export]")
 pytestmark = pytest.mark.export
 
 LENGTH = 96
@@ -161,19 +172,14 @@ def test_a_graph_that_ignores_an_input_is_found_out(plain: tuple[SourceModel, Re
         parity.require_fp32(parity.compare(reference, Ignoring(facts.path)))
 
 
-def _perturb(path: Path, name: str, *, factor: float = 1.01) -> None:
+def _perturb(source: Path, name: str, target: Path | None = None, *, factor: float = 1.01) -> Path:
     """Multiply a weight by a factor."""
-    import onnx
-
-    model = onnx.load(path)
-    (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
-    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(factor), name))
-    onnx.save(model, path)
+    return edit_onnx(
+        source, lambda model: set_weight(model, name, weight(model, name) * np.float32(factor)), target
+    )
 
 
 def _matrices(path: Path) -> list[str]:
-    import onnx
-
     weights = onnx.load(path).graph.initializer
     return [tensor.name for tensor in weights if len(tensor.dims) == 2 and tensor.data_type == 1]
 
@@ -187,18 +193,14 @@ def test_one_weight_matrix_off_by_one_per_cent_is_found_out(
     names = _matrices(facts.path)
     assert len(names) >= 2 * 6 + 3 + 1
     for name in names:
-        path = tmp_path / "wrong.onnx"
-        path.write_bytes(facts.path.read_bytes())
-        _perturb(path, name)
+        path = _perturb(facts.path, name, tmp_path / "wrong.onnx")
         found = parity.compare(reference, OnnxSession(path))
         assert found.max_abs > parity.FP32_TOLERANCE, name
 
 
 def test_the_message_says_how_far_off(plain: tuple[SourceModel, Reference], tmp_path: Path) -> None:
     facts, reference = plain
-    path = tmp_path / "wrong.onnx"
-    path.write_bytes(facts.path.read_bytes())
-    _perturb(path, _matrices(path)[-1], factor=1.5)
+    path = _perturb(facts.path, _matrices(facts.path)[-1], tmp_path / "wrong.onnx", factor=1.5)
     found = parity.compare(reference, OnnxSession(path))
     with pytest.raises(ParityError) as raised:
         parity.require_fp32(found)
@@ -237,45 +239,30 @@ def test_a_wrong_graph_never_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "new").exists()
 
 
-def _fuse_wrong(facts: SourceModel, target: Path) -> dict[str, int]:
-    nodes = _FUSE(facts, target)
-    _perturb(target, _matrices(target)[-1])
-    return nodes
-
-
-def _fuse_to_nan(facts: SourceModel, target: Path) -> dict[str, int]:
-    nodes = _FUSE(facts, target)
-    _perturb(target, _matrices(target)[-1], factor=np.nan)
-    return nodes
-
-
-def _fuse_to_nonsense(facts: SourceModel, target: Path) -> dict[str, int]:
-    nodes = _FUSE(facts, target)
-    target.write_bytes(b"no graph")
-    return nodes
-
-
-def _fuse_not(facts: SourceModel, target: Path) -> dict[str, int]:
+def _fail(_: Path) -> None:
     raise ExportError("the optimizer failed")
 
 
 @pytest.mark.parametrize(
-    ("fuse", "reason"),
+    ("spoil", "reason"),
     [
-        (_fuse_wrong, "differ from PyTorch"),
-        (_fuse_to_nan, "not a number"),
-        (_fuse_to_nonsense, "cannot load"),
-        (_fuse_not, "the optimizer failed"),
+        (lambda path: _perturb(path, _matrices(path)[-1]), "differ from PyTorch"),
+        (lambda path: _perturb(path, _matrices(path)[-1], factor=np.nan), "not a number"),
+        (lambda path: path.write_bytes(b"no graph"), "cannot load"),
+        (_fail, "the optimizer failed"),
     ],
 )
 def test_fusion_that_goes_wrong_is_left_out(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    fuse: Callable[..., dict[str, int]],
+    spoil: Callable[[Path], object],
     reason: str,
 ) -> None:
-    import onnx
+    def fuse(facts: SourceModel, target: Path) -> dict[str, int]:
+        nodes = _FUSE(facts, target)
+        spoil(target)
+        return nodes
 
     monkeypatch.setattr(graph, "fuse", fuse)
     with pytest.raises(ExportError, match=reason):
@@ -308,7 +295,7 @@ def test_layers_that_are_not_fused_are_counted(
 ) -> None:
     """With an unknown number of layers, 0, one that is fused is enough."""
     facts, reference = plain
-    model = dataclasses.replace(facts, layers=layers)
+    model = dataclasses.replace(facts, architecture={**facts.architecture, "layers": layers})
     with caplog.at_level(logging.WARNING, "qa_onnx"):
         float32_graph(model, reference, tmp_path / "fused.onnx", fusion=True, require_fusion=False)
     assert [record.getMessage() for record in caplog.records] == warnings

@@ -9,25 +9,33 @@ import numpy as np
 import pytest
 
 from qa_onnx.engines.onnx_cpu import OnnxSession
-from qa_onnx.errors import ExportError, InputError
+from qa_onnx.errors import ExportError
+from qa_onnx.export import static
 from qa_onnx.export.graph import save
 from qa_onnx.export.smooth import products
-from qa_onnx.export.static import quantizable_tensors, quantize_static
-from tests.export.test_calibrate import batches_of, every_kind, load, plain
+from qa_onnx.export.static import quantizable, quantize_static
+from tests.export.test_ranges import batches_of, every_kind, load, plain
 from tests.export.test_smooth import plant_outliers
-from tests.exports import checkpoint, ragged_batch, run_onnx
+from tests.exports import checkpoint, logits, ragged_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+onnx = pytest.importorskip("onnx", reason="needs qa-onnx[export]")
 pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "static.onnx"
+
+
+@pytest.fixture
+def rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No smoothing."""
+    monkeypatch.setattr(static, "smooth", lambda *_, **__: None)
 
 
 def operators(path: Path) -> Counter[str]:
@@ -52,26 +60,21 @@ def quantized(path: Path) -> Counter[str]:
 
 def error(path: Path, reference: Path, batch: dict[str, NDArray[np.int64]]) -> float:
     """Mean squared difference of two graphs' logits on the real tokens of a batch."""
-    real = batch["attention_mask"] == 1
-    return float(np.mean((run_onnx(path, batch) - run_onnx(reference, batch))[:, real] ** 2))
+    return float(np.mean((logits(path, batch) - logits(reference, batch)) ** 2))
 
 
 @every_kind
-@pytest.mark.parametrize("alpha", [None, 0.8])
-def test_logits_follow_float32(kind: str, alpha: float | None, target: Path) -> None:
+def test_logits_follow_float32(kind: str, target: Path) -> None:
     batches = batches_of(plain(kind), kind)
-    quantize_static(plain(kind), target, batches, alpha=alpha)
+    quantize_static(plain(kind), target, batches)
     assert quantized(target) == {"Gather": 3, "MatMul": 12}
     for batch in batches:
-        real = batch["attention_mask"] == 1
-        ours, theirs = run_onnx(target, batch)[:, real], run_onnx(plain(kind), batch)[:, real]
+        ours, theirs = logits(target, batch), logits(plain(kind), batch)
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
 
 
 @every_kind
 def test_is_standard_onnx_that_runs_on_any_shape(kind: str, target: Path) -> None:
-    import onnx
-
     quantize_static(plain(kind), target, batches_of(plain(kind), kind))
     model = load(target)
     onnx.checker.check_model(model, full_check=True)
@@ -87,10 +90,9 @@ def test_is_standard_onnx_that_runs_on_any_shape(kind: str, target: Path) -> Non
 
 
 @every_kind
+@pytest.mark.usefixtures("rough")
 def test_weights_are_symmetric_with_7_bits_and_a_scale_for_every_channel(kind: str, target: Path) -> None:
-    import onnx
-
-    quantize_static(plain(kind), target, batches_of(plain(kind), kind), alpha=None)
+    quantize_static(plain(kind), target, batches_of(plain(kind), kind))
     arrays = {value.name: onnx.numpy_helper.to_array(value) for value in load(target).graph.initializer}
     before = {value.name: onnx.numpy_helper.to_array(value) for value in load(plain(kind)).graph.initializer}
     matrices = [node.input for node in load(target).graph.node if node.op_type == "DequantizeLinear"]
@@ -136,7 +138,7 @@ def test_kept_nodes_stay_as_they_were(kind: str, target: Path) -> None:
             for name in node.input:
                 weight = next((value for value in model.graph.initializer if value.name == name), None)
                 assert weight is None or initializers[name] == weight
-    tensors = quantizable_tensors(model, exclude=exclude)
+    tensors = [product.tensor for product in quantizable(model, exclude)]
     assert tensors
     assert all("layer.0" not in name or name.endswith("LayerNormalization_output_0") for name in tensors)
 
@@ -151,39 +153,37 @@ def test_attention_and_logits_stay_float32(target: Path) -> None:
 
 
 @every_kind
-def test_smoothing_helps_where_channels_stand_out(kind: str, tmp_path: Path) -> None:
+def test_smoothing_helps_where_channels_stand_out(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     planted = tmp_path / "planted.onnx"
     save(plant_outliers(plain(kind), factor=200), planted)
     batches = batches_of(planted, kind)
     whole = {name: ragged_batch(checkpoint(kind))[name] for name in batches[0]}
-    errors = []
-    for alpha in (None, 0.5):
-        target = tmp_path / f"{alpha}.onnx"
-        quantize_static(planted, target, batches, alpha=alpha)
-        errors.append(error(target, planted, whole))
-    naive, smoothed = errors
+    quantize_static(planted, tmp_path / "smooth.onnx", batches)
+    request.getfixturevalue("rough")
+    quantize_static(planted, tmp_path / "rough.onnx", batches)
+    smoothed, naive = (error(tmp_path / f"{name}.onnx", planted, whole) for name in ("smooth", "rough"))
     assert smoothed < 0.5 * naive
 
 
 def test_gemm_with_a_transposed_matrix(target: Path, tmp_path: Path) -> None:
-    import onnx
     import onnxruntime
-    from onnx import helper, numpy_helper
 
     random = np.random.default_rng(0)
     weight, bias = random.standard_normal((12, 8)).astype(np.float32), np.ones(12, np.float32)
     nodes = [
-        helper.make_node("Identity", ["x"], ["copy"]),  # a range is of a tensor inside the graph
-        helper.make_node("Gemm", ["copy", "weight", "bias"], ["y"], name="gemm", transB=1),
+        onnx.helper.make_node("Identity", ["x"], ["copy"]),  # a range is of a tensor inside the graph
+        onnx.helper.make_node("Gemm", ["copy", "weight", "bias"], ["y"], name="gemm", transB=1),
     ]
-    graph = helper.make_graph(
+    graph = onnx.helper.make_graph(
         nodes,
         "gemm",
-        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 8])],
-        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 12])],
-        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 8])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 12])],
+        [onnx.numpy_helper.from_array(weight, "weight"), onnx.numpy_helper.from_array(bias, "bias")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
     source = tmp_path / "gemm.onnx"
     save(model, source)
     x = random.standard_normal((32, 8)).astype(np.float32)
@@ -198,8 +198,6 @@ def test_refuses_what_it_cannot_quantize(target: Path, tmp_path: Path) -> None:
     everything = [product.node.name for product in products(load(plain("bert")))]
     with pytest.raises(ExportError, match="no product with a constant matrix"):
         quantize_static(plain("bert"), target, batches, exclude=everything)
-    with pytest.raises(InputError, match="alpha is"):
-        quantize_static(plain("bert"), target, batches, alpha=2)
     old = load(plain("bert"))
     old.opset_import[0].version = 12
     save(old, tmp_path / "old.onnx")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from qa_onnx import Bundle, ExportError
 from qa_onnx.bundle.folder import read_manifest
@@ -37,7 +38,7 @@ def stage(writer: Writer, content: str) -> Manifest:
         like,
         source=replace(like.source, name=content),
         tokenizer=writer.add_text("tokenizer", f'"tokenizer {content} é"'),
-        graphs={"fp32": replace(like.graphs["fp32"], file=model, golden=golden)},
+        graphs={"fp32": structs.replace(like.graphs["fp32"], file=model, golden=golden)},
     )
 
 

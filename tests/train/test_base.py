@@ -4,43 +4,34 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qa_onnx import ExportError, InputError, TrainError
+from qa_onnx import ExportError, TrainError
 from qa_onnx.export.checkpoint import load_checkpoint
 from qa_onnx.train import TrainSettings
+from qa_onnx.train.base import Base, load_base
 from tests import tiny
 from tests.exports import checkpoint, copy, edit_json
+from tests.trained import strip_head
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.export
 
-SETTINGS = TrainSettings(max_length=96)
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
 
 
-def strip_head(folder: Path, keep: str = "bert.") -> Path:
-    """Make a bare encoder of a checkpoint."""
-    from safetensors.torch import load_file, save_file
-
-    path = folder / "model.safetensors"
-    weights = {
-        name.removeprefix("bert."): value for name, value in load_file(path).items() if name.startswith(keep)
-    }
-    save_file(weights, path, {"format": "pt"})
-    return folder
+def load(folder: Path, **settings: Any) -> Base:
+    return load_base(str(folder), TrainSettings(**{"max_length": 96, **settings}))
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_all_kinds_load_in_float32_without_dropout_and_keep_their_config(kind: str, tmp_path: Path) -> None:
-    import torch
-
-    from qa_onnx.train.base import load_base
-
-    base = load_base(str(checkpoint(kind)), SETTINGS)
+    base = load(checkpoint(kind))
     assert {parameter.dtype for parameter in base.model.parameters()} == {torch.float32}
     assert base.fresh == ()
     assert {module.p for module in base.model.modules() if isinstance(module, torch.nn.Dropout)} <= {0.0}
@@ -57,79 +48,44 @@ def test_all_kinds_load_in_float32_without_dropout_and_keep_their_config(kind: s
 
 
 def test_dropout_is_of_hidden_states_and_never_of_attention() -> None:
-    import torch
-
-    from qa_onnx.train.base import load_base
-
-    base = load_base(str(checkpoint("bert")), TrainSettings(max_length=96, dropout=0.25))
+    base = load(checkpoint("bert"), dropout=0.25)
     rates = {name: m.p for name, m in base.model.named_modules() if isinstance(m, torch.nn.Dropout)}
     assert {rate for name, rate in rates.items() if "attention.self" in name} == {0.0}
     assert {rate for name, rate in rates.items() if "attention.self" not in name} == {0.25}
 
 
 def test_a_bare_encoder_gets_a_head_by_seed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    import torch
-
-    from qa_onnx.train.base import load_base
-
-    folder = str(strip_head(copy(checkpoint("bert"), tmp_path / "encoder")))
+    folder = strip_head(copy(checkpoint("bert"), tmp_path / "encoder"))
     state = torch.random.get_rng_state()
     with caplog.at_level(logging.INFO, "qa_onnx"):
-        one, same, other = (load_base(folder, TrainSettings(max_length=96, seed=seed)) for seed in (1, 1, 2))
+        one, same, other = (load(folder, seed=seed) for seed in (1, 1, 2))
     assert one.fresh == ("qa_outputs.bias", "qa_outputs.weight")
     assert torch.equal(one.model.qa_outputs.weight, same.model.qa_outputs.weight)
     assert not torch.equal(one.model.qa_outputs.weight, other.model.qa_outputs.weight)
     assert "a new head is trained" in caplog.text
     assert torch.equal(torch.random.get_rng_state(), state)  # the host's
     query = "bert.encoder.layer.0.attention.self.query.weight"
-    assert torch.equal(
-        one.model.get_parameter(query), load_base(str(checkpoint("bert")), SETTINGS).model.get_parameter(query)
-    )
-
-
-def test_an_encoder_with_a_hole_is_refused(tmp_path: Path) -> None:
-    from qa_onnx.train.base import load_base
-
-    folder = strip_head(copy(checkpoint("bert"), tmp_path / "hole"), keep="bert.embeddings")
-    with pytest.raises(TrainError, match=r"lacks \d+ weights of the encoder, such as bert\.encoder.*damaged"):
-        load_base(str(folder), SETTINGS)
+    assert torch.equal(one.model.get_parameter(query), load(checkpoint("bert")).model.get_parameter(query))
 
 
 def test_an_unsafe_or_broken_checkpoint_is_refused(tmp_path: Path) -> None:
-    from qa_onnx.train.base import load_base
-
-    pickled = copy(checkpoint("bert"), tmp_path / "pickled")
-    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
-    broken = copy(checkpoint("bert"), tmp_path / "broken")
-    edit_json(broken / "config.json", lambda content: content.update(model_type="no such kind"))
-    for folder, message in (
-        (pickled, r"only pytorch_model\.bin, and unpickling runs any code in it"),
-        (broken, "transformers cannot read"),
-        (tmp_path, "it has no config.json"),
-        (tmp_path / "absent" / "a" / "b", "neither a folder nor the id of a model"),
-    ):
-        with pytest.raises(ExportError, match=message):
-            load_base(str(folder), SETTINGS)
-
-
-def test_longer_windows_than_it_reads_are_refused() -> None:
-    from qa_onnx.train.base import load_base
-
-    with pytest.raises(InputError, match=r"max_length is 384; .* reads at most 128 tokens"):
-        load_base(str(checkpoint("bert")), TrainSettings())
+    hole = strip_head(copy(checkpoint("bert"), tmp_path / "hole"), keep="bert.embeddings")
+    with pytest.raises(TrainError, match=r"lacks \d+ weights of the encoder, such as bert\.encoder.*damaged"):
+        load(hole)
+    edit_json(hole / "config.json", lambda content: content.update(model_type="no such kind"))
+    with pytest.raises(ExportError, match="transformers cannot read"):
+        load(hole)
+    (hole / "model.safetensors").rename(hole / "pytorch_model.bin")
+    with pytest.raises(ExportError, match=r"only pytorch_model\.bin, and unpickling runs any code in it"):
+        load(hole)
 
 
 @pytest.mark.parametrize("labels", [1, 3])
 def test_the_encoder_of_a_classifier_is_a_base(labels: int, tmp_path: Path) -> None:
-    import torch
-    import transformers
-
-    from qa_onnx.train.base import load_base
-
     folder = copy(checkpoint("bert"), tmp_path / "classifier")
     config = transformers.AutoConfig.from_pretrained(folder)
     config.num_labels = labels
     transformers.BertForSequenceClassification(config).save_pretrained(folder)
-    model = load_base(str(folder), TrainSettings(max_length=96)).model
+    model = load(folder).model
     assert model.qa_outputs.out_features == 2
     assert model(torch.tensor([[2, 5, 3]])).end_logits.shape == (1, 3)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from qa_onnx.batches import pad
+from qa_onnx.train.loss import span_loss
+from qa_onnx.train.trainer import add_gradients
 from tests import tiny, training_data
 from tests.trained import make_job
 
@@ -17,12 +19,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.export, pytest.mark.cpu]
 
+torch = pytest.importorskip("torch")
+
 
 def test_it_is_the_mean_of_both_cross_entropies_over_context_and_cls() -> None:
-    import torch
-
-    from qa_onnx.train.loss import span_loss
-
     torch.manual_seed(0)
     start, end = torch.randn(2, 9), torch.randn(2, 9)
     spans = torch.tensor([[4, 6, 3, 6, 0], [0, 0, 5, 8, 0]])
@@ -35,10 +35,6 @@ def test_it_is_the_mean_of_both_cross_entropies_over_context_and_cls() -> None:
 
 
 def test_what_inference_does_not_choose_from_has_no_gradient() -> None:
-    import torch
-
-    from qa_onnx.train.loss import span_loss
-
     logits = torch.randn(1, 8, requires_grad=True)
     span_loss(logits, logits.detach(), torch.tensor([[3, 3, 3, 5, 0]])).backward()
     assert logits.grad is not None
@@ -46,10 +42,6 @@ def test_what_inference_does_not_choose_from_has_no_gradient() -> None:
 
 
 def test_an_empty_context_leaves_cls_alone() -> None:
-    import torch
-
-    from qa_onnx.train.loss import span_loss
-
     assert float(span_loss(torch.randn(1, 5), torch.randn(1, 5), torch.tensor([[0, 0, 3, 2, 0]]))) == 0.0
 
 
@@ -66,11 +58,6 @@ def test_an_empty_context_leaves_cls_alone() -> None:
 def test_the_gradients_of_parts_add_up_to_that_of_the_whole_batch(
     kind: str, bf16: bool, loss_error: float, error: float, tmp_path: Path
 ) -> None:
-    import torch
-
-    from qa_onnx.train.loss import span_loss
-    from qa_onnx.train.trainer import add_gradients
-
     data = training_data.write(tmp_path / "data.json", articles=20)
     job = make_job(data, kind=kind, batch_tokens=100, bf16=bf16)
     plain: Any = copy.deepcopy(job.base.model)

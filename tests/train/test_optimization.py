@@ -5,21 +5,17 @@ from __future__ import annotations
 import pytest
 
 from qa_onnx.train import TrainSettings
-from qa_onnx.train.optimization import ShuffledOrder, TrainingSchedule
+from qa_onnx.train.optimization import TrainingSchedule, shuffled
 from qa_onnx.train.state import State
 
 
 def test_each_epoch_is_every_example_once_in_an_order_of_its_own() -> None:
-    order = ShuffledOrder(10, seed=1)
-    epochs = [order.take(10 * epoch, 10) for epoch in range(3)]
+    whole = shuffled(0, 30, epoch_examples=10, seed=1)
+    epochs = [whole[at : at + 10] for at in range(0, 30, 10)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-    assert ShuffledOrder(10, seed=2).take(0, 10) != epochs[0]
-
-
-def test_the_order_goes_on_from_any_position() -> None:
-    whole = ShuffledOrder(7, seed=3).take(0, 40)
-    assert [index for at in range(0, 40, 8) for index in ShuffledOrder(7, seed=3).take(at, 8)] == whole
+    assert shuffled(0, 30, epoch_examples=10, seed=2) != whole
+    assert [i for at in range(0, 30, 6) for i in shuffled(at, 6, epoch_examples=10, seed=1)] == whole
 
 
 @pytest.mark.parametrize(
@@ -31,12 +27,9 @@ def test_the_rate_rises_and_falls_linearly(warmup: float, progress: float, expec
 
 
 def test_progress_is_by_examples_or_by_the_clock() -> None:
-    by_epochs, by_clock = (
-        TrainingSchedule(TrainSettings(epochs=1.5), 100),
-        TrainingSchedule(TrainSettings(minutes=2), 100),
-    )
+    by_epochs = TrainingSchedule(TrainSettings(epochs=1.5), 100)
+    by_clock = TrainingSchedule(TrainSettings(minutes=2), 100)
     assert by_epochs.total_examples == 150
-    assert by_clock.total_examples is None
     assert by_epochs.progress(State({}, position=50, elapsed=9e9), examples=25) == 0.5
     assert by_clock.progress(State({}, position=9999, elapsed=20), seconds=10) == 0.25
     assert by_clock.progress(State({}, elapsed=9999)) == 1.0

@@ -14,9 +14,8 @@ from qa_onnx import InputError
 from qa_onnx.data import squad
 from qa_onnx.data.squad import Gold
 from qa_onnx.train import TrainSettings
-from qa_onnx.train.corpus import MAX_CHARACTERS, load_corpus
+from qa_onnx.train.corpus import MAX_CHARACTERS, Tally, load_corpus
 from qa_onnx.train.questions import make_negatives, read_questions, split, to_lines
-from qa_onnx.train.tally import Tally
 from tests import training_data
 
 if TYPE_CHECKING:
@@ -37,13 +36,12 @@ def test_files_and_folders_of_all_forms(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "deep"
     folder.mkdir(parents=True)
     first = training_data.write(folder / "a.json", articles=2)
-    (folder / "b.json.gz").write_bytes(
-        gzip.compress(training_data.write(tmp_path / "b.json", seed=8).read_bytes())
-    )
+    other = training_data.write(tmp_path / "b.json", seed=8)
+    (folder / "b.json.gz").write_bytes(gzip.compress(other.read_bytes()))
     training_data.lines(folder / "c.jsonl", GOOD)
     (folder / "notes.txt").write_text("not data")
     tally = Tally()
-    sources, golds = load_corpus([tmp_path / "data", first, tmp_path / "b.json"], tally)
+    sources, golds = load_corpus([tmp_path / "data", first, other], tally)
     assert [(source.name, source.questions) for source in sources] == [
         ("a.json", 12),
         ("b.json.gz", 204),
@@ -52,15 +50,6 @@ def test_files_and_folders_of_all_forms(tmp_path: Path) -> None:
     ]
     assert len(golds) == 217
     assert tally.counts == {"twice": 204}
-
-
-def test_versions_may_be_mixed(tmp_path: Path) -> None:
-    second = {"id": "2", "question": "Why?", "answers": [], "is_impossible": True}
-    content = {"version": "v2.0", "data": [{"paragraphs": [{"context": "Ida came.", "qas": [second]}]}]}
-    (tmp_path / "v2.json").write_text(json.dumps(content))
-    golds, tally = corpus(training_data.write(tmp_path / "v1.json", articles=1), tmp_path / "v2.json")
-    assert [bool(gold.answers) for gold in golds] == [True] * 6 + [False]
-    assert not tally.counts
 
 
 # What is left out
@@ -125,11 +114,9 @@ def test_nothing_usable_is_an_error(tmp_path: Path, content: str, message: str) 
         corpus(tmp_path / "data.json")
 
 
-def test_a_folder_without_data_and_a_missing_file(tmp_path: Path) -> None:
+def test_a_folder_without_data_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the folder holds no file that ends in \.json, \.jsonl"):
         corpus(tmp_path)
-    with pytest.raises(InputError, match="No such file"):
-        corpus(tmp_path / "absent.json")
 
 
 # What is held out
@@ -176,11 +163,8 @@ def test_no_text_is_on_both_sides(tmp_path: Path) -> None:
 
 
 def test_ids_of_held_out_questions_are_unique(tmp_path: Path) -> None:
-    for name in "ab":
-        records = [
-            {"question": "Who?", "context": f"Ida {name} {n}.", "answers": [{"text": "Ida", "answer_start": 0}]}
-            for n in range(300)
-        ]
+    for name in "ab":  # both get the ids of their lines
+        records = [{"question": "Who?", "context": f"Ida {name} {n}.", "answers": ["Ida"]} for n in range(300)]
         training_data.lines(tmp_path / f"{name}.jsonl", *records)
     held_out = read_questions([tmp_path], None, TrainSettings(eval_limit=50), Tally()).held_out
     assert held_out
@@ -201,8 +185,7 @@ def test_held_out_questions_get_negatives_and_are_read_back(tmp_path: Path) -> N
     assert not {gold.article for gold in questions.train} & {gold.article for gold in held_out.golds}
     (tmp_path / "held-out.jsonl").write_text(to_lines(held_out.golds), encoding="utf-8")
     again = squad.load(tmp_path / "held-out.jsonl")
-    assert again.golds == held_out.golds
-    assert [gold.article for gold in again.golds] == [gold.article for gold in held_out.golds]
+    assert [(gold, gold.article) for gold in again.golds] == [(gold, gold.article) for gold in held_out.golds]
     assert again.sha256 == held_out.sha256
 
 
@@ -217,14 +200,6 @@ def test_evaluation_data_is_sampled_and_shared_texts_give_a_warning(
     assert len(questions.held_out.golds) == 9
     assert len(questions.train) == 204
     assert "9 of 9 questions of data.json are about texts of the training data" in caplog.text
-
-
-def test_no_evaluation(tmp_path: Path) -> None:
-    path = training_data.write(tmp_path / "data.json")
-    for data in (None, path):
-        questions = read_questions([path], data, TrainSettings(eval_limit=0, negatives=0.0), Tally())
-        assert questions.held_out is None
-        assert len(questions.train) == 204
 
 
 # Negatives

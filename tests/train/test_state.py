@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qa_onnx import TrainError
+from qa_onnx.train.state import State, load_weights, read_state, restore, save_state, save_weights, weights
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.export
 
+torch = pytest.importorskip("torch")
+
 
 @pytest.fixture
 def parts() -> tuple[Any, Any]:
     """A model with an optimizer that has taken a step; two names, of which one is the other's beginning."""
-    import torch
-
     torch.manual_seed(0)
     model = torch.nn.ModuleDict({"a": torch.nn.Linear(3, 2), "ab": torch.nn.Linear(2, 2)})
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
@@ -29,13 +31,8 @@ def parts() -> tuple[Any, Any]:
 
 
 def test_a_saved_state_is_restored(parts: tuple[Any, Any], tmp_path: Path) -> None:
-    import copy
-
-    import torch
-
-    from qa_onnx.train.state import State, read_state, restore, save_state
-
     model, optimizer = parts
+    assert read_state(tmp_path) is None
     state = State({"seed": 1}, 64, 2, 1.5, [4.25, 1 / 3], [{"f1": 2.0}], "", threads=2)
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -56,15 +53,7 @@ def test_a_saved_state_is_restored(parts: tuple[Any, Any], tmp_path: Path) -> No
         assert all(torch.equal(fresh.state[ours][key], value) for key, value in optimizer.state[theirs].items())
 
 
-def test_there_is_no_state_at_first(tmp_path: Path) -> None:
-    from qa_onnx.train.state import read_state
-
-    assert read_state(tmp_path) is None
-
-
 def test_best_weights_that_it_does_not_name_are_removed(parts: tuple[Any, Any], tmp_path: Path) -> None:
-    from qa_onnx.train.state import State, save_state, save_weights
-
     for name in ("best-1.safetensors", "best-2.safetensors"):
         save_weights(tmp_path / name, parts[0])
     save_state(tmp_path, State({}, best="best-2.safetensors"), *parts)
@@ -74,8 +63,6 @@ def test_best_weights_that_it_does_not_name_are_removed(parts: tuple[Any, Any], 
 def test_a_full_disk_leaves_the_last_state(
     parts: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qa_onnx.train.state import State, read_state, save_state
-
     save_state(tmp_path, State({}, steps=1), *parts)
 
     def full(_descriptor: int) -> None:
@@ -94,8 +81,6 @@ def test_a_full_disk_leaves_the_last_state(
 def test_damage_is_named(parts: tuple[Any, Any], tmp_path: Path, damage: str) -> None:
     from safetensors.torch import save_file
 
-    from qa_onnx.train.state import State, read_state, save_state, weights
-
     save_state(tmp_path, State({}), *parts)
     path = tmp_path / "state.safetensors"
     if damage == "cut":
@@ -109,10 +94,6 @@ def test_damage_is_named(parts: tuple[Any, Any], tmp_path: Path, damage: str) ->
 
 
 def test_the_weights_of_another_model_are_refused(parts: tuple[Any, Any], tmp_path: Path) -> None:
-    import torch
-
-    from qa_onnx.train.state import load_weights, save_weights
-
     save_weights(tmp_path / "best", torch.nn.Linear(3, 2))
     with pytest.raises(TrainError, match="holds the weights of another model"):
         load_weights(tmp_path / "best", parts[0])

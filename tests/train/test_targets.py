@@ -1,22 +1,28 @@
-"""Answers -> target tokens: every case that data brings, on windows as inference cuts them."""
+"""Questions -> windows with target tokens: every case that data brings, on windows as inference cuts them."""
 
 from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import Example, Options
-from qa_onnx.data.squad import Gold
-from qa_onnx.train.targets import NEARBY, AnswerLocation, choose, in_window, locate, targets, to_tokens
+from qa_onnx.data.squad import Gold, load
+from qa_onnx.train.corpus import Tally
+from qa_onnx.train.targets import NEARBY, AnswerLocation, build, choose, in_window, locate, targets, to_tokens
+from tests import training_data
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qa_onnx import Window, Windower
     from qa_onnx.train.targets import Target
 
+EARS = " ".join(["ear"] * 80)
 CONTEXT = "Barn owls hunt by sound. The left ear sits higher in the skull than the right one."
 SHORT = Options(max_length=24, doc_stride=6, max_question_length=8)
 
@@ -75,10 +81,7 @@ def is_cls(target: Target) -> bool:
 )
 def test_the_location_of_an_answer(text: str, start: int, expected: AnswerLocation) -> None:
     assert locate(CONTEXT, text, start) == expected
-
-
-def test_an_occurrence_that_overlaps_itself_counts_as_two() -> None:
-    assert locate("x aaa y", "aa", -1) == AnswerLocation((2, 4), ("ambiguous",))
+    assert locate("x aaa y", "aa", -1) == AnswerLocation((2, 4), ("ambiguous",))  # overlaps count
 
 
 def test_the_span_that_most_answers_name_is_chosen_of_equals_the_first() -> None:
@@ -92,19 +95,30 @@ def test_the_span_that_most_answers_name_is_chosen_of_equals_the_first() -> None
 # Windows
 
 
-def test_the_target_in_one_window(windower: Windower) -> None:
-    (target,), kinds = targets_of(windower, gold(CONTEXT, ("the skull", 53)), Options())
-    assert kinds == ("answerable",)
-    assert text_of(target) == "the skull"
-
-
-@pytest.mark.parametrize("text", ["Barn", CONTEXT, "one.", "."])
-def test_at_the_edges_of_the_context(windower: Windower, text: str) -> None:
-    question = gold(CONTEXT, (text, CONTEXT.rindex(text)))
-    (target,), _ = targets_of(windower, question, Options())
-    assert text_of(target) == text
-    assert target.start >= target.window.first
-    assert target.end <= target.window.last
+@pytest.mark.parametrize(
+    ("context", "answer", "text", "kinds"),
+    [
+        (CONTEXT, ("the skull", 53), "the skull", ("answerable",)),
+        (CONTEXT, ("Barn", 0), "Barn", ("answerable",)),
+        (CONTEXT, (CONTEXT, 0), CONTEXT, ("answerable",)),
+        (CONTEXT, ("one.", 78), "one.", ("answerable",)),
+        (CONTEXT, (".", 81), ".", ("answerable",)),
+        (CONTEXT, (" by sound", 13), "by sound", ("answerable", "trimmed", "moved")),
+        ("Only the owl.", ("he", 6), "the", ("answerable", "widened")),
+        (CONTEXT, ("by night", 3), None, ("absent",)),
+        (CONTEXT, ("by sound", 10_000), None, ("misplaced",)),
+        ("a \0\1 b", ("\0\1", 2), None, ("no token",)),  # the tokenizer drops control characters
+        (EARS, (EARS, 0), None, ("cut",)),
+    ],
+)
+def test_the_target_of_an_answer(
+    context: str, answer: tuple[str, int], text: str | None, kinds: tuple[str, ...], windower: Windower
+) -> None:
+    options = SHORT if context == EARS else Options()
+    chosen, counted = targets_of(windower, gold(context, answer), options)
+    assert counted == kinds
+    assert [text_of(target) for target in chosen] == ([] if text is None else [text])
+    assert all(target.window.first <= target.start <= target.end <= target.window.last for target in chosen)
 
 
 def test_every_window_that_holds_the_whole_answer_has_it_as_target_the_others_cls(windower: Windower) -> None:
@@ -127,21 +141,15 @@ def test_every_window_that_holds_the_whole_answer_has_it_as_target_the_others_cl
 
 
 def test_an_answer_across_a_border_is_whole_in_the_neighbour(windower: Windower) -> None:
-    text = " ".join(["ear"] * 80)
-    windows = cut(windower, gold(text))
+    windows = cut(windower, gold(EARS))
     border = windows[1].token_offset + windows[1].last - windows[1].first  # the last token of the second window
     start, end = windows[0].context.characters(border - 1, border + 1)
-    chosen, _ = targets_of(windower, gold(text, (text[start:end], start)))
+    chosen, _ = targets_of(windower, gold(EARS, (EARS[start:end], start)))
     assert [t.window.token_offset for t in chosen if not is_cls(t)] == [windows[2].token_offset]
 
 
-def test_an_answer_that_no_window_holds_is_left_out(windower: Windower) -> None:
-    text = " ".join(["ear"] * 80)
-    assert targets_of(windower, gold(text, (text, 0))) == ([], ("cut",))
-
-
 def test_an_unanswerable_question_has_cls_in_one_window_chosen_by_seed(windower: Windower) -> None:
-    question = gold(" ".join(["ear"] * 80))
+    question = gold(EARS)
     windows = cut(windower, question)
     drawn = [targets(question, windows, random.Random(seed))[0] for seed in range(30)]
     assert all(len(chosen) == 1 and is_cls(chosen[0]) for chosen in drawn)
@@ -149,34 +157,46 @@ def test_an_unanswerable_question_has_cls_in_one_window_chosen_by_seed(windower:
     assert targets(question, windows, random.Random(3)) == (drawn[3], ("unanswerable",))
 
 
-def test_a_missing_answer_has_no_target(windower: Windower) -> None:
-    assert targets_of(windower, gold(CONTEXT, ("by night", 3))) == ([], ("absent",))
-    assert targets_of(windower, gold(CONTEXT, ("by sound", 10_000))) == ([], ("misplaced",))
-
-
-def test_an_answer_that_the_tokenizer_drops_is_left_out(windower: Windower) -> None:
-    dropped = "\u0000\u0001"  # control characters
-    assert targets_of(windower, gold(f"a {dropped} b", (dropped, 2))) == ([], ("no token",))
-
-
-def test_a_part_of_a_token_takes_all_of_it(windower: Windower) -> None:
-    (target,), kinds = targets_of(windower, gold("Only the owl.", ("he", 6)), Options())
-    assert kinds == ("answerable", "widened")
-    assert text_of(target) == "the"
-
-
-def test_repairs_are_counted(windower: Windower) -> None:
-    assert targets_of(windower, gold(CONTEXT, (" by sound", 13)), Options())[1] == (
-        "answerable",
-        "trimmed",
-        "moved",
-    )
-
-
 def test_the_empty_context_of_an_unanswerable_question(windower: Windower) -> None:
     chosen, kinds = targets_of(windower, gold(""))
     assert kinds == ("unanswerable",)
     assert is_cls(chosen[0])
+
+
+# Features
+
+
+def test_features_are_the_windows_of_inference_with_their_targets(windower: Windower, tmp_path: Path) -> None:
+    golds = load(training_data.write(tmp_path / "data.json", articles=50)).golds  # more than are cut together
+    features = build(golds, windower, SHORT, tally=Tally(), seed=3)
+    draw = random.Random(3)
+    cut = windower.cut([Example(gold.question, gold.context) for gold in golds], SHORT)
+    expected = [
+        target for gold, one in zip(golds, cut, strict=True) for target in targets(gold, one.windows, draw)[0]
+    ]
+    assert len(features) == len(expected) > len(golds)
+    ids, types = features.rows(range(len(features)))
+    for row, target in enumerate(expected):
+        window = target.window
+        np.testing.assert_array_equal(ids[row], window.input_ids)
+        np.testing.assert_array_equal(types[row], window.token_type_ids)
+        span = (target.start, target.end, window.first, window.last, window.cls)
+        assert tuple(features.spans[row]) == span
+
+
+def test_questions_are_counted_by_kind(windower: Windower) -> None:
+    context = "The bridge hangs from a steel mast."
+    golds = [
+        gold(context, ("bridge", 4)),
+        gold(context, ("bridge", 5)),
+        gold(context),
+        gold(context, ("the mill", 4)),
+    ]
+    tally = Tally()
+    features = build(golds, windower, Options(), tally=tally, seed=0)
+    assert tally.counts == {"answerable": 2, "moved": 1, "unanswerable": 1, "absent": 1}
+    assert tally.named["absent"] == ["q"]
+    assert len(features) == 3
 
 
 # The property: what inference reads from the target is the answer
@@ -207,9 +227,7 @@ def test_the_target_maps_back_to_the_answers_text(
     for target in answers:
         window = target.window
         shift = window.token_offset - window.first
-        low, high = window.context.characters(target.start + shift, target.end + shift)
-        exact = text[low:high].strip() == text[left:right]
-        assert exact == ("widened" not in kinds)
+        assert (text_of(target) == text[left:right]) == ("widened" not in kinds)
         # No fewer tokens: each edge token shows a part of the answer.
         first = window.context.characters(target.start + shift, target.start + shift)
         last = window.context.characters(target.end + shift, target.end + shift)

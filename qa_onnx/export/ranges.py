@@ -18,7 +18,7 @@ from qa_onnx.errors import ExportError, InputError
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,7 +33,7 @@ class TensorRange(NamedTuple):
     high: float
 
 
-def calibrate(model: Any, tensors: Collection[str], batches: Batches) -> dict[str, TensorRange]:
+def tensor_ranges(model: Any, tensors: Collection[str], batches: Batches) -> dict[str, TensorRange]:
     """Return the range of each tensor over batches of text.
 
     Args:
@@ -55,7 +55,7 @@ def calibrate(model: Any, tensors: Collection[str], batches: Batches) -> dict[st
 def channel_maxima(model: Any, tensors: Collection[str], batches: Batches) -> dict[str, NDArray[np.float32]]:
     """Return the largest absolute value of every channel of each tensor: float32 (C,).
 
-    A channel is an index of the last axis. Arguments and errors are those of `calibrate`.
+    A channel is an index of the last axis. Arguments and errors are those of `tensor_ranges`.
     """
     maxima: dict[str, NDArray[np.float32]] = {}
     for name, values in _activations(model, tensors, batches):
@@ -68,34 +68,26 @@ def _activations(
     model: Any, tensors: Collection[str], batches: Batches
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield the name and the values of each tensor, for every batch."""
-    import onnx
-
-    names, outputs, batch = list(tensors), model.graph.output, None
-    present = [value.name for value in outputs]
-    outputs.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    try:
-        session = open_model(model)
-    finally:
-        del outputs[len(present) :]
-    for batch in batches:
-        try:
-            arrays = session.run(names, dict(batch))
-        except Exception as error:
-            raise ExportError(f"the graph fails on a batch of the calibration: {error}") from error
+    names = list(tensors)
+    for arrays in run_batches(open_model(model, outputs=names), names, batches):
         for name, values in zip(names, arrays, strict=True):
             if not np.isfinite(values).all():
-                raise ExportError(f"{name} is infinite or not a number on a text of the calibration")
+                raise ExportError(f"{name} is infinite or not a number on a sample of text")
             yield name, values
-    if batch is None:
-        raise InputError("there are no batches to calibrate with", remedy="give at least one")
 
 
-def open_model(model: Any, *, optimize: bool = True) -> Any:
-    """Open an ONNX model in an ONNX Runtime session on the CPU, with or without its graph optimizations.
+def open_model(model: Any, *, outputs: Collection[str], optimize: bool = True) -> Any:
+    """Open an ONNX model in an ONNX Runtime session on the CPU, with inner tensors as outputs of the graph too.
+
+    Args:
+        model: an ONNX model; it is not changed.
+        outputs: names of tensors in it.
+        optimize: use ONNX Runtime's graph optimizations.
 
     Raises:
         ExportError: it does not load.
     """
+    import onnx
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -103,7 +95,28 @@ def open_model(model: Any, *, optimize: bool = True) -> Any:
     options.intra_op_num_threads = cpu.default_threads()
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    declared = [value.name for value in model.graph.output]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in declared)
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
         raise ExportError(f"the graph does not load with inner tensors as outputs: {error}") from error
+    finally:
+        del model.graph.output[len(declared) :]
+
+
+def run_batches(session: Any, outputs: Sequence[str], batches: Batches) -> Iterator[list[NDArray[np.float32]]]:
+    """Yield the outputs of an ONNX Runtime session for every batch.
+
+    Raises:
+        InputError: there are no batches.
+        ExportError: the model does not run, or a batch lacks one of its inputs.
+    """
+    declared, batch = [value.name for value in session.get_inputs()], None
+    for batch in batches:
+        try:
+            yield session.run(outputs, {name: batch[name] for name in declared})
+        except Exception as error:  # onnxruntime's own, and KeyError
+            raise ExportError(f"the graph fails on a sample of text: {error!r}") from error
+    if batch is None:
+        raise InputError("there is no text to run the graph on", remedy="give at least one batch")

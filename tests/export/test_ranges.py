@@ -1,4 +1,4 @@
-"""Calibration: the ranges that NumPy finds in all activations at once, in memory that batches do not add to."""
+"""Ranges of activations: those that NumPy finds in all values at once, in memory that batches do not add to."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from qa_onnx.errors import ExportError, InputError
 from qa_onnx.export import graph
-from qa_onnx.export.calibrate import calibrate, channel_maxima
 from qa_onnx.export.checkpoint import load_checkpoint
+from qa_onnx.export.ranges import channel_maxima, tensor_ranges
 from qa_onnx.export.smooth import products
 from tests.exports import checkpoint, ragged_batch, scratch
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Batch = dict[str, NDArray[np.int64]]
 
+onnx = pytest.importorskip("onnx", reason="needs qa-onnx[export]")
 pytestmark = pytest.mark.export
 
 KINDS = ("bert", "roberta")
@@ -38,8 +39,6 @@ def plain(kind: str) -> Path:
 
 
 def load(path: Path) -> Any:
-    import onnx
-
     return onnx.load(path)
 
 
@@ -54,7 +53,6 @@ def batches_of(path: Path, kind: str) -> list[Batch]:
 
 def activations(path: Path, batches: list[Batch]) -> dict[str, list[NDArray[np.float32]]]:
     """All values of the products' inputs, a list of arrays (..., C) for each, by ONNX Runtime itself."""
-    import onnx
     import onnxruntime
 
     model = load(path)
@@ -78,7 +76,7 @@ def test_ranges_and_channel_maxima_are_those_of_all_activations(kind: str) -> No
     batches = batches_of(plain(kind), kind)
     expected = activations(plain(kind), batches)
     model = load(plain(kind))
-    ranges = calibrate(model, list(expected), batches)
+    ranges = tensor_ranges(model, list(expected), batches)
     maxima = channel_maxima(model, list(expected), batches)
     assert list(ranges) == list(expected)
     for name, arrays in expected.items():
@@ -96,7 +94,7 @@ def test_memory_does_not_grow_with_the_number_of_batches() -> None:
     peaks = []
     for count in (1, 4, 64):
         tracemalloc.start()
-        calibrate(model, tensors, [batch] * count)
+        tensor_ranges(model, tensors, [batch] * count)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.05 * peaks[1] + 50_000
@@ -105,30 +103,23 @@ def test_memory_does_not_grow_with_the_number_of_batches() -> None:
 def test_the_model_is_left_as_it_is() -> None:
     model = load(plain("bert"))
     before = model.SerializeToString()
-    calibrate(model, [products(model)[0].tensor], batches_of(plain("bert"), "bert"))
+    tensor_ranges(model, [products(model)[0].tensor], batches_of(plain("bert"), "bert"))
     assert model.SerializeToString() == before
 
 
-def test_refuses_no_batches() -> None:
-    model = load(plain("bert"))
-    tensors = [products(model)[0].tensor]
-    for function in (calibrate, channel_maxima):
-        with pytest.raises(InputError, match="no batches to calibrate with: give at least one"):
-            function(model, tensors, [])
-
-
 def test_refuses_what_does_not_run() -> None:
-    import onnx
-
     model = load(plain("bert"))
     batches = batches_of(plain("bert"), "bert")
-    with pytest.raises(ExportError, match="does not load"):
-        calibrate(model, ["no such tensor"], batches)
     tensor = products(model)[0].tensor
-    with pytest.raises(ExportError, match="fails on a batch"):
-        calibrate(model, [tensor], [{}])
+    for function in (tensor_ranges, channel_maxima):
+        with pytest.raises(InputError, match="no text to run the graph on: give at least one batch"):
+            function(model, [tensor], [])
+    with pytest.raises(ExportError, match="does not load"):
+        tensor_ranges(model, ["no such tensor"], batches)
+    with pytest.raises(ExportError, match=r"fails on a sample of text.*input_ids"):
+        tensor_ranges(model, [tensor], [{}])
     weight = next(value for value in model.graph.initializer if value.name == products(model)[0].weight)
     broken = np.full(tuple(weight.dims), np.inf, np.float32)
     weight.CopyFrom(onnx.numpy_helper.from_array(broken, weight.name))
     with pytest.raises(ExportError, match="infinite or not a number"):
-        calibrate(model, [products(model)[-1].tensor], batches)
+        tensor_ranges(model, [products(model)[-1].tensor], batches)

@@ -1,8 +1,9 @@
-"""The script that checks a GPU: one line where there is none, and measuring that works on the CPU as well."""
+"""The scripts that measure a GPU: one line where there is none, and measuring that works on the CPU as well."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,26 +18,48 @@ from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_check.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
+def run(script: str, *arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
+    command = ["bash" if script.endswith(".sh") else sys.executable, str(BENCHMARKS / script), *arguments]
+    environment = {**os.environ, "PYTHON": python}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_without_a_gpu_it_says_so_in_a_line() -> None:
+@pytest.mark.parametrize(
+    ("script", "start"), [("gpu_check.py", "no GPU to check"), ("gpu.sh", "gpu.sh: no GPU to measure")]
+)
+def test_without_a_gpu_it_says_so_in_a_line(script: str, start: str) -> None:
     try:
         check_usable(Backend("onnxruntime", "cuda"))
     except QaOnnxError as error:
         reason = str(error)
     else:
         pytest.skip("there is a GPU")
-    done = run()
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"no GPU to check: {reason}\n")
+    done = run(script)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{start}: {reason}\n")
+
+
+def test_without_an_environment_it_says_what_makes_one() -> None:
+    done = run("gpu.sh", python="no-such-python")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no no-such-python: make gpu makes it" in done.stderr
+
+
+def test_mlperf_beside_a_bundle_works_on_a_cpu_as_well() -> None:
+    arguments = ("mlperf.py", str(TINY), "--device", "cpu", "--precision")
+    done = run(*arguments, "fp32", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert "9,082" in done.stdout
+    assert "onnxruntime/cpu" in done.stdout
+    failed = run(*arguments, "int4")
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
 
 
 def test_a_row_has_start_logits_spans_and_speeds() -> None:
-    done = run("--questions", "6", "--measure", str(TINY), "onnxruntime", "cpu", "fp32")
+    done = run("gpu_check.py", "--questions", "6", "--measure", str(TINY), "onnxruntime", "cpu", "fp32")
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout)
     assert list(row) == ["start", "logits", "spans", "speed"]
@@ -47,7 +70,7 @@ def test_a_row_has_start_logits_spans_and_speeds() -> None:
 
 
 def test_a_row_that_cannot_run_says_why_at_the_end() -> None:
-    done = run("--measure", str(TINY), "onnxruntime", "cuda", "int8")
+    done = run("gpu_check.py", "--measure", str(TINY), "onnxruntime", "cuda", "int8")
     assert done.returncode != 0
     assert "not on onnxruntime/cuda" in done.stderr.splitlines()[-1]
 
