@@ -130,7 +130,8 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
         EngineError: a logit is infinite or not a number.
     """
     longest = max((len(row.window.input_ids) for row in rows), default=1)
-    spans = min(options.n_best, longest) * min(options.max_answer_length, longest)  # compared for each window
+    count = _listed(options)
+    spans = min(count, longest) * min(options.max_answer_length, longest)  # compared for each window
     at_once = max(1, min(_WINDOWS_AT_ONCE, _SEARCH_LIMIT // spans))
     for at in range(0, len(rows), at_once):
         some = rows[at : at + at_once]
@@ -138,7 +139,7 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
         log_sums = [-math.inf] * len(some)
         if any(row.window.holds_whole_context for row in some):  # of several, `merge` counts shared spans once
             log_sums = log_span_sums(contexts, temperature=temperature).tolist()
-        yield from map(ScoredWindow, some, best_spans(contexts, n_best=options.n_best), log_sums)
+        yield from map(ScoredWindow, some, best_spans(contexts, n_best=count), log_sums)
 
 
 def merge(
@@ -148,7 +149,7 @@ def merge(
 
     Args:
         example: the example, cut into windows.
-        scored: all of its windows, in the order of the text, each with its `options.n_best` best spans.
+        scored: all of its windows, in the order of the text, as `search` gives them for the same options.
         options: `max_answer_length`, `n_best` and `align_to_words` are read.
         temperature: divides scores before the softmax; from the bundle's calibration, and the same as in `search`.
     """
@@ -167,19 +168,24 @@ def merge(
     return Prediction(answers, null_score, shares[-1], example.warnings)
 
 
+def _listed(options: Options) -> int:
+    """Return the spans that a window is searched for: some more than answers, as parts of a word become one."""
+    return options.n_best + options.n_best // 4 if options.align_to_words else options.n_best
+
+
 def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
     """Return the characters, start and end, of the n best answers with their scores, best first.
 
     Different spans may read the same: the bytes of one emoji, a blank beside a word, parts of one word. The
     best of them stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
     """
-    context, count = scored[0].window.context, options.n_best
+    context, count, done = scored[0].window.context, _listed(options), 0
+    best: dict[tuple[int, int], float] = {}
     while True:
         # A window with `count` spans may have more, which could rank before the last ones of other windows. So
         # only the first `count` of the ranking are sure to be the best, unless every window has listed all spans.
         complete = all(len(part.spans) < count for part in scored)
-        best: dict[tuple[int, int], float] = {}
-        for span in islice(_ranked(scored), None if complete else count):
+        for span in islice(_ranked(scored), done, None if complete else count):
             characters = context.characters(span.first, span.last)
             start, end = whole(context.text, *characters, align_to_words=options.align_to_words)
             if start < end:
@@ -188,7 +194,7 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
                 return best
         if complete or count * len(scored) > _SEARCH_LIMIT:
             return best
-        count *= 2
+        done, count = count, 2 * count
         length = options.max_answer_length
         found = (
             best_spans(ContextLogits.of([part.logits], max_answer_length=length), n_best=count) for part in scored
