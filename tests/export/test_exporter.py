@@ -232,7 +232,8 @@ def test_answers_have_the_tokenizers_own_offsets(kind: str, question: str, conte
     made = exported(kind)
     expected = _every_answer(made.checkpoint, graph_path(made.bundle, "fp32"), question, context)
     reader = Reader.load(made.bundle, precision="fp32", threads=1)
-    options = Options(max_length=made.bundle.manifest.max_positions, doc_stride=16, max_question_length=32)
+    longest = made.bundle.manifest.max_positions
+    options = Options(max_length=longest, doc_stride=16, max_question_length=32, align_to_words=False)
     (prediction,) = reader.predict([Example(question, context)], options=options)
     answers = prediction.answers
     assert len(answers) == options.n_best
