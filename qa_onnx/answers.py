@@ -41,7 +41,7 @@ class Answer:
     """A piece of the context, or no answer, which is falsy: `if answer:`.
 
     Attributes:
-        text: `context[start:end]`; empty when there is no answer.
+        text: `context[start:end]`, letters with all of their marks; empty when there is no answer.
         start: index of its first character (code point).
         end: index after its last character.
         score: start logit + end logit; of "no answer": the null score.
