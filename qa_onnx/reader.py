@@ -81,6 +81,7 @@ class Reader:
         cls,
         bundle: str | Path | Bundle | None = None,
         *,
+        revision: str | None = None,
         precision: str | None = None,
         device: Device | None = None,
         engine: Engine | None = None,
@@ -96,9 +97,9 @@ class Reader:
         reader stores these arguments, and unpickling loads the bundle again.
 
         Args:
-            bundle: its folder; None: the default one.
-            precision: fp32, fp16, int8, int8-static, bf16 or int8-static-bf16; None: the bundle's best for the
-                engine and device on this CPU.
+            bundle: its folder, or "org/name" on the Hugging Face hub; None: the default one.
+            revision: branch, tag or commit on the hub; None: the branch main.
+            precision: fp32, fp16, int8, int8-static, bf16 or int8-static-bf16; None: the best that runs here.
             device: "cpu" or "cuda"; None: "cpu".
             engine: "onnxruntime"; "openvino", for fp32, int8-static, bf16 and int8-static-bf16 on the CPU; or
                 "tensorrt", for graphs in standard operators on CUDA, which it compiles at first use, for minutes.
@@ -113,10 +114,10 @@ class Reader:
         Raises:
             BundleError: it is not a whole bundle, does not hold the precision, or does not reach `min_f1`.
             EngineError: the precision does not work here; a DeviceError where the device cannot be used.
-            MissingExtraError: no ONNX Runtime for the device is installed.
+            MissingExtraError: no ONNX Runtime for the device is installed, or no huggingface_hub for a name.
             InputError: the options do not fit the bundle.
         """
-        opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+        opened = Bundle.load(bundle, revision=revision)
         manifest = opened.manifest
         arguments: dict[str, Any] = {
             "precision": precision,

@@ -68,6 +68,7 @@ PACKAGES = {
     "onnxruntime": {"engines", "machine"},
     "openvino": {"engines"},
     "msgspec": {"bundle", "data"},
+    "huggingface_hub": {"bundle"},
     "packaging": {"machine"},
     "regex": {"boundaries"},
 }

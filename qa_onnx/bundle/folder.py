@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from qa_onnx.engines.names import Backend
 
 MANIFEST = "bundle.json"
+MANIFEST_LIMIT = 4 << 20  # bytes
 
 _PACKAGE = Path(__file__).parents[1]
-_MANIFEST_LIMIT = 4 << 20  # bytes
 _TEXT_LIMIT = 256 << 20  # bytes; the largest multilingual tokenizers have some 35 MB
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_AGAIN = "export it again, or fetch it again"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +43,22 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> Bundle:
+    def load(cls, path: str | Path | Bundle | None = None, *, revision: str | None = None) -> Bundle:
         """Read a bundle's manifest and check that its files exist.
 
         Args:
-            path: the folder; None: the default bundle that comes with the package.
+            path: the folder, or "org/name" on the Hugging Face hub; a bundle that is loaded stays as it is; None:
+                the default bundle that comes with the package.
+            revision: branch, tag or commit on the hub; None: the branch main.
 
         Raises:
             BundleFormatError: it was written by a newer release.
-            BundleError: it is not a bundle, or a file is missing or has another size.
+            BundleError: it is not a bundle, a file is missing or has another size, or see `bundle_folder`.
+            MissingExtraError: it is not a folder, and huggingface_hub is not installed.
         """
-        folder = default_bundle() if path is None else Path(path)
+        if isinstance(path, Bundle) and revision is None:
+            return path
+        folder = bundle_folder(path.path if isinstance(path, Bundle) else path, revision=revision)
         bundle = cls(folder, read_manifest(folder))
         for entry in bundle.manifest.files():
             bundle._check_size(entry)
@@ -148,6 +152,7 @@ class Bundle:
         if self.path == default_bundle():
             command = f"qa-onnx export models/{name} --to another-folder {options}"
             return f"in a clone of the repository of qa-onnx, {command} makes it"
+        beside = beside or hub_cache_of(self.path) is not None
         target = "another-folder" if beside else shlex.quote(str(self.path))
         return (
             f"qa-onnx export CHECKPOINT --to {target} {options} {'makes' if beside else 'adds'} it, where "
@@ -182,7 +187,7 @@ class Bundle:
         if sha256 != entry.sha256:
             raise BundleError(
                 f"{path} was changed or damaged: its SHA-256 is {sha256}, {MANIFEST} says {entry.sha256}",
-                remedy=_AGAIN,
+                remedy=how_to_repair(self.path),
             )
         return path
 
@@ -202,18 +207,53 @@ class Bundle:
     def _check_size(self, entry: FileEntry) -> None:
         path = self.path / entry.name
         if not path.is_file():
-            raise BundleError(f"{path} is missing", remedy=_AGAIN)
+            raise BundleError(f"{path} is missing", remedy=how_to_repair(self.path))
         size = path.stat().st_size
         if size != entry.size:
-            raise BundleError(
-                f"{path} has {size} bytes, {MANIFEST} says {entry.size}: it was cut or changed", remedy=_AGAIN
-            )
+            problem = f"{path} has {size} bytes, {MANIFEST} says {entry.size}: it was cut or changed"
+            raise BundleError(problem, remedy=how_to_repair(self.path))
 
 
 def default_bundle() -> Path:
     """Return the folder of the bundle that comes with the package: in the wheel, or in a checkout's exported/."""
     shipped = _PACKAGE / "default_bundle"
     return shipped if shipped.is_dir() else _PACKAGE.parent / "exported" / "minilm-squad"
+
+
+def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Path:
+    """Return the folder of a bundle: a local one, or that of a name on the Hugging Face hub in the hub's cache.
+
+    A folder always comes before a name, and the hub is not asked then.
+
+    Args:
+        path: a folder, or as text "org/name" on the hub; None: the default bundle. A `Path` is always a folder.
+        revision: branch, tag or commit on the hub; None: the branch main.
+
+    Raises:
+        BundleError: a revision of a folder was requested; or see `hub.HubRepository.fetch`.
+        MissingExtraError: it is not a folder, and huggingface_hub is not installed.
+    """
+    folder = default_bundle() if path is None else Path(path)
+    if isinstance(path, str) and _HUB_NAME.fullmatch(path) and not folder.exists():
+        from qa_onnx.bundle.hub import HubRepository
+
+        return HubRepository(name=path, revision="main" if revision is None else revision).fetch()
+    if revision is not None:
+        problem = f"revision is {revision!r}, but {folder} is a folder and has none"
+        raise BundleError(problem, remedy="omit it, or name a repository on the hub, org/name")
+    return folder
+
+
+def hub_cache_of(folder: Path) -> Path | None:
+    """Return the folder of a repository in the hub's cache that a bundle's folder belongs to; None: to none."""
+    return folder.parents[1] if folder.parent.name == "snapshots" else None
+
+
+def how_to_repair(folder: Path) -> str:
+    """Return what to do about a bundle's folder in which files are missing or damaged."""
+    if cache := hub_cache_of(folder):
+        return f"remove {cache}, and the next load fetches it again"
+    return "export it again, or copy it again from an undamaged one"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -229,8 +269,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         reason, remedy = _why_no_bundle(folder)
         raise BundleError(f"{folder} is not a bundle: {reason}", remedy=remedy)
-    if path.stat().st_size > _MANIFEST_LIMIT:
-        raise BundleError(f"{path} is larger than {_MANIFEST_LIMIT} bytes: it is not the manifest of a bundle")
+    if path.stat().st_size > MANIFEST_LIMIT:
+        raise BundleError(f"{path} is larger than {MANIFEST_LIMIT} bytes: it is not the manifest of a bundle")
     return decode_manifest(path.read_bytes(), str(path))
 
 
@@ -240,8 +280,7 @@ def _why_no_bundle(folder: Path) -> tuple[str, str]:
     convert = f"qa-onnx export {shlex.quote(str(folder))} --to {target} makes a bundle of it, in {target}"
     create = f"qa-onnx export CHECKPOINT --to {shlex.quote(str(folder))} makes one"
     if not folder.exists():
-        hub = _HUB_ID.fullmatch(str(folder))
-        return "it does not exist", f"if it is a model on the hub, {convert}" if hub else create
+        return "it does not exist", create
     if not folder.is_dir():
         return "it is a file, and a bundle is a folder", ""
     if any(next(folder.glob(names), None) for names in ("*.safetensors", "pytorch_model*.bin")):

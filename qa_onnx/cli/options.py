@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -40,13 +40,41 @@ def between(option: str, table: Mapping[str, Bounds] = BOUNDS) -> click.IntRange
     return click.FloatRange(low, high)
 
 
-bundle_option = click.option(
-    "-b",
-    "--bundle",
-    type=click.Path(path_type=Path),
-    metavar="BUNDLE",
-    help="Folder of the bundle.  [default: the one that comes with qa-onnx]",
-)
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+_REVISION = "qa_onnx.revision"  # key of the context
+
+
+def _keep_revision(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    ctx.meta[_REVISION] = value
+
+
+def _bundle(ctx: click.Context, _: click.Parameter, value: str | None) -> Path | None:
+    """Return the folder of the bundle that the user named; a name on the hub is fetched if it is no folder."""
+    from qa_onnx.bundle.folder import bundle_folder
+
+    revision = ctx.meta.get(_REVISION)
+    return None if value is None and revision is None else bundle_folder(value, revision=revision)
+
+
+def bundle_option(command: _Command) -> _Command:
+    """Add the options that name a bundle; the command gets its folder, or None for the default one."""
+    revision = click.option(
+        "--revision",
+        is_eager=True,  # it is read before --bundle
+        expose_value=False,
+        callback=_keep_revision,
+        help="Branch, tag or commit of a bundle on the hub.  [default: main]",
+    )
+    bundle = click.option(
+        "-b",
+        "--bundle",
+        metavar="BUNDLE",
+        callback=_bundle,
+        help="Folder of the bundle, or org/name on the Hugging Face hub.  [default: the bundle of qa-onnx]",
+    )
+    return bundle(revision(command))
+
+
 data_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 data_option = click.option(
     "--data",

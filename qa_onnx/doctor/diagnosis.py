@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qa_onnx.bundle.folder import how_to_repair
 from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import PRECISIONS, Backend
 from qa_onnx.errors import BundleError, EngineError
@@ -73,7 +74,7 @@ def _repair(state: BundleState) -> str:
         return "pip install --force-reinstall --no-deps qa-onnx restores the default bundle"
     if state.sha256 is None:
         return "name the folder that qa-onnx export wrote: it holds a file bundle.json"
-    return f"qa-onnx export CHECKPOINT --to {state.path}, or copy the bundle again from an undamaged copy"
+    return how_to_repair(state.path)
 
 
 def _backend_faults(findings: Findings, backend: str) -> Iterator[Fault]:

@@ -1,8 +1,9 @@
-"""Checkpoint -> bundle in the user's cache, exported at first use.
+"""Checkpoint, or objects of transformers -> bundle in the user's cache, exported at first use.
 
-    $XDG_CACHE_HOME/qa-onnx/checkpoints or ~/.cache/qa-onnx/checkpoints
-        <name>-<hash>-<precision>/      a bundle; the hash is that of the checkpoint's files
-        .building-<random>/             an export at work; a later one removes it if it was killed
+    $XDG_CACHE_HOME/qa-onnx or ~/.cache/qa-onnx
+        checkpoints/<name>-<hash>-<precision>/      a bundle; the hash is that of the checkpoint's files
+        objects/<name>-<hash>-<precision>/          likewise of objects; removed when unused for a week
+        .../.building-<random>/                     an export at work; a later one removes it if it was killed
 
 A bundle is written under a temporary name and then renamed, so it is complete or absent. Several processes may
 export the same one at once; the first one's stays. A damaged bundle is replaced. Loading needs no extra.
@@ -13,65 +14,148 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import re
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from qa_onnx.bundle.folder import Bundle
-from qa_onnx.errors import BundleError, ExportError
-from qa_onnx.export.checkpoint import find_checkpoint
+from qa_onnx.errors import BundleError, ExportError, InputError
+from qa_onnx.export.checkpoint import Snapshot, find_checkpoint, quiet, reason
 from qa_onnx.export.finished import find_onnx
 from qa_onnx.machine.cache import cache_folder
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
 _LOG = logging.getLogger(__name__)
 
 # Files that a bundle is made of: weights, configuration, tokenizer; training leaves others beside them.
 _SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".onnx", ".onnx_data", ".data"}
+_WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json", "*.onnx", "*.onnx_data", "*.data", "onnx")
 _BUILDING = ".building-"
 _STALE = 86_400  # seconds; no export takes a day
+_UNUSED = 7 * 86_400  # seconds
 
 _T = TypeVar("_T")
 
 
-def load_cached(checkpoint: str | Path, precision: str, load: Callable[[Path], _T]) -> _T:
+def load_cached(
+    checkpoint: str | Path,
+    precision: str,
+    load: Callable[[Path], _T],
+    *,
+    download: Mapping[str, Any] | None = None,
+    cache: Literal["checkpoints", "objects"] = "checkpoints",
+) -> _T:
     """Load the bundle of a checkpoint; export it if it is not in the cache.
 
     Args:
         checkpoint: a folder or hub id, as for `export`.
         precision: the only precision of the bundle.
         load: opens the bundle's folder; if it raises a BundleError, the bundle is exported again.
+        download: for a hub id, arguments of huggingface_hub's `snapshot_download`, such as revision and token.
+        cache: the part of the cache.
 
     Raises:
         MissingExtraError: there is no bundle yet, and packages for an export are not installed.
         ExportError: the checkpoint does not exist or cannot be exported, or the cache cannot be written to.
         InputError: there is no such precision.
     """
-    folder, _ = find_checkpoint(str(checkpoint))
-    name = re.sub(r"[^\w.-]+", "-", Path(checkpoint).resolve().name)
+    folder, revision = find_checkpoint(str(checkpoint), **(download or {}))
+    name = Path(checkpoint).resolve().name
     try:
-        entry = cache_folder("checkpoints", f"{name}-{_sha256(folder)[:16]}-{precision}")
+        clean = re.sub(r"[^\w.-]+", "-", name)
+        entry = cache_folder(cache, f"{clean}-{_sha256(folder)[:16]}-{precision}")
     except OSError as error:
         raise ExportError(f"cannot keep a bundle of {checkpoint}: {error}") from error
     try:
-        return load(entry)
+        bundle = load(entry)
     except BundleError as error:
-        _LOG.info("%s", error)
+        if entry.exists():
+            _LOG.info("%s", error)
+    else:
+        with contextlib.suppress(OSError):  # a cache that cannot be written to
+            os.utime(entry)
+        return bundle
     require("quantize" if find_onnx(folder) else "export", onnxruntime=True)
-    try:
-        _build(checkpoint, precision, entry)
-    except OSError as error:
-        raise ExportError(
-            f"cannot write to the cache {entry.parent}: {error.strerror}",
-            remedy="set XDG_CACHE_HOME to a writable folder, or pass a bundle that qa-onnx export made",
-        ) from error
+    with _cache_errors(entry.parent), _scratch(entry.parent) as scratch, _progress(name, folder, entry):
+        _build(folder if revision is None else Snapshot(folder, name, revision), precision, entry, scratch)
     return load(entry)
+
+
+def load_objects(
+    model: Any,
+    tokenizer: Any,
+    precision: str,
+    load: Callable[[Path], _T],
+    *,
+    download: Mapping[str, Any] | None = None,
+) -> _T:
+    """Load the bundle of a model and a tokenizer of transformers or optimum; export it if it is not in the cache.
+
+    Args:
+        model: has `save_pretrained`; or a folder or hub id, of which the tokenizer is replaced.
+        tokenizer: has `save_pretrained`; or a folder or hub id.
+        precision: as for `load_cached`; so are `load` and `download`.
+        load: see there.
+        download: see there.
+
+    Raises:
+        InputError: an object cannot be saved, or has no weights of PyTorch or ONNX.
+        MissingExtraError: see `load_cached`.
+        ExportError: see `load_cached`.
+    """
+    require("export", onnxruntime=True)
+    named = isinstance(model, (str, Path))
+    name = str(model) if named else getattr(model, "name_or_path", "") or type(model).__name__
+    try:
+        root = cache_folder("objects")
+    except OSError as error:
+        raise ExportError(f"cannot keep a bundle of {name}: {error}") from error
+    source = find_checkpoint(str(model), **(download or {}))[0] if named else None
+    with _cache_errors(root), _scratch(root) as scratch:
+        folder = scratch / (Path(name).name or "model")
+        folder.mkdir()
+        _save("tokenizer", _tokenizer(tokenizer, download or {}), folder)
+        if source is None:
+            _save("model", model, folder)
+        for path in [path for pattern in _WEIGHTS for path in source.glob(pattern)] if source else []:
+            (folder / path.name).symlink_to(path.resolve())
+        if not find_onnx(folder) and not any(folder.glob("*.safetensors")):
+            raise InputError(
+                f"model is a {type(model).__name__}, which saves no weights of PyTorch or ONNX",
+                remedy="in transformers 4, from_pretrained(folder, from_tf=True) makes a PyTorch model of it",
+            )
+        return load_cached(folder, precision, load, cache="objects")
+
+
+def _tokenizer(tokenizer: Any, download: Mapping[str, Any]) -> Any:
+    """Return the tokenizer of a folder or hub id, or an object as it is."""
+    if not isinstance(tokenizer, (str, Path)):
+        return tokenizer
+    from transformers import AutoTokenizer
+
+    how = {name: value for name, value in download.items() if name != "revision"}  # which is the model's
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False, **how)
+    except Exception as error:  # network, no such name, damaged files: of many classes
+        raise InputError(f"transformers cannot load the tokenizer {tokenizer}: {reason(error)}") from error
+
+
+def _save(name: str, saved: Any, folder: Path) -> None:
+    """Write an object of transformers or optimum into a folder."""
+    try:
+        with quiet():
+            saved.save_pretrained(folder)
+    except Exception as error:  # of any class: it is the object's own code
+        raise InputError(f"{name}.save_pretrained fails for {type(saved).__name__}: {reason(error)}") from error
 
 
 def _sha256(folder: Path) -> str:
@@ -85,27 +169,77 @@ def _sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _build(checkpoint: str | Path, precision: str, entry: Path) -> None:
+@contextlib.contextmanager
+def _cache_errors(cache: Path) -> Iterator[None]:
+    """Turn errors of the file system into one that names the cache."""
+    try:
+        yield
+    except OSError as error:
+        raise ExportError(
+            f"cannot write to the cache {cache}: {error.strerror}",
+            remedy="set XDG_CACHE_HOME to a writable folder, or pass a bundle that qa-onnx export made",
+        ) from error
+
+
+@contextlib.contextmanager
+def _scratch(cache: Path) -> Iterator[Path]:
+    """Make a folder in the cache for the time of an export; remove those of killed exports, and unused bundles."""
+    cache.mkdir(parents=True, exist_ok=True)
+    old = [(path, _STALE) for path in cache.glob(f"{_BUILDING}*")]
+    if cache.name == "objects":
+        old += [(path, _UNUSED) for path in cache.iterdir() if not path.name.startswith(_BUILDING)]
+    for path, seconds in old:
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > seconds:
+                shutil.rmtree(path)
+    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=cache) as scratch:
+        yield Path(scratch)
+
+
+@contextlib.contextmanager
+def _progress(name: str, folder: Path, entry: Path) -> Iterator[None]:
+    """Show on a terminal that an export is at work, and how large its bundle is; log both elsewhere."""
+    begin = f"exporting {name} ({_megabytes(folder):.0f} MB) for the first use"
+    started = time.perf_counter()
+    if sys.stderr is None or not sys.stderr.isatty():
+        _LOG.info("%s", begin)
+        yield
+        _LOG.info("wrote %s (%.0f MB) in %.1f s", entry, _megabytes(entry), time.perf_counter() - started)
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(finished_text=" "), TextColumn("{task.description}"), TimeElapsedColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
+        task = progress.add_task(begin, total=1)
+        yield
+        done = f"exported {name}: {_megabytes(entry):.0f} MB in {entry.parent}"
+        progress.update(task, description=done, completed=1)
+
+
+def _megabytes(folder: Path) -> float:
+    """Return the size of the files that a bundle is made of, or consists of."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in _SUFFIXES) / 1e6
+
+
+def _build(checkpoint: Path | Snapshot, precision: str, entry: Path, scratch: Path) -> None:
     """Export a checkpoint into the cache, unless another process is faster."""
     from qa_onnx.export.exporter import export
 
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(entry.parent)
-    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=entry.parent) as scratch:
-        _LOG.info("exporting %s to %s, once", checkpoint, entry)
-        bundle = Path(scratch, "bundle")
-        export(checkpoint, bundle, precisions=(precision,))
-        for attempt in range(3):  # other processes may replace the entry at the same time
-            try:
-                bundle.rename(entry)
-            except OSError:
-                if _is_whole(entry):
-                    return
-                with contextlib.suppress(OSError):
-                    entry.rename(Path(scratch, f"damaged-{attempt}"))
-            else:
+    bundle = scratch / "bundle"
+    export(checkpoint, bundle, precisions=(precision,))
+    for attempt in range(3):  # other processes may replace the entry at the same time
+        try:
+            bundle.rename(entry)
+        except OSError:
+            if _is_whole(entry):
                 return
-        bundle.rename(entry)
+            with contextlib.suppress(OSError):
+                entry.rename(scratch / f"damaged-{attempt}")
+        else:
+            return
+    bundle.rename(entry)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -117,11 +251,3 @@ def _is_whole(folder: Path) -> bool:
     except BundleError:
         return False
     return True
-
-
-def _remove_stale(cache: Path) -> None:
-    """Remove the folders of killed exports."""
-    for path in cache.glob(f"{_BUILDING}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE:
-                shutil.rmtree(path)

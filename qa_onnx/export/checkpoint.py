@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import logging
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
 
     from qa_onnx.bundle.manifest import Architecture
 
@@ -31,7 +33,27 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
-def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceModel]:
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A checkpoint from the hub on this machine; as text and as a path it is its folder.
+
+    Attributes:
+        folder: in the hub's cache.
+        name: of the repository, without its owner.
+        revision: the commit.
+    """
+
+    folder: Path
+    name: str
+    revision: str
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    __fspath__ = __str__
+
+
+def load_checkpoint(checkpoint: str | PathLike[str], target: Path) -> tuple[Any, SourceModel]:
     """Load a checkpoint.
 
     Args:
@@ -48,6 +70,9 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
     """
     require("export", onnxruntime=True)
     folder, revision = find_checkpoint(str(checkpoint))
+    name = Path(checkpoint).resolve().name
+    if isinstance(checkpoint, Snapshot):
+        name, revision = checkpoint.name, checkpoint.revision
     refuse_unsafe(folder)
     model, missing = load_model(folder, attention="eager")
     if missing:
@@ -58,7 +83,7 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
         )
     tokenizer, tokenizer_json = load_tokenizer(folder)
     return model, SourceModel(
-        source=Source(Path(checkpoint).resolve().name, "checkpoint", revision, weights_sha256(folder)),
+        source=Source(name, "checkpoint", revision, weights_sha256(folder)),
         path=target,
         tokenizer_json=tokenizer_json,
         inputs=model_inputs(model),
@@ -87,8 +112,12 @@ def _architecture(model: Any) -> Architecture:
     }
 
 
-def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
+def find_checkpoint(checkpoint: str, **download: Any) -> tuple[Path, str | None]:
     """Return the checkpoint's folder on this machine, and its revision if it came from the hub.
+
+    Args:
+        checkpoint: a folder or hub id.
+        download: further arguments of huggingface_hub's `snapshot_download`, such as revision and token.
 
     Raises:
         ExportError: it is not a folder, and the hub does not give it.
@@ -100,7 +129,7 @@ def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES))
+        snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES, **download))
     except Exception as error:  # network, authentication, no such model: each has its own class
         raise ExportError(
             f"there is no folder {checkpoint}, and the hub gives no model with that name: {reason(error)}"

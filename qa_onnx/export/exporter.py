@@ -35,6 +35,7 @@ from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from qa_onnx.batches import Batch
     from qa_onnx.data.squad import DataSet
@@ -52,7 +53,7 @@ _PACKAGES = (
 
 
 def export(
-    checkpoint: str | Path,
+    checkpoint: str | PathLike[str],
     to: str | Path | None = None,
     *,
     precisions: Sequence[str] = ("int8",),

@@ -24,6 +24,8 @@ from qa_onnx.export.graph import GraphFile
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from qa_onnx.bundle.manifest import Manifest
     from qa_onnx.export.model import SourceModel
     from qa_onnx.session import Session
@@ -33,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_MAX_LENGTH = 384
 
 
-def check_source(checkpoint: str | Path) -> None:
+def check_source(checkpoint: str | PathLike[str]) -> None:
     """Refuse a source that cannot be exported here, as far as that is visible before it is loaded.
 
     Raises:
@@ -51,7 +53,7 @@ def check_source(checkpoint: str | Path) -> None:
     import_onnxruntime()  # before other packages do: a process's first import decides about telemetry
 
 
-def load_source(checkpoint: str | Path, target: Path, opset: int) -> tuple[SourceModel, str, Session]:
+def load_source(checkpoint: str | PathLike[str], target: Path, opset: int) -> tuple[SourceModel, str, Session]:
     """Load the source and write its float32 graph.
 
     Args:

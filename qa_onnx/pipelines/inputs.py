@@ -6,18 +6,23 @@
     ("...", "...")                      one
     {"question": ..., "context": ...}   one; both may be lists
     [{...}, {...}], or {...}, {...}     many
-    a generator                         a stream
+    a generator, a torch Dataset        a stream; so is all that has no length
     data=..., X=...                     as by position
 
-In place of a dictionary there may be an `Example`, or an object with `question_text` and `context_text` such as
-transformers' SquadExample.
+In place of a list there may be any sequence: a tuple, an array, a data set of `datasets` or a column of it, an
+object with `__len__` and `__getitem__`. In place of a dictionary there may be an `Example`, or an object with
+`question_text` and `context_text` such as transformers' SquadExample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from qa_onnx.errors import InputError
 from qa_onnx.options import BOUNDS
@@ -50,6 +55,8 @@ class Inputs:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
     """Options of the old call, under their old names and with their old defaults.
+
+    Numbers and switches of NumPy become Python's.
 
     Attributes:
         top_k: number of results of a question.
@@ -84,13 +91,26 @@ class Arguments:
             ("batch_size", "batch_tokens"),
         ):
             value, low = getattr(self, name), BOUNDS[option].low
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
-                raise InputError(f"{name} parameter should be an integer >= {low} (got {value!r})")
+            if value is not None:
+                number = _integer(value)
+                if number is None or number < low:
+                    raise InputError(f"{name} parameter should be an integer >= {low} (got {value!r})")
+                object.__setattr__(self, name, number)
         for name in ("handle_impossible_answer", "align_to_words"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} parameter should be True or False (got {getattr(self, name)!r})")
+            value = getattr(self, name)
+            if not isinstance(value, (bool, np.bool_)):
+                raise InputError(f"{name} parameter should be True or False (got {value!r})")
+            object.__setattr__(self, name, bool(value))
         if self.doc_stride is not None and self.max_seq_len is not None and self.doc_stride > self.max_seq_len:
             raise InputError(f"`doc_stride` ({self.doc_stride}) is larger than `max_seq_len` ({self.max_seq_len})")
+
+
+def _integer(value: object) -> int | None:
+    """Return a whole number of any library as an int; None if it is something else."""
+    try:
+        return None if isinstance(value, (bool, np.bool_)) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def read_inputs(args: tuple[object, ...], question: object, context: object, data: object) -> Inputs:
@@ -98,8 +118,8 @@ def read_inputs(args: tuple[object, ...], question: object, context: object, dat
 
     Args:
         args: the arguments by position; they have priority over the others.
-        question: a str, or a list of them.
-        context: a str, or a list of them.
+        question: a str, or a sequence of them.
+        context: a str, or a sequence of them.
         data: in any form of one argument by position; has priority over question and context.
 
     Raises:
@@ -122,33 +142,54 @@ def read_inputs(args: tuple[object, ...], question: object, context: object, dat
 def _read_columns(question: object, context: object) -> Inputs:
     if isinstance(question, str) and isinstance(context, str):
         return Inputs([_example(question, context)], "one")
-    if not isinstance(question, list) or not isinstance(context, (str, list)):
+    questions, contexts = _rows(question), _rows(context)
+    if questions is None or not (isinstance(context, str) or contexts is not None):
         raise InputError(
             f"Arguments can't be understood: question is {_kind(question)}, context is {_kind(context)}",
             remedy="give two str, two lists, or a list of questions on one context",
         )
-    contexts = [context] * len(question) if isinstance(context, str) else context
-    if len(question) != len(contexts):
+    questions = list(questions)
+    contexts = [context] * len(questions) if contexts is None else list(contexts)
+    if len(questions) != len(contexts):
         raise InputError(
-            f"Questions and contexts don't have the same lengths: {len(question)} and {len(contexts)}",
+            f"Questions and contexts don't have the same lengths: {len(questions)} and {len(contexts)}",
             remedy="to ask one question of several contexts, repeat it",
         )
-    return Inputs([_example(*pair) for pair in zip(question, contexts, strict=True)], "many")
+    return Inputs([_example(*pair) for pair in zip(questions, contexts, strict=True)], "many")
 
 
 def _read_one(value: object) -> Inputs:
     if isinstance(value, Mapping):
         question, context = _of_mapping(value)
-        if isinstance(question, list):
+        if _rows(question) is not None:
             return Inputs(_read_columns(question, context).examples, "columns")
         return Inputs([_example(question, context)], "one")
     if _is_example(value):
         return Inputs([_item(value)], "one")
-    if isinstance(value, Iterator):
-        return Inputs((_item(item, may_be_empty=True) for item in value), "stream")
+    rows = _rows(value)
+    if rows is None:
+        raise InputError(f"Invalid arguments: got {_kind(value)}", remedy=f"give {_FORMS}")
+    if not hasattr(value, "__len__") or _is_torch_dataset(value):
+        return Inputs((_item(item, may_be_empty=True) for item in rows), "stream")
+    return Inputs([_item(item) for item in rows], "many")
+
+
+def _rows(value: Any) -> Iterable[object] | None:
+    """Return what holds several items as an iterable; None for a text, a dictionary and anything else."""
+    if isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", 1) == 0:
+        return None
     if isinstance(value, Iterable):
-        return Inputs([_item(item) for item in value], "many")
-    raise InputError(f"Invalid arguments: got {_kind(value)}", remedy=f"give {_FORMS}")
+        return value
+    if hasattr(value, "__len__") and hasattr(value, "__getitem__"):
+        # By number: the indices of such an object need not end with an IndexError.
+        return (value[index] for index in range(len(value)))
+    return None
+
+
+def _is_torch_dataset(value: object) -> bool:
+    """Tell whether something is a torch Dataset, which the old pipeline read as a stream; never imports torch."""
+    module = sys.modules.get("torch.utils.data")
+    return module is not None and isinstance(value, module.Dataset)
 
 
 def _item(item: object, *, may_be_empty: bool = False) -> Example:
@@ -158,7 +199,7 @@ def _item(item: object, *, may_be_empty: bool = False) -> Example:
         return _example(*_of_mapping(item), may_be_empty=may_be_empty)
     if _is_example(item):
         return _example(item.question_text, item.context_text, may_be_empty=True)  # type: ignore[attr-defined]
-    raise InputError(f"{item!r:.80} argument needs to be of type (SquadExample, dict)")
+    raise InputError(f"{item!r:.80} argument needs to be of type (SquadExample, dict)", remedy=f"give {_FORMS}")
 
 
 def _is_example(value: object) -> bool:
@@ -167,7 +208,10 @@ def _is_example(value: object) -> bool:
 
 def _of_mapping(item: Mapping[object, object]) -> tuple[object, object]:
     if "question" not in item or "context" not in item:
-        raise MissingKeyError("You need to provide a dictionary with keys {question:..., context:...}")
+        raise MissingKeyError(
+            "You need to provide a dictionary with keys {question:..., context:...}, got the keys "
+            f"{', '.join(map(str, item)) or '(none)':.80}"
+        )
     return item["question"], item["context"]
 
 

@@ -12,48 +12,85 @@ Left out: the forms and options of the old call (inputs.py), and exporting a che
 from __future__ import annotations
 
 import dataclasses
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from qa_onnx.bundle.folder import MANIFEST, Bundle
-from qa_onnx.engines.names import Backend
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options
+from qa_onnx.pipelines.attributes import advice, facts
 from qa_onnx.pipelines.hf4 import PipelineResult, hf4_results
 from qa_onnx.pipelines.inputs import Arguments, read_inputs
+from qa_onnx.pipelines.loading import check_parts, load_reader
+from qa_onnx.pipelines.settings import override, read_settings, warn_caller
 from qa_onnx.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from qa_onnx.answers import Prediction
-    from qa_onnx.engines.names import Device, Engine
+    from qa_onnx.engines.names import Engine
     from qa_onnx.windows import Example
 
 _TASK = "question-answering"
+_SPECIAL_TOKENS = 4  # the most that a tokenizer adds to question and context
 
 
 class QuestionAnsweringPipeline:
-    """A Reader behind the call of the old pipeline; `pipeline(...)` makes one.
+    """A Reader behind the call of the old pipeline.
 
     Args:
-        reader: answers the questions.
-        compat: None, or "hf4" for the results of transformers 4.57.6.
-        arguments: default options of the calls.
+        model: see `pipeline`.
+        tokenizer: see `pipeline`.
+        task: "question-answering", or None.
+        config: see `pipeline`.
+        compat: see `pipeline`.
+        arguments: all others of `pipeline`.
 
     Raises:
-        InputError: unknown `compat`.
+        InputError: see `pipeline`, which says what else is raised.
+
+    Attributes:
+        reader: answers the questions.
+        compat: None or "hf4".
+        arguments: the defaults of calls.
+        model: its name and sizes, under their names in transformers.
+        tokenizer: likewise.
     """
 
     def __init__(
-        self, reader: Reader, *, compat: Literal["hf4"] | None = None, arguments: Arguments | None = None
+        self,
+        model: Any = None,
+        tokenizer: Any = None,
+        *,
+        task: str | None = _TASK,
+        config: Any = None,
+        compat: Literal["hf4"] | None = None,
+        **arguments: Any,
     ) -> None:
+        if task not in (None, "", _TASK):
+            raise InputError(f"Unknown task {task!r}; the only one is {_TASK!r}")
         if compat not in (None, "hf4"):
             raise InputError(f"compat is {compat!r}; it must be None or 'hf4'")
-        self.reader = reader
+        settings, self.arguments, ignored = read_settings(arguments)
         self.compat = compat
-        self.arguments = Arguments() if arguments is None else arguments
+        tokenizer = check_parts(model, tokenizer, config)
+        if isinstance(model, Reader):
+            ignored += [f"{name} (the Reader is loaded already)" for name in settings.named]
+        if model is None and "revision" in settings.download:
+            ignored.append("revision (the default model comes with the package)")
+        if ignored:
+            warn_caller(f"pipeline ignores {'; '.join(ignored)}", UserWarning)
+        exact = settings.exact or compat is not None
+        loaded = load_reader(model, tokenizer, settings, exact=exact)
+        self.reader = loaded.reader
+        self.model, self.tokenizer = facts(loaded)
+
+    def __repr__(self) -> str:
+        reader, compat = self.reader, f", compat={self.compat!r}" if self.compat else ""
+        name = f"{type(self).__name__}(model={self.model.name_or_path!r}"
+        return f"{name}, precision={reader.precision}, backend={reader.backend}{compat})"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}: {advice(name)}")
 
     def __call__(
         self,
@@ -71,8 +108,8 @@ class QuestionAnsweringPipeline:
 
         Args:
             args: one or several examples by position, in any form of inputs.py.
-            question: a str, or a list of them.
-            context: a str, or a list of them, one for each question.
+            question: a str, or a sequence of them.
+            context: a str, or a sequence of them, one for each question.
             data: as one argument by position.
             X: older name of `data`.
             topk: deprecated name of top_k.
@@ -89,7 +126,7 @@ class QuestionAnsweringPipeline:
             InputError: (a ValueError) unknown form of arguments, an empty text, or a value out of range.
             EngineError: see `Reader.ask`.
         """
-        chosen = _override(self.arguments, {**arguments, "topk": topk})
+        chosen = override(self.arguments, {**arguments, "topk": topk})
         inputs = read_inputs(args, question, context, data if X is None else X)
         stream = self._answer(inputs.examples, chosen)
         if inputs.form == "stream":
@@ -97,6 +134,29 @@ class QuestionAnsweringPipeline:
         results = list(stream)
         unpack = inputs.form == "one" or (self.compat == "hf4" and inputs.form == "many" and len(results) == 1)
         return results[0] if unpack else results
+
+    def transform(self, X: object) -> Any:  # noqa: N803  # the old name
+        """Return `self(X)`; the old name for scikit-learn."""
+        return self(X)
+
+    predict = transform
+
+    @staticmethod
+    def create_sample(question: Any, context: Any) -> Example | list[Example]:
+        """Return an example, or a list of them for two sequences, as the old pipeline made SquadExamples."""
+        inputs = read_inputs((), question, context, None)
+        examples = list(inputs.examples)
+        return examples[0] if inputs.form == "one" else examples
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return _TASK
+
+    @property
+    def device(self) -> str | None:
+        """The device as text, "cpu" or "cuda"; None where the Reader was made of parts."""
+        return self.reader.backend.device if self.reader.backend else None
 
     def _answer(
         self, examples: Iterable[Example], arguments: Arguments
@@ -112,11 +172,16 @@ class QuestionAnsweringPipeline:
     def _options(self, arguments: Arguments) -> Options:
         own, length = self.reader.options, arguments.max_seq_len
         base = own if length is None else Options.for_windows_of(min(length, self.reader.max_positions))
-        stride, question, batch = arguments.doc_stride, arguments.max_question_len, arguments.batch_size
+        batch, question = arguments.batch_size, arguments.max_question_len
+        stride = base.doc_stride if arguments.doc_stride is None else arguments.doc_stride
+        if question is None:
+            question = base.max_question_length
+            if base.max_length - (question or 0) - _SPECIAL_TOKENS <= stride:
+                question = None  # any overlap works, as it did, with a question that leaves the context more room
         return dataclasses.replace(
             base,
-            doc_stride=base.doc_stride if stride is None else stride,
-            max_question_length=base.max_question_length if question is None else question,
+            doc_stride=stride,
+            max_question_length=question,
             max_answer_length=arguments.max_answer_len,
             n_best=arguments.top_k,
             align_to_words=arguments.align_to_words,
@@ -142,11 +207,12 @@ class QuestionAnsweringPipeline:
 
 def pipeline(
     task: str | None = _TASK,
-    model: str | Path | Bundle | Reader | None = None,
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
     *,
     compat: Literal["hf4"] | None = None,
-    tokenizer: object = None,
-    device: object = None,
+    device: Any = None,
     precision: str | None = None,
     engine: Engine | None = None,
     threads: int | None = None,
@@ -157,88 +223,37 @@ def pipeline(
     Args:
         task: "question-answering", or None.
         model: a bundle, or the folder or hub id of a checkpoint, which is exported at first use and kept in the
-            user's cache, see export/cached.py; None: the default bundle. A Reader is used as it is.
+            user's cache, see export/cached.py; or a model object of transformers or optimum, likewise, but kept
+            until it is unused for a week. None: the default bundle. A Reader is used as it is.
+        config: accepted if it is the model's own.
+        tokenizer: of transformers, an object or a name; needed beside a model object. The name of the model
+            itself changes nothing; a bundle takes no other.
         compat: None, or "hf4" for the answers, offsets and scores of transformers 4.57.6.
-        tokenizer: accepted if it equals `model`; a bundle has its own.
         device: "cpu", "cuda", -1 (the CPU), 0 (the GPU), or a torch.device.
         precision: see `Reader.load`. None: for a bundle the best for the device, or fp32 with compat="hf4" if the
             bundle has it; for a checkpoint fp32, since the accuracy of the others was not measured.
         engine: see `Reader.load`.
         threads: see `Reader.load`.
-        arguments: fields of `Arguments`, the defaults of all calls.
+        arguments: fields of `Arguments`, the defaults of all calls; and the other arguments of the old function:
+            docs/coming-from-transformers.md says what becomes of each.
 
     Raises:
-        InputError: unknown task, device or compat, or an argument is out of range.
+        InputError: unknown task, device or compat, or an argument is out of range or cannot be followed.
+        TypeError: there is no such argument.
         BundleError: see `Reader.load`.
         EngineError: see `Reader.load`.
         ExportError: the checkpoint cannot be exported.
         MissingExtraError: a package is not installed: ONNX Runtime, or what an export needs.
     """
-    if task not in (None, _TASK):
-        raise InputError(f"Unknown task {task!r}; the only one is {_TASK!r}")
-    if tokenizer is not None and str(tokenizer) != str(model):
-        raise InputError(f"tokenizer is {tokenizer!r:.80}; a model has its own", remedy="omit the argument")
-    if model is not None and not isinstance(model, (str, Path, Bundle, Reader)):
-        raise InputError(
-            f"model is a {type(model).__name__}; it must be the path of a bundle, or the folder or hub id of a "
-            "checkpoint (save a model of transformers with save_pretrained)"
-        )
-    defaults = _override(Arguments(), arguments)
-    on = None if isinstance(model, Reader) else _device(device)
-
-    def load(path: str | Path | Bundle | None) -> Reader:
-        bundle = path if isinstance(path, Bundle) else Bundle.load(path)
-        chosen = precision
-        if chosen is None and compat is not None:
-            chosen = _exact(bundle, Backend(engine or "onnxruntime", on or "cpu"))
-        return Reader.load(bundle, precision=chosen, device=on, engine=engine, threads=threads)
-
-    if isinstance(model, Reader):
-        reader = model
-    elif model is None or isinstance(model, Bundle) or (Path(model) / MANIFEST).is_file():
-        reader = load(model)
-    else:
-        from qa_onnx.export.cached import load_cached
-
-        reader = load_cached(model, "fp32" if precision is None else precision, load)
-    return QuestionAnsweringPipeline(reader, compat=compat, arguments=defaults)
-
-
-def _override(base: Arguments, changes: dict[str, Any]) -> Arguments:
-    """Return the arguments with all changes that are not None."""
-    topk = changes.pop("topk", None)
-    if topk is not None:
-        warnings.warn("topk parameter is deprecated, use top_k instead", UserWarning, stacklevel=3)
-        if changes.get("top_k") is None:
-            changes["top_k"] = topk
-    unknown = changes.keys() - {field.name for field in dataclasses.fields(Arguments)}
-    if unknown:
-        names = ", ".join(sorted(unknown))
-        raise TypeError(f"there is no argument {names}: see qa_onnx.pipelines.inputs.Arguments")
-    return dataclasses.replace(base, **{name: value for name, value in changes.items() if value is not None})
-
-
-def _device(device: object) -> Device | None:
-    if device is None:
-        return None  # the default of `Reader.load`
-    name = "cpu" if device == -1 else str(device)
-    if name in ("cuda", "cuda:0", "0"):
-        return "cuda"
-    if name != "cpu":
-        raise InputError(
-            f"device is {device!r}; it must be 'cpu', -1, 'cuda' or 0 (CUDA_VISIBLE_DEVICES selects a GPU)"
-        )
-    return "cpu"
-
-
-def _exact(bundle: Bundle, backend: Backend) -> str | None:
-    """Return fp32 if the bundle has it for the backend; otherwise warn, and return None."""
-    if "fp32" in bundle.precisions(backend):
-        return "fp32"
-    warnings.warn(
-        f"{bundle.path} holds {', '.join(bundle.manifest.graphs)}, so scores are not exactly those of the old "
-        "pipeline: use a bundle with fp32, or name the precision to use",
-        RuntimeWarning,
-        stacklevel=4,
+    return QuestionAnsweringPipeline(
+        model,
+        tokenizer,
+        task=task,
+        config=config,
+        compat=compat,
+        device=device,
+        precision=precision,
+        engine=engine,
+        threads=threads,
+        **arguments,
     )
-    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 NAMES = sorted(path.name for path in TINY.iterdir() if path.name != MANIFEST)
 
@@ -128,10 +128,10 @@ def test_a_folder_that_is_no_bundle_is_named(files: tuple[str, ...], message: st
     assert message.format(folder=folder) in str(refused.value)
 
 
-def test_a_file_and_a_model_of_the_hub_are_told_from_a_bundle(tmp_path: Path) -> None:
+def test_a_file_and_a_path_that_does_not_exist_are_told_from_a_bundle(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
     with pytest.raises(BundleError, match="it is a file, and a bundle is a folder"):
         Reader.load(tmp_path / "model.onnx")
-    command = "qa-onnx export some/model --to exported/model makes a bundle of it, in exported/model"
-    with pytest.raises(BundleError, match=f"it does not exist: if it is a model on the hub, {command}"):
-        Reader.load("some/model")
+    for path in (tmp_path / "none", "./some/model", "some/model/there", Path("some/model")):  # no name on the hub
+        with pytest.raises(BundleError, match=r"it does not exist: qa-onnx export CHECKPOINT --to .* makes one"):
+            Reader.load(path)

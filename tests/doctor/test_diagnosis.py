@@ -171,7 +171,7 @@ def test_other_versions_than_at_export_are_named() -> None:
         (
             BundleState(path=Path("x"), is_default=False, sha256="ab", damaged=("model-1.onnx was changed",)),
             "model-1.onnx was changed",
-            "qa-onnx export CHECKPOINT --to x",
+            "export it again, or copy it again",
         ),
         (BundleState(path=Path("x"), is_default=True, error="cut"), "cut", "pip install --force-reinstall"),
     ],

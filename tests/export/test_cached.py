@@ -1,7 +1,9 @@
-"""Checkpoints in the user's cache: exported once, whole or not at all, made again where damaged."""
+"""Checkpoints and objects in the user's cache: exported once, whole or not at all, made again where damaged."""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import shutil
 import subprocess
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qa_onnx import Bundle, BundleError, ExportError, Reader, pipeline
+from qa_onnx import Bundle, BundleError, ExportError, InputError, Reader, pipeline
 from qa_onnx.export.cached import load_cached
 from qa_onnx.machine.cache import cache_folder
 from tests.conftest import TINY
@@ -99,7 +101,7 @@ def checkpoint_or_skip(request: pytest.FixtureRequest) -> Path:
     return found
 
 
-def ask(checkpoint: Path, **arguments: Any) -> Any:
+def ask(checkpoint: Any, **arguments: Any) -> Any:
     return pipeline("question-answering", checkpoint, threads=1, **arguments)(question=QUESTION, context=CONTEXT)
 
 
@@ -229,3 +231,146 @@ def test_a_folder_with_a_finished_onnx_model_is_made_into_a_bundle(cache: Path) 
     answered = pipeline(model=make_finished("bert"))(question="Who lit the lamp?", context=CONTEXT)
     assert answered["answer"] in CONTEXT
     assert len(list(cache.iterdir())) == 1
+
+
+class Objects:
+    """A model and a tokenizer of transformers, as a program holds them."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+        self.model = AutoModelForQuestionAnswering.from_pretrained(checkpoint)
+        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def objects(checkpoint_or_skip: Path) -> Objects:
+    return Objects(checkpoint_or_skip)
+
+
+@pytest.fixture
+def kept(cache: Path) -> Path:
+    """Where the bundles of objects are."""
+    return cache.parent / "objects"
+
+
+@pytest.mark.export
+def test_objects_are_exported_once_for_the_same_weights(
+    objects: Objects,
+    kept: Path,
+    exported: tuple[Path, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.INFO, "qa_onnx.export.cached")
+    assert ask(objects.model, tokenizer=objects.tokenizer) == exported[1]
+    (entry,) = kept.iterdir()
+    assert capfd.readouterr() == ("", "")
+    begin, end = caplog.messages
+    assert begin == "exporting tiny (0 MB) for the first use"
+    assert end.startswith(f"wrote {entry} (0 MB) in ")
+
+    made = (entry / "bundle.json").stat()
+    week_ago = time.time() - 6 * 86_400
+    os.utime(entry, times=(week_ago, week_ago))
+    assert ask(objects.model, tokenizer=objects.tokenizer) == exported[1]
+    assert (entry / "bundle.json").stat().st_mtime_ns == made.st_mtime_ns
+    assert entry.stat().st_mtime > week_ago  # it was used
+    assert len(caplog.messages) == 2
+
+    objects.model.qa_outputs.bias.data += 1.0
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    ask(objects.model, tokenizer=objects.tokenizer)
+    assert len(list(kept.iterdir())) == 2
+    assert "exporting tiny (0 MB) for the first use" in terminal.getvalue()
+    assert "exported tiny: 0 MB in" in terminal.getvalue()
+    assert len(caplog.messages) == 2  # the terminal shows it
+
+
+@pytest.mark.export
+def test_what_nobody_used_for_a_week_is_removed_of_objects_only(objects: Objects, kept: Path, cache: Path) -> None:
+    folders = [parent / name for parent in (kept, cache) for name in ("old-0-fp32", "new-0-fp32")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        if folder.name.startswith("old"):
+            os.utime(folder, times=(time.time() - 8 * 86_400,) * 2)
+    ask(objects.model, tokenizer=objects.tokenizer)
+    assert [folder.exists() for folder in folders] == [False, True, True, True]
+
+
+@pytest.mark.export
+def test_a_tokenizer_object_replaces_that_of_a_checkpoint(
+    objects: Objects, checkpoint: Path, kept: Path, tmp_path: Path
+) -> None:
+    from tokenizers import normalizers
+
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "theirs"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    objects.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("keeper", "boat")
+    ask(folder, tokenizer=objects.tokenizer)
+    (entry,) = kept.iterdir()
+    bundle = Bundle.load(entry)
+    assert '"keeper"' in bundle.text(bundle.manifest.tokenizer)
+    assert bundle.manifest.source.name == "theirs"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+class SavesFiles:
+    """A model object that saves the files of a folder, as optimum's do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save_pretrained(self, to: Path) -> None:
+        shutil.copytree(self.folder, to, dirs_exist_ok=True)
+
+
+@pytest.mark.export
+def test_an_object_that_saves_onnx_is_made_into_a_bundle(objects: Objects, kept: Path) -> None:
+    from tests.export.test_finished import make_finished
+
+    assert ask(SavesFiles(make_finished("bert")), tokenizer=objects.tokenizer)["answer"] in CONTEXT
+    (entry,) = kept.iterdir()
+    assert entry.name.startswith("SavesFiles-")
+    assert Bundle.load(entry).manifest.source.kind == "onnx"
+
+
+@pytest.mark.export
+def test_an_object_without_usable_weights_is_an_error(objects: Objects, kept: Path, tmp_path: Path) -> None:
+    (tmp_path / "tf").mkdir()
+    with pytest.raises(
+        InputError, match=r"SavesFiles, which saves no weights of PyTorch or ONNX: in transformers 4"
+    ):
+        ask(SavesFiles(tmp_path / "tf"), tokenizer=objects.tokenizer)
+    with pytest.raises(InputError, match=r"model.save_pretrained fails for SavesFiles: .*No such file"):
+        ask(SavesFiles(tmp_path / "none"), tokenizer=objects.tokenizer)
+    assert list(kept.iterdir()) == []
+
+
+@pytest.mark.export
+def test_a_hub_id_is_fetched_once_with_revision_and_token(
+    checkpoint: Path, cache: Path, tmp_path: Path, exported: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def fetch(name: str, *, allow_patterns: list[str], **how: Any) -> str:
+        asked.append((name, how))
+        return str(snapshot)
+
+    snapshot = shutil.copytree(checkpoint, tmp_path / "snapshots" / "0f3a")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    monkeypatch.chdir(tmp_path)
+    arguments = {"revision": "v1", "token": "secret", "model_kwargs": {"cache_dir": "here"}}
+    assert ask("somebody/theirs", **arguments) == exported[1]
+    assert asked == [("somebody/theirs", {"revision": "v1", "token": "secret", "cache_dir": "here"})]
+    (entry,) = cache.iterdir()
+    source = Bundle.load(entry).manifest.source
+    assert (source.name, source.revision) == ("theirs", "0f3a")
+    assert entry.name.startswith("theirs-")

@@ -236,28 +236,10 @@ def test_topk_still_works_and_says_that_it_is_old(qa: QuestionAnsweringPipeline,
         assert isinstance(qa(question=QUESTION, context=CONTEXT, topk=2, top_k=1), dict)
 
 
-def test_a_misspelt_argument_is_an_error(qa: QuestionAnsweringPipeline, fake: Reader) -> None:
-    with pytest.raises(TypeError, match="there is no argument top_n"):
-        qa(question=QUESTION, context=CONTEXT, top_n=3)
-    with pytest.raises(TypeError, match="there is no argument framework"):
-        pipeline(model=fake, framework="pt")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"task": "qa"}, "Unknown task 'qa'; the only one is 'question-answering'"),
-        ({"compat": "hf3"}, "compat is 'hf3'"),
-        ({"tokenizer": "other"}, "tokenizer is 'other'; a model has its own"),
-        ({"model": 5}, "model is a int"),
-        ({"device": "cuda:1"}, "device is 'cuda:1'"),
-        ({"device": 1}, "device is 1"),
-        ({"top_k": 0}, r"top_k parameter should be an integer >= 1 \(got 0\)"),
-    ],
-)
-def test_what_no_pipeline_can_be_made_of(arguments: dict[str, Any], message: str, tiny_bundle: Bundle) -> None:
-    with pytest.raises(InputError, match=message):
-        pipeline(**{"model": tiny_bundle, **arguments})
+def test_an_unknown_compat_is_an_error(fake: Reader) -> None:
+    compat: Any = "hf3"
+    with pytest.raises(InputError, match="compat is 'hf3'; it must be None or 'hf4'"):
+        pipeline(model=fake, compat=compat)
 
 
 @pytest.mark.parametrize("device", [None, "cpu", -1])
@@ -266,13 +248,6 @@ def test_a_bundle_is_loaded_by_path_or_as_it_is(tiny_bundle: Bundle, tiny_reader
     for model in (tiny_bundle, tiny_bundle.path, str(tiny_bundle.path)):
         qa = pipeline(None, model, tokenizer=model, device=device, precision="fp32", threads=1)
         assert qa(question=QUESTION, context=CONTEXT) == expected
-
-
-def test_without_a_model_it_is_the_default_bundle() -> None:
-    found = pipeline("question-answering", threads=1)(
-        question="What colour is the boat?", context="The boat is blue and the sail is white."
-    )
-    assert (found["answer"], found["start"], found["end"]) == ("blue", 12, 16)
 
 
 def test_compat_takes_fp32_of_a_bundle_and_says_where_there_is_none(tiny_copy: Path, tiny_reader: Reader) -> None:

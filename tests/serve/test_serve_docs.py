@@ -29,6 +29,7 @@ OF_EVERY_COMMAND = {"--precision", "--device", "--engine", "--threads", "--n-bes
     "--null-threshold",
     "-b",
     "--bundle",
+    "--revision",
 }
 
 
