@@ -7,7 +7,8 @@ windows, and not one for each window.
 
 "No answer" has a score too, the null score: start logit + end logit of the [CLS] token.
 
-Left out: where logits come from (steps.py), how spans are found (spans.py) and added up (probabilities.py).
+Left out: where logits come from (steps.py), how spans are found (spans.py) and added up (probabilities.py), and
+where words and letters end (boundaries.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qa_onnx.boundaries import whole
 from qa_onnx.probabilities import log_span_sum, log_span_sums, probability
 from qa_onnx.spans import ContextLogits, Span, WindowLogits, best_spans
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qa_onnx.options import Options
-    from qa_onnx.tokens.encoding import EncodedContext
     from qa_onnx.windows import CutExample, Window
 
 # Most spans that are compared at once, and most that are searched for the distinct answers of one example: all
@@ -40,7 +41,7 @@ class Answer:
     """A piece of the context, or no answer, which is falsy: `if answer:`.
 
     Attributes:
-        text: `context[start:end]`; empty when there is no answer.
+        text: `context[start:end]`, letters with all of their marks; empty when there is no answer.
         start: index of its first character (code point).
         end: index after its last character.
         score: start logit + end logit; of "no answer": the null score.
@@ -129,7 +130,8 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
         EngineError: a logit is infinite or not a number.
     """
     longest = max((len(row.window.input_ids) for row in rows), default=1)
-    spans = min(options.n_best, longest) * min(options.max_answer_length, longest)  # compared for each window
+    count = _listed(options)
+    spans = min(count, longest) * min(options.max_answer_length, longest)  # compared for each window
     at_once = max(1, min(_WINDOWS_AT_ONCE, _SEARCH_LIMIT // spans))
     for at in range(0, len(rows), at_once):
         some = rows[at : at + at_once]
@@ -137,7 +139,7 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
         log_sums = [-math.inf] * len(some)
         if any(row.window.holds_whole_context for row in some):  # of several, `merge` counts shared spans once
             log_sums = log_span_sums(contexts, temperature=temperature).tolist()
-        yield from map(ScoredWindow, some, best_spans(contexts, n_best=options.n_best), log_sums)
+        yield from map(ScoredWindow, some, best_spans(contexts, n_best=count), log_sums)
 
 
 def merge(
@@ -147,7 +149,7 @@ def merge(
 
     Args:
         example: the example, cut into windows.
-        scored: all of its windows, in the order of the text, each with its `options.n_best` best spans.
+        scored: all of its windows, in the order of the text, as `search` gives them for the same options.
         options: `max_answer_length`, `n_best` and `align_to_words` are read.
         temperature: divides scores before the softmax; from the bundle's calibration, and the same as in `search`.
     """
@@ -166,32 +168,38 @@ def merge(
     return Prediction(answers, null_score, shares[-1], example.warnings)
 
 
+def _listed(options: Options) -> int:
+    """Return the spans that a window is searched for: some more than answers, as parts of a word become one."""
+    return options.n_best + options.n_best // 4 if options.align_to_words else options.n_best
+
+
 def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
     """Return the characters, start and end, of the n best answers with their scores, best first.
 
-    Different spans may read the same: the bytes of one emoji, a blank beside a word, parts of an aligned word. The
+    Different spans may read the same: the bytes of one emoji, a blank beside a word, parts of one word. The
     best of them stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
     """
-    context, count = scored[0].window.context, options.n_best
+    context, count, done = scored[0].window.context, _listed(options), 0
+    best: dict[tuple[int, int], float] = {}
     while True:
         # A window with `count` spans may have more, which could rank before the last ones of other windows. So
         # only the first `count` of the ranking are sure to be the best, unless every window has listed all spans.
         complete = all(len(part.spans) < count for part in scored)
-        best: dict[tuple[int, int], float] = {}
-        for span in islice(_ranked(scored), None if complete else count):
-            start, end = _trim(context, span, align_to_words=options.align_to_words)
+        for span in islice(_ranked(scored), done, None if complete else count):
+            characters = context.characters(span.first, span.last)
+            start, end = whole(context.text, *characters, align_to_words=options.align_to_words)
             if start < end:
                 best.setdefault((start, end), span.score)
-        if complete or len(best) >= options.n_best or count * len(scored) > _SEARCH_LIMIT:
-            return dict(islice(best.items(), options.n_best))
-        count *= 4
-        contexts = [
-            ContextLogits.of([part.logits], max_answer_length=options.max_answer_length) for part in scored
-        ]
-        scored = [
-            part._replace(spans=best_spans(context, n_best=count)[0])
-            for part, context in zip(scored, contexts, strict=True)
-        ]
+            if len(best) == options.n_best:
+                return best
+        if complete or count * len(scored) > _SEARCH_LIMIT:
+            return best
+        done, count = count, 2 * count
+        length = options.max_answer_length
+        found = (
+            best_spans(ContextLogits.of([part.logits], max_answer_length=length), n_best=count) for part in scored
+        )
+        scored = [part._replace(spans=spans) for part, [spans] in zip(scored, found, strict=True)]
 
 
 def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[Span]:
@@ -204,11 +212,3 @@ def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[Span]:
             best[tokens] = max(score, best.get(tokens, score))
     for tokens, score in sorted(best.items(), key=lambda item: (-item[1], item[0])):
         yield Span(score, *tokens)
-
-
-def _trim(context: EncodedContext, span: Span, *, align_to_words: bool) -> tuple[int, int]:
-    """Return the characters of a span of the context, start and end, without blanks at its edges."""
-    tokens = context.words(span.first, span.last) if align_to_words else (span.first, span.last)
-    start, end = context.characters(*tokens)
-    text = context.text[start:end]
-    return start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))

@@ -82,9 +82,11 @@ class Options:
             BERT's own run_squad.py it is the step from one window to the next.)
         max_question_length: tokens of a question that are used; the rest is dropped, with a warning in
             `Prediction.warnings`. None: all are used, and a question that leaves the context no room is an error.
-        max_answer_length: most tokens of an answer.
+        max_answer_length: most tokens of an answer, before it is widened to whole letters and words.
         n_best: most answers of a `Prediction`.
-        align_to_words: an answer that starts or ends inside a word is widened to the whole word.
+        align_to_words: an answer that starts or ends inside a word is widened to the whole word, which is a run of
+            letters, digits and marks. Scripts without blanks between words, and Korean, stay as tokens say. In all
+            cases an answer takes in the marks, vowel signs and joiners of its last letter.
         batch_tokens: budget of one run of the graph, in tokens with padding; one window always runs. A larger
             batch does not fit the caches of a CPU, and its int8 activations share one range. A GPU needs more
             (`BATCH_TOKENS`), which `Reader.load` sets where it gets no options.
@@ -100,7 +102,7 @@ class Options:
     max_question_length: int | None = 64
     max_answer_length: int = 30
     n_best: int = 20
-    align_to_words: bool = False
+    align_to_words: bool = True
     batch_tokens: int = BATCH_TOKENS["cpu"]
     null_threshold: float | Literal["bundle"] | None = "bundle"
 
@@ -143,3 +145,21 @@ class Options:
                 f"than doc_stride {self.doc_stride}: raise max_length or lower one of the other two"
             )
         return room
+
+
+def refuse_arguments(values: Mapping[str, object]) -> None:
+    """Raise the error that tells where options belong which came as arguments of `ask`.
+
+    Raises:
+        InputError: the first one is an option.
+        TypeError: it is none.
+    """
+    for name, value in values.items():
+        if name not in Options.__slots__:
+            raise TypeError(f"ask() got an unexpected keyword argument {name!r}")
+        several = "reader.predict([(question, context)], options=...)[0].answers are the n best answers; "
+        raise InputError(
+            f"ask takes no {name}",
+            remedy=f"{several if name == 'n_best' else ''}pass "
+            f"options=dataclasses.replace(reader.options, {name}={value!r})",
+        )

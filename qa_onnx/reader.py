@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.runtime import load_runtime
 from qa_onnx.errors import InputError
-from qa_onnx.options import Options
+from qa_onnx.options import Options, refuse_arguments
 from qa_onnx.spans import WindowLogits
 from qa_onnx.steps import Steps
 from qa_onnx.windows import Example, Windower
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qa_onnx.bundle.runtime import Runtime
     from qa_onnx.engines.names import Backend, Device, Engine
     from qa_onnx.session import Session
+    from qa_onnx.windows import AnyExample
 
 
 class Reader:
@@ -168,22 +169,23 @@ class Reader:
             )
         return partial(type(self).load, **self._arguments, options=self.options), ()
 
-    def ask(self, question: str, context: str, *, options: Options | None = None) -> Answer:
+    def ask(self, question: str, context: str, *, options: Options | None = None, **other: object) -> Answer:
         """Answer one question from one context.
 
         Args:
             question: in plain words.
             context: a text of any length.
             options: instead of the reader's own.
+            other: nothing; an option that comes by itself, such as `n_best=3`, gets an error that tells the way.
 
         Returns:
-            The answer; falsy when there is none, because the context is blank or "no answer" passes the null
-            threshold.
+            The answer; falsy when there is none, because the context is blank or "no answer" passes the threshold.
 
         Raises:
             InputError: a text is not a str, or the options do not fit the model.
             EngineError: the graph failed, or its logits are infinite or not a number.
         """
+        refuse_arguments(other)
         [prediction] = self.predict([Example(question, context)], options=options)
         return self.choose(prediction, options=options)
 
@@ -192,12 +194,14 @@ class Reader:
         threshold = (self.options if options is None else options).null_threshold
         return prediction.choose(self.null_threshold if threshold == "bundle" else threshold)
 
-    def predict(self, examples: Iterable[Example], *, options: Options | None = None) -> list[Prediction]:
-        """Predict any number of examples, faster than one by one; see `predict_iter`."""
+    def predict(self, examples: Iterable[AnyExample], *, options: Options | None = None) -> list[Prediction]:
+        """Predict any number of examples, or (question, context) tuples or dicts; see `predict_iter`."""
         return list(self.predict_iter(examples, options=options))
 
-    def predict_iter(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[Prediction]:
-        """Predict a stream of examples in bounded memory; errors are those of `ask`.
+    def predict_iter(
+        self, examples: Iterable[AnyExample], *, options: Options | None = None
+    ) -> Iterator[Prediction]:
+        """Predict a stream of examples in bounded memory, faster than one by one; errors are those of `ask`.
 
         Examples are taken in groups, and the first prediction comes when its group is done. On a GPU the next
         group is read and cut while the GPU runs, before that.
@@ -213,7 +217,7 @@ class Reader:
             for example, parts in zip(cut, scored, strict=True):
                 yield self.steps.merge(example, parts, options)
 
-    def logits(self, examples: Iterable[Example], *, options: Options | None = None) -> Iterator[WindowLogits]:
+    def logits(self, examples: Iterable[AnyExample], *, options: Options | None = None) -> Iterator[WindowLogits]:
         """Return the model's raw output, for evaluation and explanation; reads examples as `predict_iter` does.
 
         Yields:
@@ -230,11 +234,7 @@ class Reader:
             done += len(cut)
 
     def resolve(self, options: Options | None) -> Options:
-        """Return the options of a call, or the reader's own for None.
-
-        Raises:
-            InputError: they are not `Options`, or do not fit the model.
-        """
+        """Return the options of a call, or the reader's own for None; InputError: they do not fit the model."""
         if options is None:
             return self.options
         if not isinstance(options, Options):

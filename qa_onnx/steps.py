@@ -17,7 +17,7 @@ from qa_onnx.batches import check_inputs, pack
 from qa_onnx.engines.overlap import overlapped
 from qa_onnx.errors import InputError
 from qa_onnx.spans import WindowLogits
-from qa_onnx.windows import check_example
+from qa_onnx.windows import as_example
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qa_onnx.batches import Batch
     from qa_onnx.options import Options
     from qa_onnx.session import Session
-    from qa_onnx.windows import CutExample, Example, Window, Windower
+    from qa_onnx.windows import AnyExample, CutExample, Example, Window, Windower
 
 # A group of examples ends with so many characters or examples: enough windows to sort by length into full batches,
 # and few enough to bound memory and to let the first answers out soon.
@@ -110,7 +110,7 @@ class Steps:
         return merge(example, ordered, options, temperature=self.temperature)
 
     def stream(
-        self, examples: Iterable[Example], options: Options
+        self, examples: Iterable[AnyExample], options: Options
     ) -> Iterator[tuple[list[CutExample], list[WindowLogits]]]:
         """Cut and run examples group by group; on a GPU the next group is cut while one runs.
 
@@ -129,12 +129,11 @@ class Steps:
             yield cut, [row for _, rows in batches for row in rows]
 
 
-def _groups(examples: Iterable[Example]) -> Iterator[tuple[list[Example], bool]]:
+def _groups(examples: Iterable[AnyExample]) -> Iterator[tuple[list[Example], bool]]:
     """Yield groups of examples, at least one in each, and whether another one follows."""
     group: list[Example] = []
     characters = 0
-    for example in examples:
-        check_example(example)
+    for example in map(as_example, examples):
         size = len(example.question) + len(example.context)
         if group and (characters + size > _GROUP_CHARACTERS or len(group) == _GROUP_EXAMPLES):
             yield group, True

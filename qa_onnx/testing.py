@@ -76,7 +76,7 @@ def fake_reader(*answers: str, options: Options | None = None) -> Reader:
 
     Args:
         answers: texts to find, as they stand in the contexts.
-        options: None: windows of 4,096 tokens, and answers of up to 1,024.
+        options: None: windows of 4,096 tokens, and answers of up to 1,024, which may be parts of words.
     """
     tokenizer = _byte_tokenizer()
     texts = [tokenizer.encode(answer, add_special_tokens=False).ids for answer in answers]
@@ -95,7 +95,7 @@ def fake_reader(*answers: str, options: Options | None = None) -> Reader:
         return start, end
 
     if options is None:
-        options = Options(max_length=4096, max_answer_length=1024, batch_tokens=4096)
+        options = Options(max_length=4096, max_answer_length=1024, batch_tokens=4096, align_to_words=False)
     return Reader(
         session=FakeSession(logits),
         windower=Windower(tokenizer.to_str()),

@@ -15,7 +15,7 @@ Left out: tokenizing and special tokens (tokens/), padding and batches (batches.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from qa_onnx.tokens.encoder import TextEncoder
 from qa_onnx.tokens.special_tokens import Ids, template_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from qa_onnx.options import Options
     from qa_onnx.tokens.encoding import EncodedContext, Encoding
@@ -51,14 +51,31 @@ class Example:
                 raise InputError(f"the {name} must be a str, got {type(text).__name__} {text!r:.80}")
 
 
-def check_example(example: Example) -> None:
-    """Refuse anything but an `Example`.
+def as_example(item: AnyExample) -> Example:
+    """Make an `Example` of what calls take for one.
+
+    Args:
+        item: an `Example`, a tuple of question and context, or a mapping with the keys "question" and "context",
+            and perhaps "id"; other keys, such as those of a row of a data set, are not read.
 
     Raises:
-        InputError: it is something else.
+        InputError: it is none of these, or question or context is not a str.
     """
-    if not isinstance(example, Example):
-        raise InputError(f"examples must be of type Example, got {type(example).__name__} {example!r:.80}")
+    match item:
+        case Example():
+            return item
+        case (question, context):
+            return Example(question, context)
+        case {"question": question, "context": context}:
+            return Example(question, context, item.get("id", ""))
+    raise InputError(
+        "an example must be an Example, a tuple (question, context), or a dict with the keys question and "
+        f"context; got {type(item).__name__} {item!r:.80}"
+    )
+
+
+# What calls take for an example; see `as_example`.
+AnyExample: TypeAlias = "Example | tuple[str, str] | Mapping[str, Any]"
 
 
 @dataclass(frozen=True, slots=True)

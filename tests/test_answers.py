@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from qa_onnx import Answer, Example, Options, Prediction, Windower, answers
 from qa_onnx.answers import merge, search
+from qa_onnx.boundaries import whole
 from qa_onnx.spans import WindowLogits
 from tests import tiny
 
@@ -43,17 +44,13 @@ def every_span(rows: Iterable[WindowLogits], max_answer_length: int) -> dict[tup
     return best
 
 
-def every_answer(rows: Sequence[WindowLogits], max_answer_length: int) -> list[tuple[Characters, float]]:
-    """All answers with their scores, best first: blanks at the edges cut off, each text's place once."""
+def every_answer(rows: Sequence[WindowLogits], options: Options) -> list[tuple[Characters, float]]:
+    """All answers with their scores, best first, each text's place once."""
     found: dict[Characters, float] = {}
     context = rows[0].window.context
-    spans = every_span(rows, max_answer_length)
-    for (first, last), score in sorted(spans.items(), key=lambda item: (-item[1], item[0])):
-        start, end = context.characters(first, last)
-        while start < end and context.text[start].isspace():
-            start += 1
-        while start < end and context.text[end - 1].isspace():
-            end -= 1
+    spans = every_span(rows, options.max_answer_length)
+    for tokens, score in sorted(spans.items(), key=lambda item: (-item[1], item[0])):
+        start, end = whole(context.text, *context.characters(*tokens), align_to_words=options.align_to_words)
         if start < end:
             found.setdefault((start, end), score)
     return list(found.items())
@@ -100,6 +97,7 @@ def narrow_options(draw: st.DrawFn) -> Options:
         doc_stride=draw(st.integers(0, room - 1)),
         n_best=draw(st.integers(1, 30)),
         max_answer_length=draw(st.integers(1, 10)),
+        align_to_words=draw(st.booleans()),
     )
 
 
@@ -110,7 +108,7 @@ def test_answers_of_all_windows_equal_brute_force(kind: str, context: str, optio
     rows = random_rows(example, seed)
     prediction = predict(example, rows, options)
     found = [((answer.start, answer.end), answer.score) for answer in prediction.answers]
-    assert found == every_answer(rows, options.max_answer_length)[: options.n_best]
+    assert found == every_answer(rows, options)[: options.n_best]
     assert all(answer.text == context[answer.start : answer.end] for answer in prediction.answers)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from qa_onnx import Example, Reader
+from qa_onnx import Reader
 from qa_onnx.data import squad
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def test_fp32_gives_the_answers_of_an_exhaustive_search_over_pytorch(
     ours = Reader.load(export(checkpoint, tmp_path / "bundle", precisions=("fp32",)))
     golds = squad.load(shared / "data" / "squad-dev-a.json.gz").golds
     chosen = random.Random(1).sample(golds, questions)
-    predictions = ours.predict(Example(gold.question, gold.context) for gold in chosen)
+    options = dataclasses.replace(ours.options, align_to_words=False)
+    predictions = ours.predict(((gold.question, gold.context) for gold in chosen), options=options)
     search = _PyTorchSearch(checkpoint)
     for gold, prediction in zip(chosen, predictions, strict=True):
         answer = prediction.choose(None)

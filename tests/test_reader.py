@@ -396,31 +396,44 @@ def test_threshold_temperature_and_pad_id_come_from_the_bundle(tiny_copy: Path, 
     assert warm.answers[0].probability < cold.answers[0].probability
 
 
-def test_what_is_no_example_or_no_options_is_refused_by_name(tiny_reader: Reader) -> None:
-    with pytest.raises(InputError, match=r"examples must be of type Example, got tuple \('q', 'c'\)"):
-        tiny_reader.predict([("q", "c")])  # type: ignore[list-item]
+def test_examples_may_be_tuples_and_dicts(fake_reader: Reader) -> None:
+    example = EXAMPLES[0]
+    row = {"id": 7, "title": "Ferries", "question": example.question, "context": example.context, "answers": []}
+    forms = [example, (example.question, example.context), [example.question, example.context], row]
+    found = fake_reader.predict(forms)  # type: ignore[arg-type]  # a list of two texts is as good as a tuple
+    assert found == fake_reader.predict([example]) * 4
+
+
+@pytest.mark.parametrize("bad", ["Why?", None, ("Why?",), ("a", "b", "c"), {"question": "Why?"}])
+def test_what_is_no_example_is_refused_with_what_is_one(fake_reader: Reader, bad: Any) -> None:
+    with pytest.raises(InputError, match=rf"tuple \(question, context\), or a dict .* got {type(bad).__name__} "):
+        fake_reader.predict([bad])
+
+
+def test_options_in_the_wrong_place_are_refused_with_the_right_one(fake_reader: Reader) -> None:
     with pytest.raises(InputError, match="options must be of type Options, got dict"):
-        tiny_reader.ask("q", "c", options={"n_best": 3})  # type: ignore[arg-type]
+        fake_reader.ask("q", "c", options={"n_best": 3})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"n_best: reader\.predict\(.*\.replace\(reader\.options, n_best=3\)"):
+        fake_reader.ask("q", "c", n_best=3)
+    with pytest.raises(InputError, match=r"no null_threshold: pass options=.*null_threshold=None\)"):
+        fake_reader.ask("q", "c", null_threshold=None)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'top_k'"):
+        fake_reader.ask("q", "c", top_k=3)
 
 
-def test_answers_take_in_whole_words_where_they_are_to(any_reader: Reader) -> None:
-    def inside_a_word(text: str, at: int) -> bool:
-        return 0 < at < len(text) and text[at - 1].isalnum() and text[at].isalnum()
-
-    def cut_words(options: Options) -> int:
+def test_answers_take_in_whole_words_unless_they_are_not_to(any_reader: Reader) -> None:
+    def cut_words(*, align_to_words: bool) -> int:
+        options = replace(SMALL, n_best=20, align_to_words=align_to_words)
         found = any_reader.predict(EXAMPLES, options=options)
+        assert len(found[0].answers) == 20
         edges = [
-            (example.context, edge)
+            example.context[edge - 1 : edge + 1]
             for example, prediction in zip(EXAMPLES, found, strict=True)
             for answer in prediction.answers
             for edge in (answer.start, answer.end)
+            if edge > 0
         ]
-        for prediction in found:
-            runtime = [(answer.start, answer.end) for answer in prediction.answers]
-            assert len(set(runtime)) == len(runtime)
-        assert len(found[0].answers) == options.n_best
-        return sum(inside_a_word(*edge) for edge in edges)
+        return sum(len(pair) == 2 and pair.isalnum() for pair in edges)
 
-    options = replace(SMALL, n_best=20)
-    assert cut_words(options) > 0
-    assert cut_words(replace(options, align_to_words=True)) == 0
+    assert cut_words(align_to_words=False) > 0
+    assert cut_words(align_to_words=True) == 0

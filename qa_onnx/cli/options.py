@@ -128,6 +128,11 @@ _READER_OPTIONS = (
         help=f"Overlap of two windows of a long text.  [default: {Options().doc_stride}]",
     ),
     click.option(
+        "--align-to-words/--no-align-to-words",
+        default=None,
+        help="Widen an answer that begins or ends inside a word to the whole word.  [default: align-to-words]",
+    ),
+    click.option(
         "--null-threshold",
         callback=_threshold,
         metavar="X|off",
@@ -150,6 +155,7 @@ class ReaderSettings:
     n_best: int | None
     max_answer_length: int | None
     doc_stride: int | None
+    align_to_words: bool | None
     null_threshold: float | Literal["bundle"] | None
 
     def runtime(self) -> dict[str, Any]:
@@ -162,7 +168,7 @@ class ReaderSettings:
 
         reader = Reader.load(self.bundle, **self.runtime(), allow_fallback=self.allow_fallback)
         changes: dict[str, Any] = {"n_best": 1 if self.n_best is None else self.n_best}
-        for name in ("max_answer_length", "doc_stride"):
+        for name in ("max_answer_length", "doc_stride", "align_to_words"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
         return reader, dataclasses.replace(reader.options, null_threshold=self.null_threshold, **changes)

@@ -113,6 +113,7 @@ def model(settings: ReaderSettings, workers: int) -> Model:
         "n_best": 1 if settings.n_best is None else settings.n_best,
         "max_answer_length": settings.max_answer_length,
         "doc_stride": settings.doc_stride,
+        "align_to_words": settings.align_to_words,
         "batch_tokens": runtime.batch_tokens,
     }
     options = dataclasses.replace(

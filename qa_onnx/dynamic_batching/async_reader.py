@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
 from qa_onnx.errors import DeadlineError, InputError, QueueFullError
-from qa_onnx.options import check_bounds, is_number
-from qa_onnx.windows import Example, check_example
+from qa_onnx.options import check_bounds, is_number, refuse_arguments
+from qa_onnx.windows import Example, as_example
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from qa_onnx.dynamic_batching.observer import Observer
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
+    from qa_onnx.windows import AnyExample
 
 
 class AsyncReader:
@@ -94,12 +95,12 @@ class AsyncReader:
         return self._workers().depth
 
     def submit(
-        self, example: Example, *, options: Options | None = None, timeout_s: float | None = None
+        self, example: AnyExample, *, options: Options | None = None, timeout_s: float | None = None
     ) -> Future[Prediction]:
         """Hand over an example from any thread, without asyncio; returns at once.
 
         Args:
-            example: question and context.
+            example: question and context, in a form that `Reader.predict` takes.
             options: instead of the reader's own.
             timeout_s: seconds after which nothing of it runs any more: it fails with DeadlineError when its turn
                 comes. To stop waiting before that, use `future.result(timeout_s)` and `future.cancel()`.
@@ -110,15 +111,14 @@ class AsyncReader:
         Raises:
             QueueFullError: `max_queue` questions wait or run.
             ClosedError: the reader is closed.
-            InputError: not an Example, or the options do not fit the model. An error in a text shows later, and
+            InputError: not an example, or the options do not fit the model. An error in a text shows later, and
                 the future raises it.
         """
-        check_example(example)
         options = self.reader.resolve(options)
-        return self._workers().submit(example, options, _seconds(timeout_s))
+        return self._workers().submit(as_example(example), options, _seconds(timeout_s))
 
     async def predict(
-        self, example: Example, *, options: Options | None = None, timeout_s: float | None = None
+        self, example: AnyExample, *, options: Options | None = None, timeout_s: float | None = None
     ) -> Prediction:
         """Predict one example; cancelling the task withdraws it.
 
@@ -137,9 +137,16 @@ class AsyncReader:
             raise too_late(timeout_s) from None
 
     async def ask(
-        self, question: str, context: str, *, options: Options | None = None, timeout_s: float | None = None
+        self,
+        question: str,
+        context: str,
+        *,
+        options: Options | None = None,
+        timeout_s: float | None = None,
+        **other: object,
     ) -> Answer:
         """Answer one question from one context; see `Reader.ask` and `predict`."""
+        refuse_arguments(other)
         prediction = await self.predict(Example(question, context), options=options, timeout_s=timeout_s)
         return self.choose(prediction, options=options)
 
@@ -149,7 +156,7 @@ class AsyncReader:
 
     async def predict_many(
         self,
-        examples: Iterable[Example] | AsyncIterable[Example],
+        examples: Iterable[AnyExample] | AsyncIterable[AnyExample],
         *,
         options: Options | None = None,
         timeout_s: float | None = None,
@@ -214,7 +221,9 @@ class AsyncReader:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.close(drain=kind is None)
 
-    async def _patiently(self, example: Example, options: Options | None, timeout_s: float | None) -> Prediction:
+    async def _patiently(
+        self, example: AnyExample, options: Options | None, timeout_s: float | None
+    ) -> Prediction:
         while True:
             try:
                 return await self.predict(example, options=options, timeout_s=timeout_s)
@@ -233,7 +242,7 @@ class AsyncReader:
         return workers
 
 
-async def _stream(examples: Iterable[Example] | AsyncIterable[Example]) -> AsyncGenerator[Example, None]:
+async def _stream(examples: Iterable[AnyExample] | AsyncIterable[AnyExample]) -> AsyncGenerator[AnyExample, None]:
     if isinstance(examples, AsyncIterable):
         async for example in examples:
             yield example

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 _JSON_LINES = ("application/jsonl", "application/x-ndjson")
-_OPTIONS = ("n_best", "null_threshold", "max_answer_length", "doc_stride")  # of `Options`, in a request
+# Of `Options`, in a request.
+_OPTIONS = ("n_best", "null_threshold", "max_answer_length", "doc_stride", "align_to_words")
 _PROBLEM = {"model": schemas.ProblemDetails, "description": "A problem (RFC 9457), as application/problem+json."}
 _LINES = {"description": "With Accept: application/jsonl a line for each question; a failed one has an error."}
 

@@ -74,6 +74,9 @@ class AnswerOptions(_Body):
     doc_stride: int = Field(
         128, ge=BOUNDS["doc_stride"].low, description="Overlap of two windows of a long context, in tokens."
     )
+    align_to_words: bool = Field(
+        default=True, description="Widen an answer that begins or ends inside a word to the whole word."
+    )
     offset_unit: OffsetUnit = Field(
         "character", description="Unit of start and end: code points, UTF-8 bytes or UTF-16 units."
     )

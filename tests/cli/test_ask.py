@@ -103,6 +103,15 @@ def test_reader_options_reach_the_reader(article: Path, tiny_reader: Reader) -> 
     assert answer["score"] == pytest.approx(expected.score, abs=1e-4)
 
 
+@pytest.mark.parametrize(("flag", "aligned"), [("--align-to-words", True), ("--no-align-to-words", False)])
+def test_parts_of_words_are_answers_only_when_asked_for(article: Path, flag: str, aligned: bool) -> None:
+    arguments = ("-q", "Who?", "-c", article, "--json", "--n-best", 50)
+    found, default = (json.loads(ask_tiny(*arguments, *more).stdout)["answers"] for more in ([flag], []))
+    edges = [TOWER[edge - 1 : edge + 1] for item in found for edge in (item["start"], item["end"]) if edge]
+    assert any(len(pair) == 2 and pair.isalnum() for pair in edges) is not aligned
+    assert (found == default) is aligned
+
+
 def test_a_missing_answer_is_null_in_json_and_said_on_stderr(article: Path) -> None:
     arguments = ("-q", "Who?", "-c", article, "--null-threshold", -1000)
     record = json.loads(ask_tiny(*arguments, "--json").stdout)

@@ -116,8 +116,8 @@ def test_nobody_waits_for_a_worker_that_fails(make: Make, caplog: pytest.LogCapt
 @pytest.mark.parametrize(
     ("bad", "changes", "message"),
     [
-        (("Who?", "Ann"), {}, "must be of type Example"),
-        (None, {}, "must be of type Example"),
+        (("Who?",), {}, "an example must be an Example, a tuple"),
+        (None, {}, "an example must be an Example, a tuple"),
         (SHORT, {"options": replace(SMALL, max_length=41)}, "reads at most 40 tokens"),
         (SHORT, {"timeout_s": "1"}, "timeout_s is '1'; it must be a number of seconds, or None"),
         (SHORT, {"timeout_s": math.nan}, "timeout_s is nan"),

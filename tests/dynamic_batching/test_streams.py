@@ -97,7 +97,7 @@ def failing() -> Iterator[Example]:
 @pytest.mark.parametrize(
     ("examples", "in_flight", "error", "message"),
     [
-        ([SHORT, None, SHORT], 64, InputError, "must be of type Example"),
+        ([SHORT, None, SHORT], 64, InputError, "an example must be"),
         ([], 0, InputError, "in_flight is 0"),
         (failing(), 64, ZeroDivisionError, "^$"),
     ],

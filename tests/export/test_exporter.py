@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from qa_onnx import Bundle, BundleFormatError, Example, ExportError, InputError, Options, Reader
+from qa_onnx.boundaries import whole
 from qa_onnx.cli import main
 from qa_onnx.export import export
 from tests import tiny
@@ -204,7 +205,7 @@ def test_required_fusion_that_is_there(tmp_path: Path) -> None:
 
 
 def _every_answer(made_of: Path, onnx_file: Path, question: str, context: str) -> dict[tuple[int, int], float]:
-    """Characters, blanks at the edges apart, and best score of every span of up to 30 tokens.
+    """Whole characters without blanks at the edges, and best score of every span of up to 30 tokens.
 
     By the offsets of the tokenizer's own encoding of the pair, as transformers gives them.
     """
@@ -219,9 +220,7 @@ def _every_answer(made_of: Path, onnx_file: Path, question: str, context: str) -
     found: dict[tuple[int, int], float] = {}
     for i in inside:
         for j in range(i, min(i + 30, inside[-1] + 1)):
-            text = context[offsets[i][0] : offsets[j][1]]
-            first = int(offsets[i][0]) + len(text) - len(text.lstrip())
-            place = (first, first + len(text.strip()))
+            place = whole(context, int(offsets[i][0]), int(offsets[j][1]), align_to_words=False)
             found[place] = max(float(start[i] + end[j]), found.get(place, -math.inf))
     return {place: score for place, score in found.items() if place[0] < place[1]}
 
@@ -232,7 +231,8 @@ def test_answers_have_the_tokenizers_own_offsets(kind: str, question: str, conte
     made = exported(kind)
     expected = _every_answer(made.checkpoint, graph_path(made.bundle, "fp32"), question, context)
     reader = Reader.load(made.bundle, precision="fp32", threads=1)
-    options = Options(max_length=made.bundle.manifest.max_positions, doc_stride=16, max_question_length=32)
+    longest = made.bundle.manifest.max_positions
+    options = Options(max_length=longest, doc_stride=16, max_question_length=32, align_to_words=False)
     (prediction,) = reader.predict([Example(question, context)], options=options)
     answers = prediction.answers
     assert len(answers) == options.n_best

@@ -77,7 +77,12 @@ def test_one_answer_is_the_readers(served: Served, tiny_reader: Reader) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"n_best": 100}, {"max_answer_length": 1, "n_best": 5}, {"doc_stride": 3, "n_best": 5}],
+    [
+        {"n_best": 100},
+        {"max_answer_length": 1, "n_best": 5},
+        {"doc_stride": 3, "n_best": 5},
+        {"align_to_words": False, "n_best": 50},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_options_of_a_request_are_those_of_the_reader(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qa_onnx import Example, Options, Windower
+from qa_onnx import Example, Options, Reader, Windower
+from qa_onnx.testing import FakeSession
 from qa_onnx.tokens.context_cache import ContextCache
 
 if TYPE_CHECKING:
@@ -59,13 +60,13 @@ def test_what_was_used_last_stays_within_the_limit(encoder: Encoder) -> None:
     assert sorted(encoder.seen[6:]) == ["bbb", "ccc"]
 
 
-def test_a_windower_forgets(windower: Windower) -> None:
+def test_a_reader_forgets_contexts(windower: Windower) -> None:
     def context() -> EncodedContext:
         return windower.cut([Example("Who?", "A text to forget.")], OPTIONS)[0].windows[0].context
 
     first = context()
     assert context() is first
-    windower.forget()
+    Reader(session=FakeSession(), windower=windower, options=OPTIONS).forget()
     again = context()
     assert again is not first
     assert again.ids.tolist() == first.ids.tolist()
