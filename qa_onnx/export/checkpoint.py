@@ -10,14 +10,16 @@ import contextlib
 import inspect
 import logging
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.batches import KNOWN_INPUTS
 from qa_onnx.bundle.manifest import Source
-from qa_onnx.errors import ExportError
+from qa_onnx.errors import ExportError, MissingExtraError
 from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.model import SourceModel
+from qa_onnx.export.tokenizer_check import read_tokenizer, warn
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -169,18 +171,47 @@ def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tu
 
 
 def load_tokenizer(folder: Path) -> tuple[Any, str]:
-    """Return the tokenizer of a checkpoint, and the text of its tokenizer.json.
+    """Return transformers' tokenizer of a checkpoint, and the text of its tokenizer.json.
+
+    The text is that of the checkpoint's own file, if it has one. See tokenizer_check.py for what is warned of.
 
     Raises:
+        MissingExtraError: it is a sentencepiece model, and sentencepiece is not installed.
         ExportError: there is none, or it gives no character offsets.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    text = read_tokenizer(folder)
+    models = sorted(path.name for path in folder.glob("*.model"))
+    if text is None and models and find_spec("sentencepiece") is None:
+        raise MissingExtraError(
+            f"{folder} has its tokenizer as {models[0]} alone, and sentencepiece is not installed",
+            remedy="pip install 'qa-onnx[export]', or sentencepiece alone",
+        )
+    options = {"trust_remote_code": False, "local_files_only": True}
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     except Exception as error:
-        raise ExportError(f"{folder}: transformers cannot load the tokenizer: {reason(error)}") from error
+        if text is None:
+            raise ExportError(f"{folder}: transformers cannot load the tokenizer: {reason(error)}") from error
+        _LOG.warning("%s: tokenizer.json is used as it is, transformers refuses it: %s", folder, reason(error))
+        with quiet():
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, **options)
+    if text is None:
+        text = _converted(folder, tokenizer)
+    warn(str(folder), text, tokenizer)
+    return tokenizer, text
+
+
+def _converted(folder: Path, tokenizer: Any) -> str:
+    """Return the tokenizer.json of a checkpoint that has none.
+
+    Of a sentencepiece model, transformers 5 takes the pieces and drops rules. The converters of transformers 4,
+    which are still there, take the rules too.
+    """
+    from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS
+
     if not tokenizer.is_fast:
         raise ExportError(
             f"{folder}: {type(tokenizer).__name__} has no fast version and so no character offsets, which locate "
@@ -189,7 +220,12 @@ def load_tokenizer(folder: Path) -> tuple[Any, str]:
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         # Without a file, transformers makes an empty tokenizer for the kind of model.
         raise ExportError(f"{folder} has no tokenizer: it has neither tokenizer.json nor a vocabulary")
-    return tokenizer, tokenizer.backend_tokenizer.to_str()
+    converter = SLOW_TO_FAST_CONVERTERS.get(type(tokenizer).__name__)
+    source = tokenizer.vocab_files_names.get("vocab_file", "")
+    if converter and source.endswith(".model") and (folder / source).is_file():
+        tokenizer.vocab_file = str(folder / source)
+        return str(converter(tokenizer).converted().to_str())
+    return str(tokenizer.backend_tokenizer.to_str())
 
 
 def model_inputs(model: Any) -> tuple[str, ...]:
@@ -210,6 +246,9 @@ def max_positions(model: Any, tokenizer: Any) -> int:
         # RoBERTa and similar kinds count positions from the padding index on: 514 embeddings, 512 tokens.
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             limit -= module.padding_idx + 1
+    if getattr(model.config, "attention_type", "") == "block_sparse":
+        # BigBird attends to all tokens in windows up to this length, and to a random choice of them in longer ones.
+        limit = min(limit, (5 + 2 * model.config.num_random_blocks) * model.config.block_size)
     return min(limit, int(tokenizer.model_max_length))
 
 

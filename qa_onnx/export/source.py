@@ -17,7 +17,7 @@ from qa_onnx.engines.onnx_cpu import OnnxSession, import_runtime
 from qa_onnx.errors import EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
-from qa_onnx.export.checkpoint import check_name, load_checkpoint, refuse_unsafe
+from qa_onnx.export.checkpoint import check_name, find_checkpoint, load_checkpoint, load_model, refuse_unsafe
 from qa_onnx.export.finished import find_onnx, load_finished
 from qa_onnx.export.graph import GraphFile
 from qa_onnx.machine.packages import require
@@ -82,7 +82,9 @@ def load_source(checkpoint: str | Path, target: Path, opset: int) -> tuple[Sourc
         *(model.source.name, shape["model_type"], shape["layers"], shape["parameters"] / 1e6),
         time.perf_counter() - started,
     )
-    session = parity.RunnerSession(model.inputs, parity.torch_runner(torch_model))
+    del torch_model  # tracing changes some kinds of models for good: the reference is a fresh one
+    fresh, _ = load_model(find_checkpoint(str(checkpoint))[0], attention=None)
+    session = parity.RunnerSession(model.inputs, parity.torch_runner(fresh))
     return model, f"PyTorch {metadata.version('torch')}", session
 
 

@@ -75,7 +75,7 @@ class Writer:
     def add_text(self, kind: str, text: str) -> FileEntry:
         """Stage a JSON text as a file."""
         path = self.stage / "text.json"
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text.encode("utf-8"))
         return self.add(kind, path)
 
     def commit(self, manifest: Manifest) -> None:
