@@ -19,13 +19,14 @@ from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import BundleError, BundleFormatError
 
 FORMAT = "qa-onnx bundle"
-FORMAT_VERSION = (1, 1)  # the newest that this release reads
+FORMAT_VERSION = (1, 2)  # the newest that this release reads
 
 # The format that introduced a precision: releases that do not read it ask for an upgrade. The others are of 1.0.
 _SINCE: dict[str, tuple[int, int]] = {"bf16": (1, 1), "int8-static-bf16": (1, 1)}
+_WITH_DATA = (1, 2)  # the format that introduced weights in a file beside the graph
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-NAMED_BY_CONTENT = r"^(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)\Z"
+NAMED_BY_CONTENT = r"^(model|weights|tokenizer|golden)-[0-9a-f]{16}\.(onnx|data|json)\Z"
 FileName = Annotated[str, Meta(pattern=NAMED_BY_CONTENT)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
@@ -128,6 +129,7 @@ class Graph:
         engines: backends that can run it, as "engine/device".
         parity: None if there was no source model to compare with (a finished ONNX file).
         receipt: None if it was exported without evaluation data.
+        data: its weights, if they do not fit into the ONNX file, which names this file; None: they are in it.
     """
 
     file: FileEntry
@@ -137,6 +139,7 @@ class Graph:
     engines: tuple[str, ...]
     parity: Parity | None
     receipt: Receipt | None
+    data: FileEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +235,14 @@ class Manifest:
 
     @property
     def format_version(self) -> tuple[int, int]:
-        """The oldest format that has all its precisions: major, minor."""
-        return max((_SINCE.get(name, (1, 0)) for name in self.graphs), default=(1, 0))
+        """The oldest format that has all its precisions and files: major, minor."""
+        with_data = [_WITH_DATA for graph in self.graphs.values() if graph.data]
+        return max([(1, 0), *with_data, *(_SINCE.get(name, (1, 0)) for name in self.graphs)])
 
     def files(self) -> tuple[FileEntry, ...]:
         """Return every file that the manifest names, once each."""
-        graphs = [entry for graph in self.graphs.values() for entry in (graph.file, graph.golden)]
-        return tuple(dict.fromkeys([self.tokenizer, *graphs]))
+        graphs = [entry for graph in self.graphs.values() for entry in (graph.file, graph.data, graph.golden)]
+        return tuple(dict.fromkeys([self.tokenizer, *filter(None, graphs)]))
 
     def to_json(self) -> str:
         """Return the text of bundle.json."""

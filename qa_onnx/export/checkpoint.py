@@ -19,6 +19,7 @@ from qa_onnx.bundle.manifest import Source
 from qa_onnx.errors import ExportError, MissingExtraError
 from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.model import SourceModel
+from qa_onnx.export.refusals import hub_problem, refuse_head, refuse_kind, refuse_unsafe
 from qa_onnx.export.tokenizer_check import read_tokenizer, warn
 from qa_onnx.machine.packages import require
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_WRAPPER = re.compile(r"^(_orig_mod\.|module\.)+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -52,6 +54,8 @@ def load_checkpoint(checkpoint: str | Path, target: Path) -> tuple[Any, SourceMo
     folder, revision = find_checkpoint(str(checkpoint))
     refuse_unsafe(folder)
     model, missing = load_model(folder, attention="eager")
+    refuse_kind(str(folder), model.config)
+    refuse_head(str(folder), model)
     if missing:
         raise ExportError(
             f"{folder} lacks the weights {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}: it is not "
@@ -104,9 +108,7 @@ def find_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
     try:
         snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES))
     except Exception as error:  # network, authentication, no such model: each has its own class
-        raise ExportError(
-            f"there is no folder {checkpoint}, and the hub gives no model with that name: {reason(error)}"
-        ) from error
+        raise hub_problem(checkpoint, error, reason(error)) from error
     return snapshot, snapshot.name
 
 
@@ -115,19 +117,6 @@ def check_name(checkpoint: str) -> None:
     path = Path(checkpoint)
     if not path.is_dir() and (path.exists() or not _HUB_ID.fullmatch(checkpoint)):
         raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
-
-
-def refuse_unsafe(folder: Path) -> None:
-    """Raise an ExportError if a folder is not a checkpoint, or has weights in pickles only."""
-    if not (folder / "config.json").is_file():
-        raise ExportError(f"{folder} is not a checkpoint: it has no config.json")
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(path.name for path in folder.glob("*.bin"))
-        content = f"only {', '.join(pickles)}, and unpickling runs any code in it" if pickles else "no weights"
-        raise ExportError(
-            f"{folder} has no .safetensors, {content}",
-            remedy="if you trust it, load it with transformers and save it with model.save_pretrained(folder)",
-        )
 
 
 def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tuple[Any, list[str]]:
@@ -157,6 +146,7 @@ def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tu
                 config=config,
                 dtype=torch.float32,  # of a half-precision checkpoint, too
                 attn_implementation=attention,
+                key_mapping=_without_wrapper(folder),
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
@@ -168,6 +158,22 @@ def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tu
     if unused:
         _LOG.warning("%s holds layers that its config does not use: %s ...", folder, unused[0])
     return model.eval(), sorted(info["missing_keys"])
+
+
+def _without_wrapper(folder: Path) -> dict[str, str] | None:
+    """Return the renaming of weights that were saved inside torch.compile's or DataParallel's wrapper, if any."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in folder.glob("*.safetensors"):
+        with (
+            contextlib.suppress(SafetensorError),
+            safe_open(path, "pt") as file,
+        ):  # transformers names what is damaged
+            match = next(filter(None, map(_WRAPPER.match, file.keys())), None)
+            if match:
+                _LOG.info("%s: the names of its weights begin with %s, which is taken off", folder, match[0])
+                return {_WRAPPER.pattern: ""}
+    return None
 
 
 def load_tokenizer(folder: Path) -> tuple[Any, str]:
@@ -247,7 +253,7 @@ def max_positions(model: Any, tokenizer: Any) -> int:
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             limit -= module.padding_idx + 1
     if getattr(model.config, "attention_type", "") == "block_sparse":
-        # BigBird attends to all tokens in windows up to this length, and to a random choice of them in longer ones.
+        # BigBird attends to all tokens in windows up to this length, in longer ones to a random choice of them.
         limit = min(limit, (5 + 2 * model.config.num_random_blocks) * model.config.block_size)
     return min(limit, int(tokenizer.model_max_length))
 

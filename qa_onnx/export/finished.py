@@ -16,7 +16,7 @@ from qa_onnx.batches import check_inputs
 from qa_onnx.bundle.manifest import Source
 from qa_onnx.errors import EngineError, ExportError
 from qa_onnx.export.digest import files_sha256
-from qa_onnx.export.graph import check_size, save
+from qa_onnx.export.graph import save
 from qa_onnx.export.half_storage import restore
 from qa_onnx.export.model import SourceModel
 from qa_onnx.export.tokenizer_check import read_tokenizer, warn
@@ -25,7 +25,7 @@ from qa_onnx.session import OUTPUTS
 if TYPE_CHECKING:
     from pathlib import Path
 
-_ONNX_FILES = ("model.onnx", "onnx/model.onnx")
+_ONNX_NAMES = ("model", "model_optimized", "model_fp16", "model_quantized")  # optimum's; the last two are refused
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # count positions from the padding index on
 _JSON_LIMIT = 4 << 20  # bytes
 
@@ -34,7 +34,8 @@ def find_onnx(folder: Path) -> Path | None:
     """Return the finished model of a folder; None if there is none, or weights for PyTorch as well."""
     if any(folder.glob("*.safetensors")):
         return None
-    return next((folder / name for name in _ONNX_FILES if (folder / name).is_file()), None)
+    files = (folder / inner / f"{name}.onnx" for name in _ONNX_NAMES for inner in ("", "onnx"))
+    return next((path for path in files if path.is_file()), None)
 
 
 def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
@@ -52,7 +53,6 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
     restore(model)
     _check_graph(path, model)
     parameters = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
-    check_size(str(path), parameters)
     save(model, target)
     tokenizer_json = read_tokenizer(folder)
     if tokenizer_json is None:

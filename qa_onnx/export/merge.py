@@ -94,8 +94,8 @@ def _same_source(folder: Path, old: Manifest, model: SourceModel) -> bool:
 def _check_files(folder: Path, manifest: Manifest, precision: str) -> None:
     """Raise a BundleError if a file of a precision is missing or damaged."""
     bundle, graph = Bundle(folder, manifest), manifest.graphs[precision]
-    bundle.checked_path(graph.file)
-    bundle.checked_path(graph.golden)
+    for entry in filter(None, (graph.file, graph.data, graph.golden)):
+        bundle.checked_path(entry)
 
 
 def _damaged(error: BundleError) -> ExportError:

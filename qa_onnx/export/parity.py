@@ -55,7 +55,7 @@ class Reference:
 
 
 def reference(name: str, session: Session, model: SourceModel, max_length: int) -> Reference:
-    """Run the source model over windows of real text, up to `max_length` tokens, and one of the most that it reads.
+    """Run the source model over windows of real text, up to `max_length` tokens, and over its longest window.
 
     The long one comes first: after a short text, some kinds of models compute long ones in another way for good.
 

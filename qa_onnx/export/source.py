@@ -17,9 +17,10 @@ from qa_onnx.engines.onnx_cpu import OnnxSession, import_runtime
 from qa_onnx.errors import EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
-from qa_onnx.export.checkpoint import check_name, find_checkpoint, load_checkpoint, load_model, refuse_unsafe
+from qa_onnx.export.checkpoint import check_name, find_checkpoint, load_checkpoint, load_model
 from qa_onnx.export.finished import find_onnx, load_finished
 from qa_onnx.export.graph import GraphFile
+from qa_onnx.export.refusals import refuse_unsafe
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def float32_graph(
         ParityError: not even the graph without fusion gives the source's logits.
         ExportError: `require_fusion` is set and fusion fails or misses a layer.
     """
+    import onnx
+
     if fusion:
         try:
             nodes = graph.fuse(model, target)
@@ -138,4 +141,4 @@ def float32_graph(
                 _LOG.warning("%s", message)
             return GraphFile(target, nodes)
     parity.require_fp32(parity.compare(expected, OnnxSession(model.path)))
-    return GraphFile(model.path)
+    return GraphFile(model.path, graph.fused_nodes(onnx.load(model.path, load_external_data=False)))

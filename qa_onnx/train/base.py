@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import ExportError, InputError, TrainError
 from qa_onnx.export import checkpoint
+from qa_onnx.export.refusals import refuse_unsafe
 from qa_onnx.windows import Windower
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Base:
         revision: on the hub; None: a folder.
         model: in float32.
         tokenizer: of transformers, to be saved with the model.
+        tokenizer_json: the text of its tokenizer.json, which is saved as it is.
         windower: cuts windows with the same tokenizer.
         inputs: names of the model's inputs.
         pad_id: token id that pads a batch.
@@ -45,6 +47,7 @@ class Base:
     revision: str | None
     model: Any
     tokenizer: Any
+    tokenizer_json: str
     windower: Windower
     inputs: tuple[str, ...]
     pad_id: int
@@ -59,6 +62,7 @@ class Base:
         with checkpoint.quiet():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
+        (folder / "tokenizer.json").write_bytes(self.tokenizer_json.encode("utf-8"))
         for weights in folder.glob("*.safetensors"):  # some releases make them readable for their owner only
             shutil.copymode(folder / "config.json", weights)
 
@@ -78,7 +82,7 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     import torch
 
     folder, revision = checkpoint.find_checkpoint(base)
-    checkpoint.refuse_unsafe(folder)
+    refuse_unsafe(folder)
     config = _config(folder)
     config.num_labels = 2  # start and end, whatever the head of a classifier had
     dropouts = {
@@ -109,6 +113,7 @@ def load_base(base: str, settings: TrainSettings) -> Base:
         revision=revision,
         model=model,
         tokenizer=tokenizer,
+        tokenizer_json=tokenizer_json,
         windower=Windower(tokenizer_json, cls_id=checkpoint.cls_id(tokenizer)),
         inputs=checkpoint.model_inputs(model),
         pad_id=checkpoint.pad_id(model, tokenizer),
