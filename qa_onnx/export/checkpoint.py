@@ -247,7 +247,9 @@ def model_inputs(model: Any) -> tuple[str, ...]:
 
 def max_positions(model: Any, tokenizer: Any) -> int:
     """Return the most tokens that a model reads."""
-    limit = int(model.config.max_position_embeddings)
+    limit = getattr(model.config, "max_position_embeddings", None) or -1
+    if limit < 0:  # kinds with relative positions have no limit of their own
+        limit = int(tokenizer.model_max_length)
     for name, module in model.named_modules():
         # RoBERTa and similar kinds count positions from the padding index on: 514 embeddings, 512 tokens.
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:

@@ -20,8 +20,19 @@ _CONVERT = (
     "from transformers import AutoModelForQuestionAnswering as M; M.from_pretrained('.').save_pretrained('.')"
 )
 
-# Kinds that have a question answering head in transformers, and why their logits are not those of an encoder's.
-_KINDS: dict[str, str] = {}
+_PAGE = "it reads where words stand on a page, and questions come with plain text here"
+
+# Kinds that have a question answering head in transformers, and why a graph of them would not give its answers.
+_KINDS = {
+    "funnel": "it pools neighbouring tokens by the length of the text, so its graph runs at one length alone",
+    "layoutlmv2": _PAGE,
+    "layoutlmv3": _PAGE,
+    "lilt": _PAGE,
+    "longformer": "all tokens attend to the question, and its graph cannot find where the question ends",
+    "lxmert": "it reads a picture beside the text",
+    "reformer": "torch does not export its attention, which sorts tokens by hashes",
+    "xlnet": "its segment ids and its last token are its own, and its usual head is a search with beams",
+}
 
 
 def refuse_unsafe(folder: Path) -> None:
@@ -74,11 +85,11 @@ def refuse_kind(name: str, config: Any) -> None:
 def refuse_head(name: str, model: Any) -> None:
     """Raise an ExportError if the head of a model of transformers has other than two outputs for each token."""
     head = getattr(model, "qa_outputs", None)
-    outputs = getattr(head, "out_features", 2)
-    if outputs != 2:
+    count = getattr(head, "out_features", 2)
+    if count != 2:
         raise ExportError(
-            f"{name} has a head with {outputs} outputs for each token; a question answering head has 2: the logits of "
-            "start and end",
+            f"{name} has a head with {count} outputs for each token; a question answering head has 2, the logits "
+            "of start and end",
             remedy="config.json has labels of another task: is it a model for question answering?",
         )
 

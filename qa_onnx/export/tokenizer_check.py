@@ -82,6 +82,11 @@ class Difference:
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """Return the numbers, the text and the tokens of both sides."""
+        sides = (repr(" ".join(tokens)) if tokens else "no token" for tokens in (self.ours, self.theirs))
+        return f"{self.texts} of {self.of} sample texts; in {self.text!r:.80}, {' against '.join(sides)}"
+
 
 def difference(ours: Splitter, theirs: Splitter, texts: Sequence[Sample] = SAMPLES) -> Difference | None:
     """Compare two tokenizers; return None if all ids are the same.
@@ -155,7 +160,7 @@ def warn(name: str, text: str, tokenizer: Any) -> None:
     found = tokenizer and difference(file_splitter(text), transformers_splitter(tokenizer))
     if found:
         _LOG.warning(
-            "%s: the bundle keeps the checkpoint's tokenizer, and transformers' %s differs from it: %s",
+            "%s: the bundle keeps the checkpoint's tokenizer; transformers' %s gives other tokens for %s",
             *(name, type(tokenizer).__name__, found),
         )
     share = unknown_share(text)
