@@ -84,7 +84,7 @@ def load_source(checkpoint: str | Path, target: Path, opset: int) -> tuple[Sourc
         time.perf_counter() - started,
     )
     del torch_model  # tracing changes some kinds of models for good: the reference is a fresh one
-    fresh, _ = load_model(find_checkpoint(str(checkpoint))[0], attention=None)
+    fresh, _ = load_model(find_checkpoint(str(checkpoint))[0], attention="eager")
     session = parity.RunnerSession(model.inputs, parity.torch_runner(fresh))
     return model, f"PyTorch {metadata.version('torch')}", session
 
