@@ -325,7 +325,8 @@ def test_weights_that_were_saved_in_a_wrapper_are_found(bert: Path, prefix: str)
     save_file(weights, path, metadata={"format": "pt"})
     model, _ = load_checkpoint(bert, Path("unused.onnx"))
     inputs = {"input_ids": np.arange(5, 15)[None]}
-    np.testing.assert_array_equal(run_torch(model, inputs), run_torch(load_torch(checkpoint("bert")), inputs))
+    expected = run_torch(load_torch(checkpoint("bert")), inputs)
+    np.testing.assert_allclose(run_torch(model, inputs), expected, atol=1e-5)  # eager attention and sdpa
 
 
 @pytest.mark.parametrize(
