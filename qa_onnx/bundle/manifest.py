@@ -248,6 +248,9 @@ class Manifest:
         """Return the text of bundle.json."""
         version = ".".join(map(str, self.format_version))
         content = {"format": FORMAT, "format_version": version, **dataclasses.asdict(self)}
+        for graph in content["graphs"].values():
+            if graph["data"] is None:  # as older releases write it
+                del graph["data"]
         return json.dumps(content, indent=1) + "\n"
 
 
