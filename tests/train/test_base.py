@@ -103,7 +103,7 @@ def test_an_unsafe_or_broken_checkpoint_is_refused(tmp_path: Path) -> None:
     broken = copy(checkpoint("bert"), tmp_path / "broken")
     edit_json(broken / "config.json", lambda content: content.update(model_type="no such kind"))
     for folder, message in (
-        (pickled, r"only pytorch_model\.bin, and unpickling runs any code in it"),
+        (pickled, r"only pytorch_model\.bin, a pickle, which may run any code when it is opened"),
         (broken, "transformers cannot read"),
         (tmp_path, "it has no config.json"),
         (tmp_path / "absent" / "a" / "b", "neither a folder nor the id of a model"),
