@@ -173,6 +173,8 @@ def _config(kind: str, tokenizer: Tokenizer, names: dict[str, str]) -> dict[str,
             "position_biased_input": False,
             "type_vocab_size": 0,
         }
+    if kind == "big_bird":
+        sizes |= {"block_size": 16, "num_random_blocks": 1, "max_position_embeddings": 514}
     ids = {name: tokenizer.token_to_id(names[f"{name}_token"]) for name in ("pad", "cls", "sep")}
     extra = {f"{name}_token_id": value for name, value in ids.items()}
     extra |= {"bos_token_id": ids["cls"], "eos_token_id": ids["sep"]}

@@ -2,6 +2,7 @@
 
     bundle.json                 the manifest; replaced last, so it alone decides what the bundle is
     model-<hash>.onnx           a graph for each precision
+    weights-<hash>.data         the weights of a graph of more than 2 GB
     tokenizer-<hash>.json       as the tokenizers library reads it
     golden-<hash>.json          a few examples with the logits that each precision gave at export
 

@@ -18,10 +18,12 @@ from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import BundleError, BundleFormatError
 
 FORMAT = "qa-onnx bundle"
-FORMAT_VERSION = (1, 1)  # the newest that this release reads
+FORMAT_VERSION = (1, 2)  # the newest that this release reads
+
+_WITH_DATA = (1, 2)  # the format that introduced weights in a file beside the graph
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-NAMED_BY_CONTENT = r"^(model|tokenizer|golden)-[0-9a-f]{16}\.(onnx|json)\Z"
+NAMED_BY_CONTENT = r"^(model|weights|tokenizer|golden)-[0-9a-f]{16}\.(onnx|data|json)\Z"
 FileName = Annotated[str, Meta(pattern=NAMED_BY_CONTENT)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
@@ -113,7 +115,7 @@ class Receipt:
         return 100 * self.accuracy.f1 / self.fp32.f1 if self.fp32.f1 else 100.0
 
 
-class Graph(Struct, frozen=True, rename={"backends": "engines"}):  # the format says "engines"
+class Graph(Struct, frozen=True, omit_defaults=True, rename={"backends": "engines"}):  # as the format says
     """One precision of the model.
 
     Attributes:
@@ -124,6 +126,7 @@ class Graph(Struct, frozen=True, rename={"backends": "engines"}):  # the format 
         backends: that can run it, as "engine/device".
         parity: None if there was no source model to compare with (a finished ONNX file).
         receipt: None if it was exported without evaluation data.
+        data: its weights, if they do not fit into the ONNX file, which names this file; None: they are in it.
     """
 
     file: FileEntry
@@ -133,6 +136,7 @@ class Graph(Struct, frozen=True, rename={"backends": "engines"}):  # the format 
     backends: tuple[str, ...]
     parity: Parity | None
     receipt: Receipt | None
+    data: FileEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +232,14 @@ class Manifest:
 
     @property
     def format_version(self) -> tuple[int, int]:
-        """The oldest format that has all its precisions: major, minor."""
-        return max((PRECISIONS[name].since for name in self.graphs), default=(1, 0))
+        """The oldest format that has all its precisions and files: major, minor."""
+        with_data = [_WITH_DATA for graph in self.graphs.values() if graph.data]
+        return max([(1, 0), *with_data, *(PRECISIONS[name].since for name in self.graphs)])
 
     def files(self) -> tuple[FileEntry, ...]:
         """Return every file that the manifest names, once each."""
-        graphs = [entry for graph in self.graphs.values() for entry in (graph.file, graph.golden)]
-        return tuple(dict.fromkeys([self.tokenizer, *graphs]))
+        graphs = [entry for graph in self.graphs.values() for entry in (graph.file, graph.data, graph.golden)]
+        return tuple(dict.fromkeys([self.tokenizer, *filter(None, graphs)]))
 
     def to_json(self) -> str:
         """Return the text of bundle.json."""

@@ -135,7 +135,8 @@ def bench(
 def _checkpoint(name: str) -> Path:
     """Return the folder of a checkpoint that can be loaded; it is downloaded if it is on the hub."""
     require("export", onnxruntime=True)
-    from qa_onnx.export.checkpoint import find_checkpoint, refuse_unsafe
+    from qa_onnx.export.locate import find_checkpoint
+    from qa_onnx.export.refusals import refuse_unsafe
 
     folder, _ = find_checkpoint(name)
     refuse_unsafe(folder)

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.errors import BundleError, ExportError, InputError
-from qa_onnx.export.checkpoint import Snapshot, find_checkpoint, quiet, reason
+from qa_onnx.export.checkpoint import quiet
 from qa_onnx.export.finished import find_onnx
+from qa_onnx.export.locate import Snapshot, find_checkpoint, reason
 from qa_onnx.machine.cache import cache_folder
 from qa_onnx.machine.packages import require
 

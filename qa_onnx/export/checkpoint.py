@@ -10,15 +10,18 @@ import contextlib
 import inspect
 import logging
 import re
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.batches import KNOWN_INPUTS
 from qa_onnx.bundle.manifest import Source
-from qa_onnx.errors import ExportError
+from qa_onnx.errors import ExportError, MissingExtraError
 from qa_onnx.export.digest import files_sha256
+from qa_onnx.export.locate import Snapshot, find_checkpoint, reason
 from qa_onnx.export.model import SourceModel
+from qa_onnx.export.refusals import refuse_head, refuse_kind, refuse_unsafe
+from qa_onnx.export.tokenizer_check import read_tokenizer, warn
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -29,28 +32,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A checkpoint from the hub on this machine; as text and as a path it is its folder.
-
-    Attributes:
-        folder: in the hub's cache.
-        name: of the repository, without its owner.
-        revision: the commit.
-    """
-
-    folder: Path
-    name: str
-    revision: str
-
-    def __str__(self) -> str:
-        return str(self.folder)
-
-    __fspath__ = __str__
+_WRAPPER = re.compile(r"^(_orig_mod\.|module\.)+")
 
 
 def load_checkpoint(checkpoint: str | PathLike[str], target: Path) -> tuple[Any, SourceModel]:
@@ -75,6 +57,8 @@ def load_checkpoint(checkpoint: str | PathLike[str], target: Path) -> tuple[Any,
         name, revision = checkpoint.name, checkpoint.revision
     refuse_unsafe(folder)
     model, missing = load_model(folder, attention="eager")
+    refuse_kind(str(folder), model.config)
+    refuse_head(str(folder), model)
     if missing:
         raise ExportError(
             f"{folder} lacks the weights {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}: it is not "
@@ -112,51 +96,6 @@ def _architecture(model: Any) -> Architecture:
     }
 
 
-def find_checkpoint(checkpoint: str, **download: Any) -> tuple[Path, str | None]:
-    """Return the checkpoint's folder on this machine, and its revision if it came from the hub.
-
-    Args:
-        checkpoint: a folder or hub id.
-        download: further arguments of huggingface_hub's `snapshot_download`, such as revision and token.
-
-    Raises:
-        ExportError: it is not a folder, and the hub does not give it.
-    """
-    check_name(checkpoint)
-    path = Path(checkpoint)
-    if path.is_dir():
-        return path, None
-    from huggingface_hub import snapshot_download
-
-    try:
-        snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES, **download))
-    except Exception as error:  # network, authentication, no such model: each has its own class
-        raise ExportError(
-            f"there is no folder {checkpoint}, and the hub gives no model with that name: {reason(error)}"
-        ) from error
-    return snapshot, snapshot.name
-
-
-def check_name(checkpoint: str) -> None:
-    """Raise an ExportError if a name is not a folder and cannot be the id of a model on the hub."""
-    path = Path(checkpoint)
-    if not path.is_dir() and (path.exists() or not _HUB_ID.fullmatch(checkpoint)):
-        raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
-
-
-def refuse_unsafe(folder: Path) -> None:
-    """Raise an ExportError if a folder is not a checkpoint, or has weights in pickles only."""
-    if not (folder / "config.json").is_file():
-        raise ExportError(f"{folder} is not a checkpoint: it has no config.json")
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(path.name for path in folder.glob("*.bin"))
-        content = f"only {', '.join(pickles)}, and unpickling runs any code in it" if pickles else "no weights"
-        raise ExportError(
-            f"{folder} has no .safetensors, {content}",
-            remedy="if you trust it, load it with transformers and save it with model.save_pretrained(folder)",
-        )
-
-
 def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tuple[Any, list[str]]:
     """Load a folder's weights into a question answering model.
 
@@ -184,6 +123,7 @@ def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tu
                 config=config,
                 dtype=torch.float32,  # of a half-precision checkpoint, too
                 attn_implementation=attention,
+                key_mapping=_without_wrapper(folder),
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
@@ -197,19 +137,64 @@ def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tu
     return model.eval(), sorted(info["missing_keys"])
 
 
+def _without_wrapper(folder: Path) -> dict[str, str] | None:
+    """Return the renaming of weights that were saved inside torch.compile's or DataParallel's wrapper, if any."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in folder.glob("*.safetensors"):
+        with (
+            contextlib.suppress(SafetensorError),
+            safe_open(path, "pt") as file,
+        ):  # transformers names what is damaged
+            match = next(filter(None, map(_WRAPPER.match, file.keys())), None)
+            if match:
+                _LOG.info("%s: the names of its weights begin with %s, which is taken off", folder, match[0])
+                return {_WRAPPER.pattern: ""}
+    return None
+
+
 def load_tokenizer(folder: Path) -> tuple[Any, str]:
-    """Return the tokenizer of a checkpoint, and the text of its tokenizer.json.
+    """Return transformers' tokenizer of a checkpoint, and the text of its tokenizer.json.
+
+    The text is that of the checkpoint's own file, if it has one. See tokenizer_check.py for what is warned of.
 
     Raises:
+        MissingExtraError: it is a sentencepiece model, and sentencepiece is not installed.
         ExportError: there is none, or it gives no character offsets.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    text = read_tokenizer(folder)
+    models = sorted(path.name for path in folder.glob("*.model"))
+    if text is None and models and find_spec("sentencepiece") is None:
+        raise MissingExtraError(
+            f"{folder} has its tokenizer as {models[0]} alone, and sentencepiece is not installed",
+            remedy="pip install 'qa-onnx[export]', or sentencepiece alone",
+        )
+    options = {"trust_remote_code": False, "local_files_only": True}
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     except Exception as error:
-        raise ExportError(f"{folder}: transformers cannot load the tokenizer: {reason(error)}") from error
+        if text is None:
+            raise ExportError(f"{folder}: transformers cannot load the tokenizer: {reason(error)}") from error
+        _LOG.warning("%s: tokenizer.json is used as it is, transformers refuses it: %s", folder, reason(error))
+        with quiet():
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, **options)
+    if text is None:
+        text = _converted(folder, tokenizer)
+    warn(str(folder), text, tokenizer)
+    return tokenizer, text
+
+
+def _converted(folder: Path, tokenizer: Any) -> str:
+    """Return the tokenizer.json of a checkpoint that has none.
+
+    Of a sentencepiece model, transformers 5 takes the pieces and drops rules. The converters of transformers 4,
+    which are still there, take the rules too.
+    """
+    from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS
+
     if not tokenizer.is_fast:
         raise ExportError(
             f"{folder}: {type(tokenizer).__name__} has no fast version and so no character offsets, which locate "
@@ -218,7 +203,12 @@ def load_tokenizer(folder: Path) -> tuple[Any, str]:
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         # Without a file, transformers makes an empty tokenizer for the kind of model.
         raise ExportError(f"{folder} has no tokenizer: it has neither tokenizer.json nor a vocabulary")
-    return tokenizer, tokenizer.backend_tokenizer.to_str()
+    converter = SLOW_TO_FAST_CONVERTERS.get(type(tokenizer).__name__)
+    source = tokenizer.vocab_files_names.get("vocab_file", "")
+    if converter and source.endswith(".model") and (folder / source).is_file():
+        tokenizer.vocab_file = str(folder / source)
+        return str(converter(tokenizer).converted().to_str())
+    return str(tokenizer.backend_tokenizer.to_str())
 
 
 def model_inputs(model: Any) -> tuple[str, ...]:
@@ -234,11 +224,16 @@ def model_inputs(model: Any) -> tuple[str, ...]:
 
 def max_positions(model: Any, tokenizer: Any) -> int:
     """Return the most tokens that a model reads."""
-    limit = int(model.config.max_position_embeddings)
+    limit = getattr(model.config, "max_position_embeddings", None) or -1
+    if limit < 0:  # kinds with relative positions have no limit of their own
+        limit = int(tokenizer.model_max_length)
     for name, module in model.named_modules():
         # RoBERTa and similar kinds count positions from the padding index on: 514 embeddings, 512 tokens.
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             limit -= module.padding_idx + 1
+    if getattr(model.config, "attention_type", "") == "block_sparse":
+        # BigBird attends to all tokens in windows up to this length, in longer ones to a random choice of them.
+        limit = min(limit, (5 + 2 * model.config.num_random_blocks) * model.config.block_size)
     return min(limit, int(tokenizer.model_max_length))
 
 
@@ -257,11 +252,6 @@ def cls_id(tokenizer: Any) -> int:
     """Return the token id whose logits score "no answer"; 0 if the tokenizer names none."""
     ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)
     return next((value for value in ids if value is not None), 0)
-
-
-def reason(error: Exception) -> str:
-    """Return the message of an error in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -16,15 +16,16 @@ from qa_onnx.batches import check_inputs
 from qa_onnx.bundle.manifest import Source
 from qa_onnx.errors import EngineError, ExportError
 from qa_onnx.export.digest import files_sha256
-from qa_onnx.export.graph import check_size, save
+from qa_onnx.export.graph import save
 from qa_onnx.export.half_storage import restore
 from qa_onnx.export.model import SourceModel
+from qa_onnx.export.tokenizer_check import read_tokenizer, warn
 from qa_onnx.session import OUTPUTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_ONNX_FILES = ("model.onnx", "onnx/model.onnx")
+_ONNX_NAMES = ("model", "model_optimized", "model_fp16", "model_quantized")  # optimum's; the last two are refused
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # count positions from the padding index on
 _JSON_LIMIT = 4 << 20  # bytes
 
@@ -33,7 +34,8 @@ def find_onnx(folder: Path) -> Path | None:
     """Return the finished model of a folder; None if there is none, or weights for PyTorch as well."""
     if any(folder.glob("*.safetensors")):
         return None
-    return next((folder / name for name in _ONNX_FILES if (folder / name).is_file()), None)
+    files = (folder / inner / f"{name}.onnx" for name in _ONNX_NAMES for inner in ("", "onnx"))
+    return next((path for path in files if path.is_file()), None)
 
 
 def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
@@ -51,9 +53,12 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
     restore(model)
     _check_graph(path, model)
     parameters = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
-    check_size(str(path), parameters)
     save(model, target)
-    tokenizer_json, tokenizer = _load_tokenizer(folder)
+    tokenizer_json = read_tokenizer(folder)
+    if tokenizer_json is None:
+        raise ExportError(f"{folder} has no tokenizer.json, which must be beside a finished ONNX model")
+    warn(str(folder), tokenizer_json, None)
+    tokenizer = Tokenizer.from_str(tokenizer_json)
     config = _json(folder / "config.json")
     names = _json(folder / "special_tokens_map.json") | _json(folder / "tokenizer_config.json")
     pad_id = _token_id(tokenizer, names.get("pad_token"), config.get("pad_token_id"))
@@ -91,18 +96,6 @@ def _load_onnx(path: Path) -> tuple[Any, list[Path]]:
     except Exception as error:  # protobuf's, onnx's and the system's errors
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error
     return model, [path, *(path.parent / name for name in sorted(names))]
-
-
-def _load_tokenizer(folder: Path) -> tuple[str, Tokenizer]:
-    """Load tokenizer.json, as text and as a tokenizer."""
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise ExportError(f"{folder} has no tokenizer.json, which must be beside a finished ONNX model")
-    try:
-        text = path.read_text(encoding="utf-8")
-        return text, Tokenizer.from_str(text)
-    except Exception as error:  # tokenizers raises bare Exception
-        raise ExportError(f"{path} cannot be read: {error}") from error
 
 
 def _check_graph(path: Path, model: Any) -> None:

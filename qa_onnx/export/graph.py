@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import ExportError
@@ -25,13 +27,14 @@ from qa_onnx.session import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from qa_onnx.export.model import SourceModel
 
 DEFAULT_OPSET = 17
 IR_VERSION = 10  # runtimes of 2024 read it; current onnx would write a newer one
-_LARGEST = 2_100_000_000  # bytes of weights: protocol buffers end at 2 GiB, and the graph needs room too
+LARGEST = (
+    2_000_000_000  # bytes of weights in an ONNX file: protocol buffers end at 2 GiB, the graph needs room too
+)
 
 _FUSED_DOMAIN = "com.microsoft"
 _NORM_OPSET = 17  # the first one that has LayerNormalization
@@ -66,12 +69,11 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
         The description with the inputs that the graph declares: torch drops inputs that the model does not use.
 
     Raises:
-        ExportError: torch cannot export it, or it is larger than an ONNX file can be.
+        ExportError: torch cannot export it.
     """
     import onnx
     import torch
 
-    check_size(facts.source.name, facts.architecture["parameters"])
     names = facts.inputs
     # Two different rows, with padding, so that nothing of this batch is exported as a constant.
     example = {
@@ -81,34 +83,24 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
     }
     axes = {name: {0: "batch", 1: "sequence"} for name in (*names, *OUTPUTS)}
     try:
-        with torch.inference_mode(), quiet():
+        # torch writes the weights of a large model into many files.
+        with tempfile.TemporaryDirectory(dir=facts.path.parent) as folder, torch.inference_mode(), quiet():
             torch.onnx.export(
                 _logits_module(model, names),
                 tuple(example[name] for name in names),
-                facts.path,
+                Path(folder, "model.onnx"),
                 input_names=list(names),
                 output_names=list(OUTPUTS),
                 dynamic_axes=axes,
                 opset_version=opset,
                 dynamo=False,
             )
+            exported = onnx.load(Path(folder, "model.onnx"))
     except Exception as error:  # torch raises its own, TypeErrors, RuntimeErrors, ...
         reason = str(error).strip().split("\n", maxsplit=1)[0]
         raise ExportError(f"torch cannot export {facts.source.name}: {reason}") from error
-    exported = onnx.load(facts.path)
-    if exported.ir_version > IR_VERSION:
-        save(exported, facts.path)
+    save(exported, facts.path)
     return replace(facts, inputs=tuple(value.name for value in exported.graph.input))
-
-
-def check_size(name: str, parameters: int) -> None:
-    """Raise an ExportError if a model is larger than an ONNX file can be."""
-    size = 4 * parameters
-    if size > _LARGEST:
-        raise ExportError(
-            f"{name} has {parameters / 1e6:.0f} million weights, {size / 1e9:.1f} GB in float32; an ONNX file "
-            "holds at most 2 GB"
-        )
 
 
 def _logits_module(model: Any, names: tuple[str, ...]) -> Any:
@@ -218,11 +210,16 @@ def replace_all(field: Any, values: Iterable[Any]) -> None:
     field.extend(values)
 
 
-def save(model: Any, path: Path) -> None:
+def save(model: Any, path: Path, *, largest: int | None = None) -> None:
     """Write an ONNX model with an IR version that older runtimes read.
 
     Each node that reads a weight gets a unique name: names are optional in ONNX, but nodes are excluded from
-    quantization by name.
+    quantization by name. Weights that are too large for one file are written beside it, and leave the model.
+
+    Args:
+        model: an ONNX model, which is changed.
+        path: the file to write; its weights may become `path` with ".data" behind.
+        largest: bytes of weights that an ONNX file may hold; None: `LARGEST`.
     """
     import onnx
 
@@ -233,7 +230,40 @@ def save(model: Any, path: Path) -> None:
             node.name = f"{node.op_type} {number}"
         seen.add(node.name)
     model.ir_version = min(model.ir_version, IR_VERSION)
-    onnx.save(model, path)
+    data = path.with_name(f"{path.name}.data")
+    data.unlink(missing_ok=True)  # onnx would append to it
+    if is_large(model, largest):
+        onnx.save(model, path, save_as_external_data=True, location=data.name)
+    else:
+        onnx.save(model, path)
+
+
+def is_large(model: Any, largest: int | None = None) -> bool:
+    """Tell whether a model's weights are too large for one file; see `save`."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > (
+        LARGEST if largest is None else largest
+    )
+
+
+def data_file(path: Path) -> Path | None:
+    """Return the file beside an ONNX file of `save` that holds its weights; None if they are in it."""
+    import onnx
+
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
+    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    return path.with_name(names.pop()) if names else None
+
+
+def name_data_file(path: Path, name: str) -> None:
+    """Change the name of the file with the weights that an ONNX file tells of; the file itself stays as it is."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = name
+    path.write_bytes(model.SerializeToString())
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.export.graph import replace_all
+from qa_onnx.export.graph import replace_all, save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def store_half(source: Path, target: Path) -> None:
         tensor.CopyFrom(numpy_helper.from_array(half, name + _SUFFIX))
         casts.append(helper.make_node("Cast", [tensor.name], [name], name=f"Cast {name}", to=TensorProto.FLOAT))
     replace_all(model.graph.node, [*casts, *model.graph.node])
-    onnx.save(model, target)
+    save(model, target)
 
 
 def restore(model: Any) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.folder import MANIFEST, Bundle, read_manifest
 from qa_onnx.errors import BundleError, BundleFormatError, ExportError
+from qa_onnx.export.tokenizer_check import same_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,15 +87,15 @@ def _same_source(folder: Path, old: Manifest, model: SourceModel) -> bool:
     return (
         (old.source.sha256, set(old.inputs)) == (model.source.sha256, set(model.inputs))
         and (old.pad_id, old.cls_id, old.max_positions) == (model.pad_id, model.cls_id, model.max_positions)
-        and Bundle(folder, old).text(old.tokenizer) == model.tokenizer_json
+        and same_tokenizer(Bundle(folder, old).text(old.tokenizer), model.tokenizer_json)
     )
 
 
 def _check_files(folder: Path, manifest: Manifest, precision: str) -> None:
     """Raise a BundleError if a file of a precision is missing or damaged."""
     bundle, graph = Bundle(folder, manifest), manifest.graphs[precision]
-    bundle.checked_path(graph.file)
-    bundle.checked_path(graph.golden)
+    for entry in filter(None, (graph.file, graph.data, graph.golden)):
+        bundle.checked_path(entry)
 
 
 def _damaged(error: BundleError) -> ExportError:

@@ -6,6 +6,7 @@ on single rows. Logits of padding are not compared.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from operator import eq
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,12 +17,14 @@ from qa_onnx import spans
 from qa_onnx.batches import Batch, pack
 from qa_onnx.bundle.manifest import Parity
 from qa_onnx.errors import BundleError, EngineError, ExportError, ParityError
+from qa_onnx.export.graph import quiet
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.options import Options
 from qa_onnx.session import RUN_OVERHEAD
+from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,8 +35,11 @@ if TYPE_CHECKING:
 
     Runner: TypeAlias = Callable[[Mapping[str, NDArray[np.int64]]], tuple[Logits, Logits]]
 
+_LOG = logging.getLogger(__name__)
+
 FP32_TOLERANCE = 1e-3
 _ROWS = 4
+_LONGEST = 4096  # tokens; the scores of one window in eager attention take heads x 67 MB there
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +56,60 @@ class Reference:
 
 
 def reference(name: str, session: Session, model: SourceModel, max_length: int) -> Reference:
-    """Run the source model over windows of real text, up to `max_length` tokens.
+    """Run the source model over windows of real text, up to `max_length` tokens, and over its longest window.
+
+    The long one comes first: after a short text, some kinds of models compute long ones in another way for good.
 
     Args:
         name: of the source model's runtime, for the record.
-        session: runs it.
+        session: runs it; the model has seen no text yet.
         model: its tokenizer and inputs.
-        max_length: tokens of the longest windows.
+        max_length: tokens of the longest windows but that one.
 
     Raises:
         ExportError: the source model fails on them.
     """
-    runs = []
     try:
-        windows = _windows(model.windower(), max_length)
-        for start in range(0, len(windows), _ROWS):
-            rows = windows[start : start + _ROWS]  # unsorted: long and short ones together
-            tokens = _ROWS * max(len(window.input_ids) for window in rows)
-            (batch,) = pack(rows, batch_tokens=tokens, input_names=model.inputs, pad_id=model.pad_id)
-            runs.append((batch, *session.run(batch.inputs)))
+        batches = _batches(model, max_length)
+        with quiet():
+            runs = tuple((batch, *session.run(batch.inputs)) for batch in batches)
+            moved = padding_effect(session, runs)
     except (BundleError, EngineError) as error:
         raise ExportError(f"{model.source.name} does not read text: {error}") from error
-    return Reference(name, tuple(runs))
+    if moved > FP32_TOLERANCE:
+        _LOG.warning(
+            "padding moves the logits of %s by up to %.2g: its answers depend on the other texts of their batch",
+            *(model.source.name, moved),
+        )
+    return Reference(name, runs)
+
+
+def _batches(model: SourceModel, max_length: int) -> list[Batch]:
+    """Return windows of real text in batches, the longest alone in the first, the others unsorted."""
+    windower = model.windower()
+    windows, longest = _windows(windower, max_length), min(model.max_positions, _LONGEST)
+    groups = [windows[start : start + _ROWS] for start in range(0, len(windows), _ROWS)]
+    if longest > max_length:
+        groups.insert(0, [_full_window(windower, longest)])
+    if model.max_positions > _LONGEST:
+        _LOG.warning("%s reads %d tokens; %d are compared", model.source.name, model.max_positions, _LONGEST)
+    batches: list[Batch] = []
+    for rows in groups:
+        tokens = len(rows) * max(len(window.input_ids) for window in rows)
+        batches += pack(rows, batch_tokens=tokens, input_names=model.inputs, pad_id=model.pad_id)
+    return batches
+
+
+def padding_effect(session: Session, runs: Sequence[tuple[Batch, Logits, Logits]]) -> float:
+    """Return the largest change of a logit when the shortest row of a batch is run alone, without padding."""
+    worst = 0.0
+    for batch, start, end in runs[-_ROWS:]:
+        lengths = [len(window.input_ids) for window in batch.windows]
+        row, length = int(np.argmin(lengths)), min(lengths)
+        alone = session.run({name: array[row : row + 1, :length] for name, array in batch.inputs.items()})
+        together = (start[row : row + 1, :length], end[row : row + 1, :length])
+        worst = max(worst, float(np.abs(np.stack(alone) - np.stack(together)).max()))
+    return worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +184,26 @@ def _windows(windower: Windower, max_length: int) -> list[Window]:
     """Return windows of the full length and of a third of it, which cuts a text into many short ones."""
     windows: list[Window] = []
     for length in (max_length, max(max_length // 3, min(max_length, 24))):
-        part = (length - len(windower.template)) // 3
-        options = Options(max_length=length, max_question_length=max(1, part), doc_stride=max(0, part - 1))
-        for example in windower.cut(PARITY_EXAMPLES, options):
+        for example in windower.cut(PARITY_EXAMPLES, _options(windower, length)):
             windows.extend(example.windows)
     return windows
+
+
+def _full_window(windower: Windower, length: int) -> Window:
+    """Return a window of so many tokens of real text."""
+    text = "\n\n".join(example.context for example in PARITY_EXAMPLES)
+    question = PARITY_EXAMPLES[-2].question
+    while True:
+        (example,) = windower.cut([Example(question, text)], _options(windower, length))
+        if len(example.windows) > 1:
+            return example.windows[0]
+        text += f"\n\n{text}"
+
+
+def _options(windower: Windower, length: int) -> Options:
+    """Return options for windows of a length, of which the question and the overlap may take a third each."""
+    part = (length - len(windower.template)) // 3
+    return Options(max_length=length, max_question_length=max(1, part), doc_stride=max(0, part - 1))
 
 
 def _best(batch: Batch, start: Logits, end: Logits) -> list[list[tuple[int, int]]]:

@@ -73,12 +73,12 @@ class PrecisionMaker:
         if precision == "fp32":
             parity.require_fp32(agreement)
         examples = golden.record(self.model.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
-        entry = self.writer.add("model", quantized.path)
+        entry, data = self.writer.add_graph(quantized.path)
         staged = dataclasses.replace(quantized, path=self.writer.stage / entry.name)
         self.done[PRECISIONS[precision].graph] = staged
         _LOG.info(
             "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
-            *(precision, entry.size / 1e6, agreement.max_abs, agreement.reference),
+            *(precision, (entry.size + (data.size if data else 0)) / 1e6, agreement.max_abs, agreement.reference),
             *(100 * agreement.same_best_span, agreement.windows, time.perf_counter() - started),
         )
         return Graph(
@@ -89,6 +89,7 @@ class PrecisionMaker:
             backends=_backends(precision, quantized.fused_nodes),
             parity=agreement,
             receipt=receipt,
+            data=data,
         )
 
     def _measured(self, precision: str) -> tuple[GraphFile, Receipt | None]:

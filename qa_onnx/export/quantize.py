@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.export.graph import GraphFile, fused_nodes, quiet, save
+from qa_onnx.export.graph import GraphFile, data_file, fused_nodes, quiet, save
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,6 +42,7 @@ def to_int8(source: Path, target: Path, *, exclude: Collection[str] = ()) -> Gra
             weight_type=QuantType.QInt8,
             reduce_range=True,
             nodes_to_exclude=list(exclude),
+            use_external_data_format=data_file(source) is not None,
             # of outputs of fused nodes, which shape inference does not know
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )

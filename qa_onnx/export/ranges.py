@@ -10,11 +10,14 @@ padding say most about real text.
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from qa_onnx.errors import ExportError, InputError
+from qa_onnx.export.graph import is_large, save
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
     Inputs: TypeAlias = Mapping[str, NDArray[np.int64]]
     Batches: TypeAlias = Iterable[Inputs]
+
+
+_CPU = ["CPUExecutionProvider"]
 
 
 class TensorRange(NamedTuple):
@@ -98,7 +104,14 @@ def open_model(model: Any, *, outputs: Collection[str], optimize: bool = True) -
     declared = [value.name for value in model.graph.output]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in declared)
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        if not is_large(model):
+            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=_CPU)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.onnx")
+            large = onnx.ModelProto()
+            large.CopyFrom(model)  # saving takes the weights out of it
+            save(large, path)
+            return onnxruntime.InferenceSession(path, options, providers=_CPU)
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
         raise ExportError(f"the graph does not load with inner tensors as outputs: {error}") from error
     finally:

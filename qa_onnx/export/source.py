@@ -18,9 +18,11 @@ from qa_onnx.engines.onnx_runtime import import_onnxruntime
 from qa_onnx.errors import EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
-from qa_onnx.export.checkpoint import check_name, load_checkpoint, refuse_unsafe
+from qa_onnx.export.checkpoint import load_checkpoint, load_model
 from qa_onnx.export.finished import find_onnx, load_finished
 from qa_onnx.export.graph import GraphFile
+from qa_onnx.export.locate import check_name, find_checkpoint
+from qa_onnx.export.refusals import refuse_unsafe
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -85,7 +87,9 @@ def load_source(checkpoint: str | PathLike[str], target: Path, opset: int) -> tu
         *(model.source.name, shape["model_type"], shape["layers"], shape["parameters"] / 1e6),
         time.perf_counter() - started,
     )
-    session = parity.RunnerSession(model.inputs, parity.torch_runner(torch_model))
+    del torch_model  # tracing changes some kinds of models for good: the reference is a fresh one
+    fresh, _ = load_model(find_checkpoint(str(checkpoint))[0], attention="eager")
+    session = parity.RunnerSession(model.inputs, parity.torch_runner(fresh))
     return model, f"PyTorch {metadata.version('torch')}", session
 
 
@@ -122,6 +126,8 @@ def float32_graph(
         ParityError: not even the graph without fusion gives the source's logits.
         ExportError: `require_fusion` is set and fusion fails or misses a layer.
     """
+    import onnx
+
     if fusion:
         try:
             nodes = graph.fuse(model, target)
@@ -139,4 +145,4 @@ def float32_graph(
                 _LOG.warning("%s", message)
             return GraphFile(target, nodes)
     parity.require_fp32(parity.compare(expected, OnnxSession(model.path)))
-    return GraphFile(model.path)
+    return GraphFile(model.path, graph.fused_nodes(onnx.load(model.path, load_external_data=False)))

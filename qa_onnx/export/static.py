@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qa_onnx.errors import ExportError
-from qa_onnx.export.graph import GraphFile, opset_of, replace_all, save
+from qa_onnx.export.graph import GraphFile, fused_nodes, opset_of, replace_all, save
 from qa_onnx.export.ranges import channel_maxima, tensor_ranges
 from qa_onnx.export.smooth import matrices, products, smooth
 
@@ -81,7 +81,7 @@ def quantize_static(
     rewriter.finish()
     save(model, target)
     settings = {"method": "minmax", "smooth": ALPHA, "batches": len(batches)}
-    return GraphFile(target, excluded_nodes=tuple(exclude), settings=settings)
+    return GraphFile(target, fused_nodes(model), tuple(exclude), settings)
 
 
 def quantizable(model: Any, exclude: Collection[str]) -> list[Product]:

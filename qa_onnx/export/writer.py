@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from qa_onnx.bundle.folder import MANIFEST
 from qa_onnx.bundle.manifest import NAMED_BY_CONTENT, FileEntry
 from qa_onnx.errors import ExportError
+from qa_onnx.export.graph import data_file, name_data_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +64,7 @@ class Writer:
         """Rename a staged file by its content.
 
         Args:
-            kind: model, tokenizer or golden.
+            kind: model, weights, tokenizer or golden.
             path: the file, somewhere in `stage`.
         """
         with path.open("rb") as file:
@@ -72,10 +73,23 @@ class Writer:
         path.replace(self.stage / entry.name)
         return entry
 
+    def add_graph(self, path: Path) -> tuple[FileEntry, FileEntry | None]:
+        """Rename a staged ONNX file by its content, and first the file with its weights, if there is one.
+
+        Returns:
+            The graph and its weights.
+        """
+        data = data_file(path)
+        if data is None:
+            return self.add("model", path), None
+        entry = self.add("weights", data)
+        name_data_file(path, entry.name)
+        return self.add("model", path), entry
+
     def add_text(self, kind: str, text: str) -> FileEntry:
         """Stage a JSON text as a file."""
         path = self.stage / "text.json"
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text.encode("utf-8"))
         return self.add(kind, path)
 
     def commit(self, manifest: Manifest) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import DeviceError, ExportError, InputError, TrainError
 from qa_onnx.export import checkpoint
+from qa_onnx.export.locate import find_checkpoint, reason
+from qa_onnx.export.refusals import refuse_unsafe
 from qa_onnx.machine import cpu
 from qa_onnx.windows import Windower
 
@@ -90,6 +92,7 @@ class Base:
         revision: on the hub; None: a folder.
         model: in float32.
         tokenizer: of transformers, to be saved with the model.
+        tokenizer_json: the text of its tokenizer.json, which is saved as it is.
         windower: cuts windows with the same tokenizer.
         inputs: names of the model's inputs.
         pad_id: token id that pads a batch.
@@ -103,6 +106,7 @@ class Base:
     revision: str | None
     model: Any
     tokenizer: Any
+    tokenizer_json: str
     windower: Windower
     inputs: tuple[str, ...]
     pad_id: int
@@ -117,6 +121,7 @@ class Base:
         with checkpoint.quiet():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
+        (folder / "tokenizer.json").write_bytes(self.tokenizer_json.encode("utf-8"))
         for weights in folder.glob("*.safetensors"):  # some releases make them readable for their owner only
             shutil.copymode(folder / "config.json", weights)
 
@@ -135,17 +140,9 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     """
     import torch
 
-    folder, revision = checkpoint.find_checkpoint(base)
-    checkpoint.refuse_unsafe(folder)
-    config = _config(folder)
-    config.num_labels = 2  # start and end, whatever the head of a classifier had
-    dropouts = {
-        name: value
-        for name, value in config.to_dict().items()
-        if "dropout" in name and isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
-    for name in dropouts:
-        setattr(config, name, 0.0 if "att" in name else settings.dropout)
+    folder, revision = find_checkpoint(base)
+    refuse_unsafe(folder)
+    config, dropouts = _config(folder, settings.dropout)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model, fresh = checkpoint.load_model(folder, attention=None, config=config)
@@ -167,6 +164,7 @@ def load_base(base: str, settings: TrainSettings) -> Base:
         revision=revision,
         model=model,
         tokenizer=tokenizer,
+        tokenizer_json=tokenizer_json,
         windower=Windower(tokenizer_json, cls_id=checkpoint.cls_id(tokenizer)),
         inputs=checkpoint.model_inputs(model),
         pad_id=checkpoint.pad_id(model, tokenizer),
@@ -176,11 +174,21 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     )
 
 
-def _config(folder: Path) -> Any:
+def _config(folder: Path, dropout: float) -> tuple[Any, dict[str, float]]:
+    """Return a folder's config with the dropout set, and the dropouts that it had by name."""
     from transformers import AutoConfig
 
     try:
         with checkpoint.quiet():
-            return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a broken config makes transformers raise
-        raise ExportError(f"transformers cannot read {folder}/config.json: {checkpoint.reason(error)}") from error
+        raise ExportError(f"transformers cannot read {folder}/config.json: {reason(error)}") from error
+    config.num_labels = 2  # start and end, whatever the head of a classifier had
+    dropouts = {
+        name: value
+        for name, value in config.to_dict().items()
+        if "dropout" in name and isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    for name in dropouts:
+        setattr(config, name, 0.0 if "att" in name else dropout)
+    return config, dropouts

@@ -87,10 +87,10 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: bytes, mess
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("version", ["1.2", "2.0", "1.9999", "10.0"])
+@pytest.mark.parametrize("version", ["1.3", "2.0", "1.9999", "10.0"])
 def test_a_newer_format_asks_for_an_upgrade(tiny_copy: Path, version: str) -> None:
     edit_manifest(tiny_copy, setter(version, "format_version"))
-    with pytest.raises(BundleFormatError, match=f"format {version}; this release reads up to 1.1: pip install"):
+    with pytest.raises(BundleFormatError, match=f"format {version}; this release reads up to 1.2: pip install"):
         read_manifest(tiny_copy)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +32,7 @@ from tests.exports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from qa_onnx.export.model import SourceModel
 
@@ -174,6 +177,32 @@ def mixed_up(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 133\n")
 
 
+def lora_adapter(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+def trainers_folder(folder: Path) -> None:
+    for step in (20, 100, 3):
+        (folder / f"checkpoint-{step}").mkdir()
+    (folder / "model.safetensors").rename(folder / "checkpoint-100" / "model.safetensors")
+
+
+def of_tensorflow(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "tf_model.h5")
+
+
+def of_another_kind(folder: Path) -> None:
+    edit_json(folder / "config.json", lambda content: content.update(model_type="longformer", attention_window=16))
+
+
+def three_outputs(folder: Path) -> None:
+    model = load_torch(folder)
+    model.config.num_labels = 3
+    model.qa_outputs = type(model.qa_outputs)(32, 3)
+    model.save_pretrained(folder)
+
+
 def larger_vocabulary(folder: Path) -> None:
     edit_json(folder / "config.json", lambda content: content.update(vocab_size=5000))
 
@@ -204,16 +233,24 @@ def broken_tokenizer(folder: Path) -> None:
         (lambda folder: (folder / "model.safetensors").unlink(), "has no .safetensors, no weights"),
         (
             only_pickle,
-            r"only pytorch_model\.bin, and unpickling runs .* model\.save_pretrained\(folder\)",
+            r"only pytorch_model\.bin, a pickle, which may run any code .* convert it: cd .*save_pretrained",
         ),
         (bare_encoder, r"lacks the weights qa_outputs\.bias, qa_outputs\.weight.*not fine-tuned.*BertModel"),
+        (lora_adapter, r"is a LoRA adapter, .*merge_and_unload\(\)"),
+        (
+            trainers_folder,
+            "the output folder of a Trainer, with 3 checkpoints: export its newest one, .*/checkpoint-100",
+        ),
+        (of_tensorflow, r"only tf_model\.h5, which transformers 5 does not read"),
+        (of_another_kind, "of the kind longformer, which cannot be exported: all tokens attend to the question"),
+        (three_outputs, "a head with 3 outputs for each token; a question answering head has 2"),
         (truncated, "cannot load"),
         (mixed_up, "cannot load"),
         (larger_vocabulary, "cannot load"),
         (unknown_kind, "abacus"),
         (no_tokenizer, "has no tokenizer"),
         (slow_tokenizer, "CanineTokenizer has no fast version"),
-        (broken_tokenizer, "transformers cannot load the tokenizer"),
+        (broken_tokenizer, r"tokenizer\.json cannot be read"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(
@@ -279,6 +316,65 @@ def test_neither_a_folder_nor_a_hub_id(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "_orig_mod.module."])
+def test_weights_that_were_saved_in_a_wrapper_are_found(bert: Path, prefix: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = bert / "model.safetensors"
+    weights = {prefix + name: value for name, value in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+    model, _ = load_checkpoint(bert, Path("unused.onnx"))
+    inputs = {"input_ids": np.arange(5, 15)[None]}
+    expected = run_torch(load_torch(checkpoint("bert")), inputs)
+    np.testing.assert_allclose(run_torch(model, inputs), expected, atol=1e-5)  # eager attention and sdpa
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (404, "RepoNotFound", "there is no folder org/name, and no model org/name on the hub: check the name"),
+        (403, "GatedRepo", "org/name is on the hub, but you have no access to it: ask for it"),
+        (503, "", "there is no folder org/name, and the hub cannot be reached: .*503"),
+    ],
+)
+def test_what_the_hub_answers_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str, message: str
+) -> None:
+    with hub(status, code) as address:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ExportError, match=message):
+            load("org/name")
+
+
+@contextlib.contextmanager
+def hub(status: int, code: str) -> Iterator[str]:
+    """A server that answers every request alike, as the hub does; its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("X-Error-Code", code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.slow
 def test_a_hub_id_without_network_fails_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
@@ -292,7 +388,7 @@ def test_a_hub_id_without_network_fails_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: there is no folder nobody/no-such-model, and the hub gives no model")
+    assert line.startswith("Error: there is no folder nobody/no-such-model, and the hub cannot be reached")
     assert list(tmp_path.glob("exported/*")) == []
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from qa_onnx import Bundle, BundleFormatError, Example, ExportError, InputError, Options, Reader
+from qa_onnx import Bundle, BundleError, BundleFormatError, Example, ExportError, InputError, Options, Reader
 from qa_onnx.boundaries import whole
 from qa_onnx.cli import main
-from qa_onnx.export import export
+from qa_onnx.export import EvaluationSettings, export, graph
 from tests import tiny
 from tests.exports import (
     PAIRS,
@@ -335,6 +335,41 @@ def test_max_length_of_a_new_bundle(tmp_path: Path, wanted: int | None, length: 
     bundle = export(checkpoint("bert"), tmp_path / "bundle", max_length=wanted)
     assert bundle.manifest.max_length == length
     assert Reader.load(bundle).options.max_length == length
+
+
+def test_a_model_too_large_for_one_file_is_exported_with_its_weights_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "LARGEST", 50_000)  # of some 90,000 bytes in float32, 24,000 in int8
+    text = "Marta built the tower. It stands by the river."
+    (tmp_path / "held-out.jsonl").write_text(
+        json.dumps({"question": "Who built it?", "context": text, "answers": ["Marta"]}) + "\n"
+    )
+    settings = EvaluationSettings(calibration_data=tmp_path / "held-out.jsonl")
+    names = ("fp32", "fp16", "int8", "int8-static")
+    bundle = export(checkpoint("bert"), tmp_path / "large", precisions=names, evaluation=settings)
+    graphs = check_files(bundle.path).manifest.graphs
+    data = graphs["fp32"].data
+    assert data
+    assert re.fullmatch(r"weights-[0-9a-f]{16}\.data", data.name)
+    assert graphs["int8"].data is None
+    assert bundle.manifest.format_version == (1, 2)
+    monkeypatch.undo()
+    whole = export(checkpoint("bert"), tmp_path / "whole", precisions=names, evaluation=settings)
+    assert whole.manifest.format_version == (1, 0)
+    batch = ragged_batch(checkpoint("bert"))
+    for name in names:
+        assert difference(graph_path(bundle, name), graph_path(whole, name), batch) == 0, name
+    example = ("Who built it?", text)
+    assert Reader.load(bundle, precision="fp32").ask(*example) == Reader.load(whole, precision="fp32").ask(
+        *example
+    )
+    added = export(checkpoint("bert"), bundle.path, precisions=("int8",))  # and what it is beside stays
+    assert check_files(added.path).graph("fp32").data == data
+    path = bundle.path / data.name
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(BundleError, match=r"weights-.* was changed or damaged"):
+        Reader.load(bundle, precision="fp32")
 
 
 # Into a bundle that is there

@@ -275,12 +275,15 @@ def test_a_graph_of_another_form_is_refused(
     assert not (tmp_path / "bundle").exists()
 
 
-@pytest.mark.parametrize("source", ["int8", "plain int8"])
+@pytest.mark.parametrize("source", ["int8", "plain int8", "named int8"])
 def test_a_quantized_graph_is_refused(finished: Path, tmp_path: Path, source: str) -> None:
     from qa_onnx.export.quantize import to_int8
 
     if source == "int8":
         shutil.copy(graph_path(exported("bert").bundle, "int8"), finished / "model.onnx")
+    elif source == "named int8":
+        (finished / "model.onnx").unlink()
+        shutil.copy(graph_path(exported("bert").bundle, "int8"), finished / "model_quantized.onnx")
     else:
         to_int8(make_finished("bert") / "model.onnx", finished / "model.onnx")
     with pytest.raises(ExportError, match=r"is quantized already \(.*\): give the float32 model"):
@@ -340,8 +343,10 @@ def test_weights_outside_of_the_folder_are_never_read(finished: Path, tmp_path: 
     assert snapshot(tmp_path) == before
 
 
-def test_a_model_beyond_two_gigabytes_is_refused(finished: Path, tmp_path: Path) -> None:
-    big = onnx.TensorProto(name="big", dims=(30_000, 20_000), data_type=onnx.TensorProto.FLOAT)
-    edit_onnx(finished / "model.onnx", lambda model: model.graph.initializer.append(big))
-    with pytest.raises(ExportError, match=r"model.onnx has 600 million weights, 2\.4 GB .* at most 2 GB"):
-        export(finished, tmp_path / "bundle")
+def test_an_optimized_model_is_found_and_stays_fused(finished: Path, tmp_path: Path) -> None:
+    shutil.copy(graph_path(exported("bert").bundle, "fp32"), finished / "model_optimized.onnx")
+    (finished / "model.onnx").unlink()
+    bundle = export(finished, tmp_path / "bundle", precisions=("fp32",))
+    assert bundle.graph("fp32").fused_nodes == exported("bert").bundle.graph("fp32").fused_nodes
+    plain = export(finished, tmp_path / "plain", precisions=("fp32",), fusion=False).graph("fp32")
+    assert (plain.kind, "tensorrt/cuda" in plain.backends) == ("fused", False)

@@ -84,11 +84,20 @@ def test_an_input_that_the_model_does_not_use_is_dropped(tmp_path: Path) -> None
     assert graph.to_onnx(model, facts).inputs == ("input_ids", "attention_mask")
 
 
-def test_a_model_beyond_two_gigabytes_is_refused_before_any_work(loaded: tuple[Any, SourceModel]) -> None:
-    facts = loaded[1]
-    facts = dataclasses.replace(facts, architecture={**facts.architecture, "parameters": 560_000_000})
-    with pytest.raises(ExportError, match=r"560 million weights, 2\.2 GB in float32; .* at most 2 GB"):
-        graph.to_onnx(None, facts)
+def test_weights_too_large_for_one_file_are_beside_it(plain: SourceModel, tmp_path: Path) -> None:
+    graph.save(onnx.load(plain.path), tmp_path / "whole.onnx")
+    assert graph.data_file(tmp_path / "whole.onnx") is None
+    for _ in range(2):  # the second time over the first
+        graph.save(onnx.load(plain.path), tmp_path / "large.onnx", largest=10_000)
+        assert graph.data_file(tmp_path / "large.onnx") == tmp_path / "large.onnx.data"
+        assert (tmp_path / "large.onnx").stat().st_size < 0.5 * (tmp_path / "whole.onnx").stat().st_size
+        sizes = [(tmp_path / f"large.onnx{end}").stat().st_size for end in ("", ".data")]
+        assert sum(sizes) < 1.5 * (tmp_path / "whole.onnx").stat().st_size
+    (tmp_path / "large.onnx.data").rename(tmp_path / "moved.data")
+    graph.name_data_file(tmp_path / "large.onnx", "moved.data")
+    assert difference(tmp_path / "large.onnx", plain.path, ragged_batch(checkpoint("bert"))) == 0
+    graph.save(onnx.load(plain.path), tmp_path / "large.onnx")
+    assert sorted(path.name for path in tmp_path.glob("large*")) == ["large.onnx"]
 
 
 def test_what_torch_cannot_export_says_so(loaded: tuple[Any, SourceModel], tmp_path: Path) -> None:

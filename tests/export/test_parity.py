@@ -17,10 +17,12 @@ from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export import export, graph, parity
 from qa_onnx.export.checkpoint import load_checkpoint
 from qa_onnx.export.source import float32_graph
+from tests import tiny
 from tests.exports import (
     check_files,
     checkpoint,
     copy,
+    edit_json,
     edit_onnx,
     exported,
     graph_path,
@@ -85,7 +87,8 @@ class Session:
 def test_windows_are_short_and_long_in_one_batch(plain: tuple[SourceModel, Reference]) -> None:
     _, reference = plain
     lengths = [[len(window.input_ids) for window in batch.windows] for batch, _, _ in reference.logits]
-    assert max(map(max, lengths)) == LENGTH
+    assert lengths[0] == [128], "not the longest window that the model reads"
+    assert max(map(max, lengths[1:])) == LENGTH
     assert sum(min(rows) < max(rows) for rows in lengths) >= 10
     assert any(min(rows) < max(rows) / 4 for rows in lengths)
     windows = [window for batch, _, _ in reference.logits for window in batch.windows]
@@ -103,6 +106,53 @@ def test_the_reference_does_not_drop_out(plain: tuple[SourceModel, Reference]) -
         np.testing.assert_array_equal(start, again_start)
         np.testing.assert_array_equal(end, again_end)
     assert not model.training
+
+
+def test_the_reference_is_a_model_that_was_never_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing changes some kinds for good: BigBird's attention, for one."""
+
+    def trace(model: Any, facts: SourceModel, *, opset: int) -> SourceModel:
+        facts = _TO_ONNX(model, facts, opset=opset)
+        model.qa_outputs.bias.data += 1.0
+        return facts
+
+    monkeypatch.setattr(graph, "to_onnx", trace)
+    found = export(checkpoint("bert"), tmp_path / "bundle", precisions=("fp32",)).graph("fp32").parity
+    assert found
+    assert found.max_abs < 1e-5
+
+
+def test_bigbird_reads_windows_in_which_all_tokens_attend_to_all(tmp_path: Path) -> None:
+    folder = tiny.make_checkpoint("big_bird", tmp_path / "big_bird")
+    edit_json(folder / "tokenizer_config.json", lambda content: content.update(model_max_length=512))
+    bundle = export(folder, tmp_path / "bundle", precisions=("fp32",))
+    assert bundle.manifest.max_positions == 112  # (5 + 2 x 1) x 16; block-sparse beyond
+    found = bundle.graph("fp32").parity
+    assert found
+    assert found.max_abs < 1e-4
+
+
+def test_padding_that_moves_logits_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tiny.make_checkpoint("convbert", tmp_path / "convbert")
+    export(folder, tmp_path / "bundle", precisions=("fp32",))
+    assert "padding moves the logits of convbert by up to 0." in caplog.text
+    assert "padding" not in " ".join(exported("bert").warnings)
+
+
+def test_a_model_that_reads_more_than_is_compared_is_told(caplog: pytest.LogCaptureFixture, plain: Any) -> None:
+    class Zeros:
+        input_names = ("input_ids", "attention_mask", "token_type_ids")
+        run_overhead = 0
+        leaves_cpu_idle = False
+
+        def run(self, inputs: Inputs) -> tuple[Logits, Logits]:
+            zeros = np.zeros(inputs["input_ids"].shape, np.float32)
+            return zeros, zeros
+
+    long = dataclasses.replace(plain[0], max_positions=8192)
+    batches = parity.reference("zeros", Zeros(), long, LENGTH).logits
+    assert batches[0][1].shape == (1, 4096)
+    assert caplog.messages == [f"{long.source.name} reads 8192 tokens; 4096 are compared"]
 
 
 def test_what_pytorch_cannot_run_says_so() -> None:

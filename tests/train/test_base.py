@@ -76,7 +76,7 @@ def test_an_unsafe_or_broken_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="transformers cannot read"):
         load(hole)
     (hole / "model.safetensors").rename(hole / "pytorch_model.bin")
-    with pytest.raises(ExportError, match=r"only pytorch_model\.bin, and unpickling runs any code in it"):
+    with pytest.raises(ExportError, match=r"only pytorch_model\.bin, a pickle, which may run any code"):
         load(hole)
 
 

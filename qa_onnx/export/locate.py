@@ -1,0 +1,88 @@
+"""The name of a checkpoint -> its folder on this machine, downloaded if it is an id on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qa_onnx.errors import ExportError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A checkpoint from the hub on this machine; as text and as a path it is its folder.
+
+    Attributes:
+        folder: in the hub's cache.
+        name: of the repository, without its owner.
+        revision: the commit.
+    """
+
+    folder: Path
+    name: str
+    revision: str
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    __fspath__ = __str__
+
+
+def find_checkpoint(checkpoint: str, **download: Any) -> tuple[Path, str | None]:
+    """Return the checkpoint's folder on this machine, and its revision if it came from the hub.
+
+    Args:
+        checkpoint: a folder or hub id.
+        download: further arguments of huggingface_hub's `snapshot_download`, such as revision and token.
+
+    Raises:
+        ExportError: it is not a folder, and the hub does not give it.
+    """
+    check_name(checkpoint)
+    path = Path(checkpoint)
+    if path.is_dir():
+        return path, None
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES, **download))
+    except Exception as error:  # network, authentication, no such model: each has its own class
+        raise _hub_problem(checkpoint, error) from error
+    return snapshot, snapshot.name
+
+
+def check_name(checkpoint: str) -> None:
+    """Raise an ExportError if a name is not a folder and cannot be the id of a model on the hub."""
+    path = Path(checkpoint)
+    if not path.is_dir() and (path.exists() or not _HUB_ID.fullmatch(checkpoint)):
+        raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
+
+
+def _hub_problem(name: str, error: Exception) -> ExportError:
+    """Return what to say when the hub does not give a model: there is none, or the hub cannot be reached."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return ExportError(
+            f"{name} is on the hub, but you have no access to it",
+            remedy=f"ask for it on https://huggingface.co/{name}, then log in with hf auth login",
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return ExportError(
+            f"there is no folder {name}, and no model {name} on the hub",
+            remedy="check the name; if the model is private, log in with hf auth login",
+        )
+    return ExportError(
+        f"there is no folder {name}, and the hub cannot be reached: {reason(error)}",
+        remedy="check the network, or name a folder with the model's files",
+    )
+
+
+def reason(error: Exception) -> str:
+    """Return the message of an error in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
