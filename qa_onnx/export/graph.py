@@ -88,7 +88,7 @@ def to_onnx(model: Any, facts: SourceModel, *, opset: int = DEFAULT_OPSET) -> So
             torch.onnx.export(
                 _logits_module(model, names),
                 tuple(example[name] for name in names),
-                Path(folder, "model.onnx"),
+                str(Path(folder, "model.onnx")),  # of a Path, torch does not take the folder
                 input_names=list(names),
                 output_names=list(OUTPUTS),
                 dynamic_axes=axes,
