@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from qa_onnx import __version__
 from qa_onnx.errors import EngineError
@@ -15,15 +15,15 @@ from qa_onnx.serve.offsets import OffsetUnit, convert
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx import Example, Prediction
+    from qa_onnx import Prediction
     from qa_onnx.serve.settings import Model
     from qa_onnx.spans import WindowLogits
 
 
-def result(example: Example, prediction: Prediction, unit: OffsetUnit, *, answered: bool) -> dict[str, Any]:
-    """Return most of an `AnswerResult`; `answered` is False if "no answer" wins."""
+def result(context: str, prediction: Prediction, unit: OffsetUnit, *, answered: bool) -> dict[str, Any]:
+    """Return most of an `AnswerResult` about a context; `answered` is False if "no answer" wins."""
     positions = [position for answer in prediction.answers for position in (answer.start, answer.end)]
-    units = convert(example.context, positions, unit)
+    units = convert(context, positions, unit)
     answers = [
         {
             "text": answer.text,
@@ -35,7 +35,6 @@ def result(example: Example, prediction: Prediction, unit: OffsetUnit, *, answer
         for answer in prediction.answers
     ]
     return {
-        "question": example.question,
         "answer": answers[0] if answered else None,
         "answers": answers,
         "null_score": prediction.null_score,
@@ -107,4 +106,4 @@ def bundle(model: Model) -> dict[str, Any]:
 
 def encode(content: Any) -> bytes:
     """Return a JSON text in UTF-8."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return to_json(content, inf_nan_mode="null")
