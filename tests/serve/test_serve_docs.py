@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 import pytest
-
-if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
-    pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
 
 from qa_onnx.bundle.folder import default_bundle
 from qa_onnx.cli.serve import serve as command

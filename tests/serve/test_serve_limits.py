@@ -7,15 +7,10 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
-    pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
-
-from qa_onnx.serve.server import listen
 from tests.served import Served, received, serve
 from tests.waiting import eventually
 
@@ -211,6 +206,8 @@ def test_bodies_that_wait_are_bounded_together() -> None:
 
 
 def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_another() -> None:
+    from qa_onnx.serve.server import listen
+
     with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
