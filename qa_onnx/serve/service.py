@@ -123,18 +123,17 @@ class Service:
         """
         limit = max(1, self.settings.max_queue // 4)
         asked: deque[Future[Prediction]] = deque()
-        accepted = False
         try:
-            for example in examples:
-                while (future := self._submit(example, options, deadline, patient=accepted)) is None:
+            for number, example in enumerate(examples):
+                while (
+                    len(asked) == limit
+                    or (future := self._submit(example, options, deadline, patient=number > 0)) is None
+                ):
                     if asked:
                         yield await self._outcome(asked.popleft(), deadline)
                     else:
                         await asyncio.sleep(_PAUSE_S)
-                accepted = True
                 asked.append(future)
-                if len(asked) == limit:
-                    yield await self._outcome(asked.popleft(), deadline)
             while asked:
                 yield await self._outcome(asked.popleft(), deadline)
         finally:
