@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic_core import to_json
 
 from qa_onnx import __version__
 from qa_onnx.errors import EngineError
-from qa_onnx.serve.offsets import OffsetUnit, convert
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from qa_onnx import Prediction
     from qa_onnx.serve.settings import Model
     from qa_onnx.spans import WindowLogits
+
+OffsetUnit: TypeAlias = Literal["character", "utf8", "utf16"]
+
+_CODECS = {"utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
+
+encode = partial(to_json, inf_nan_mode="null")  # content -> JSON text in UTF-8
 
 
 def result(context: str, prediction: Prediction, unit: OffsetUnit, *, answered: bool) -> dict[str, Any]:
@@ -104,6 +110,24 @@ def bundle(model: Model) -> dict[str, Any]:
     }
 
 
-def encode(content: Any) -> bytes:
-    """Return a JSON text in UTF-8."""
-    return to_json(content, inf_nan_mode="null")
+def convert(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, int]:
+    """Convert positions to a unit, in one pass over the text.
+
+    Python counts code points, C and Rust count bytes, JavaScript, Java and C# count UTF-16 units; an emoji is one,
+    four and two of them.
+
+    Args:
+        text: without lone surrogates.
+        positions: in characters, 0 to len(text).
+        unit: of the result.
+    """
+    wanted = sorted(set(positions))
+    if unit == "character" or text.isascii():
+        return {position: position for position in wanted}
+    codec, size = _CODECS[unit]
+    converted, done, units = {}, 0, 0
+    for position in wanted:
+        units += len(text[done:position].encode(codec)) // size
+        converted[position] = units
+        done = position
+    return converted

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from qa_onnx.errors import InputError
 from qa_onnx.serve.keys import read_keys
-from qa_onnx.serve.offsets import convert
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +21,7 @@ CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 @given(st.text(CHARACTERS), st.lists(st.integers(0, 30)))
 def test_offsets_are_those_of_the_encoded_text(text: str, wanted: list[int]) -> None:
+    convert = pytest.importorskip("qa_onnx.serve.results", reason="needs qa-onnx[serve]").convert
     positions = [min(position, len(text)) for position in wanted]
     for position, found in convert(text, positions, "utf8").items():
         assert text.encode()[:found] == text[:position].encode()
