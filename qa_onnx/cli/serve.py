@@ -102,17 +102,9 @@ def model(settings: ReaderSettings, workers: int) -> Model:
     threads = runtime.threads
     if threads is None or (settings.threads is None and workers > 1):  # a profile's threads are for one process
         threads = max(1, cpu.default_threads() // workers)
-    changes: dict[str, Any] = {
-        "n_best": 1 if settings.n_best is None else settings.n_best,
-        "max_answer_length": settings.max_answer_length,
-        "doc_stride": settings.doc_stride,
-        "batch_tokens": runtime.batch_tokens,
-    }
-    options = dataclasses.replace(
-        Options.for_windows_of(bundle.manifest.max_length),
-        null_threshold=settings.null_threshold,
-        **{name: value for name, value in changes.items() if value is not None},
-    )
+    options = settings.change(Options.for_windows_of(bundle.manifest.max_length))
+    if runtime.batch_tokens is not None:
+        options = dataclasses.replace(options, batch_tokens=runtime.batch_tokens)
     return Model(
         bundle=bundle,
         precision=runtime.precision,
