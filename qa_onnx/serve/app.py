@@ -52,7 +52,7 @@ class _PlainRoute(APIRoute):
         endpoint, adapter = self.endpoint, TypeAdapter(get_type_hints(self.endpoint, include_extras=True)["body"])
 
         async def handle(request: Request) -> Response:
-            response: Response = await endpoint(request, _parse(_state(request), adapter))
+            response: Response = await endpoint(request, _parse(request.scope["qa_onnx"], adapter))
             return response
 
         return handle
@@ -100,11 +100,6 @@ def create_app(service: Service) -> ASGIApp:
     return RequestMiddleware(app, service)
 
 
-def _state(request: Request) -> RequestState:
-    state: RequestState = request.scope["qa_onnx"]
-    return state
-
-
 def _describe_limits(app: FastAPI, model: Model) -> None:
     """Write the limits and defaults of a model into the OpenAPI document."""
     for name in ("AskOne", "AskMany"):
@@ -123,7 +118,8 @@ class _Answers:
 
     async def answer(self, request: Request, body: Annotated[schemas.Ask, Body()]) -> Response:
         """Answer one question, or many in one request."""
-        state, service = _state(request), self._service
+        state: RequestState = request.scope["qa_onnx"]
+        service = self._service
         items = body.examples if isinstance(body, schemas.AskMany) else [body]
         options = _options(body, service.model, len(items))
         state.questions = len(items)
@@ -161,7 +157,7 @@ class _Answers:
 
     async def scores(self, request: Request, body: schemas.AskScores) -> Response:
         """Return the start and end logit of every token of a context."""
-        state = _state(request)
+        state: RequestState = request.scope["qa_onnx"]
         state.questions = 1
         deadline = state.arrived + self._service.settings.timeout_s
         rows = await self._service.logits(Example(body.question, body.context), deadline)

@@ -145,12 +145,10 @@ class RequestMiddleware:
     async def _answer(self, state: RequestState, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the key, read the body and run the endpoint; cancel that when its client goes away."""
         accepted = self._settings.keys
-        if (
-            accepted
-            and state.endpoint not in _PUBLIC
-            and not keys.is_valid(state.header(b"authorization"), accepted)
-        ):
-            raise problems.no_key()
+        locked = bool(accepted) and state.endpoint not in _PUBLIC
+        if locked and not keys.is_valid(state.header(b"authorization"), accepted):
+            detail = "an API key is needed: send the header Authorization: Bearer KEY"
+            raise Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="qa-onnx"'})
         if state.endpoint == "other":
             raise Problem(404, "there is no such endpoint: /docs lists them")
         await self._read(state, receive)

@@ -113,9 +113,3 @@ def busy(reason: str, retry_after_s: float) -> Problem:
 def unavailable(state: str) -> Problem:
     """Return the 503 of a server that is starting or stopping."""
     return Problem(503, f"the server is {state}: try again in 1 s", headers={"Retry-After": "1"})
-
-
-def no_key() -> Problem:
-    """Return the 401 of a request without a valid API key."""
-    detail = "an API key is needed: send the header Authorization: Bearer KEY"
-    return Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="qa-onnx"'})
