@@ -1,6 +1,6 @@
 """API keys: a file of them -> their hashes; the header of a request -> whether it has a valid key.
 
-Left out: which endpoints need a key (app.py).
+Left out: which endpoints need a key (middleware.py).
 """
 
 from __future__ import annotations

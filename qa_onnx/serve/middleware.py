@@ -3,7 +3,7 @@
     key -> body, within its limits of size and time -> endpoint, cancelled when its client goes away
 
 Plain ASGI and not Starlette's `BaseHTTPMiddleware`, because it must see each message as it comes. It is the only
-middleware, and calls the router of the application directly: the layers between them cost more than the rest.
+middleware, and calls the router of the application directly: it handles errors itself, and each layer takes time.
 """
 
 from __future__ import annotations
