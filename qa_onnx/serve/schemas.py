@@ -1,4 +1,4 @@
-"""Pydantic models of the requests, which they check, and of the responses; FastAPI documents the endpoints with them.
+"""Pydantic models of the requests, which they check, and of the responses; FastAPI documents both with them.
 
 Unknown fields are refused, so that a misspelt option is not ignored silently.
 """
