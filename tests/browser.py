@@ -6,15 +6,11 @@ import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if missing := [
-    name for name in ("fastapi", "uvicorn", "prometheus_client", "httpx", "playwright") if find_spec(name) is None
-]:
-    pytest.skip(f"needs qa-onnx[serve], httpx and playwright: no {', '.join(missing)}", allow_module_level=True)
+pytest.importorskip("playwright", reason="needs playwright")
 if not (shutil.which("chromium") or shutil.which("chromium-browser")):
     if os.environ.get("CI"):
         pytest.fail("CI is set, so that the tests of the page must run: put chromium on the PATH", pytrace=False)

@@ -10,11 +10,12 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import pytest
 from tokenizers import Tokenizer
 
 from tests.conftest import TINY, TINY_TOKENIZER
@@ -22,6 +23,10 @@ from tests.waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+if missing := [name for name in ("fastapi", "uvicorn", "prometheus_client", "httpx") if find_spec(name) is None]:
+    pytest.skip(f"needs qa-onnx[serve] and httpx: no {', '.join(missing)}", allow_module_level=True)
+import httpx
 
 PATIENT = ("--timeout-s", 600, "--read-timeout-s", 600)  # so that a busy machine does not make a server give up
 ROOT = Path(__file__).parents[1]
@@ -121,7 +126,12 @@ def received(connection: socket.socket) -> bytes:
 
 @contextmanager
 def serve(
-    *arguments: object, bundle: Path = TINY, wait: bool = True, threads: int = 1, gated: bool = False
+    *arguments: object,
+    bundle: Path = TINY,
+    wait: bool = True,
+    threads: int = 1,
+    gated: bool = False,
+    before: str | None = None,
 ) -> Iterator[Served]:
     """Run `qa-onnx serve` on the tiny bundle; kill it at the end of the block if it still runs.
 
@@ -131,10 +141,13 @@ def serve(
         wait: until it is ready.
         threads: of a run.
         gated: its runs can be held back.
+        before: code that the process runs first.
     """
     with NamedTemporaryFile("ab") as file, TemporaryDirectory() as folder:
-        program = ["tests.gated_server", folder] if gated else ["qa_onnx"]
-        command = [sys.executable, "-m", *program, "serve", "-b", str(bundle), "--port", "0"]
+        program = ["-m", "tests.gated_server", folder] if gated else ["-m", "qa_onnx"]
+        if before is not None:
+            program = ["-c", f"{before}\nfrom qa_onnx.cli import main\nmain()"]
+        command = [sys.executable, *program, "serve", "-b", str(bundle), "--port", "0"]
         command += ["--precision", "fp32", "--threads", str(threads), *map(str, (*PATIENT, *arguments))]
         log = Path(file.name)
         process = subprocess.Popen(

@@ -167,11 +167,15 @@ class ReaderSettings:
         from qa_onnx import Reader
 
         reader = Reader.load(self.bundle, **self.runtime(), allow_fallback=self.allow_fallback)
+        return reader, self.change(reader.options)
+
+    def change(self, options: Options) -> Options:
+        """Return options with the user's changes."""
         changes: dict[str, Any] = {"n_best": 1 if self.n_best is None else self.n_best}
         for name in ("max_answer_length", "doc_stride", "align_to_words"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
-        return reader, dataclasses.replace(reader.options, null_threshold=self.null_threshold, **changes)
+        return dataclasses.replace(options, null_threshold=self.null_threshold, **changes)
 
 
 def reader_options(command: Callable[..., None]) -> Callable[..., None]:

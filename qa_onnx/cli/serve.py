@@ -11,38 +11,37 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qa_onnx.cli.options import ReaderSettings, between, reader_options
+from qa_onnx.serve.settings import MAX_N_BEST, Model, Settings, limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qa_onnx.serve.settings import Model
 
-
-def _limit(flag: str, bounds: str, default: float | None, text: str) -> Callable[..., Any]:
-    """Return an option with the bounds of `BOUNDS[bounds]`."""
-    return click.option(flag, type=between(bounds), default=default, show_default=default is not None, help=text)
+def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add an option for each limit of a server."""
+    for limit in reversed(limits()):
+        add = click.option(
+            f"--{limit.name.replace('_', '-')}",
+            type=between(limit.name),
+            default=limit.default,
+            show_default=limit.default is not None,
+            help=limit.metadata["help"],
+        )
+        command = add(command)
+    return command
 
 
 @click.command(short_help="Answer over HTTP, with a page for people.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address; 0.0.0.0: all of this machine.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
-@_limit("--workers", "processes", 1, "Processes, each with its own copy of the model and a part of the cores.")
-@_limit(
-    "--max-batch-tokens",
-    "max_batch_tokens",
-    None,
-    "Tokens of one run, with padding.  [default: 1024, on a GPU 16384]",
+@click.option(
+    "--workers",
+    type=between("processes"),
+    default=1,
+    show_default=True,
+    help="Processes, each with its own copy of the model and a part of the cores.",
 )
-@_limit("--max-wait-ms", "max_wait_ms", 0.0, "How long a question may wait for others to share its run.")
-@_limit("--max-queue", "max_queue", 64, "Questions that may wait or run in each worker; more get 429.")
-@_limit("--max-request-bytes", "max_request_bytes", 1 << 20, "Bytes of a request body; a larger one gets 413.")
-@_limit("--timeout-s", "timeout_s", 30.0, "Seconds from a request's arrival to its answer; then 504.")
-@_limit(
-    "--read-timeout-s",
-    "read_timeout_s",
-    10.0,
-    "Seconds in which a client must send its body, and read each part of an answer.",
-)
+@_limit_options
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
@@ -66,7 +65,6 @@ def serve(
 
     require("serve", onnxruntime=True)
     from qa_onnx.serve import keys, logs, server
-    from qa_onnx.serve.settings import MAX_N_BEST, Settings
 
     if settings.n_best is not None and settings.n_best > MAX_N_BEST:
         raise click.UsageError(f"--n-best is {settings.n_best}; for a server it may be {MAX_N_BEST} at most")
@@ -87,11 +85,7 @@ def serve(
 
 
 def model(settings: ReaderSettings, workers: int) -> Model:
-    """Resolve which model to serve, with the checks that are quick.
-
-    Args:
-        settings: the user's.
-        workers: processes that share the cores.
+    """Resolve which model to serve in a number of worker processes, with the checks that are quick.
 
     Raises:
         QaOnnxError: the bundle is not complete, or has nothing for the engine and device.
@@ -100,7 +94,6 @@ def model(settings: ReaderSettings, workers: int) -> Model:
     from qa_onnx.bundle.runtime import resolve_runtime
     from qa_onnx.engines.names import check_precision
     from qa_onnx.machine import cpu
-    from qa_onnx.serve.settings import Model
 
     bundle = Bundle.load(settings.bundle)
     runtime = resolve_runtime(bundle, **settings.runtime())
@@ -109,18 +102,9 @@ def model(settings: ReaderSettings, workers: int) -> Model:
     threads = runtime.threads
     if threads is None or (settings.threads is None and workers > 1):  # a profile's threads are for one process
         threads = max(1, cpu.default_threads() // workers)
-    changes: dict[str, Any] = {
-        "n_best": 1 if settings.n_best is None else settings.n_best,
-        "max_answer_length": settings.max_answer_length,
-        "doc_stride": settings.doc_stride,
-        "align_to_words": settings.align_to_words,
-        "batch_tokens": runtime.batch_tokens,
-    }
-    options = dataclasses.replace(
-        Options.for_windows_of(bundle.manifest.max_length),
-        null_threshold=settings.null_threshold,
-        **{name: value for name, value in changes.items() if value is not None},
-    )
+    options = settings.change(Options.for_windows_of(bundle.manifest.max_length))
+    if runtime.batch_tokens is not None:
+        options = dataclasses.replace(options, batch_tokens=runtime.batch_tokens)
     return Model(
         bundle=bundle,
         precision=runtime.precision,

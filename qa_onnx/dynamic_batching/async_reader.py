@@ -15,19 +15,16 @@ import asyncio
 import math
 import os
 import weakref
-from collections.abc import AsyncIterable
-from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
-from qa_onnx.errors import DeadlineError, InputError, QueueFullError
+from qa_onnx.errors import DeadlineError, InputError
 from qa_onnx.options import check_bounds, is_number, refuse_arguments
 from qa_onnx.windows import Example, as_example
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
     from concurrent.futures import Future
     from typing import Self
 
@@ -154,54 +151,6 @@ class AsyncReader:
         """Choose the answer of a prediction; see `Reader.choose`."""
         return self.reader.choose(prediction, options=options)
 
-    async def predict_many(
-        self,
-        examples: Iterable[AnyExample] | AsyncIterable[AnyExample],
-        *,
-        options: Options | None = None,
-        timeout_s: float | None = None,
-        in_flight: int = 64,
-    ) -> AsyncIterator[Prediction]:
-        """Predict a stream of examples, several at a time, in their order.
-
-        Where other callers fill the queue, it waits for room instead of failing. Predictions do not wait for the
-        next example of an async iterable.
-
-        Args:
-            examples: any number.
-            options: instead of the reader's own.
-            timeout_s: seconds that each example may take once it is handed over.
-            in_flight: most examples that are read and not yet yielded.
-
-        Raises:
-            InputError: see `predict`, like the other errors except QueueFullError. The first error ends the
-                stream.
-        """
-        check_bounds("in_flight", in_flight)
-        room = asyncio.Semaphore(in_flight)
-        tasks: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()  # of the examples, in their order
-
-        async def read() -> None:
-            async with aclosing(_stream(examples)) as stream:
-                await room.acquire()
-                async for example in stream:
-                    tasks.put_nowait(asyncio.create_task(self._patiently(example, options, timeout_s)))
-                    await room.acquire()
-
-        reading: asyncio.Task[Any] = asyncio.create_task(read())
-        reading.add_done_callback(tasks.put_nowait)  # the last one: its error is the source's
-        task = reading
-        try:
-            while (task := await tasks.get()) is not reading:
-                yield await task
-                room.release()
-            await reading
-        finally:
-            left = [reading, task, *(tasks.get_nowait() for _ in range(tasks.qsize()))]
-            for unfinished in left:
-                unfinished.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
-
     async def close(self, *, drain: bool = True) -> None:
         """Take no more questions, and wait until the workers have ended; it may be called several times.
 
@@ -221,15 +170,6 @@ class AsyncReader:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.close(drain=kind is None)
 
-    async def _patiently(
-        self, example: AnyExample, options: Options | None, timeout_s: float | None
-    ) -> Prediction:
-        while True:
-            try:
-                return await self.predict(example, options=options, timeout_s=timeout_s)
-            except QueueFullError as full:
-                await asyncio.sleep(min(full.retry_after_s / 4, 0.25))
-
     def _workers(self) -> Workers:
         """Return this process' workers: a fork copies no threads, and locks that they hold stay locked."""
         here = os.getpid()
@@ -240,15 +180,6 @@ class AsyncReader:
             if self._closed:
                 workers.close(drain=False)
         return workers
-
-
-async def _stream(examples: Iterable[AnyExample] | AsyncIterable[AnyExample]) -> AsyncGenerator[AnyExample, None]:
-    if isinstance(examples, AsyncIterable):
-        async for example in examples:
-            yield example
-    else:
-        for example in examples:
-            yield example
 
 
 def _seconds(timeout_s: float | None) -> float:

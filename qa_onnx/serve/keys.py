@@ -1,4 +1,4 @@
-"""API keys: a file of them -> their hashes; the headers of a request -> whether they have a valid key.
+"""API keys: a file of them -> their hashes; the header of a request -> whether it has a valid key.
 
 Left out: which endpoints need a key (middleware.py).
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 _KEY = re.compile(rb"[\x21-\x7e]{16,512}")
@@ -47,9 +47,9 @@ def read_keys(path: Path) -> tuple[bytes, ...]:
     return tuple(hashes)
 
 
-def is_valid(headers: Mapping[str, str], hashes: Sequence[bytes]) -> bool:
-    """Return whether the header "Authorization: Bearer KEY" has one of the keys, in constant time."""
-    scheme, _, key = headers.get("authorization", "").partition(" ")
+def is_valid(authorization: str, hashes: Sequence[bytes]) -> bool:
+    """Return whether a header "Authorization: Bearer KEY" has one of the keys, in constant time."""
+    scheme, _, key = authorization.partition(" ")
     digest = hashlib.sha256(key.strip().encode("latin-1")).digest()
     matches = [secrets.compare_digest(digest, expected) for expected in hashes]
     return any(matches) and scheme.lower() == "bearer"

@@ -8,9 +8,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
 import traceback
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
+
+from pydantic_core import to_json
 
 LOGGER = logging.getLogger("qa_onnx.serve")
 
@@ -20,17 +25,21 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        seconds, milliseconds = divmod(int(record.created * 1000), 1000)
-        line: dict[str, Any] = {
-            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z",
-            "level": record.levelname.lower(),
-            "message": record.getMessage().strip(),
-            "process": os.getpid(),
-            **getattr(record, "fields", {}),
-        }
+        fields: dict[str, Any] = getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1] is not None:
-            line |= describe_error(record.exc_info[1])
-        return json.dumps(line)
+            fields = fields | describe_error(record.exc_info[1])
+        return json.dumps(_line(record.created, record.levelname.lower(), record.getMessage().strip(), fields))
+
+
+def log_request(fields: dict[str, Any]) -> None:
+    """Write the line of a request to stderr, at a third of the cost of a logger's."""
+    with suppress(OSError):  # nobody reads it any more
+        sys.stderr.write(to_json(_line(time.time(), "info", "request", fields)).decode() + "\n")
+
+
+def _line(seconds: float, level: str, message: str, fields: dict[str, Any]) -> dict[str, Any]:
+    when = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"time": when, "level": level, "message": message, "process": os.getpid(), **fields}
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:

@@ -7,7 +7,7 @@ makes it), and the worker that is scraped returns the sums over all.
 from __future__ import annotations
 
 import os
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +51,12 @@ class Metrics:
         gauge = partial(Gauge, registry=self._registry)
         seconds = partial(Histogram, registry=self._registry, buckets=_SECONDS)
         sizes = partial(Histogram, registry=self._registry)
-        self.requests = counter("qa_onnx_requests", "Requests by endpoint and status.", ["endpoint", "code"])
-        self.request_seconds = seconds("qa_onnx_request_seconds", "From head to last byte.", ["endpoint"])
-        self.errors = counter("qa_onnx_errors", "Requests and stream lines that failed.", ["error"])
+        requests = counter("qa_onnx_requests", "Requests by endpoint and status.", ["endpoint", "code"])
+        request_seconds = seconds("qa_onnx_request_seconds", "From head to last byte.", ["endpoint"])
+        self._requests, self._request_seconds = cache(requests.labels), cache(request_seconds.labels)
+        self._errors = counter("qa_onnx_errors", "Requests and stream lines that failed.", ["error"])
         self.questions = counter("qa_onnx_questions", "Questions answered.")
-        self._stage_seconds = seconds("qa_onnx_stage_seconds", _STAGES, ["stage"])
+        self._stage_seconds = cache(seconds("qa_onnx_stage_seconds", _STAGES, ["stage"]).labels)
         self._queue = gauge("qa_onnx_queue_depth", "Questions that wait or run.", multiprocess_mode="livesum")
         self._windows = sizes("qa_onnx_batch_windows", "Windows of a batch.", buckets=_WINDOWS)
         self._tokens = sizes("qa_onnx_batch_tokens", "Tokens of a batch, with padding.", buckets=_TOKENS)
@@ -66,6 +67,15 @@ class Metrics:
         """Record the model that was loaded."""
         name, backend = model.bundle.manifest.source.name, model.backend
         self._bundle.labels(name, model.precision, backend.engine, backend.device, __version__).set(1)
+
+    def request(self, endpoint: str, code: int, seconds: float) -> None:
+        """Count a request, with the status and duration of its response."""
+        self._requests(endpoint, code).inc()
+        self._request_seconds(endpoint).observe(seconds)
+
+    def error(self, name: str) -> None:
+        """Count a request or a line of a stream that failed, by the class of its error."""
+        self._errors.labels(name).inc()
 
     def queue(self, requests: int) -> None:
         """Record how many questions wait or run."""
@@ -78,7 +88,7 @@ class Metrics:
 
     def stage(self, name: str, seconds: float) -> None:
         """Record how long a stage took."""
-        self._stage_seconds.labels(name).observe(seconds)
+        self._stage_seconds(name).observe(seconds)
 
     def page(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""

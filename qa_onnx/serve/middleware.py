@@ -2,28 +2,28 @@
 
     key -> body, within its limits of size and time -> endpoint, cancelled when its client goes away
 
-Plain ASGI and not Starlette's `BaseHTTPMiddleware`, because it must see each message as it comes.
+Plain ASGI and not Starlette's `BaseHTTPMiddleware`, because it must see each message as it comes. It is the only
+middleware, and calls the router of the application directly: it handles errors itself, and each layer takes time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-import uuid
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from qa_onnx.serve import keys, problems
-from qa_onnx.serve.logs import LOGGER, describe_error
+from qa_onnx.serve import keys, logs, problems
 from qa_onnx.serve.problems import Problem
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from fastapi import FastAPI
+    from starlette.types import Message, Receive, Scope, Send
 
     from qa_onnx.serve.metrics import Metrics
     from qa_onnx.serve.service import Service
@@ -34,12 +34,13 @@ _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CLIENT_GONE = 499  # nginx's code for a client that went away; only logs and metrics see it
 _MAX_BODIES = 64  # bodies of the largest size that are in memory at the same time
-
-_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
-
-
-class ClientGoneError(Exception):
-    """The client closed its connection, or stopped reading, before it had its answer."""
+_UNWATCHED_S = 0.05  # most requests are answered by then, and watching their client costs a task each
+_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
+}
+_ASGI = {"version": "3.0", "spec_version": "2.4"}  # 2.4: `send` raises where its client is gone
 
 
 @dataclass(slots=True)
@@ -49,27 +50,31 @@ class RequestState:
     Attributes:
         id: the client's X-Request-ID, or a new one.
         endpoint: the path if it is an endpoint's, else "other": a path may hold anything.
+        headers: values by name in lower case.
         arrived: time at which its head was complete, by `time.monotonic`.
-        bytes: size of its body.
+        body: grows while it is read.
         questions: number of questions in it.
         status: of the response; 0 before it starts.
-        complete: the whole response was sent.
         gone: the client went away.
     """
 
     id: str
     endpoint: str
+    headers: dict[bytes, bytes]
     arrived: float = field(default_factory=monotonic)
-    bytes: int = 0
+    body: bytearray = field(default_factory=bytearray)
     questions: int = 0
     status: int = 0
-    complete: bool = False
     gone: bool = False
 
     @property
     def milliseconds(self) -> float:
         """Milliseconds since it arrived."""
         return 1000 * (monotonic() - self.arrived)
+
+    def header(self, name: bytes, default: bytes = b"") -> str:
+        """Return the value of a header, whose name is in lower case."""
+        return self.headers.get(name, default).decode("latin-1")
 
 
 class RequestMiddleware:
@@ -80,145 +85,147 @@ class RequestMiddleware:
         service: has the limits and the metrics.
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: FastAPI, service: Service) -> None:
         self._app = app
         self._settings = service.settings
         self._metrics = service.metrics
         self._held = 0  # bytes of all bodies in memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
+        """Handle one request, or the start and end of the server."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, path = Headers(scope=scope), scope["path"]
-        request_id = headers.get("x-request-id", "")
+        headers, path = dict(scope["headers"]), scope["path"]
+        request_id = headers.get(b"x-request-id", b"").decode("latin-1")
         state = RequestState(
-            request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+            request_id if _REQUEST_ID.fullmatch(request_id) else f"{random.getrandbits(128):032x}",
             path if path in ENDPOINTS else "other",
+            headers,
         )
-        scope["qa_onnx"] = state
-
-        async def send_more(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                state.status = message["status"]
-                response_headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    response_headers.setdefault(name, value)
-                response_headers["x-request-id"] = state.id
-            await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                state.complete = True
-
+        send_in_time = self._sender(state, send)
         try:
-            await self._answer(scope, headers, receive, send_more)
-        except ClientGoneError:
+            try:
+                await self._answer(state, scope, receive, send_in_time)
+            except Exception as error:
+                if state.status or isinstance(error, ClientDisconnect):
+                    raise  # closes the connection: the client must see that its answer is incomplete
+                await to_problem(error, state, self._metrics).response(state.id)(scope, receive, send_in_time)
+        except ClientDisconnect:
             state.status = _CLIENT_GONE
         except Exception as error:
-            if not state.complete:  # otherwise the endpoints have sent a problem already
-                response = to_problem(error, state, self._metrics).response(state.id)
-                if state.status:
-                    raise  # closes the connection: the client must see that its answer is incomplete
-                await response(scope, receive, send_more)
+            to_problem(error, state, self._metrics)
+            raise
         finally:
+            self._held -= len(state.body)
             self._log(scope["method"], state)
 
-    async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        """Check the key, read the body and run the endpoint."""
-        state: RequestState = scope["qa_onnx"]
-        accepted = self._settings.keys
-        if accepted and state.endpoint not in _PUBLIC and not keys.is_valid(headers, accepted):
-            raise problems.no_key()
-        body = bytearray()
-        try:
-            await self._read(headers, receive, body)
-            state.bytes = len(body)
-            self._metrics.stage("read", monotonic() - state.arrived)
-            await self._run(scope, bytes(body), receive, send)
-        finally:
-            self._held -= len(body)
+    def _sender(self, state: RequestState, send: Send) -> Send:
+        """Return a `send` that adds headers, and raises ClientDisconnect if the client does not read in time."""
+        start: Message | None = None
 
-    async def _read(self, headers: Headers, receive: Receive, body: bytearray) -> None:
-        """Append the request's body to `body`, within the limits of size and time."""
+        async def send_in_time(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":  # sent with the first part of the body
+                start = message
+                return
+            try:
+                async with asyncio.timeout(self._settings.read_timeout_s):
+                    if start is not None:
+                        state.status = start["status"]
+                        added = {**_HEADERS, **dict(start["headers"]), b"x-request-id": state.id.encode()}
+                        await send({**start, "headers": list(added.items())})
+                        start = None
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        return send_in_time
+
+    async def _answer(self, state: RequestState, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the key, read the body and run the endpoint; cancel that when its client goes away."""
+        accepted = self._settings.keys
+        locked = bool(accepted) and state.endpoint not in _PUBLIC
+        if locked and not keys.is_valid(state.header(b"authorization"), accepted):
+            detail = "an API key is needed: send the header Authorization: Bearer KEY"
+            raise Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="qa-onnx"'})
+        if state.endpoint == "other":
+            raise Problem(404, "there is no such endpoint: /docs lists them")
+        await self._read(state, receive)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        disconnect: asyncio.Future[Message] | None = None
+
+        def watch() -> None:
+            nonlocal disconnect
+            disconnect = asyncio.ensure_future(receive())
+            disconnect.add_done_callback(stop)
+
+        def stop(_: object) -> None:
+            if task is not None:
+                state.gone = True
+                task.cancel()
+
+        watching = loop.call_later(_UNWATCHED_S, watch)
+        scope.update(app=self._app, qa_onnx=state, asgi=_ASGI)
+        try:
+            await self._app.router(scope, loop.create_future, send)
+        except asyncio.CancelledError:
+            if state.gone:
+                raise ClientDisconnect from None
+            raise
+        finally:
+            watching.cancel()
+            if disconnect is not None:
+                disconnect.remove_done_callback(stop)
+                disconnect.cancel()
+
+    async def _read(self, state: RequestState, receive: Receive) -> None:
+        """Read the body, within the limits of size and time."""
         limit, seconds = self._settings.max_request_bytes, self._settings.read_timeout_s
-        too_large = Problem(413, f"the body is larger than {limit} bytes, the limit of this server: send less")
-        length = headers.get("content-length", "0")
+        too_large = f"the body is larger than {limit} bytes, the limit of this server: send less"
+        length = state.header(b"content-length", b"0")
         if len(length) > 18 or (length.isdigit() and int(length) > limit):
-            raise too_large
+            raise Problem(413, too_large)
         more = True
         try:
             async with asyncio.timeout(seconds):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise ClientGoneError
+                        raise ClientDisconnect
                     part, more = message.get("body", b""), message.get("more_body", False)
-                    body += part
+                    state.body += part
                     self._held += len(part)
-                    if len(body) > limit:
-                        raise too_large
+                    if len(state.body) > limit:
+                        raise Problem(413, too_large)
                     if self._held > _MAX_BODIES * limit:
                         raise problems.busy("too many requests are being read", 1)
         except TimeoutError:
             detail = f"the body did not arrive within {seconds:g} s"
             raise Problem(408, detail, headers={"Connection": "close"}) from None
-
-    async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Run the endpoint; cancel it, and its questions, when the client goes away or stops reading."""
-        state: RequestState = scope["qa_onnx"]
-        messages = [{"type": "http.request", "body": body}]
-
-        async def give_body() -> Message:
-            return messages.pop() if messages else await asyncio.get_running_loop().create_future()
-
-        async def send_in_time(message: Message) -> None:
-            try:
-                async with asyncio.timeout(self._settings.read_timeout_s):
-                    await send(message)
-            except TimeoutError:
-                stop()
-                raise asyncio.CancelledError from None
-
-        def stop(_: object = None) -> None:
-            if not state.complete:  # at the end of a response uvicorn reports a disconnect as well
-                state.gone = True
-                endpoint.cancel()
-
-        endpoint = asyncio.ensure_future(self._app(scope, give_body, send_in_time))
-        disconnect = asyncio.ensure_future(receive())
-        disconnect.add_done_callback(stop)
-        try:
-            await endpoint
-        except asyncio.CancelledError:
-            if state.gone:
-                raise ClientGoneError from None
-            raise
-        finally:
-            disconnect.remove_done_callback(stop)
-            disconnect.cancel()
+        self._metrics.stage("read", monotonic() - state.arrived)
 
     def _log(self, method: str, state: RequestState) -> None:
         milliseconds = state.milliseconds
-        self._metrics.requests.labels(state.endpoint, str(state.status)).inc()
-        self._metrics.request_seconds.labels(state.endpoint).observe(milliseconds / 1000)
+        self._metrics.request(state.endpoint, state.status, milliseconds / 1000)
         fields: dict[str, Any] = {
             "request_id": state.id,
             "method": method if method in _METHODS else "other",
             "endpoint": state.endpoint,
             "code": state.status,
             "milliseconds": round(milliseconds, 3),
-            "bytes": state.bytes,
+            "bytes": len(state.body),
         }
         if state.questions:
             fields["questions"] = state.questions
-        LOGGER.info("request", extra={"fields": fields})
+        logs.log_request(fields)
 
 
 def to_problem(error: BaseException, state: RequestState, metrics: Metrics) -> Problem:
     """Count an error, log it if it is the server's fault, and return its problem."""
     problem = problems.from_error(error)
-    refused = isinstance(error, HTTPException | RequestValidationError)
-    metrics.errors.labels(type(problem if refused else error).__name__).inc()
-    if problem.status_code == 500:
-        LOGGER.error("a request failed", extra={"fields": {"request_id": state.id, **describe_error(error)}})
+    metrics.error(type(problem if isinstance(error, HTTPException) else error).__name__)
+    if problem.status == 500:
+        fields = {"request_id": state.id, **logs.describe_error(error)}
+        logs.LOGGER.error("a request failed", extra={"fields": fields})
     return problem

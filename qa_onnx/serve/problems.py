@@ -5,56 +5,49 @@ A detail says what is wrong, the limit and the remedy; it never repeats a questi
 
 from __future__ import annotations
 
-import json
 import math
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Response
-from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from qa_onnx.errors import ClosedError, InputError, QaOnnxError, QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pydantic import ValidationError
+
 MEDIA_TYPE = "application/problem+json"
 _MAX_ERRORS = 20
 _MAX_NAME = 100  # characters of a field's name, which may be anything
-_DETAILS = {
-    404: "there is no such endpoint: /docs lists them",
-    405: "the endpoint has other methods: /docs lists them",
-}
 
 
-class Problem(HTTPException):
+@dataclass(eq=False)
+class Problem(Exception):  # noqa: N818 - RFC 9457's name for it
     """A request that is refused, or failed.
 
-    Args:
+    Attributes:
         status: of the response.
         detail: what is wrong, the limit, the remedy.
         errors: the wrong fields, each with its JSON `pointer` into the body and a `detail`.
         headers: of the response.
     """
 
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        *,
-        errors: Sequence[Mapping[str, str]] = (),
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(status, detail, headers)
-        self.errors = errors
+    status: int
+    detail: str
+    errors: Sequence[Mapping[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def content(self, request_id: str) -> dict[str, Any]:
         """Return the problem as a JSON object."""
         content: dict[str, Any] = {
             "type": "about:blank",
-            "title": HTTPStatus(self.status_code).phrase,
-            "status": self.status_code,
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
             "detail": self.detail,
             "request_id": request_id,
         }
@@ -64,7 +57,7 @@ class Problem(HTTPException):
 
     def response(self, request_id: str) -> Response:
         """Return the problem as a response."""
-        return Response(json.dumps(self.content(request_id)), self.status_code, self.headers, MEDIA_TYPE)
+        return Response(to_json(self.content(request_id)), self.status, self.headers, MEDIA_TYPE)
 
 
 def field_problem(pointer: str, detail: str, *, more: Sequence[Mapping[str, str]] = (), count: int = 1) -> Problem:
@@ -86,10 +79,7 @@ def from_error(error: BaseException) -> Problem:  # noqa: PLR0911 - a table of e
     if isinstance(error, Problem):
         return error
     if isinstance(error, HTTPException):  # from the router of Starlette
-        detail = _DETAILS.get(error.status_code, error.detail)
-        return Problem(error.status_code, detail, headers=error.headers)
-    if isinstance(error, RequestValidationError):
-        return _from_validation(error)
+        return Problem(405, "the endpoint has other methods: /docs lists them", headers=error.headers or {})
     if isinstance(error, QueueFullError):
         return busy("too many questions are waiting", error.retry_after_s)
     if isinstance(error, ClosedError):
@@ -102,15 +92,16 @@ def from_error(error: BaseException) -> Problem:  # noqa: PLR0911 - a table of e
     return Problem(500, f"the {part}: the server's log has more under this request_id")
 
 
-def _from_validation(error: RequestValidationError) -> Problem:
+def from_validation(error: ValidationError) -> Problem:
+    """Return the problem of a body that has wrong fields."""
     errors = []
-    for item in error.errors()[:_MAX_ERRORS]:
-        # The location starts with "body", then with the choice in the union of one and many.
-        steps = [str(step)[:_MAX_NAME] for step in item["loc"][1:] if step not in {"one", "many"}]
+    for item in error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]:
+        # The location starts with the choice in the union of one and many.
+        steps = [str(step)[:_MAX_NAME] for step in item["loc"] if step not in {"one", "many"}]
         pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
         errors.append({"pointer": f"#{pointer}", "detail": item["msg"]})
     first, *more = errors
-    return field_problem(**first, more=more, count=len(error.errors()))
+    return field_problem(**first, more=more, count=error.error_count())
 
 
 def busy(reason: str, retry_after_s: float) -> Problem:
@@ -122,9 +113,3 @@ def busy(reason: str, retry_after_s: float) -> Problem:
 def unavailable(state: str) -> Problem:
     """Return the 503 of a server that is starting or stopping."""
     return Problem(503, f"the server is {state}: try again in 1 s", headers={"Retry-After": "1"})
-
-
-def no_key() -> Problem:
-    """Return the 401 of a request without a valid API key."""
-    detail = "an API key is needed: send the header Authorization: Bearer KEY"
-    return Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="qa-onnx"'})

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+from pydantic_core import to_json
 
 from qa_onnx import __version__
 from qa_onnx.errors import EngineError
-from qa_onnx.serve.offsets import OffsetUnit, convert
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from qa_onnx import Example, Prediction
+    from qa_onnx import Prediction
     from qa_onnx.serve.settings import Model
     from qa_onnx.spans import WindowLogits
 
+OffsetUnit: TypeAlias = Literal["character", "utf8", "utf16"]
 
-def result(example: Example, prediction: Prediction, unit: OffsetUnit, *, answered: bool) -> dict[str, Any]:
-    """Return most of an `AnswerResult`; `answered` is False if "no answer" wins."""
+_CODECS = {"utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
+
+encode = partial(to_json, inf_nan_mode="null")  # content -> JSON text in UTF-8
+
+
+def result(context: str, prediction: Prediction, unit: OffsetUnit, *, answered: bool) -> dict[str, Any]:
+    """Return most of an `AnswerResult` about a context; `answered` is False if "no answer" wins."""
     positions = [position for answer in prediction.answers for position in (answer.start, answer.end)]
-    units = convert(example.context, positions, unit)
+    units = convert(context, positions, unit)
     answers = [
         {
             "text": answer.text,
@@ -35,7 +41,6 @@ def result(example: Example, prediction: Prediction, unit: OffsetUnit, *, answer
         for answer in prediction.answers
     ]
     return {
-        "question": example.question,
         "answer": answers[0] if answered else None,
         "answers": answers,
         "null_score": prediction.null_score,
@@ -105,6 +110,24 @@ def bundle(model: Model) -> dict[str, Any]:
     }
 
 
-def encode(content: Any) -> bytes:
-    """Return a JSON text in UTF-8."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+def convert(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, int]:
+    """Convert positions to a unit, in one pass over the text.
+
+    Python counts code points, C and Rust count bytes, JavaScript, Java and C# count UTF-16 units; an emoji is one,
+    four and two of them.
+
+    Args:
+        text: without lone surrogates.
+        positions: in characters, 0 to len(text).
+        unit: of the result.
+    """
+    wanted = sorted(set(positions))
+    if unit == "character" or text.isascii():
+        return {position: position for position in wanted}
+    codec, size = _CODECS[unit]
+    converted, done, units = {}, 0, 0
+    for position in wanted:
+        units += len(text[done:position].encode(codec)) // size
+        converted[position] = units
+        done = position
+    return converted

@@ -1,4 +1,4 @@
-"""Pydantic models of the requests and responses; FastAPI checks requests and documents the endpoints with them.
+"""Pydantic models of the requests, which they check, and of the responses; FastAPI documents both with them.
 
 Unknown fields are refused, so that a misspelt option is not ignored silently.
 """
@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from qa_onnx.options import BOUNDS
-from qa_onnx.serve.offsets import OffsetUnit  # noqa: TC001 - pydantic reads the annotations
+from qa_onnx.serve.results import OffsetUnit  # noqa: TC001 - pydantic reads the annotations
 from qa_onnx.serve.settings import MAX_EXAMPLES, MAX_N_BEST, MAX_SCORE_CHARACTERS
 
 
@@ -43,9 +43,9 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Threshold = Annotated[
-    Number | Literal["bundle"] | None, _one_message('Input should be a finite number, null (off) or "bundle"')
+    Annotated[float, Field(allow_inf_nan=False)] | Literal["bundle"] | None,
+    _one_message('Input should be a finite number, null (off) or "bundle"'),
 ]
 Id = Annotated[
     Annotated[str, Field(max_length=200)]

@@ -94,7 +94,8 @@ def run(settings: Settings, model: Model, listener: socket.socket) -> None:
         await server.serve(sockets=[listener])
         await loading
 
-    asyncio.run(serve())
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(serve())
 
 
 class _Server(uvicorn.Server):
@@ -163,7 +164,7 @@ def _config(app: Any, settings: Settings, **changes: Any) -> uvicorn.Config:
         app,
         http="h11",  # refuses heads of more than 64 KiB, which httptools does not
         ws="none",
-        loop="asyncio",
+        loop="auto",  # uvloop where it is installed
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections import deque
+from concurrent.futures import Future
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -101,59 +102,70 @@ class Service:
             self.metrics.queue(self._asking.depth)
         return self.metrics.page()
 
-    async def ask(self, example: Example, options: Options, deadline: float, *, patient: bool) -> Prediction:
-        """Ask one question.
+    async def ask_each(
+        self, examples: Iterable[Example], options: Options, deadline: float
+    ) -> AsyncGenerator[Prediction | Exception, None]:
+        """Ask the questions of a request, at most a quarter of the queue at a time.
+
+        Only the first one needs room in the queue at once; the others wait for it.
 
         Args:
-            example: question and context.
+            examples: questions with their contexts.
             options: of the request.
             deadline: by `time.monotonic`.
-            patient: wait while the queue is full.
+
+        Yields:
+            The prediction or the error of each example, in their order, as soon as possible.
 
         Raises:
             Problem: the server is starting.
             QueueFullError: too many questions wait.
-            DeadlineError: the deadline has passed.
-        """
-        while (left := deadline - monotonic()) > 0:
-            try:
-                prediction = await self.reader.predict(example, options=options, timeout_s=left)
-            except QueueFullError:
-                if not patient:
-                    raise
-                await asyncio.sleep(_PAUSE_S)
-            else:
-                self.metrics.questions.inc()
-                return prediction
-        raise DeadlineError("no time is left for this question")
-
-    async def ask_each(
-        self, examples: Iterable[Example], options: Options, deadline: float
-    ) -> AsyncGenerator[Prediction | BaseException, None]:
-        """Ask the questions of a request, at most a quarter of the queue at a time.
-
-        Only the first one fails if the queue is full; the others wait for room.
-
-        Yields:
-            The prediction or the error of each example, in their order, as soon as possible.
         """
         limit = max(1, self.settings.max_queue // 4)
-        tasks: deque[asyncio.Task[Prediction]] = deque()
-        patient = False
+        asked: deque[Future[Prediction]] = deque()
         try:
-            for example in examples:
-                if len(tasks) == limit:
-                    yield (await asyncio.gather(tasks[0], return_exceptions=True))[0]
-                    tasks.popleft()
-                tasks.append(asyncio.create_task(self.ask(example, options, deadline, patient=patient)))
-                patient = True
-            while tasks:
-                yield (await asyncio.gather(tasks[0], return_exceptions=True))[0]
-                tasks.popleft()
+            for number, example in enumerate(examples):
+                while (
+                    len(asked) == limit
+                    or (future := self._submit(example, options, deadline, patient=number > 0)) is None
+                ):
+                    if asked:
+                        yield await self._outcome(asked.popleft(), deadline)
+                    else:
+                        await asyncio.sleep(_PAUSE_S)
+                asked.append(future)
+            while asked:
+                yield await self._outcome(asked.popleft(), deadline)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for future in asked:
+                future.cancel()
+
+    def _submit(
+        self, example: Example, options: Options, deadline: float, *, patient: bool
+    ) -> Future[Prediction] | None:
+        """Hand over a question; None: the queue is full, which is an error unless `patient`."""
+        left = deadline - monotonic()
+        if left <= 0:
+            late: Future[Prediction] = Future()
+            late.set_exception(DeadlineError("no time is left for this question"))
+            return late
+        try:
+            return self.reader.submit(example, options=options, timeout_s=left)
+        except QueueFullError:
+            if not patient:
+                raise
+            return None
+
+    async def _outcome(self, future: Future[Prediction], deadline: float) -> Prediction | Exception:
+        try:
+            async with asyncio.timeout(None if future.done() else deadline - monotonic()):
+                prediction = await asyncio.wrap_future(future)
+        except TimeoutError:
+            return DeadlineError("no time is left for this question")
+        except Exception as error:  # noqa: BLE001 - it is the outcome
+            return error
+        self.metrics.questions.inc()
+        return prediction
 
     async def logits(self, example: Example, deadline: float) -> list[WindowLogits]:
         """Compute the windows of an example, in the order of the text, with their logits; one example at a time.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx import Reader
 from qa_onnx.options import check_bounds
@@ -19,36 +19,41 @@ MAX_N_BEST = 100
 MAX_SCORE_CHARACTERS = 50_000  # of a context in a request for token scores
 
 
+def _limit(default: float | None, text: str) -> Any:
+    """Return a field with the help of its flag, and with bounds in `BOUNDS`."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Limits of a server process.
-
-    Attributes:
-        max_batch_tokens: tokens of one run of the graph, with padding; None: the reader's `batch_tokens`.
-        max_wait_ms: milliseconds that a question may wait for others to share its run.
-        max_queue: questions that may wait or run; one more is refused with 429.
-        max_request_bytes: bytes of a request's body; a larger one is refused with 413.
-        timeout_s: seconds from the arrival of a request to its answer; then 504.
-        read_timeout_s: seconds in which a client must send a body, and read each part of an answer.
-        keys: SHA-256 of each API key, from `keys.read_keys`; empty: no key is needed.
+    """Limits of a server process; the help of each says what it limits.
 
     Raises:
         InputError: a limit is out of range.
     """
 
-    max_batch_tokens: int | None = None
-    max_wait_ms: float = 0.0
-    max_queue: int = 64
-    max_request_bytes: int = 1 << 20
-    timeout_s: float = 30.0
-    read_timeout_s: float = 10.0
-    keys: tuple[bytes, ...] = ()
+    max_batch_tokens: int | None = _limit(
+        None, "Tokens of one run, with padding.  [default: 1024, on a GPU 16384]"
+    )
+    max_wait_ms: float = _limit(0.0, "How long a question may wait for others to share its run.")
+    max_queue: int = _limit(64, "Questions that may wait or run in each worker; more get 429.")
+    max_request_bytes: int = _limit(1 << 20, "Bytes of a request body; a larger one gets 413.")
+    timeout_s: float = _limit(30.0, "Seconds from a request's arrival to its answer; then 504.")
+    read_timeout_s: float = _limit(
+        10.0, "Seconds in which a client must send its body, and read each part of an answer."
+    )
+    keys: tuple[bytes, ...] = ()  # SHA-256 of each API key, from `keys.read_keys`; empty: no key is needed
 
     def __post_init__(self) -> None:
-        if self.max_batch_tokens is not None:
-            check_bounds("max_batch_tokens", self.max_batch_tokens)
-        for name in ("max_wait_ms", "max_queue", "max_request_bytes", "timeout_s", "read_timeout_s"):
-            check_bounds(name, getattr(self, name))
+        for limit in limits():
+            value = getattr(self, limit.name)
+            if limit.default is not None or value is not None:
+                check_bounds(limit.name, value)
+
+
+def limits() -> list[Field[Any]]:
+    """Return the fields of `Settings` that are flags of the command."""
+    return [item for item in fields(Settings) if item.metadata]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,10 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
-    pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
-
-from qa_onnx.serve.server import listen
 from tests.served import Served, received, serve
 from tests.waiting import eventually
 
@@ -65,22 +60,14 @@ def test_many_wait_for_room_in_the_queue_once_they_are_in() -> None:
 def test_an_answer_that_takes_too_long_is_504() -> None:
     with serve("--timeout-s", 0.5, *APART, gated=True) as served:
         served.gate.hold("soup")
-        for body in (HELD, {"examples": [GOOD, HELD]}):
-            response = served.answer(body)
+        for path, body in (("answer", HELD), ("answer", {"examples": [GOOD, HELD]}), ("scores", HELD)):
+            response = served.client.post(f"/v1/{path}", json=body)
             assert response.status_code == 504
             assert "--timeout-s" in response.json()["detail"]
         served.gate.release()
         eventually(
             lambda: served.answer(GOOD).status_code == 200, "it goes on, as soon as the machine is fast enough"
         )
-
-
-def test_scores_that_take_too_long_are_504() -> None:
-    with serve("--timeout-s", 0.5, gated=True) as served:
-        served.gate.hold()
-        response = served.client.post("/v1/scores", json=GOOD)
-        assert response.status_code == 504
-        assert "--timeout-s" in response.json()["detail"]
 
 
 def test_in_a_stream_what_fails_is_a_line_and_the_rest_is_answered() -> None:
@@ -211,6 +198,8 @@ def test_bodies_that_wait_are_bounded_together() -> None:
 
 
 def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_another() -> None:
+    from qa_onnx.serve.server import listen
+
     with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
-    pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
 
 from tests.served import Served, serve
 
@@ -22,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 JSON = {"Content-Type": "application/json"}
 GOOD = {"question": "Where?", "context": "Here."}
-LIMIT = 50_000
+LIMIT = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -135,35 +131,32 @@ def test_a_problem_never_repeats_the_text(served: Served) -> None:
 
 
 def test_problems_of_scores_name_the_field(served: Served) -> None:
-    for body, pointer in (({"question": "x"}, "#/context"), ({**GOOD, "n_best": 1}, "#/n_best")):
+    long = {"question": "x", "context": "a" * 50_001}
+    for body, pointer in (
+        ({"question": "x"}, "#/context"),
+        ({**GOOD, "n_best": 1}, "#/n_best"),
+        (long, "#/context"),
+    ):
         problem = assert_problem(served.client.post("/v1/scores", json=body), 422)
         assert [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
-def test_scores_of_a_very_long_context_are_refused() -> None:
-    with serve() as served:
-        response = served.client.post("/v1/scores", json={"question": "x", "context": "a" * 50_001})
-        problem = assert_problem(response, 422, "50000")
-        assert problem["errors"][0]["pointer"] == "#/context"
-
-
 @pytest.mark.parametrize(
-    "content_type", [None, "text/plain", "application/json; charset=latin-1", "application/xml"]
+    ("headers", "says"),
+    [
+        ({}, "Content-Type: application/json"),
+        ({"Content-Type": "text/plain"}, "Content-Type: application/json"),
+        ({"Content-Type": "application/json; charset=latin-1"}, "Content-Type: application/json"),
+        ({**JSON, "Content-Encoding": "gzip"}, "Content-Encoding"),
+        ({"Content-Type": 'Application/JSON; charset="UTF-8"'}, ""),
+    ],
 )
-def test_another_content_type_is_415(served: Served, content_type: str | None) -> None:
-    headers = {} if content_type is None else {"Content-Type": content_type}
+def test_only_plain_json_is_read_and_all_else_is_415(served: Served, headers: dict[str, str], says: str) -> None:
     response = served.client.post("/v1/answer", content=json.dumps(GOOD), headers=headers)
-    assert_problem(response, 415, "Content-Type: application/json")
-
-
-def test_a_compressed_body_is_415(served: Served) -> None:
-    response = served.client.post("/v1/answer", content=b"\x1f\x8b", headers={**JSON, "Content-Encoding": "gzip"})
-    assert_problem(response, 415, "Content-Encoding")
-
-
-def test_json_with_its_charset_is_taken(served: Served) -> None:
-    headers = {"Content-Type": 'Application/JSON; charset="UTF-8"'}
-    assert served.client.post("/v1/answer", content=json.dumps(GOOD), headers=headers).status_code == 200
+    if says:
+        assert_problem(response, 415, says)
+    else:
+        assert response.status_code == 200
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/*", "text/html, */*;q=0.1", "text/html", "nonsense"])
@@ -247,28 +240,35 @@ def test_what_is_no_http_is_refused_and_the_server_lives(served: Served, request
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path = tmp_path_factory.mktemp("keys") / "keys"
-    path.write_text("# two of them\n\nfirst-key-0123456789\n  second-key-0123456789  \n", encoding="ascii")
+    path.write_bytes(b"# two of these\r\n\r\nfirst-key-0123456789\r\n  second-key-0123456789  \n")
     with serve("--api-key-file", path) as running:
         yield running
 
 
-@pytest.mark.parametrize("path", ["/v1/bundle", "/metrics"])
-def test_a_key_is_asked_for(locked: Served, path: str) -> None:
-    for header in (None, "", "Bearer", "Bearer wrong", "Bearer first-key-012345678", "Basic first-key-0123456789"):
-        headers = {} if header is None else {"Authorization": header}
-        response = locked.client.get(path, headers=headers)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/bundle"), ("GET", "/metrics"), ("POST", "/v1/answer"), ("POST", "/v1/scores")],
+)
+def test_a_key_is_asked_for_before_the_body_is_read(locked: Served, method: str, path: str) -> None:
+    def ask(headers: dict[str, str], body: Any = GOOD) -> httpx.Response:
+        return locked.client.request(method, path, json=body, headers=headers)
+
+    key = "first-key-0123456789"
+    assert_problem(ask({}, "no object"), 401, "Authorization: Bearer KEY")
+    for wrong in (
+        "",
+        "Bearer",
+        "Bearer wrong",
+        "Bearer # two of these",
+        f"Bearer {key[:-1]}",
+        f"Basic {key}",
+        key,
+    ):
+        response = ask({"Authorization": wrong})
         assert_problem(response, 401, "Authorization: Bearer KEY")
         assert response.headers["www-authenticate"].startswith("Bearer")
-    for key in ("first-key-0123456789", "second-key-0123456789"):
-        assert locked.client.get(path, headers={"Authorization": f"Bearer {key}"}).status_code == 200
-    assert locked.client.get(path, headers={"Authorization": "bearer first-key-0123456789"}).status_code == 200
-
-
-def test_answers_need_the_key_and_the_refusal_comes_before_the_body_is_read(locked: Served) -> None:
-    assert_problem(locked.answer(GOOD), 401)
-    assert_problem(locked.answer("no object"), 401)
-    assert_problem(locked.client.post("/v1/scores", json=GOOD), 401)
-    assert locked.answer(GOOD, Authorization="Bearer second-key-0123456789").status_code == 200
+    for right in (f"Bearer {key}", f"bearer  {key}", "Bearer second-key-0123456789"):
+        assert ask({"Authorization": right}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health/live", "/health/ready"])

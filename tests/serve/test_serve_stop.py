@@ -5,28 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx")):
-    pytest.skip("needs qa-onnx[serve] and httpx", allow_module_level=True)
-
 import httpx
+import pytest
 from click.testing import CliRunner
 
 from qa_onnx.cli import main
 from qa_onnx.machine import cpu
 from tests.conftest import TINY, edit_manifest
 from tests.serve.test_serve_limits import APART, GOOD, HELD, raw
-from tests.served import PATIENT, ROOT, Served, received, serve
+from tests.served import ROOT, Served, received, serve
 from tests.waiting import PATIENCE_S, eventually, paused, state_of
 
 pytestmark = pytest.mark.slow
@@ -155,20 +152,6 @@ def test_under_load_every_accepted_question_is_answered() -> None:
 # ---- starting
 
 
-def start(before: str, *flags: str) -> subprocess.Popen[str]:
-    """Start a server in a process that has run some code before."""
-    arguments = ["serve", "-b", str(TINY), "--precision", "fp32", "--threads", "1", "--port", "0"]
-    arguments += [*map(str, PATIENT), *flags]
-    code = f"{before}\nfrom qa_onnx.cli import main\nmain({arguments!r})\n"
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-
-
 NEVER_CUT = """
 import threading
 from qa_onnx.windows import Windower
@@ -182,20 +165,9 @@ Windower.cut = stuck
 
 
 def test_work_that_nobody_waits_for_does_not_keep_it_from_ending() -> None:
-    process = start(NEVER_CUT, "--timeout-s", "1")
-    try:
-        assert process.stdout is not None
-        with httpx.Client(
-            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
-        ) as client:
-            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
-            response = client.post("/v1/answer", json={"question": "Where?", "context": "endless"})
-            assert response.status_code == 504
-        process.terminate()
-        assert process.wait(PATIENCE_S) == 0
-    finally:
-        process.kill()
-        process.communicate()
+    with serve("--timeout-s", "1", before=NEVER_CUT) as served:
+        assert served.answer({"question": "Where?", "context": "endless"}).status_code == 504
+        assert served.stop() == 0
 
 
 BROKEN_CHOICE = """
@@ -207,33 +179,21 @@ AsyncReader.choose = choose
 
 
 def test_a_fault_of_the_server_is_500_and_the_log_says_where_but_not_what() -> None:
-    process = start(BROKEN_CHOICE)
-    try:
-        assert process.stdout is not None
-        with httpx.Client(
-            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
-        ) as client:
-            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
-            response = client.post("/v1/answer", json={"question": "Zanzibar?", "context": "Zanzibar"})
-            assert response.status_code == 500
-            assert response.headers["content-type"] == "application/problem+json"
-            problem = response.json()
-            assert 'qa_onnx_errors_total{error="RuntimeError"} 1.0' in client.get("/metrics").text
-            accept = {"Accept": "application/jsonl"}
-            body = {"examples": [{"question": "Zanzibar?", "context": "Zanzibar"}]}
-            assert client.post("/v1/answer", json=body, headers=accept).status_code == 500
-            assert client.get("/health/ready").status_code == 200
-        process.terminate()
-        _, log = process.communicate(timeout=PATIENCE_S)
-    finally:
-        process.kill()
-        process.wait()
-    assert "Zanzibar" not in json.dumps(problem) + log
-    (failed,) = [
-        line
-        for line in map(json.loads, log.splitlines())
-        if line.get("request_id") == problem["request_id"] and line["level"] == "error"
-    ]
+    body = {"question": "Zanzibar?", "context": "Zanzibar"}
+    with serve(before=BROKEN_CHOICE) as served:
+        response = served.answer(body)
+        assert response.status_code == 500
+        assert response.headers["content-type"] == "application/problem+json"
+        assert 'qa_onnx_errors_total{error="RuntimeError"} 1.0' in served.client.get("/metrics").text
+        assert served.answer({"examples": [body]}, Accept="application/jsonl").status_code == 500
+        assert served.client.get("/health/ready").status_code == 200
+        served.stop()
+        assert "Zanzibar" not in response.text + served.log.read_text()
+        (failed,) = [
+            line
+            for line in served.logged()
+            if line.get("request_id") == response.json()["request_id"] and line["level"] == "error"
+        ]
     assert failed["error"] == "RuntimeError"
     assert any("choose" in place for place in failed["at"])
 
@@ -252,50 +212,30 @@ Reader.load = slow
 
 def test_until_it_is_ready_it_says_so(tmp_path: Path) -> None:
     release = tmp_path / "release"
-    process = start(SLOW_LOAD.format(release=str(release)))
-    try:
-        assert process.stdout is not None
-        with httpx.Client(
-            base_url=process.stdout.readline().strip(), timeout=PATIENCE_S, trust_env=False
-        ) as client:
-            assert client.get("/health/live").status_code == 200
-            for response in (client.get("/health/ready"), client.post("/v1/answer", json=GOOD)):
-                assert response.status_code == 503
-                assert response.headers["retry-after"] == "1"
-                assert "starting" in response.json()["detail"]
-            assert client.post("/v1/scores", json=GOOD).status_code == 503
-            release.touch()
-            eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
-            assert client.post("/v1/answer", json=GOOD).status_code == 200
-        process.terminate()
-        assert process.wait(PATIENCE_S) == 0
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def spoil_golden(folder: Path) -> None:
-    """Write other logits into the golden file, with the right hash."""
-    import hashlib
-
-    manifest = json.loads((folder / "bundle.json").read_bytes())
-    entry = manifest["graphs"]["fp32"]["golden"]
-    content = json.loads((folder / entry["name"]).read_bytes())
-    content["windows"][0]["start_logits"][0] += 5
-    data = json.dumps(content).encode()
-    (folder / entry["name"]).write_bytes(data)
-
-    def change(manifest: dict[str, Any]) -> None:
-        for graph in manifest["graphs"].values():
-            if graph["golden"]["name"] == entry["name"]:
-                graph["golden"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-    edit_manifest(folder, change)
+    with serve(before=SLOW_LOAD.format(release=str(release)), wait=False) as served:
+        client = served.client
+        assert client.get("/health/live").status_code == 200
+        for response in (
+            client.get("/health/ready"),
+            served.answer(GOOD),
+            client.post("/v1/scores", json=GOOD),
+        ):
+            assert response.status_code == 503
+            assert response.headers["retry-after"] == "1"
+            assert "starting" in response.json()["detail"]
+        release.touch()
+        eventually(lambda: client.get("/health/ready").status_code == 200, "ready")
+        assert served.answer(GOOD).status_code == 200
+        assert served.stop() == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bundle_that_answers_otherwise_here_is_not_served(tiny_copy: Path, workers: int) -> None:
-    spoil_golden(tiny_copy)
+    def swap(manifest: dict[str, Any]) -> None:
+        fp32, int8 = (manifest["graphs"][name] for name in ("fp32", "int8"))
+        fp32["golden"], int8["golden"] = int8["golden"], fp32["golden"]
+
+    edit_manifest(tiny_copy, swap)
     done = command("-b", tiny_copy, "--precision", "fp32", "--port", 0, "--workers", workers)
     assert done.returncode == 1
     assert "gives other logits here than at export" in done.stderr
@@ -308,6 +248,7 @@ def test_a_bundle_that_answers_otherwise_here_is_not_served(tiny_copy: Path, wor
         (["-b", "nowhere"], "nowhere is not a bundle"),
         (["-b", TINY, "--precision", "fp16"], "not fp16"),
         (["--api-key-file", "nowhere"], "cannot read the API keys"),
+        (["--max-wait-ms", "nan"], "max_wait_ms is nan"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1 port 0"),
         (["--host", "no such host"], "cannot listen on no such host"),
     ],
@@ -359,21 +300,12 @@ def test_a_port_in_use_is_said() -> None:
     assert "in use" in done.stderr
 
 
-def test_it_listens_on_the_loopback_unless_told() -> None:
-    with serve() as served:
-        assert listening(served) == "127.0.0.1"
-    with serve("--host", "0.0.0.0", wait=False) as served:
-        assert listening(served) == "0.0.0.0"
-        eventually(lambda: any("--api-key-file" in line["message"] for line in served.logged()), "a warning")
-
-
-def listening(served: Served) -> str:
-    """Return the address in /proc/net/tcp that has the server's port."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        address, port = line.split()[1].split(":")
-        if int(port, 16) == served.port and line.split()[3] == "0A":
-            return ".".join(str(byte) for byte in reversed(bytes.fromhex(address)))
-    raise AssertionError("nobody listens")
+@pytest.mark.parametrize(("flags", "other"), [((), False), (("--host", "0.0.0.0"), True)])
+def test_it_listens_on_the_loopback_unless_told(flags: tuple[str, ...], other: bool) -> None:
+    with serve(*flags) as served:
+        with socket.socket() as connection:  # Linux answers at all of 127.0.0.0/8, if the server listens there
+            assert (connection.connect_ex(("127.0.0.2", served.port)) == 0) == other
+        assert any("--api-key-file" in line["message"] for line in served.logged()) == other
 
 
 # ---- workers
@@ -381,25 +313,13 @@ def listening(served: Served) -> str:
 
 def workers_of(served: Served) -> set[int]:
     """Return the processes that `multiprocessing` has started for the server, without its resource tracker."""
-    return {
-        int(folder.name)
-        for folder in Path("/proc").glob("[0-9]*")
-        if _parent(folder) == served.process.pid and "--multiprocessing-fork" in _command(folder)
-    }
-
-
-def _parent(folder: Path) -> int:
-    try:
-        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, IndexError):
-        return -1
-
-
-def _command(folder: Path) -> list[str]:
-    try:
-        return (folder / "cmdline").read_text().split("\0")
-    except OSError:
-        return []
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):  # it has just ended
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == served.process.pid and "--multiprocessing-fork" in (folder / "cmdline").read_text():
+                found.add(int(folder.name))
+    return found
 
 
 def ready_processes(served: Served) -> set[int]:
