@@ -94,11 +94,7 @@ def export(
     settings = EvaluationSettings() if evaluation is None else evaluation
     if require_fusion and not fusion:
         raise InputError("require_fusion contradicts fusion=False")
-    if max_length is not None and max_length < 32:
-        raise InputError(f"max_length is {max_length}; it must be at least 32")
-    if not 14 <= opset <= 18:
-        raise InputError(f"opset is {opset}; it must be 14 to 18")
-    _check_precisions(precisions, settings)
+    _check_arguments(precisions, max_length, opset, settings)
     source.check_source(checkpoint)
     data, held_out = _load_data(checkpoint, settings)
     folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
@@ -199,8 +195,14 @@ def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer:
     )
 
 
-def _check_precisions(precisions: Sequence[str], settings: EvaluationSettings) -> None:
-    """Refuse precisions that do not exist or cannot be made here."""
+def _check_arguments(
+    precisions: Sequence[str], max_length: int | None, opset: int, settings: EvaluationSettings
+) -> None:
+    """Refuse numbers out of range, and precisions that do not exist or cannot be made here."""
+    if max_length is not None and max_length < 32:
+        raise InputError(f"max_length is {max_length}; it must be at least 32")
+    if not 14 <= opset <= 18:
+        raise InputError(f"opset is {opset}; it must be 14 to 18")
     unknown = [name for name in precisions if name not in PRECISIONS]
     if unknown or not precisions:
         raise InputError(f"precisions are {', '.join(precisions) or 'none'}; choose from {', '.join(PRECISIONS)}")

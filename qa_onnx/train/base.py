@@ -155,8 +155,7 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     if fresh:
         _LOG.info("%s is an encoder without a question answering head: a new head is trained", base)
     tokenizer, tokenizer_json = checkpoint.load_tokenizer(folder)
-    limit = checkpoint.max_positions(model, tokenizer)
-    if settings.max_length > limit:
+    if settings.max_length > (limit := checkpoint.max_positions(model, tokenizer)):
         raise InputError(f"max_length is {settings.max_length}; {base} reads at most {limit} tokens: lower it")
     return Base(
         name=Path(base).resolve().name if Path(base).exists() else base,
