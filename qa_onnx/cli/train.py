@@ -60,7 +60,7 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 @_setting("patience", "Stop after N evaluations without a better F1.", metavar="N")
 @_setting("epochs", "Passes over the data.", default=f"{_DEFAULTS.epochs:g}")
 @_setting("minutes", "Train for so long instead; the learning rate schedule is fitted to it.")
-@_setting("learning_rate", "At its peak.", default="1e-4 for hidden sizes below 512, else 3e-5")
+@_setting("learning_rate", "At its peak.", default="2e-5; for an encoder 1e-4 if small, else 3e-5")
 @_setting("batch_size", "Examples of a step.", metavar="N")
 @_setting("batch_tokens", "Of a part of a step.", metavar="TOKENS", default="768 on a CPU, 32768 on a GPU")
 @_setting("max_length", "Of a window.", metavar="TOKENS")

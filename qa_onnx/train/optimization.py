@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qa_onnx.train.base import Base
     from qa_onnx.train.settings import TrainSettings
     from qa_onnx.train.state import State
 
@@ -58,10 +59,17 @@ class TrainingSchedule:
         return progress / warmup if progress < warmup else max(0.0, (1 - progress) / (1 - warmup))
 
 
-def peak_learning_rate(model: Any, settings: TrainSettings) -> float:
-    """Return the highest learning rate of a run; by default small models get a higher one."""
-    by_size = 1e-4 if int(getattr(model.config, "hidden_size", 768)) < 512 else 3e-5
-    return by_size if settings.learning_rate is None else settings.learning_rate
+def peak_learning_rate(base: Base, settings: TrainSettings) -> float:
+    """Return the highest learning rate of a run.
+
+    By default small encoders get a higher one, and a model that answers questions already a low one: at a high one
+    it forgets to give no answer.
+    """
+    if settings.learning_rate is not None:
+        return settings.learning_rate
+    if not base.fresh:
+        return 2e-5
+    return 1e-4 if int(getattr(base.model.config, "hidden_size", 768)) < 512 else 3e-5
 
 
 def make_optimizer(model: Any, settings: TrainSettings) -> Any:

@@ -46,7 +46,7 @@ def make_record(job: TrainingJob, state: State, *, name: str, licence: str | Non
             "epochs": state.position / len(job.features),
             "steps": state.steps,
             "minutes": state.elapsed / 60,
-            "learning_rate": peak_learning_rate(job.base.model, job.settings),
+            "learning_rate": peak_learning_rate(job.base, job.settings),
             **dataclasses.asdict(job.device),
             "threads": state.threads,
             "instruction_sets": list(instruction_sets()),

@@ -21,7 +21,8 @@ class TrainSettings:
         epochs: passes over the training examples; may be fractional.
         minutes: train for so long instead, from the first step on, evaluations and saves included; the learning
             rate schedule is fitted to it.
-        learning_rate: at its peak. None: 1e-4 for hidden sizes below 512, else 3e-5.
+        learning_rate: at its peak. None: 2e-5 if the base answers questions already; for an encoder 1e-4 if its
+            hidden size is below 512, else 3e-5.
         batch_size: examples (windows) of one step of the optimizer.
         batch_tokens: most tokens, padding included, of the parts that a step is computed in; a longer window is a
             part of its own. More takes more memory. None: 768 on a CPU, 32,768 on a GPU.

@@ -54,7 +54,7 @@ class Trainer:
     ) -> None:
         self._job, self._folder, self._state, self._teacher_logits = job, folder, state, teacher_logits
         self._callback, self._clock = callback, clock
-        self._peak = peak_learning_rate(job.base.model, job.settings)
+        self._peak = peak_learning_rate(job.base, job.settings)
         self._schedule = TrainingSchedule(job.settings, len(job.features))
         self._evaluations = Evaluations(job, state, self._schedule, folder)
         self._step_s = 1.0  # of the last step; before the first, a guess

@@ -113,7 +113,7 @@ def test_the_settings_take_effect(data: Path, tmp_path: Path) -> None:
     flags = ("--max-length", "64", "--epochs", "0.5", "--bf16", "--batch-size", "64", "--negatives", "0")
     record = train(tmp_path / "m", data, *flags, "--eval-limit", "0", "--threads", "1")
     assert record["run"]["epochs"] == pytest.approx(0.5, abs=0.01)
-    assert record["run"]["learning_rate"] == 1e-4  # the defaults of small models and CPUs
+    assert record["run"]["learning_rate"] == 2e-5  # the defaults of question answering models and CPUs
     assert record["run"]["batch_tokens"] == 768
     assert record["run"]["bf16"]
     assert record["run"]["threads"] == 1
