@@ -17,7 +17,7 @@ names.PRECISIONS["made-up"] = names.Precision(
 )
 from click.testing import CliRunner
 from qa_onnx import Bundle, EngineError, Reader
-from qa_onnx.bench.settings import accuracy_note, settings
+from qa_onnx.bench.tune import accuracy_note, settings
 from qa_onnx.bundle.manifest import decode_manifest
 from qa_onnx.cli import main
 from qa_onnx.evaluation import golden
