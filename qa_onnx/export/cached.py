@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from qa_onnx.bundle.folder import Bundle
+from qa_onnx.bundle.manifest import FORMAT_VERSION
 from qa_onnx.errors import BundleError, ExportError, InputError
 from qa_onnx.export.checkpoint import quiet
 from qa_onnx.export.finished import find_onnx
@@ -163,8 +164,8 @@ def _save(name: str, saved: Any, folder: Path) -> None:
 
 
 def _sha256(folder: Path) -> str:
-    """Return the hash of the names and contents of a checkpoint's files."""
-    digest = hashlib.sha256()
+    """Return the hash of the names and contents of a checkpoint's files, and of the format of bundles."""
+    digest = hashlib.sha256(repr(FORMAT_VERSION).encode())  # a release with a newer format exports again
     for path in sorted([*folder.iterdir(), *folder.glob("onnx/*")]):
         if path.suffix in _SUFFIXES and path.is_file():
             digest.update(path.relative_to(folder).as_posix().encode())
