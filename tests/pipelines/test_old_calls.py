@@ -104,7 +104,6 @@ CONSTRUCTORS: dict[str, Callable[[Any], Any]] = {
     "torch_dtype='auto'": lambda _: pipeline("question-answering", torch_dtype="auto"),
     "dtype='float32'": lambda _: pipeline("question-answering", dtype="float32"),
     "trust_remote_code=False": lambda _: pipeline("question-answering", trust_remote_code=False),
-    "token and revision": lambda o: pipeline("question-answering", o.path, token=None, revision=None),
     "model_kwargs": lambda _: pipeline(
         "question-answering", model_kwargs={"low_cpu_mem_usage": True, "torch_dtype": "auto", "device_map": None}
     ),
@@ -131,6 +130,7 @@ WITH_CHECKPOINT: dict[str, Callable[[Any], Any]] = {
     "model, tokenizer": lambda o: pipeline("question-answering", model=o.path, tokenizer=o.path),
     "model, config, tokenizer by position": lambda o: pipeline("question-answering", o.path, o.path, o.path),
     "tokenizer as a tuple": lambda o: pipeline(model=o.path, tokenizer=(o.path, {"use_fast": True})),
+    "token and revision": lambda o: pipeline("question-answering", o.path, token=None, revision=None),
     "revision of a folder": lambda o: pipeline("question-answering", o.path, revision="main", token=False),
     "objects": lambda o: pipeline("question-answering", model=o.model, tokenizer=o.tokenizer),
     "objects by position": lambda o: pipeline("question-answering", o.model, o.model.config, o.tokenizer),
