@@ -6,7 +6,7 @@
 'blue'
 
 To learn how a question is answered, read the files beside this one in the order in which data flows: options,
-windows, batches, session, spans, probabilities, boundaries, answers, steps, reader. Everything else lies in
+windows, batches, session, spans, probabilities, answers, steps, reader. Everything else lies in
 folders, whose `__init__.py` says what they are for.
 """
 

@@ -8,7 +8,7 @@ windows, and not one for each window.
 "No answer" has a score too, the null score: start logit + end logit of the [CLS] token.
 
 Left out: where logits come from (steps.py), how spans are found (spans.py) and added up (probabilities.py), and
-where words and letters end (boundaries.py).
+where words and letters end (tokens/boundaries.py).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qa_onnx.boundaries import whole
 from qa_onnx.probabilities import log_span_sum, log_span_sums, probability
 from qa_onnx.spans import ContextLogits, Span, WindowLogits, best_spans
+from qa_onnx.tokens.boundaries import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

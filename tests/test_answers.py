@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from qa_onnx import Answer, Example, Options, Prediction, Windower, answers
 from qa_onnx.answers import merge, search
-from qa_onnx.boundaries import whole
 from qa_onnx.spans import WindowLogits
+from qa_onnx.tokens.boundaries import whole
 from tests import tiny
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ PACKAGE = Path(qa_onnx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A box is a file of the root or a room. Each may import those boxes, for type checking included, and itself.
-_PATH = {"errors", "options", "windows", "batches", "session", "spans", "probabilities"}
-_PATH |= {"boundaries", "answers", "steps"}
+_PATH = {"errors", "options", "windows", "batches", "session", "spans", "probabilities", "answers", "steps"}
 _ALL = _PATH | {
     "reader",
     "tokens",
@@ -38,8 +37,7 @@ BOXES = {
     "session": set(),
     "spans": {"errors", "windows"},
     "probabilities": {"errors", "spans"},
-    "boundaries": set(),
-    "answers": {"errors", "options", "windows", "spans", "probabilities", "boundaries"},
+    "answers": {"errors", "options", "windows", "spans", "probabilities", "tokens"},
     "machine": {"errors"},
     "data": {"errors", "machine"},
     "engines": {"errors", "options", "session", "machine"},
@@ -72,7 +70,7 @@ PACKAGES = {
     "packaging": {"machine"},
     "pyarrow": {"data"},  # imported where a Parquet or Zstandard file is read
     "datasets": {"data"},  # imported where the name of a hub data set is read
-    "regex": {"boundaries"},
+    "regex": {"tokens"},
 }
 
 

@@ -1,4 +1,4 @@
-"""Text -> token ids: encoder (with wordpiece, its fast way), context_cache, special_tokens.
+"""Text -> token ids: encoder (with wordpiece, its fast way), context_cache, special_tokens; and back: boundaries.
 
-May import: errors, numpy, tokenizers. Left out: cutting contexts into windows (windows.py).
+May import: errors, numpy, tokenizers, regex. Left out: cutting contexts into windows (windows.py).
 """

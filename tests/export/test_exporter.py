@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from qa_onnx import Bundle, BundleError, BundleFormatError, Example, ExportError, InputError, Options, Reader
-from qa_onnx.boundaries import whole
 from qa_onnx.cli import main
 from qa_onnx.export import EvaluationSettings, export, graph
+from qa_onnx.tokens.boundaries import whole
 from tests import tiny
 from tests.exports import (
     PAIRS,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from qa_onnx import Example, Options, Reader, Windower
-from qa_onnx.boundaries import whole
 from qa_onnx.testing import FakeSession
+from qa_onnx.tokens.boundaries import whole
 from tests.fresh import printed
 
 if TYPE_CHECKING:

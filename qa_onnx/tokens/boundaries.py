@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 _LONGEST_WORD = 100  # characters; a longer run of letters, such as base64 or DNA, is no word
 _LONGEST_CLUSTER = 64  # code points; Unicode's stream-safe text (Annex 15) has at most 30 marks in a row
 
-_APART = {"", " ", ",", "."}  # no word goes on there; most answers have these beside them, so it saves time
+_SEPARATORS = {"", " ", ",", "."}  # no word goes on there; most answers have these beside them, so it saves time
 
 # The scripts above: line breaking classes SA and ID, Hangul and Tibetan (Unicode Standard Annex 14).
 _WITHOUT_WORDS = re.compile(
@@ -50,9 +50,9 @@ def whole(text: str, start: int, end: int, *, align_to_words: bool) -> tuple[int
     if start < end and (text[start].isspace() or text[end - 1].isspace()):
         start, end = _strip(text, start, end)
     if align_to_words and start < end:
-        if text[start - 1 : start] not in _APART:
+        if text[start - 1 : start] not in _SEPARATORS:
             start = _word_border(text, start, -1)
-        if text[end : end + 1] not in _APART:
+        if text[end : end + 1] not in _SEPARATORS:
             end = _word_border(text, end, 1)
     return (start, end) if text.isascii() else _graphemes(text, start, end)
 
@@ -84,7 +84,7 @@ class _Patterns(NamedTuple):
     """One cluster; two characters that no rule about clusters names; and, backwards, what is no half of a flag."""
 
     cluster: Any
-    apart: Any
+    separate: Any
     no_flag: Any
 
 
@@ -101,7 +101,7 @@ def _is_border(text: str, at: int) -> bool:
     if not 0 < at < len(text):
         return True
     pair = text[at - 1 : at + 1]
-    return pair.isascii() or _patterns().apart.fullmatch(pair) is not None
+    return pair.isascii() or _patterns().separate.fullmatch(pair) is not None
 
 
 def _cluster(text: str, at: int) -> tuple[int, int]:
