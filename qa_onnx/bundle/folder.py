@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_onnx.bundle.repair import how_to_repair, hub_cache_of
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import BundleError, EngineError
 
@@ -192,6 +193,16 @@ class Bundle:
             )
         return path
 
+    def damaged_files(self) -> tuple[str, ...]:
+        """Return a line for each file that is missing, cannot be read, or does not have its size and hash."""
+        damaged = []
+        for entry in self.manifest.files():
+            try:
+                self.checked_path(entry)
+            except (BundleError, OSError) as error:
+                damaged.append(str(error))
+        return tuple(damaged)
+
     def text(self, entry: FileEntry) -> str:
         """Return the content of a text file after checking its size and SHA-256.
 
@@ -243,18 +254,6 @@ def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Pa
         problem = f"revision is {revision!r}, but {folder} is a folder and has none"
         raise BundleError(problem, remedy="omit it, or name a repository on the hub, org/name")
     return folder
-
-
-def hub_cache_of(folder: Path) -> Path | None:
-    """Return the folder of a repository in the hub's cache that a bundle's folder belongs to; None: to none."""
-    return folder.parents[1] if folder.parent.name == "snapshots" else None
-
-
-def how_to_repair(folder: Path) -> str:
-    """Return what to do about a bundle's folder in which files are missing or damaged."""
-    if cache := hub_cache_of(folder):
-        return f"remove {cache}, and the next load fetches it again"
-    return "export it again, or copy it again from an undamaged one"
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -82,9 +82,7 @@ def _describe(bundle: Bundle, tuned: Profile | None) -> None:
 
 def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:
     """Check the hashes, and each precision's golden examples; "passed" is None for those that cannot run here."""
-    from qa_onnx.doctor.findings import damaged_files
-
-    damaged = damaged_files(bundle)
+    damaged = bundle.damaged_files()
     hashes = "; ".join(damaged) or f"{len(bundle.manifest.files())} files"
     graphs = () if damaged else bundle.manifest.graphs
     checks = {precision: _verify_precision(bundle, precision) for precision in graphs}

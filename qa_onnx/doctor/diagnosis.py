@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.folder import how_to_repair
+from qa_onnx.bundle.repair import how_to_repair
 from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import PRECISIONS, Backend
 from qa_onnx.errors import BundleError, EngineError

@@ -18,7 +18,7 @@ from qa_onnx.bundle.folder import MANIFEST, Bundle, default_bundle
 from qa_onnx.doctor import trial as trials
 from qa_onnx.doctor.trial import UNFIT, Job, Trial
 from qa_onnx.engines.names import BACKENDS, missing_instructions
-from qa_onnx.errors import BundleError, QaOnnxError
+from qa_onnx.errors import QaOnnxError
 from qa_onnx.machine import cpu, nvidia, packages
 
 if TYPE_CHECKING:
@@ -154,18 +154,7 @@ def look_at(path: Path | None) -> BundleState:
         bundle = Bundle.load(folder)
     except (QaOnnxError, OSError) as error:
         return dataclasses.replace(state, error=str(error))
-    return dataclasses.replace(state, bundle=bundle, damaged=damaged_files(bundle))
-
-
-def damaged_files(bundle: Bundle) -> tuple[str, ...]:
-    """Return a line for each file of a bundle that is missing or does not have its size and hash."""
-    damaged = []
-    for entry in bundle.manifest.files():
-        try:
-            bundle.checked_path(entry)
-        except (BundleError, OSError) as error:
-            damaged.append(str(error))
-    return tuple(damaged)
+    return dataclasses.replace(state, bundle=bundle, damaged=bundle.damaged_files())
 
 
 def plan(state: BundleState) -> tuple[Job, ...]:
