@@ -16,7 +16,7 @@ from qa_onnx.batches import check_inputs
 from qa_onnx.bundle.manifest import Source
 from qa_onnx.errors import EngineError, ExportError
 from qa_onnx.export.digest import files_sha256
-from qa_onnx.export.graph import save
+from qa_onnx.export.graph import locations, save
 from qa_onnx.export.half_storage import restore
 from qa_onnx.export.model import SourceModel
 from qa_onnx.export.tokenizer_check import read_tokenizer, warn
@@ -90,8 +90,7 @@ def _load_onnx(path: Path) -> tuple[Any, list[Path]]:
 
     try:
         model = onnx.load(path, load_external_data=False)
-        entries = [entry for tensor in model.graph.initializer for entry in tensor.external_data]
-        names = {entry.value for entry in entries if entry.key == "location"}
+        names = {entry.value for entry in locations(model)}
         onnx.load_external_data_for_model(model, str(path.parent))  # refuses files outside of the folder
     except Exception as error:  # protobuf's, onnx's and the system's errors
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error

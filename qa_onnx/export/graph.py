@@ -245,12 +245,18 @@ def is_large(model: Any, largest: int | None = None) -> bool:
     )
 
 
+def locations(model: Any) -> list[Any]:
+    """Return the entries of an ONNX model that name the files beside it with its weights, one for each weight."""
+    return [
+        entry for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
+    ]
+
+
 def data_file(path: Path) -> Path | None:
     """Return the file beside an ONNX file of `save` that holds its weights; None if they are in it."""
     import onnx
 
-    tensors = onnx.load(path, load_external_data=False).graph.initializer
-    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    names = {entry.value for entry in locations(onnx.load(path, load_external_data=False))}
     return path.with_name(names.pop()) if names else None
 
 
@@ -259,10 +265,8 @@ def name_data_file(path: Path, name: str) -> None:
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = name
+    for entry in locations(model):
+        entry.value = name
     path.write_bytes(model.SerializeToString())
 
 
