@@ -31,13 +31,7 @@ def result(context: str, prediction: Prediction, unit: OffsetUnit, *, answered: 
     positions = [position for answer in prediction.answers for position in (answer.start, answer.end)]
     units = convert(context, positions, unit)
     answers = [
-        {
-            "text": answer.text,
-            "start": units[answer.start],
-            "end": units[answer.end],
-            "score": answer.score,
-            "probability": answer.probability,
-        }
+        answer.to_dict() | {"start": units[answer.start], "end": units[answer.end]}
         for answer in prediction.answers
     ]
     return {
