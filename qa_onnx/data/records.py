@@ -59,10 +59,15 @@ def quote(value: object) -> str:
     return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 3]}..."
 
 
+def is_absent(value: object) -> bool:
+    """Return whether a value is null or NaN, with which tables fill cells, and so as if it were not there."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def present(fields: Mapping[str, Any], key: str) -> Any:
     """Return the value of a field; None if it is absent, null or NaN."""
     value = fields.get(key)
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if is_absent(value) else value
 
 
 def text_of(fields: Mapping[str, Any], key: str) -> str:
@@ -74,7 +79,7 @@ def text_of(fields: Mapping[str, Any], key: str) -> str:
     value = fields.get(key)
     if isinstance(value, str):
         return value
-    if present(fields, key) is None:
+    if is_absent(value):
         raise ValueError(f'no "{key}": a text is expected; the keys are {quote(list(fields))}')
     raise ValueError(f'"{key}" must be a text, not {quote(value)}')
 
@@ -85,7 +90,7 @@ def id_of(record: Record) -> str | None:
         value: Any = record.fields.get(key)
         if isinstance(value, str) and value:
             return value
-        if value != "" and present(record.fields, key) is not None:
+        if value != "" and not is_absent(value):
             whole = isinstance(value, float) and value.is_integer()
             return json.dumps(int(value) if whole else value, ensure_ascii=False, default=str)
     return None
@@ -197,10 +202,10 @@ def _columns(texts: Any, starts: Any) -> list[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    """Return the text of an answer: blank for null and NaN, with which tables fill cells."""
+    """Return the text of an answer: blank for null and NaN."""
     if isinstance(value, str):
         return value
-    if present({"text": value}, "text") is None:
+    if is_absent(value):
         return ""
     raise ValueError(f"the text of an answer must be a text, not {quote(value)}")
 
@@ -209,7 +214,7 @@ def _whole(value: Any, repairs: Repairs) -> int:
     """Return an answer_start; -1 if it is absent or negative."""
     if type(value) is int:  # not a bool
         return value if value >= 0 else -1
-    if present({"start": value}, "start") is None:
+    if is_absent(value):
         return -1
     try:
         number = float(value) if isinstance(value, (float, str)) else None
