@@ -196,10 +196,10 @@ def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[t
             return best
         done, count = count, 2 * count
         length = options.max_answer_length
-        found = (
+        more = (
             best_spans(ContextLogits.of([part.logits], max_answer_length=length), n_best=count) for part in scored
         )
-        scored = [part._replace(spans=spans) for part, [spans] in zip(scored, found, strict=True)]
+        scored = [part._replace(spans=spans) for part, [spans] in zip(scored, more, strict=True)]
 
 
 def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[Span]:

@@ -209,5 +209,5 @@ def _options(windower: Windower, length: int) -> Options:
 def _best(batch: Batch, start: Logits, end: Logits) -> list[list[tuple[int, int]]]:
     """Return the first and last token of the best span of each window; none where its context is empty."""
     rows = [spans.WindowLogits(*row) for row in zip(batch.windows, start, end, strict=True)]
-    found = spans.best_spans(spans.ContextLogits.of(rows, max_answer_length=30), n_best=1)
-    return [[(span.first, span.last) for span in best] for best in found]
+    best_of_window = spans.best_spans(spans.ContextLogits.of(rows, max_answer_length=30), n_best=1)
+    return [[(span.first, span.last) for span in best] for best in best_of_window]

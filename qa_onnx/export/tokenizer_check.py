@@ -1,9 +1,10 @@
 """tokenizer.json -> its text, and whether transformers splits text as that file does.
 
-transformers 5 builds most tokenizers anew: it takes the vocabulary from the checkpoint's tokenizer.json and the
-rules (normalizer, pre-tokenizer) from the class that tokenizer_config.json or config.json names. transformers 4
-took nearly all of them from the file. So the file is what a bundle keeps, and other tokens are a warning, not a
-refusal: a model that was trained with transformers 5 and a file of other rules was trained with the class.
+transformers 5 does not use all of a checkpoint's tokenizer.json. It takes the vocabulary from that file, but for
+most tokenizers the rules (normalizer, pre-tokenizer) are those of the class that tokenizer_config.json or
+config.json names. transformers 4 took nearly all of them from the file. So the file is what a bundle keeps, and
+other tokens are a warning, not a refusal: a model that was trained with transformers 5 and a file of other rules
+was trained with the class.
 """
 
 from __future__ import annotations
@@ -157,11 +158,11 @@ def warn(name: str, text: str, tokenizer: Any) -> None:
         text: of the tokenizer.json.
         tokenizer: what transformers makes of the same folder; None: not comparable.
     """
-    found = tokenizer and difference(file_splitter(text), transformers_splitter(tokenizer))
-    if found:
+    differing = tokenizer and difference(file_splitter(text), transformers_splitter(tokenizer))
+    if differing:
         _LOG.warning(
             "%s: the bundle keeps the checkpoint's tokenizer; transformers' %s gives other tokens for %s",
-            *(name, type(tokenizer).__name__, found),
+            *(name, type(tokenizer).__name__, differing),
         )
     share = unknown_share(text)
     if share > UNKNOWN_LIMIT:

@@ -19,7 +19,7 @@ from qa_onnx.errors import MissingExtraError
 
 WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _SHOWN = ("qa-onnx", "numpy", "tokenizers", "openvino")
-_NOT_EXTRAS = {"all", "cpu", "gpu"}  # the first is the sum of others; ONNX Runtime has a line of their own
+_NOT_EXTRAS = {"all", "cpu", "gpu"}  # the first is the sum of others; ONNX Runtime has a line of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,30 +123,30 @@ def read_settings(arguments: Mapping[str, Any]) -> tuple[LoadSettings, Arguments
         InputError: an argument is refused, or has a value that it cannot have.
         TypeError: there is no such argument.
     """
-    given = _with_model_kwargs(arguments)
-    ignored = _apply_rules(given)
-    named = tuple(name for name in _LOAD if name in given)
-    device = _device("device", given.get("device"))
+    values = _with_model_kwargs(arguments)
+    ignored = _apply_rules(values)
+    named = tuple(name for name in _LOAD if name in values)
+    device = _device("device", values.get("device"))
     if device is None:
-        device = _mapped_device(given.get("device_map"), given.get("engine"))
-    dtype = given.pop("dtype", given.pop("torch_dtype", None))
-    precision, wanted = given.get("precision"), _precision_of(dtype)
+        device = _mapped_device(values.get("device_map"), values.get("engine"))
+    dtype = values.pop("dtype", values.pop("torch_dtype", None))
+    precision, wanted = values.get("precision"), _precision_of(dtype)
     if precision is None and wanted == "fp16" and device == "cuda":
         precision = wanted
     if wanted not in (None, precision) and (precision is not None or wanted != "fp32"):
         ignored.append(f"dtype={dtype} (precision= chooses the type; 'int8' is the fast one on a CPU)")
-    token = given.pop("use_auth_token", None)
-    download = {name: given[name] for name in _DOWNLOAD if name in given}
+    token = values.pop("use_auth_token", None)
+    download = {name: values[name] for name in _DOWNLOAD if name in values}
     settings = LoadSettings(
         device=device,
         precision=precision,
         exact=precision is None and wanted == "fp32",
-        engine=given.get("engine"),
-        threads=given.get("threads"),
+        engine=values.get("engine"),
+        threads=values.get("threads"),
         download=download if token is None else {"token": token, **download},
         named=named,
     )
-    defaults = {name: value for name, value in given.items() if name not in (*_DOWNLOAD, *_LOAD)}
+    defaults = {name: value for name, value in values.items() if name not in (*_DOWNLOAD, *_LOAD)}
     return settings, override(Arguments(), defaults), ignored
 
 
@@ -155,21 +155,21 @@ def _with_model_kwargs(arguments: Mapping[str, Any]) -> dict[str, Any]:
     inner = arguments.get("model_kwargs")
     if not isinstance(inner, (Mapping, type(None))):
         raise InputError(f"model_kwargs is {inner!r:.80}; it must be a dictionary")
-    given = {name: value for name, value in arguments.items() if value is not None and name != "model_kwargs"}
+    values = {name: value for name, value in arguments.items() if value is not None and name != "model_kwargs"}
     for name, value in (inner or {}).items():
-        if given.setdefault(name, value) != value:
+        if values.setdefault(name, value) != value:
             raise InputError(f"{name} is given twice, as an argument and in model_kwargs", remedy="name it once")
     for name in ("dtype", "torch_dtype"):
-        if str(given.get(name)) == "auto":
-            del given[name]
-    return {name: value for name, value in given.items() if value is not None}
+        if str(values.get(name)) == "auto":
+            del values[name]
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _apply_rules(given: dict[str, Any]) -> list[str]:
+def _apply_rules(values: dict[str, Any]) -> list[str]:
     """Remove the arguments of `RULES`; return those that are ignored, each with the reason."""
     ignored = []
-    for name in sorted(RULES.keys() & given.keys()):
-        rule, value = RULES[name], given.pop(name)
+    for name in sorted(RULES.keys() & values.keys()):
+        rule, value = RULES[name], values.pop(name)
         if rule.harmless is None or value in rule.harmless:
             continue
         if rule.refused:

@@ -1,4 +1,4 @@
-"""Status of a run after each step -> whoever wants to know: a progress bar, a file, an experiment tracker."""
+"""Status of a training run after each step, for a progress bar, a file or an experiment tracker."""
 
 from __future__ import annotations
 
