@@ -2,9 +2,10 @@
 
 1. If the caller names no precision, device, engine and threads: the result of `qa-onnx tune`, if there is one.
 2. Device: the named one, else the CPU. No GPU is looked for.
-3. Engine: the named one, else ONNX Runtime; OpenVINO for the precisions with bf16.
-4. Precision: the named one, else the backend's best that the bundle holds and this CPU computes.
-5. With `allow_fallback`, the CPU replaces a named GPU that cannot be used; only here, while the reader is loaded.
+3. If the caller names neither precision nor engine, on the CPU: what choice.py expects to be the fastest.
+4. Engine: the named one, else ONNX Runtime; OpenVINO for the precisions with bf16.
+5. Precision: the named one, else the backend's best that the bundle holds and this CPU computes.
+6. With `allow_fallback`, the CPU replaces a named GPU that cannot be used; only here, while the reader is loaded.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qa_onnx.bundle.choice import choose
 from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.engines.names import Backend, usual_engine
 from qa_onnx.engines.sessions import check_usable, open_session
@@ -61,6 +63,9 @@ def resolve_runtime(
         if tuned is not None:
             return Runtime(tuned.precision, tuned.backend, tuned.threads, tuned.batch_tokens)
     device = "cpu" if device is None else device
+    if device == "cpu" and precision is None and engine is None:
+        choice = choose(bundle)
+        return Runtime(choice.precision, choice.backend, threads)
     backend = Backend(usual_engine(precision, device) if engine is None else engine, device)
     precision = bundle.best_precision(backend) if precision is None else precision
     return Runtime(precision, backend, threads, BATCH_TOKENS["cuda"] if device == "cuda" else None)

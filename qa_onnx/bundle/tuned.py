@@ -72,9 +72,11 @@ class Profile:
         speed = f"{self.questions_per_second:.1f} questions a second, the default was not tried"
         if self.gain is not None:
             speed = f"{self.gain:.2f} x the default's questions a second"
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        batches = f"batches of {self.batch_tokens:,} tokens" if self.batch_tokens > 1 else "one window a batch"
         return (
-            f"{self.precision} in {self.backend}, {self.threads} threads, batches of "
-            f"{self.batch_tokens:,} tokens: {speed}; tuned {self.created[:10]} on {self.data}"
+            f"{self.precision} in {self.backend}, {threads}, {batches}: "
+            f"{speed}; tuned {self.created[:10]} on {self.data}"
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from qa_onnx.bundle.choice import explain
 from qa_onnx.cli import tables
 from qa_onnx.cli.screen import printable
 from qa_onnx.doctor.trial import UNFIT
@@ -146,6 +147,7 @@ def _bundle(state: BundleState) -> dict[str, str]:
         return {**rows, "error": state.error or ""}
     manifest = state.bundle.manifest
     rows["source"] = f"{manifest.source.name}, made {manifest.created[:10]}"
+    rows["here"] = explain(state.bundle)
     rows["files"] = "; ".join(state.damaged) or f"{len(manifest.files())}, each with the right size and hash"
     for name, graph in manifest.graphs.items():
         nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Bundle
-    from qa_onnx.bundle.tuned import Profile
 
 
 @click.command
@@ -43,14 +42,16 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
         content = {"path": str(loaded.path), **json.loads(loaded.manifest.to_json()), **profile}
         click.echo(json.dumps(content, indent=1))
     else:
-        _describe(loaded, tuned)
+        _describe(loaded)
         for name, check in (checks or {}).items():
             click.echo(f"verify {name:16} {check['said']}")
     if checks and any(check["passed"] is False for check in checks.values()):
         raise click.ClickException("the bundle does not give the same results here as at export")
 
 
-def _describe(bundle: Bundle, tuned: Profile | None) -> None:
+def _describe(bundle: Bundle) -> None:
+    from qa_onnx.bundle.choice import advise, explain
+
     manifest = bundle.manifest
     source, model = manifest.source, manifest.architecture
     files = manifest.files()
@@ -67,9 +68,11 @@ def _describe(bundle: Bundle, tuned: Profile | None) -> None:
         "scores": f"temperature {manifest.temperature:g}, null threshold "
         + ("off: always answers" if threshold is None else f"{threshold:g}")
         + (f", {calibration(manifest.confidence)}" if manifest.confidence else ""),
-        "here": str(tuned) if tuned else "not tuned: qa-onnx tune finds the fastest setting for this machine",
+        "here": explain(bundle),
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }
+    if faster := advise(bundle):
+        rows["faster"] = ": ".join(faster)
     for name, text in rows.items():
         click.echo(f"{name:10} {printable(text)}")
     click.echo()

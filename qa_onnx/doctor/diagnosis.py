@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qa_onnx.bundle.choice import advise
 from qa_onnx.bundle.repair import how_to_repair
 from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import PRECISIONS, Backend
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is wrong, and its remedy."""
+    """Something that is wrong or could be better, and its remedy."""
 
     what: str
     remedy: str
@@ -49,7 +50,7 @@ def diagnose(findings: Findings) -> Diagnosis:
     problems = [*_package_faults(findings), *_bundle_faults(findings.bundle)]
     for backend in findings.requested:
         problems += _backend_faults(findings, backend)
-    notes = [*_other_faults(findings), *_thread_notes(findings)]
+    notes = [*_other_faults(findings), *_thread_notes(findings), *_faster(findings.bundle)]
     return Diagnosis(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes)))
 
 
@@ -177,3 +178,9 @@ def _thread_notes(findings: Findings) -> Iterator[Fault]:
                 if value.strip().isdigit()
                 else "--threads N, or Reader.load(threads=N)",
             )
+
+
+def _faster(state: BundleState) -> Iterator[Fault]:
+    """Yield what would answer faster on this CPU."""
+    if state.bundle and state.whole and (faster := advise(state.bundle)):
+        yield Fault(*faster)

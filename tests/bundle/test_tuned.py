@@ -175,7 +175,7 @@ def test_inspect_says_so(bundle: Bundle) -> None:
     assert json.loads(run.invoke(main, ["inspect", "-b", str(TINY), "--json"]).stdout)["profile"] is None
     save_profile(bundle, PROFILE)
     assert (
-        "here       fp32 in onnxruntime/cpu, 1 threads, batches of 77 tokens: 1.50 x the default's questions a "
+        "here       fp32 in onnxruntime/cpu, 1 thread, batches of 77 tokens: 1.50 x the default's questions a "
         "second; tuned 2026-11-25 on some.json\n" in run.invoke(main, ["inspect", "-b", str(TINY)]).stdout
     )
     shown = json.loads(run.invoke(main, ["inspect", "-b", str(TINY), "--json"]).stdout)["profile"]
