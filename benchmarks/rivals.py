@@ -33,7 +33,7 @@ from qa_onnx import QaOnnxError
 from qa_onnx.bench.compare import compare, cpus_for
 from qa_onnx.bench.document import bullets
 from qa_onnx.bench.questions import load_questions
-from qa_onnx.bench.report import files, remarks, table
+from qa_onnx.bench.report import FIRST, files, remarks, table, verdict
 from qa_onnx.bench.results import from_json, to_json
 from qa_onnx.bench.runners import Plan
 from qa_onnx.data import squad
@@ -225,7 +225,13 @@ def filled(readme: str, runs: Sequence[BenchResults]) -> str:
         measured = (
             f"Measured {one.created[:10]}{f', commit {one.commit}' if one.commit else ''}, {one.machine['cpu']}."
         )
-        blocks += [f"### {one.title}", measured, str(table(one)), bullets(remarks(one))]
+        blocks += [
+            f"### {one.title}",
+            measured,
+            verdict(one),
+            str(table(one, columns=FIRST)),
+            bullets(remarks(one)),
+        ]
     return "\n\n".join(filter(None, [*blocks, f"{end}{after}"]))
 
 

@@ -29,16 +29,47 @@ METHOD = (
 )
 
 
-def table(run: BenchResults, *, without: Collection[str] = ()) -> ReportTable:
-    """Return a row of figures for each contender, without empty columns and those named."""
+# Headings of `results.FIGURES`: what a terminal of 100 columns has room for, and what a page shows first.
+SHORT = ("contender", "F1", "questions/s", "x base", "95 %", "p50 ms", "cold start s", "peak MB")
+FIRST = ("contender", "F1", "questions/s", "x base", "p50 ms")
+
+
+def table(run: BenchResults, *, columns: Collection[str] | None = None) -> ReportTable:
+    """Return a row of figures for each contender, without empty columns.
+
+    Args:
+        run: the results.
+        columns: headings to show, such as `SHORT`; None: all.
+    """
     outcomes = [outcome if not outcome.error else ContenderResult(name=outcome.name) for outcome in run.outcomes]
-    columns = {}
+    shown = {}
     for path, _, heading, form in FIGURES:
         values = [value_of(outcome, path) for outcome in outcomes]
         cells = ["" if value is None else format(value, form) for value in values]
-        if heading and heading not in without and any(cells):
-            columns[heading] = cells
-    return ReportTable(list(columns), list(zip(*columns.values(), strict=True)))
+        if heading and (columns is None or heading in columns) and any(cells):
+            shown[heading] = cells
+    return ReportTable(list(shown), list(zip(*shown.values(), strict=True)))
+
+
+def verdict(run: BenchResults) -> str:
+    """Return the result in a sentence: how much faster the fastest contender is, and how well it answers.
+
+    It is empty if fewer than two contenders were measured.
+    """
+    raced = [(one.ratio, one) for one in run.ran if one.ratio is not None]
+    if len(raced) < 2:
+        return ""
+    base = raced[0][1]
+    ratio, best = max(raced, key=lambda pair: pair[0].median)
+    if best is base or ratio.low <= 1:
+        return f"No contender is faster than {base.name} beyond the noise."
+    accuracy = ""
+    if best.f1 is not None and base.f1 is not None:
+        accuracy = f", with F1 {best.f1:.1f} ({base.name}: {base.f1:.1f})"
+    return (
+        f"{best.name} answers {ratio.median:.2f} times as many questions a second as {base.name} (95 % interval "
+        f"{ratio.interval}){accuracy}."
+    )
 
 
 def remarks(run: BenchResults) -> list[str]:
@@ -84,7 +115,8 @@ def files(runs: Sequence[BenchResults], *, more: Sequence[str] = ()) -> dict[str
     drawings = {}
     for number, run in enumerate(runs, 1):
         lines = bullets([*remarks(run), *about(run)])
-        blocks += [f"## {run.title}", str(table(run)), lines, console(run.command)]
+        sections = [f"## {run.title}", verdict(run), str(table(run)), lines, console(run.command)]
+        blocks += filter(None, sections)
         for name, (svg, caption) in (plots(run) if run.ran else {}).items():
             drawings[f"plots/{number}-{name}.svg"] = svg
             blocks.append(plot(f"plots/{number}-{name}.svg", caption))

@@ -20,8 +20,9 @@ import numpy as np
 
 from qa_onnx.bench.contenders import answerer, installed_backends
 from qa_onnx.bench.process import ContenderProcess
+from qa_onnx.bundle.choice import choose
 from qa_onnx.bundle.tuned import Profile
-from qa_onnx.engines.names import PRECISIONS, Backend
+from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import EngineError
 from qa_onnx.machine import cpu
 from qa_onnx.options import BATCH_TOKENS
@@ -41,7 +42,7 @@ _ROUNDS = 7
 _FEWEST_ROUNDS = 3  # when the time is over
 _FEWEST_PAIRS = 4
 _HOPELESS = 0.6  # of the best rate so far: below this, other batches are not tried
-_GAIN = 1.02  # smallest gain over the default: less is noise
+_GAIN = 1.02  # smallest difference of speed that counts: less is noise
 
 
 class Setting(NamedTuple):
@@ -163,6 +164,8 @@ class _TuneTable:
         with ExitStack() as stack:
             runners = [(row, stack.enter_context(self._start(row.setting))) for row in finalists]
             self._alternate(runners)
+        for row in ranked:
+            row.note = "" if row in finalists else "slower when screened: not in the final"
         for row in finalists:
             row.rate = len(self.pairs) / statistics.median(row.together)
             row.p50_ms, row.p99_ms = (1000 * float(value) for value in np.percentile(row.alone, (50, 99)))
@@ -197,9 +200,12 @@ class _TuneTable:
             )
         for row in finalists:
             row.note = "" if row in good else f"too slow: p99 over {limit:g} ms"
-        winner = max(good, key=lambda row: row.gain or 0)
-        if base in good and (winner.gain or 0) < _GAIN:
-            winner = base
+        if base in good:
+            good = [row for row in good if row is base or (row.gain or 0) >= _GAIN]
+        fastest = max(row.gain or 0 for row in good)
+        # Of settings that are equally fast, the one that changes least.
+        equal = [row for row in good if (row.gain or 0) * _GAIN > fastest]
+        winner = min(equal, key=lambda row: (_changes(row.setting, base.setting), -(row.gain or 0)))
         if has_default:
             base.note = f"default {base.note}".strip()
         winner.note = f"{winner.note} chosen".strip()
@@ -213,6 +219,11 @@ class _TuneTable:
             data=self.plan.data,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+
+def _changes(setting: Setting, base: Setting) -> int:
+    """Count the fields in which a setting differs from another."""
+    return sum(one != other for one, other in zip(setting, base, strict=True))
 
 
 def _options(row: Row) -> dict[str, int]:
@@ -249,7 +260,7 @@ def default_setting(bundle: Bundle) -> Setting:
     """Return the setting that `Reader.load` uses without a profile.
 
     Raises:
-        EngineError: the bundle holds nothing for ONNX Runtime on the CPU.
+        EngineError: the bundle holds nothing for the CPU that runs here.
     """
-    precision = bundle.best_precision(Backend("onnxruntime"))
-    return Setting(precision, "onnxruntime", "cpu", cpu.default_threads(), BATCH_TOKENS["cpu"])
+    choice = choose(bundle)
+    return Setting(choice.precision, choice.backend.engine, "cpu", cpu.default_threads(), BATCH_TOKENS["cpu"])

@@ -68,6 +68,7 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
     help="Limit of the server scenario.  [default: twice the 99th percentile of the slowest without load]",
 )
 @click.option("--quick", is_flag=True, help="Short texts, fewer rounds, no figures by batch, length, threads.")
+@click.option("--wide", is_flag=True, help="Show every figure, in a table of more than 100 columns.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -86,6 +87,7 @@ def bench(
     seconds: float | None,
     p99_ms: float | None,
     quick: bool,
+    wide: bool,
     out: Path | None,
 ) -> None:
     """Measure a bundle on this machine, end to end: speed, latency, accuracy, memory.
@@ -123,7 +125,7 @@ def bench(
     command = shlex.join(["qa-onnx", *sys.argv[1:]])
     with steps() as show:
         run = compare(contenders, questions, plan, title=title, command=command, show=show)
-    _show(run)
+    _show(run, wide=wide)
     if out is not None:
         _write(run, out)
     needed = {one.name for one in contenders if not one.why_not} if against else set()
@@ -143,15 +145,19 @@ def _checkpoint(name: str) -> Path:
     return folder
 
 
-def _show(run: BenchResults) -> None:
-    """Print the most important figures; --out writes the others."""
-    from qa_onnx.bench.report import about, remarks, table
+def _show(run: BenchResults, *, wide: bool) -> None:
+    """Print how, then the figures, then the result in a sentence; --out writes all figures."""
+    from qa_onnx.bench.report import SHORT, about, remarks, table, verdict
 
-    figures = table(run, without=("p90 ms",))
+    figures = table(run, columns=None if wide else SHORT)
     console = tables.console()
-    console.print(tables.grid(figures.head, figures.rows))
-    for line in [*remarks(run), *about(run), f"again: {run.command}"]:
+    for line in [*about(run), f"again: {run.command}"]:
         console.print(line)
+    console.print()
+    console.print(tables.grid(figures.head, figures.rows))
+    for line in [*remarks(run), verdict(run)]:
+        if line:
+            console.print(line)
 
 
 def _write(run: BenchResults, folder: Path) -> None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from qa_onnx.bench.report import METHOD, about, files, remarks, table
-from tests.bench.test_results import FAST, RUN
+from qa_onnx.bench.report import METHOD, SHORT, about, files, remarks, table, verdict
+from tests.bench.test_results import BASE, FAST, RUN
 
 pytest.importorskip("matplotlib")
 
@@ -24,6 +24,26 @@ def test_a_row_has_each_figure_under_its_head() -> None:
     }  # fmt: skip  # and no empty columns
     assert set(full.rows[2][1:]) == {""}
     assert len({line.count("|") for line in str(full).splitlines()}) == 1  # also with a | in a name
+
+
+def test_a_short_table_has_the_first_columns_alone() -> None:
+    short, full = table(RUN, columns=SHORT), table(RUN)
+    assert list(short.head) == [head for head in full.head if head in SHORT]
+    assert {"EM", "p99 ms"}.isdisjoint(short.head)
+    assert [row[0] for row in short.rows] == [row[0] for row in full.rows]
+
+
+def test_the_result_is_a_sentence() -> None:
+    assert FAST.ratio is not None
+    assert verdict(RUN) == (
+        f"int8, onnxruntime answers 2.86 times as many questions a second as PyTorch fp32 (95 % interval "
+        f"{FAST.ratio.interval}), with F1 80.0 (PyTorch fp32: {BASE.f1:.1f})."
+    )
+    slower = replace(FAST, ratio=replace(FAST.ratio, median=1.01, low=0.98))
+    assert verdict(replace(RUN, outcomes=(BASE, slower))) == (
+        "No contender is faster than PyTorch fp32 beyond the noise."
+    )
+    assert verdict(replace(RUN, outcomes=(BASE,))) == ""
 
 
 def test_what_must_be_read_with_the_figures_is_said() -> None:
