@@ -195,9 +195,10 @@ def _parse(state: RequestState, adapter: TypeAdapter[Any]) -> Any:
     if state.header(b"content-encoding", b"identity").lower() != "identity":
         raise Problem(415, "the body must not be compressed: omit the header Content-Encoding")
     try:
-        content = from_json(bytes(state.body), allow_inf_nan=False)
+        content = from_json(state.body, allow_inf_nan=False)
     except ValueError as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
+    state.body = bytearray()  # the texts are held from here on
     try:
         return adapter.validate_python(content)
     except ValidationError as error:
