@@ -75,7 +75,7 @@ def host_of(header: str) -> str | None:
 
 def _checked(name: str) -> str:
     """Return a name as `host_of` returns it; InputError: it is not one."""
-    plain = name.lower().removesuffix(".")
+    plain = name.lower()
     try:
         return str(ipaddress.ip_address(plain.strip("[]")))
     except ValueError:

@@ -190,7 +190,7 @@ def test_bodies_that_wait_are_bounded_together() -> None:
         try:
             for connection in slow:
                 connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % size + b" " * (size - 1))
-            eventually(lambda: codes(served).count(429) >= 80 - 64, "the last ones are refused")
+            eventually(lambda: codes(served).count(429) >= 80 - 16, "the last ones are refused")
         finally:
             for connection in slow:
                 connection.close()
