@@ -259,11 +259,13 @@ class RequestMiddleware:
 
 
 def _check_head(scope: Scope) -> None:
-    """Refuse a head that is too large.
+    """Refuse a head of another version, or that is too large.
 
     Raises:
-        Problem: 414 or 431.
+        Problem: 400, 414 or 431.
     """
+    if scope["http_version"] not in {"1.0", "1.1"}:  # h11 reads others as if they were 1.1
+        raise Problem(400, "this is not HTTP/1.1: send a valid request")
     headers = scope["headers"]
     target = len(scope["raw_path"]) + len(scope["query_string"])
     if target > _MAX_TARGET:

@@ -79,7 +79,7 @@ class LimitedProtocol(H11Protocol):
         error = sys.exception()
         if getattr(error, "error_status_hint", 400) != 431:
             self._refuse(Problem(400, "this is not HTTP/1.1, or its framing is ambiguous: send a valid request"))
-        elif b"\n" in self.conn.trailing_data[0]:
+        elif b"\n" in self.conn.trailing_data[0] or not (self.cycle is None or self.cycle.response_complete):
             self._refuse(Problem(431, f"a head or chunk line is larger than {MAX_HEAD_BYTES} bytes: send less"))
         else:
             self._refuse(Problem(414, f"the request line is larger than {MAX_HEAD_BYTES} bytes: shorten the URL"))
