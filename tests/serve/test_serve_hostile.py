@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.serve.raw import CHUNKED, GOOD, POST, check_refused, chunk, get, post, until
 from tests.served import PATIENT, Served, received, serve
 from tests.waiting import eventually
 
@@ -17,23 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-GOOD = json.dumps({"question": "Where?", "context": "Here."}).encode()
-POST = b"POST /v1/answer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 LIMIT = 60_000
-
-
-def get(target: bytes, *headers: bytes, version: bytes = b"HTTP/1.1", method: bytes = b"GET") -> bytes:
-    lines = [b"%s %s %s" % (method, target, version), b"Host: localhost", *headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def post(body: bytes, *headers: bytes) -> bytes:
-    return POST + b"".join(line + b"\r\n" for line in headers) + b"Content-Length: %d\r\n\r\n" % len(body) + body
-
-
-def chunk(body: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(body), body)
 
 
 def field(value: bytes, name: bytes = b"n_best") -> bytes:
@@ -177,36 +162,6 @@ def served() -> Iterator[Served]:
         assert all(byte >= ord(" ") or byte == ord("\n") for byte in log)
 
 
-def until(connection: socket.socket, end: bytes) -> bytes:
-    """Receive until something has come."""
-    answer = b""
-    while end not in answer:
-        part = connection.recv(65536)
-        assert part, answer
-        answer += part
-    return answer
-
-
-def check_refused(answer: bytes, status: int) -> None:
-    """Check that an answer is one short problem with this status.
-
-    Where the server refuses a request before it has read it all, the connection's end may overtake the answer.
-    """
-    if not answer and status in {0, 413, 414, 431}:
-        return
-    head, _, rest = answer.partition(b"\r\n\r\n")
-    found = int(head.split(b" ", 2)[1])
-    assert found == status or (status == 0 and 400 <= found < 500), answer
-    headers = head.lower().split(b"\r\n")
-    assert b"x-content-type-options: nosniff" in headers
-    assert b"content-type: application/problem+json" in headers
-    (length,) = [int(line.split()[1]) for line in headers if line.startswith(b"content-length:")]
-    assert all(ord(" ") <= byte < 127 for byte in rest[:length])
-    problem = json.loads(rest[:length])
-    texts = [problem["detail"], *[error["detail"] for error in problem.get("errors", [])]]
-    assert all(0 < len(text) <= 500 for text in texts)
-
-
 @pytest.mark.parametrize("name", REQUESTS)
 def test_it_is_refused_and_the_next_client_is_answered(served: Served, name: str) -> None:
     request, status = REQUESTS[name]
@@ -256,97 +211,6 @@ def test_a_second_request_does_not_hide_in_a_body(served: Served) -> None:
     answer = served.exchange(post(GOOD + hidden, b"Connection: close"))
     assert answer.count(b"HTTP/1.1 ") == 1
     assert answer.startswith(b"HTTP/1.1 400 ")
-
-
-HOSTS = [
-    ("localhost", 200),
-    ("LOCALHOST.:8000", 200),
-    ("127.0.0.1:1", 200),
-    ("127.3.2.1", 200),
-    ("[::1]:8000", 200),
-    ("[0:0:0:0:0:0:0:1]", 200),
-    ("qa.example.org", 200),
-    ("a.b.wild.example", 200),
-    ("wild.example", 421),
-    ("evil-wild.example", 421),
-    ("evil.example", 421),
-    ("localhost.evil.example", 421),
-    ("127.0.0.1.evil.example", 421),
-    ("evil-localhost", 421),
-    ("server", 421),
-    ("192.168.0.1", 421),
-    ("[fe80::1]", 421),
-    ("2130706433", 421),
-    ("a" * 63 + ".example", 421),
-    ("", 400),
-    ("localhost:", 400),
-    ("localhost:port", 400),
-    ("localhost, evil.example", 400),
-    ("evil.example/localhost", 400),
-    ("user@localhost", 400),
-    ("local host", 400),
-    ("localhost\x1b[31m", 400),
-    ("<script>", 400),
-    ("[::1", 400),
-    ("[::zz]", 400),
-    ("::1", 400),
-    ("..", 400),
-    ("a" * 300, 400),
-    ("lócalhost", 400),
-]
-PATHS = ["/", "/docs", "/openapi.json", "/metrics", "/v1/bundle", "/v1/answer", "/nothing"]
-
-
-@pytest.fixture(scope="module")
-def named() -> Iterator[Served]:
-    with serve("--allowed-host", "QA.example.org", "--allowed-host", "*.wild.example") as running:
-        yield running
-
-
-@pytest.mark.parametrize(("host", "status"), HOSTS)
-def test_only_known_hosts_are_answered(named: Served, host: str, status: int) -> None:
-    request = b"%s HTTP/1.1\r\nHost: " + host.encode() + b"\r\nConnection: close\r\n\r\n"
-    for path in PATHS if status == 421 else ["/"]:
-        answer = named.exchange(request % (b"GET " + path.encode()))
-        if status == 200:
-            assert answer.startswith(b"HTTP/1.1 200 ")
-        else:
-            check_refused(answer, status)
-            assert (b"--allowed-host " + host.encode() in answer) == (status == 421 and not host.startswith("["))
-    if status != 400:
-        assert named.exchange(request % b"GET /health/live").startswith(b"HTTP/1.1 200 ")
-
-
-def test_a_request_of_http_1_0_without_a_host_gets_health_only(named: Served) -> None:
-    assert named.exchange(b"GET /health/live HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
-    check_refused(named.exchange(b"GET /metrics HTTP/1.0\r\n\r\n"), 400)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "hosts"),
-    [
-        (["--host", "0.0.0.0"], {"10.0.0.7:8000": 200, "[fe80::1]": 200, "qa": 200, "evil.example": 421}),
-        (["--allowed-host", "*"], {"evil.example": 200, "server": 200, "": 200}),
-    ],
-)
-def test_another_address_allows_what_a_page_of_another_site_cannot_have(
-    arguments: list[str], hosts: dict[str, int]
-) -> None:
-    with serve(*arguments) as served:
-        for host, status in hosts.items():
-            assert served.client.get("/metrics", headers={"Host": host}).status_code == status
-
-
-@pytest.mark.parametrize(
-    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
-)
-def test_a_page_of_another_site_does_not_ask(served: Served, site: str, status: int) -> None:
-    headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": site}
-    response = served.answer(json.loads(GOOD), **headers)
-    assert response.status_code == status
-    assert "access-control-allow-origin" not in response.headers
-    assert response.headers["cross-origin-resource-policy"] == "same-origin"
-    assert served.client.get("/", headers=headers).status_code == 200  # a link to the page works
 
 
 def test_a_head_that_comes_too_slowly_is_408_and_a_silent_connection_is_closed() -> None:
