@@ -37,11 +37,14 @@ class AllowedHosts:
 
     Raises:
         InputError: a name is none of these.
+
+    Attributes:
+        any: every host is allowed.
     """
 
     def __init__(self, names: Iterable[str], *, loopback: bool) -> None:
         patterns = {_checked(name) for name in names}
-        self._any = "*" in patterns
+        self.any = "*" in patterns
         self._below = tuple(pattern[1:] for pattern in patterns if pattern.startswith("*."))
         self._names = patterns | {"localhost"}
         self._loopback = loopback
@@ -49,8 +52,8 @@ class AllowedHosts:
 
     def _allows(self, header: str) -> bool:
         host = host_of(header)
-        if self._any or host is None:
-            return self._any
+        if self.any or host is None:
+            return self.any
         if host in self._names or host.endswith(self._below):
             return True
         try:

@@ -191,7 +191,7 @@ class RequestMiddleware:
         Raises:
             Problem: 400 or 421, its host is not this server; 403, its browser says so.
         """
-        if state.endpoint in _HEALTH:
+        if self._hosts.any or state.endpoint in _HEALTH:
             return
         header = state.header(b"host")
         if not self._hosts.allows(header):

@@ -92,6 +92,8 @@ def test_another_address_allows_what_a_page_of_another_site_cannot_have(
     with serve(*arguments) as served:
         for host, status in hosts.items():
             assert served.client.get("/metrics", headers={"Host": host}).status_code == status
+        asked = served.answer(json.loads(GOOD), **{"Sec-Fetch-Site": "cross-site"})
+        assert asked.status_code == (200 if "*" in arguments else 403)
 
 
 @pytest.mark.parametrize(
