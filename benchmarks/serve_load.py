@@ -92,7 +92,7 @@ class Client:
 
     async def exchange(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """Return status and body of the response."""
-        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         while self._idle:
             reader, writer = self._idle.pop()

@@ -46,6 +46,7 @@ BOUNDS = {
     # the server
     "processes": Bounds(1, 64),  # its --workers
     "max_request_bytes": Bounds(1024, 1 << 30),
+    "max_total_bytes": Bounds(2048, 1 << 40),
     "timeout_s": Bounds(0.001, 86_400.0),
     "read_timeout_s": Bounds(0.001, 86_400.0),
 }

@@ -47,9 +47,24 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
     type=click.Path(path_type=Path),
     help="Keys, one a line; requests need one of them: Authorization: Bearer KEY.",
 )
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A name that clients have for this server, *.example.org, or * for any; may be given again. Always "
+    "allowed: localhost and loopback addresses; unless --host is one, all addresses and names without a dot.",
+)
 @reader_options
 def serve(
-    *, settings: ReaderSettings, host: str, port: int, workers: int, api_key_file: Path | None, **limits: Any
+    *,
+    settings: ReaderSettings,
+    host: str,
+    port: int,
+    workers: int,
+    api_key_file: Path | None,
+    allowed_hosts: tuple[str, ...],
+    **limits: Any,
 ) -> None:
     """Answer over HTTP, with a page for people at /.
 
@@ -68,15 +83,18 @@ def serve(
 
     if settings.n_best is not None and settings.n_best > MAX_N_BEST:
         raise click.UsageError(f"--n-best is {settings.n_best}; for a server it may be {MAX_N_BEST} at most")
-    configured = Settings(**limits, keys=() if api_key_file is None else keys.read_keys(api_key_file))
+    logs.start()
+    accepted = () if api_key_file is None else keys.read_keys(api_key_file)
+    configured = Settings(**limits, keys=accepted, allowed_hosts=allowed_hosts)
     served = model(settings, workers)
     listener = server.listen(host, port)
-    logs.start()
     server.exit_at_signals()
     address, bound = listener.getsockname()[:2]
+    loopback = ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    configured = dataclasses.replace(configured, loopback=loopback)
     click.echo(f"http://{f'[{address}]' if ':' in address else address}:{bound}/")
     sys.stdout.flush()
-    if not configured.keys and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+    if not configured.keys and not loopback:
         logs.LOGGER.warning("everyone who reaches this address can ask questions: --api-key-file limits that")
     if workers == 1:
         server.run(configured, served, listener)

@@ -2,10 +2,11 @@
 
     settings.py    its limits and its model
     server.py      processes: one, or several that share a port
-    middleware.py  each request: id, API key (keys.py), body, client that goes away, log line, metrics
+    protocol.py    a connection: size and time of heads
+    middleware.py  each request: id, host (hosts.py), key (keys.py), body, client that goes away, log line, metrics
     app.py         the endpoints; schemas.py and results.py their JSON, problems.py their errors
     service.py     the reader behind the endpoints
 
-May import: everything of the run time. Left out: TLS, slow request heads and rate limits for each client, which a
-reverse proxy does well.
+May import: everything of the run time. Left out: TLS, and limits on the connections and the rate of each client,
+which a reverse proxy does well.
 """

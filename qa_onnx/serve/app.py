@@ -20,7 +20,7 @@ from qa_onnx import Example, __version__
 from qa_onnx.serve import metrics, pages, problems, results, schemas
 from qa_onnx.serve.middleware import RequestMiddleware, RequestState, to_problem
 from qa_onnx.serve.problems import Problem, field_problem
-from qa_onnx.serve.settings import MAX_ANSWERS
+from qa_onnx.serve.settings import MAX_ANSWERS, MAX_EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -35,6 +35,7 @@ _JSON = "application/json"
 _JSON_LINES = ("application/jsonl", "application/x-ndjson")
 # Of `Options`, in a request.
 _OPTIONS = ("n_best", "null_threshold", "max_answer_length", "doc_stride", "align_to_words")
+_MAX_FIELDS = 4 * MAX_EXAMPLES  # of a body; an example has three
 _PROBLEM = {"model": schemas.ProblemDetails, "description": "A problem (RFC 9457), as application/problem+json."}
 _LINES = {"description": "With Accept: application/jsonl a line for each question; a failed one has an error."}
 
@@ -195,13 +196,25 @@ def _parse(state: RequestState, adapter: TypeAdapter[Any]) -> Any:
     if state.header(b"content-encoding", b"identity").lower() != "identity":
         raise Problem(415, "the body must not be compressed: omit the header Content-Encoding")
     try:
-        content = from_json(bytes(state.body), allow_inf_nan=False)
+        content = from_json(state.body, allow_inf_nan=False)
     except ValueError as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
+    state.body = bytearray()  # the texts are held from here on
+    if _count_fields(content) > _MAX_FIELDS:  # each unknown one makes an error, which takes time
+        raise field_problem("#", f"Input should have at most {_MAX_FIELDS} fields, those of its examples included")
     try:
         return adapter.validate_python(content)
     except ValidationError as error:
         raise problems.from_validation(error) from None
+
+
+def _count_fields(content: Any) -> int:
+    """Return the number of fields of a body and its examples."""
+    if not isinstance(content, dict):
+        return 0
+    examples = content.get("examples")
+    parts = examples[:MAX_EXAMPLES] if isinstance(examples, list) else ()
+    return len(content) + sum(len(part) for part in parts if isinstance(part, dict))
 
 
 def _options(body: schemas.AskOne | schemas.AskMany, model: Model, count: int) -> Options:

@@ -6,8 +6,11 @@ Left out: which endpoints need a key (middleware.py).
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import re
 import secrets
+import stat
 from typing import TYPE_CHECKING
 
 from qa_onnx.errors import InputError
@@ -16,24 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_log = logging.getLogger(__name__)
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has none
+_MAX_FILE = 1 << 20  # bytes
 _KEY = re.compile(rb"[\x21-\x7e]{16,512}")
 
 
 def read_keys(path: Path) -> tuple[bytes, ...]:
     """Read a file of keys, one a line; skip blank lines and lines that start with #.
 
+    A warning is logged where others than the file's owner can read it.
+
     Returns:
         The SHA-256 of each, so that no key stays in memory and all have one length.
 
     Raises:
-        InputError: the file cannot be read or has no key, or a line is not a key.
+        InputError: the file cannot be read, is not a regular file, is too large or has no key, or a
+            line is not a key.
     """
-    try:
-        lines = [line.strip() for line in path.read_bytes().splitlines()]
-    except OSError as error:
-        raise InputError(f"cannot read the API keys: {error}") from error
     hashes = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(map(bytes.strip, _read(path).splitlines()), 1):
         if not line or line.startswith(b"#"):
             continue
         if not _KEY.fullmatch(line):
@@ -45,6 +50,25 @@ def read_keys(path: Path) -> tuple[bytes, ...]:
     if not hashes:
         raise InputError(f"{path} has no API key: write one a line, or omit --api-key-file")
     return tuple(hashes)
+
+
+def _read(path: Path) -> bytes:
+    """Read a regular file; a fifo or a device would keep the server waiting for ever."""
+    try:
+        # Without O_NONBLOCK to open a fifo is to wait for its writer. It does not matter for a regular file.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK)) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"cannot read the API keys: {path} is not a regular file; write the keys to one")
+            content = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        raise InputError(f"cannot read the API keys: {error}") from error
+    if len(content) > _MAX_FILE:
+        raise InputError(f"{path} has more than {_MAX_FILE} bytes: give a file with one API key a line")
+    mode = stat.S_IMODE(status.st_mode)
+    if os.name == "posix" and mode & 0o077:
+        _log.warning("%s has mode %04o, so others than its owner can read the API keys: chmod 600 it", path, mode)
+    return content
 
 
 def is_valid(authorization: str, hashes: Sequence[bytes]) -> bool:

@@ -1,6 +1,6 @@
 """ASGI middleware around the endpoints: each request gets an id, limits, a log line and metrics.
 
-    key -> body, within its limits of size and time -> endpoint, cancelled when its client goes away
+    head -> host -> key -> body, within limits of size and time -> endpoint, cancelled when its client goes away
 
 Plain ASGI and not Starlette's `BaseHTTPMiddleware`, because it must see each message as it comes. It is the only
 middleware, and calls the router of the application directly: it handles errors itself, and each layer takes time.
@@ -9,7 +9,6 @@ middleware, and calls the router of the application directly: it handles errors 
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 from dataclasses import dataclass, field
 from time import monotonic
@@ -19,7 +18,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from qa_onnx.serve import keys, logs, problems
-from qa_onnx.serve.problems import Problem
+from qa_onnx.serve.hosts import AllowedHosts, host_of
+from qa_onnx.serve.problems import HEADERS, Problem, new_request_id
+from qa_onnx.serve.protocol import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
     from qa_onnx.serve.service import Service
 
 _PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/health/live", "/health/ready"})  # need no API key
+_HEALTH = frozenset({"/health/live", "/health/ready"})  # answer under any host: probes name the host as they like
 ENDPOINTS = _PUBLIC | {"/metrics", "/v1/answer", "/v1/scores", "/v1/bundle"}
+_POSTED = frozenset({"/v1/answer", "/v1/scores"})
+_OTHER_SITES = frozenset({b"cross-site", b"same-site"})  # values of Sec-Fetch-Site; a site has many ports
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CLIENT_GONE = 499  # nginx's code for a client that went away; only logs and metrics see it
-_MAX_BODIES = 64  # bodies of the largest size that are in memory at the same time
+_MAX_TARGET = 8 * 1024  # bytes of a URL
+_MAX_HEADERS = 100
+_SMALL_BODY = 64 * 1024  # bytes of a body for which room is kept while larger ones fill the memory
 _UNWATCHED_S = 0.05  # most requests are answered by then, and watching their client costs a task each
-_HEADERS = {
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"cache-control": b"no-store",
-}
 _ASGI = {"version": "3.0", "spec_version": "2.4"}  # 2.4: `send` raises where its client is gone
 
 
@@ -52,7 +53,8 @@ class RequestState:
         endpoint: the path if it is an endpoint's, else "other": a path may hold anything.
         headers: values by name in lower case.
         arrived: time at which its head was complete, by `time.monotonic`.
-        body: grows while it is read.
+        body: grows while it is read; empty once it is parsed.
+        size: bytes of the body, while it is read and afterwards.
         questions: number of questions in it.
         status: of the response; 0 before it starts.
         gone: the client went away.
@@ -63,6 +65,7 @@ class RequestState:
     headers: dict[bytes, bytes]
     arrived: float = field(default_factory=monotonic)
     body: bytearray = field(default_factory=bytearray)
+    size: int = 0
     questions: int = 0
     status: int = 0
     gone: bool = False
@@ -89,7 +92,8 @@ class RequestMiddleware:
         self._app = app
         self._settings = service.settings
         self._metrics = service.metrics
-        self._held = 0  # bytes of all bodies in memory
+        self._hosts = AllowedHosts(service.settings.allowed_hosts, loopback=service.settings.loopback)
+        self._held = 0  # bytes of all bodies whose requests are not answered yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, or the start and end of the server."""
@@ -99,7 +103,7 @@ class RequestMiddleware:
         headers, path = dict(scope["headers"]), scope["path"]
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")
         state = RequestState(
-            request_id if _REQUEST_ID.fullmatch(request_id) else f"{random.getrandbits(128):032x}",
+            request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
             path if path in ENDPOINTS else "other",
             headers,
         )
@@ -117,7 +121,7 @@ class RequestMiddleware:
             to_problem(error, state, self._metrics)
             raise
         finally:
-            self._held -= len(state.body)
+            self._held -= state.size
             self._log(scope["method"], state)
 
     def _sender(self, state: RequestState, send: Send) -> Send:
@@ -133,7 +137,7 @@ class RequestMiddleware:
                 async with asyncio.timeout(self._settings.read_timeout_s):
                     if start is not None:
                         state.status = start["status"]
-                        added = {**_HEADERS, **dict(start["headers"]), b"x-request-id": state.id.encode()}
+                        added = {**HEADERS, **dict(start["headers"]), b"x-request-id": state.id.encode()}
                         await send({**start, "headers": list(added.items())})
                         start = None
                     await send(message)
@@ -143,7 +147,9 @@ class RequestMiddleware:
         return send_in_time
 
     async def _answer(self, state: RequestState, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check the key, read the body and run the endpoint; cancel that when its client goes away."""
+        """Check the head, read the body and run the endpoint; cancel that when its client goes away."""
+        _check_head(scope)
+        self._check_host(state)
         accepted = self._settings.keys
         locked = bool(accepted) and state.endpoint not in _PUBLIC
         if locked and not keys.is_valid(state.header(b"authorization"), accepted):
@@ -179,13 +185,34 @@ class RequestMiddleware:
                 disconnect.remove_done_callback(stop)
                 disconnect.cancel()
 
+    def _check_host(self, state: RequestState) -> None:
+        """Refuse a request that a browser may have sent for a page of another site.
+
+        Raises:
+            Problem: 400 or 421, its host is not this server; 403, its browser says so.
+        """
+        if self._hosts.any or state.endpoint in _HEALTH:
+            return
+        header = state.header(b"host")
+        if not self._hosts.allows(header):
+            host = host_of(header)
+            if host is None:
+                raise Problem(400, "the header Host must be this server's name or address, with or without a port")
+            remedy = f"use localhost or its address, or start it with --allowed-host {host}"
+            raise Problem(421, f"this server does not answer for the host {host}: {remedy}")
+        # What a page may not read it need not ask either. Only browsers send this header, in secure contexts.
+        if state.headers.get(b"sec-fetch-site") in _OTHER_SITES and state.endpoint in _POSTED:
+            raise Problem(403, "a page of another site may not ask this server: ask from this server's own page")
+
     async def _read(self, state: RequestState, receive: Receive) -> None:
         """Read the body, within the limits of size and time."""
         limit, seconds = self._settings.max_request_bytes, self._settings.read_timeout_s
         too_large = f"the body is larger than {limit} bytes, the limit of this server: send less"
         length = state.header(b"content-length", b"0")
-        if len(length) > 18 or (length.isdigit() and int(length) > limit):
+        declared = int(length) if length.isdecimal() else 0  # h11 lets at most 20 digits through
+        if declared > limit:
             raise Problem(413, too_large)
+        self._check_room(declared, self._held + declared)
         more = True
         try:
             async with asyncio.timeout(seconds):
@@ -195,15 +222,25 @@ class RequestMiddleware:
                         raise ClientDisconnect
                     part, more = message.get("body", b""), message.get("more_body", False)
                     state.body += part
+                    state.size += len(part)
                     self._held += len(part)
-                    if len(state.body) > limit:
+                    if state.size > limit:
                         raise Problem(413, too_large)
-                    if self._held > _MAX_BODIES * limit:
-                        raise problems.busy("too many requests are being read", 1)
+                    self._check_room(state.size, self._held)
         except TimeoutError:
             detail = f"the body did not arrive within {seconds:g} s"
             raise Problem(408, detail, headers={"Connection": "close"}) from None
         self._metrics.stage("read", monotonic() - state.arrived)
+
+    def _check_room(self, size: int, held: int) -> None:
+        """Refuse a body of so many bytes if all would hold too many; the last quarter is for small ones.
+
+        Raises:
+            Problem: 429.
+        """
+        total = self._settings.total_bytes
+        if held > (total if size <= _SMALL_BODY else total * 3 // 4):
+            raise problems.busy("the bodies of too many requests are in memory (--max-total-bytes)", 1)
 
     def _log(self, method: str, state: RequestState) -> None:
         milliseconds = state.milliseconds
@@ -214,11 +251,29 @@ class RequestMiddleware:
             "endpoint": state.endpoint,
             "code": state.status,
             "milliseconds": round(milliseconds, 3),
-            "bytes": len(state.body),
+            "bytes": state.size,
         }
         if state.questions:
             fields["questions"] = state.questions
         logs.log_request(fields)
+
+
+def _check_head(scope: Scope) -> None:
+    """Refuse a head of another version, or that is too large.
+
+    Raises:
+        Problem: 400, 414 or 431.
+    """
+    if scope["http_version"] not in {"1.0", "1.1"}:  # h11 reads others as if they were 1.1
+        raise Problem(400, "this is not HTTP/1.1: send a valid request")
+    headers = scope["headers"]
+    target = len(scope["raw_path"]) + len(scope["query_string"])
+    if target > _MAX_TARGET:
+        raise Problem(414, f"the URL is longer than {_MAX_TARGET} bytes: shorten it")
+    if len(headers) > _MAX_HEADERS:
+        raise Problem(431, f"the request has {len(headers)} headers: send {_MAX_HEADERS} at most")
+    if target + sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
+        raise Problem(431, f"the head is larger than {MAX_HEAD_BYTES} bytes: send fewer headers")
 
 
 def to_problem(error: BaseException, state: RequestState, metrics: Metrics) -> Problem:

@@ -5,12 +5,13 @@ A detail says what is wrong, the limit and the remedy; it never repeats a questi
 
 from __future__ import annotations
 
+import json
 import math
+import random
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 MEDIA_TYPE = "application/problem+json"
+# Of every response.
+HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
+}
+_MAX_DETAIL = 500  # characters
 _MAX_ERRORS = 20
 _MAX_NAME = 100  # characters of a field's name, which may be anything
 
@@ -42,22 +51,37 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's name for it
     errors: Sequence[Mapping[str, str]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """The name of the status."""
+        return HTTPStatus(self.status).phrase
+
     def content(self, request_id: str) -> dict[str, Any]:
         """Return the problem as a JSON object."""
+        detail = self.detail
         content: dict[str, Any] = {
             "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
+            "title": self.title,
             "status": self.status,
-            "detail": self.detail,
+            "detail": detail if len(detail) <= _MAX_DETAIL else f"{detail[: _MAX_DETAIL - 3]}...",
             "request_id": request_id,
         }
         if self.errors:
             content["errors"] = list(self.errors)
         return content
 
+    def encode(self, request_id: str) -> bytes:
+        """Return the problem as JSON in ASCII: a field's name may hold what controls a terminal."""
+        return json.dumps(self.content(request_id), separators=(",", ":")).encode()
+
     def response(self, request_id: str) -> Response:
         """Return the problem as a response."""
-        return Response(to_json(self.content(request_id)), self.status, self.headers, MEDIA_TYPE)
+        return Response(self.encode(request_id), self.status, self.headers, MEDIA_TYPE)
+
+
+def new_request_id() -> str:
+    """Return an id for a request that has none."""
+    return f"{random.getrandbits(128):032x}"
 
 
 def field_problem(pointer: str, detail: str, *, more: Sequence[Mapping[str, str]] = (), count: int = 1) -> Problem:

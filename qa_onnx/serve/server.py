@@ -29,6 +29,7 @@ from qa_onnx.errors import InputError
 from qa_onnx.serve import logs, metrics
 from qa_onnx.serve.app import create_app
 from qa_onnx.serve.logs import LOGGER, describe_error
+from qa_onnx.serve.protocol import MAX_HEAD_BYTES, LimitedProtocol
 from qa_onnx.serve.service import Service
 
 if TYPE_CHECKING:
@@ -160,9 +161,11 @@ def _stop_with_parent() -> None:
 
 def _config(app: Any, settings: Settings, **changes: Any) -> uvicorn.Config:
     """Return uvicorn's settings."""
+    http: Any = partial(LimitedProtocol, head_timeout_s=settings.read_timeout_s)
     return uvicorn.Config(
         app,
-        http="h11",  # refuses heads of more than 64 KiB, which httptools does not
+        http=http,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ws="none",
         loop="auto",  # uvloop where it is installed
         lifespan="on",

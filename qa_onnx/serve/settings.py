@@ -7,7 +7,9 @@ from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import Reader
+from qa_onnx.errors import InputError
 from qa_onnx.options import check_bounds
+from qa_onnx.serve.hosts import AllowedHosts
 
 if TYPE_CHECKING:
     from qa_onnx import Bundle, Options
@@ -29,7 +31,7 @@ class Settings:
     """Limits of a server process; the help of each says what it limits.
 
     Raises:
-        InputError: a limit is out of range.
+        InputError: a limit is out of range, or a host is no name.
     """
 
     max_batch_tokens: int | None = _limit(
@@ -38,17 +40,33 @@ class Settings:
     max_wait_ms: float = _limit(0.0, "How long a question may wait for others to share its run.")
     max_queue: int = _limit(64, "Questions that may wait or run in each worker; more get 429.")
     max_request_bytes: int = _limit(1 << 20, "Bytes of a request body; a larger one gets 413.")
+    max_total_bytes: int | None = _limit(
+        None, "Bytes of all bodies in each worker's memory; more get 429.  [default: 16 x --max-request-bytes]"
+    )
     timeout_s: float = _limit(30.0, "Seconds from a request's arrival to its answer; then 504.")
     read_timeout_s: float = _limit(
-        10.0, "Seconds in which a client must send its body, and read each part of an answer."
+        10.0, "Seconds in which a client must send a head, send a body, and read each part of an answer."
     )
     keys: tuple[bytes, ...] = ()  # SHA-256 of each API key, from `keys.read_keys`; empty: no key is needed
+    allowed_hosts: tuple[str, ...] = ()  # besides the defaults of `hosts.AllowedHosts`
+    loopback: bool = True  # only this machine reaches the server
 
     def __post_init__(self) -> None:
         for limit in limits():
             value = getattr(self, limit.name)
             if limit.default is not None or value is not None:
                 check_bounds(limit.name, value)
+        AllowedHosts(self.allowed_hosts, loopback=self.loopback)  # checks the names
+        if self.total_bytes < 2 * self.max_request_bytes:
+            raise InputError(
+                f"max_total_bytes is {self.total_bytes}; it must be at least twice max_request_bytes, which is "
+                f"{self.max_request_bytes}"
+            )
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all bodies that a worker holds at most."""
+        return 16 * self.max_request_bytes if self.max_total_bytes is None else self.max_total_bytes
 
 
 def limits() -> list[Field[Any]]:

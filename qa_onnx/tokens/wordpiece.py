@@ -38,7 +38,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -51,6 +51,7 @@ _pack = struct.Struct("=iB?2x").pack  # the bytes of one
 
 _LONGEST_WORD = 100  # characters: WordPiece's own limit, beyond which a word is unknown
 _MEMORY = 300_000  # characters of all remembered chunks and words: some 35,000 of them, 5 MB; at most 22 MB
+_PIECE = 10_000  # characters that are tokenized at once: they bound memory, and for how long other threads wait
 _TABLE = 30_000  # characters in the table of characters, 6 MB
 
 
@@ -106,16 +107,20 @@ class WordPiece:
         Raises:
             Exception: the vocabulary has no token for unknown words; the library's own error.
         """
-        chunks = text.split(" ")
-        old = self._memory.chunks  # another thread may add to it, or start a new one
-        try:
-            tokens = b"".join([old[chunk] for chunk in chunks])
-        except KeyError:
-            new = self._learn(set(chunks).difference(old))
-            if new is None:
-                return None
-            tokens = b"".join([new[chunk] if chunk in new else old[chunk] for chunk in chunks])
-        return WordTokens(text, np.frombuffer(tokens, _TOKEN), self)
+        parts = []
+        room = _MEMORY
+        for piece in _pieces(text):
+            chunks = piece.split(" ")
+            old = self._memory.chunks  # another thread may add to it, or start a new one
+            try:
+                parts.append(b"".join([old[chunk] for chunk in chunks]))
+            except KeyError:
+                new, learned = self._learn(set(chunks).difference(old), room)
+                if new is None:
+                    return None
+                room -= learned
+                parts.append(b"".join([new[chunk] if chunk in new else old[chunk] for chunk in chunks]))
+        return WordTokens(text, np.frombuffer(b"".join(parts), _TOKEN), self)
 
     def forget(self) -> None:
         """Forget all chunks and words, but not how single characters are normalized."""
@@ -135,16 +140,20 @@ class WordPiece:
         normalized = text.translate(self._table.normalized)
         return np.flatnonzero(np.frombuffer(normalized.encode("utf-32-le"), np.uint32) != ord(" "))
 
-    def _learn(self, chunks: Iterable[str]) -> dict[str, bytes] | None:
-        """Return the tokens of new chunks, and remember them if there is room; None: the library is needed."""
+    def _learn(self, chunks: Iterable[str], room: int) -> tuple[dict[str, bytes] | None, int]:
+        """Return the tokens of new chunks, and remember them if they have no more characters than there is room.
+
+        Returns:
+            The tokens, None: the library is needed; and the number of characters.
+        """
         try:
             split = {chunk: self.words(chunk) for chunk in chunks}
         except _NotOneToOneError:
-            return None
+            return None, 0
         old = self._memory.words
         new = {word for words in split.values() for word in words if word not in old}
         if max(map(len, new), default=0) > _LONGEST_WORD:
-            return None
+            return None, 0
         tokens = self._tokenize([*new])
         chunk_tokens = {
             chunk: b"".join([tokens[word] if word in tokens else old[word] for word in words])
@@ -152,12 +161,12 @@ class WordPiece:
         }
         short = {chunk: chunk_tokens[chunk] for chunk in chunk_tokens if len(chunk) <= _LONGEST_WORD}
         characters = sum(map(len, short)) + sum(map(len, tokens))
-        if characters <= _MEMORY:
+        if characters <= room:
             with self._lock:
                 if self._memory.characters + characters > _MEMORY:
                     self._memory = _Memory()  # a new one, as other threads may be reading the old one
                 self._memory.add(short, tokens)
-        return chunk_tokens
+        return chunk_tokens, characters
 
     def _tokenize(self, words: list[str]) -> dict[str, bytes]:
         """Return the tokens of each word, by one call of the library."""
@@ -173,6 +182,15 @@ class WordPiece:
                 tokens[-1] += token
             last = end
         return dict(zip(words, tokens, strict=True))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield the parts of a text, which end at blanks; a short text is one."""
+    start = 0
+    while len(text) - start > _PIECE and (end := text.find(" ", start + _PIECE)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 class WordTokens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -202,6 +203,24 @@ def test_what_is_remembered_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wordpiece, "_TABLE", 0)
     assert own.encode("mast @") is None
     assert own.encode("mast 1") is not None
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 30])
+def test_the_pieces_of_a_long_text_give_its_tokens(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(wordpiece, "_PIECE", piece)
+    for text in (" ", "  the  mast ", "The lamp's keeper, Ida;came  by boat in 1887.\nWho(?) came?!", "door " * 9):
+        assert check("uncased", text)
+
+
+def test_the_words_of_a_long_text_come_to_the_library_few_at_a_time() -> None:
+    text = " ".join(f"{number:x}" for number in range(100_000))
+    tracemalloc.start()
+    try:
+        assert wordpiece_for(KINDS["uncased"]).encode(text) is not None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50 * len(text)  # what is remembered included; all words at once take 156
 
 
 def test_a_long_text_without_blanks_is_not_remembered_as_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
