@@ -70,6 +70,7 @@ def serve(
         raise click.UsageError(f"--n-best is {settings.n_best}; for a server it may be {MAX_N_BEST} at most")
     configured = Settings(**limits, keys=() if api_key_file is None else keys.read_keys(api_key_file))
     served = model(settings, workers)
+    server.open_streams()
     listener = server.listen(host, port)
     logs.start()
     server.exit_at_signals()
