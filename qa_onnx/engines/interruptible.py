@@ -47,7 +47,7 @@ class _Helper:
     def __init__(self) -> None:
         self.ended = False
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        threading.Thread(target=self._work, name="qa-onnx-main-run", daemon=True).start()
+        threading.Thread(target=self._work, name="qa-onnx main run", daemon=True).start()
 
     def _work(self) -> None:
         while call := self._calls.get():

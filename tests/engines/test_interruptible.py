@@ -25,7 +25,7 @@ def test_only_the_main_thread_has_a_helper() -> None:
     def name(_: Stop) -> str:
         return threading.current_thread().name
 
-    assert interruptible(name) == interruptible(name) == "qa-onnx-main-run"
+    assert interruptible(name) == interruptible(name) == "qa-onnx main run"
     with ThreadPoolExecutor(1, "other") as pool:
         assert pool.submit(interruptible, name).result(PATIENCE_S).startswith("other")
 
