@@ -7,6 +7,7 @@ precision of its own.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.session import Arrays
 
+_AGAIN_S = 0.05
 STEP = 16  # tokens; batches are padded to multiples of it
 
 
@@ -107,7 +109,8 @@ class OpenVinoSession:
         except IndexError:
             request = model.create_infer_request()
         stop = Stop() if stop is None else stop
-        with stop.ends(request.cancel):
+        over = threading.Event()
+        with stop.ends(lambda: threading.Thread(target=_cancel, args=(request, over), daemon=True).start()):
             try:
                 # The inputs are read in place; the outputs are copies, so the request is free for another call.
                 results = request.infer(padded, share_inputs=True)
@@ -116,8 +119,11 @@ class OpenVinoSession:
                 if stop.requested:  # a graph that was ended between two nodes fails or errs on other shapes
                     self._opened.forget()
                 raise failure("OpenVINO", inputs, error, stop) from error
+            finally:
+                over.set()
         start, end = check_logits(outputs, (len(inputs[self.input_names[0]]), length))
-        idle.append(request)
+        if not stop.requested:  # else it may still be cancelled
+            idle.append(request)
         return start[:, :tokens], end[:, :tokens]
 
     def renew(self) -> None:
@@ -134,6 +140,13 @@ class OpenVinoSession:
     def __reduce__(self) -> tuple[Any, ...]:
         again = partial(OpenVinoSession, self._path, threads=self._threads, longest=self._longest)
         return partial(again, pad_id=self._pad_id, bf16=self._bf16), ()
+
+
+def _cancel(request: Any, over: threading.Event) -> None:
+    """Cancel a run again and again: OpenVINO ignores it before the run has really begun."""
+    while not over.is_set():
+        request.cancel()
+        over.wait(_AGAIN_S)
 
 
 def import_openvino() -> Any:

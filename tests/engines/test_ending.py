@@ -11,7 +11,7 @@ import pytest
 from qa_onnx import EngineError
 from qa_onnx.session import Stop, is_endable
 from tests import graphs
-from tests.engines.test_outputs import onnxruntime, openvino
+from tests.engines.test_outputs import onnxruntime
 from tests.waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from qa_onnx.session import Session
 
 TOKEN = 7
+
+
+def openvino(path: Path) -> Session:
+    """With one thread it does not react at all; see test_ending.py of dynamic_batching."""
+    pytest.importorskip("openvino", reason="needs the openvino extra")
+    from qa_onnx.engines.openvino_cpu import OpenVinoSession
+
+    return OpenVinoSession(path, threads=2, longest=64)
 
 
 def batch(token: int) -> dict[str, np.ndarray]:
