@@ -11,8 +11,9 @@ A context of L tokens has about L x D spans, and none of them needs to be looked
 2. The n best spans start at the n best of these starts: before a span that starts elsewhere come n spans
    that are at least as good, the best one of each of these starts. So only n x D spans are compared.
 
-Scores are added in float64, where the sum of two float32 logits is exact except for extreme ranges. Equal scores
-are ordered by start, then by end. Left out: probabilities (probabilities.py), and what a span reads (answers.py).
+Scores are added in float64, where the sum of two float32 logits cannot overflow, and is exact except for extreme
+ranges. Equal scores are ordered by start, then by end. Left out: probabilities (probabilities.py), and what a span
+reads (answers.py).
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-from qa_onnx.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,18 +70,9 @@ class ContextLogits(NamedTuple):
         """Copy the contexts out of the logits of B windows.
 
         Args:
-            rows: the windows, at least one; T may differ.
+            rows: the windows, at least one; T may differ. Their logits are finite: `Steps.run` checks that.
             max_answer_length: most tokens of a span.
-
-        Raises:
-            EngineError: a logit of a window, of any token but padding, is infinite or not a number.
         """
-        real = [logits[: len(window.input_ids)] for window, *both in rows for logits in both]
-        if not np.isfinite(np.concatenate(real)).all():
-            raise EngineError(
-                "the graph returned logits that are infinite or not a number: its precision overflows on this "
-                "text; use a bundle of another precision, such as fp32"
-            )
         bounds = [(row.window.first, row.window.last + 1) for row in rows]
         length = max(1, *(stop - begin for begin, stop in bounds))  # 1 where all contexts are empty
         width = min(max_answer_length, max(length, _LEAST_WIDTH))

@@ -10,22 +10,28 @@ Left out: the choice between an answer and none, and loading (reader.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qa_onnx.answers import merge, search
 from qa_onnx.batches import check_inputs, pack
+from qa_onnx.engines.interruptible import interruptible
 from qa_onnx.engines.overlap import overlapped
 from qa_onnx.errors import InputError
+from qa_onnx.session import check_finite, check_logits, is_endable
 from qa_onnx.spans import WindowLogits
 from qa_onnx.windows import as_example
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from qa_onnx.answers import Prediction, ScoredWindow
     from qa_onnx.batches import Batch
     from qa_onnx.options import Options
-    from qa_onnx.session import Session
+    from qa_onnx.session import Arrays, Session, Stop
     from qa_onnx.windows import AnyExample, CutExample, Example, Window, Windower
 
 # A group of examples ends with so many characters or examples: enough windows to sort by length into full batches,
@@ -77,19 +83,23 @@ class Steps:
         """Cut each example into windows; see `Windower.cut`."""
         return self.windower.cut(examples, options)
 
-    def run(self, windows: Sequence[Window], *, batch_tokens: int) -> Iterator[tuple[Batch, list[WindowLogits]]]:
+    def run(
+        self, windows: Sequence[Window], *, batch_tokens: int, stop: Stop | None = None
+    ) -> Iterator[tuple[Batch, list[WindowLogits]]]:
         """Run windows of any examples in batches of similar length.
 
         Args:
             windows: in any order.
             batch_tokens: see `Options.batch_tokens`.
+            stop: ends the run that goes on, where the session is an `EndableSession`, and all later ones.
 
         Yields:
             Each batch, longest windows first, and its windows with their logits.
 
         Raises:
-            EngineError: the graph failed.
+            EngineError: the graph failed, returned no logits for each token, or logits that are not numbers.
         """
+        run = self._runner(stop)
         for batch in pack(
             windows,
             batch_tokens=batch_tokens,
@@ -97,8 +107,18 @@ class Steps:
             input_names=self.session.input_names,
             pad_id=self.pad_id,
         ):
-            start_logits, end_logits = self.session.run(batch.inputs)
-            yield batch, list(map(WindowLogits._make, zip(batch.windows, start_logits, end_logits, strict=True)))
+            logits = check_logits(run(batch.inputs), batch.inputs["input_ids"].shape)
+            check_finite(logits, [len(window.input_ids) for window in batch.windows])
+            yield batch, list(map(WindowLogits._make, zip(batch.windows, *logits, strict=True)))
+
+    def _runner(self, stop: Stop | None) -> Callable[[Mapping[str, NDArray[np.int64]]], Arrays]:
+        """Return what runs a batch until `stop` is requested, or for None until Ctrl-C."""
+        session = self.session
+        if not is_endable(session):
+            return session.run
+        if stop is not None:
+            return partial(session.run, stop=stop)
+        return lambda inputs: interruptible(lambda own: session.run(inputs, stop=own))
 
     def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
         """Find the best spans of windows that have run; see `answers.search`."""

@@ -1,7 +1,8 @@
 """The command line with an engine that a test can hold: `python -m tests.gated_server FOLDER serve ...`.
 
 A run waits while the file FOLDER/held exists and is empty, or has the id of a token of the batch; while one waits,
-FOLDER/waiting exists. So a request takes as long as a test needs, on a machine of any speed.
+FOLDER/waiting exists. So a request takes as long as a test needs, on a machine of any speed. Runs end when
+they are asked to, unless FOLDER/deaf exists.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
+    from qa_onnx.session import Arrays, Stop
 
 
 def holds(folder: Path, ids: NDArray[np.int64]) -> bool:
@@ -37,12 +38,14 @@ def gate(folder: Path) -> None:
     """Make every run of this process wait for the folder."""
     plain = OnnxSession.run
 
-    def run(self: OnnxSession, inputs: Mapping[str, NDArray[np.int64]]) -> Arrays:
+    def run(self: OnnxSession, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
         while holds(folder, inputs["input_ids"]):
             (folder / "waiting").touch()
+            if stop is not None and stop.requested and not (folder / "deaf").exists():
+                break
             time.sleep(0.01)
         (folder / "waiting").unlink(missing_ok=True)
-        return plain(self, inputs)
+        return plain(self, inputs, stop=stop)
 
     OnnxSession.run = run  # type: ignore[method-assign]
 

@@ -54,6 +54,10 @@ class Gate:
         """Let the waiting runs go on."""
         (self.folder / "held").unlink()
 
+    def go_deaf(self) -> None:
+        """Let runs that wait ignore that they are told to end."""
+        (self.folder / "deaf").touch()
+
     def wait_for_a_run(self) -> None:
         """Wait until a run waits."""
         eventually((self.folder / "waiting").exists, "a run waits at the gate")
@@ -131,6 +135,7 @@ def serve(
     wait: bool = True,
     threads: int = 1,
     gated: bool = False,
+    held: bool = False,
     before: str | None = None,
 ) -> Iterator[Served]:
     """Run `qa-onnx serve` on the tiny bundle; kill it at the end of the block if it still runs.
@@ -141,9 +146,12 @@ def serve(
         wait: until it is ready.
         threads: of a run.
         gated: its runs can be held back.
+        held: they are from the start, so that it does not get ready.
         before: code that the process runs first.
     """
     with NamedTemporaryFile("ab") as file, TemporaryDirectory() as folder:
+        if held:
+            Gate(Path(folder)).hold()
         program = ["-m", "tests.gated_server", folder] if gated else ["-m", "qa_onnx"]
         if before is not None:
             program = ["-c", f"{before}\nfrom qa_onnx.cli import main\nmain()"]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_onnx import EngineError
 from qa_onnx.spans import ContextLogits, Span, best_spans
 from tests.test_probabilities import row_of
 
@@ -88,15 +85,3 @@ def test_an_answer_length_beyond_the_window_costs_no_memory() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_logits_that_are_no_numbers_are_refused_but_in_padding(bad: float) -> None:
-    row = row_of(0, [0.0] * 4, [0.0] * 4)
-    short = row._replace(window=replace(row.window, input_ids=row.window.input_ids[:3], last=2))
-    for side in (row.start, row.end):
-        side[3] = bad
-        assert ContextLogits.of([short], max_answer_length=2).start.tolist() == [[0.0] * 3]
-        with pytest.raises(EngineError, match="infinite or not a number"):
-            ContextLogits.of([short, row], max_answer_length=2)
-        side[3] = 0.0

@@ -87,6 +87,7 @@ def serve(
     accepted = () if api_key_file is None else keys.read_keys(api_key_file)
     configured = Settings(**limits, keys=accepted, allowed_hosts=allowed_hosts)
     served = model(settings, workers)
+    server.open_streams()
     listener = server.listen(host, port)
     server.exit_at_signals()
     address, bound = listener.getsockname()[:2]

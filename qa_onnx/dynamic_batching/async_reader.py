@@ -16,7 +16,7 @@ import math
 import os
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from qa_onnx.dynamic_batching.observer import Observer
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
+    from qa_onnx.spans import WindowLogits
     from qa_onnx.windows import AnyExample
+
+_T = TypeVar("_T")
 
 
 class AsyncReader:
@@ -91,6 +94,16 @@ class AsyncReader:
         """Questions that wait or run."""
         return self._workers().depth
 
+    @property
+    def problem(self) -> str:
+        """Why no question is answered now, such as a run that does not end; "" while they are."""
+        return self._workers().problem
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has closed by itself, after an error of its own or several runs that do not end."""
+        return self._workers().failed
+
     def submit(
         self, example: AnyExample, *, options: Options | None = None, timeout_s: float | None = None
     ) -> Future[Prediction]:
@@ -99,11 +112,13 @@ class AsyncReader:
         Args:
             example: question and context, in a form that `Reader.predict` takes.
             options: instead of the reader's own.
-            timeout_s: seconds after which nothing of it runs any more: it fails with DeadlineError when its turn
-                comes. To stop waiting before that, use `future.result(timeout_s)` and `future.cancel()`.
+            timeout_s: seconds after which nothing of it runs any more: it fails with DeadlineError, at once where
+                it runs, else when its turn comes. To stop waiting before that, use `future.result(timeout_s)` and
+                `future.cancel()`.
 
         Returns:
-            A future with the prediction. Its `cancel` withdraws what does not run yet.
+            A future with the prediction. Its `cancel` withdraws what does not run yet, and ends a run that nobody
+            else waits for.
 
         Raises:
             QueueFullError: `max_queue` questions wait or run.
@@ -124,14 +139,18 @@ class AsyncReader:
         Raises:
             DeadlineError: there was no answer after `timeout_s`; what has not run by then never will.
         """
-        future = self.submit(example, options=options, timeout_s=timeout_s)
-        try:
-            async with asyncio.timeout(timeout_s) as timer:
-                return await asyncio.wrap_future(future)
-        except TimeoutError as error:
-            if timeout_s is None or isinstance(error, DeadlineError) or not timer.expired():
-                raise
-            raise too_late(timeout_s) from None
+        return await _outcome(self.submit(example, options=options, timeout_s=timeout_s), timeout_s)
+
+    async def logits(
+        self, example: AnyExample, *, options: Options | None = None, timeout_s: float | None = None
+    ) -> list[WindowLogits]:
+        """Return the windows of one example in the order of the text, with the model's raw output for each.
+
+        It takes the arguments of `predict` and raises its errors; see also `Reader.logits`.
+        """
+        options = self.reader.resolve(options)
+        future = self._workers().submit(as_example(example), options, _seconds(timeout_s), wants_logits=True)
+        return await _outcome(future, timeout_s)
 
     async def ask(
         self,
@@ -180,6 +199,17 @@ class AsyncReader:
             if self._closed:
                 workers.close(drain=False)
         return workers
+
+
+async def _outcome(future: Future[_T], timeout_s: float | None) -> _T:
+    """Wait for the outcome of a request; DeadlineError after `timeout_s`."""
+    try:
+        async with asyncio.timeout(timeout_s) as timer:
+            return await asyncio.wrap_future(future)
+    except TimeoutError as error:
+        if timeout_s is None or isinstance(error, DeadlineError) or not timer.expired():
+            raise
+        raise too_late(timeout_s) from None
 
 
 def _seconds(timeout_s: float | None) -> float:

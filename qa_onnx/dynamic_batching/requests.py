@@ -14,9 +14,10 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from qa_onnx.errors import DeadlineError, EngineError
+from qa_onnx.spans import WindowLogits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from qa_onnx.answers import Prediction, ScoredWindow
     from qa_onnx.dynamic_batching.observer import Watch
     from qa_onnx.options import Options
+    from qa_onnx.session import Stop
     from qa_onnx.steps import Steps
     from qa_onnx.windows import CutExample, Example, Window
 
@@ -49,6 +51,7 @@ class Request:
         cut: its windows; None: they are not cut yet.
         scored: the windows that have run, in any order.
         has_run: whether a window runs or has run.
+        wants_logits: whether its outcome is not a prediction, but the logits of its windows.
     """
 
     number: int
@@ -56,10 +59,16 @@ class Request:
     options: Options
     timeout_s: float = math.inf
     accepted: float = field(default_factory=monotonic)
-    future: Future[Prediction] = field(default_factory=Future)
+    future: Future[Any] = field(default_factory=Future)
     cut: CutExample | None = None
     scored: list[ScoredWindow] = field(default_factory=list)
     has_run: bool = False
+    wants_logits: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """When its time is over, as `time.monotonic` counts."""
+        return self.accepted + self.timeout_s
 
     @property
     def characters(self) -> int:
@@ -73,11 +82,11 @@ class Request:
 
     def is_due(self) -> bool:
         """Return whether to go on with it; one whose time is over fails with DeadlineError."""
-        if monotonic() >= self.accepted + self.timeout_s:
+        if monotonic() >= self.deadline:
             self.settle(too_late(self.timeout_s))
         return not self.future.done()
 
-    def settle(self, outcome: Prediction | BaseException) -> None:
+    def settle(self, outcome: Prediction | list[WindowLogits] | BaseException) -> None:
         """Give the caller the outcome, unless there was one before: the caller may have cancelled the future."""
         try:
             if isinstance(outcome, BaseException):
@@ -111,9 +120,9 @@ def cut(steps: Steps, requests: Iterable[Request]) -> list[tuple[Request, CutExa
 
 
 def score(
-    steps: Steps, work: _Work[Window], *, batch_tokens: int, watch: Watch
+    steps: Steps, work: _Work[Window], *, batch_tokens: int, watch: Watch, stop: Stop
 ) -> list[tuple[Request, ScoredWindow | BaseException]]:
-    """Run windows and find their best spans.
+    """Run windows and find their best spans, until `stop` is requested.
 
     Returns:
         The outcome of each window, in any order; for a request that fails, its error once.
@@ -124,7 +133,7 @@ def score(
         work = sorted(work, key=lambda item: -len(item[1].input_ids))  # the order in which batches come
         owners = (request for request, _ in work)
         began = perf_counter()
-        for batch, rows in steps.run([window for _, window in work], batch_tokens=batch_tokens):
+        for batch, rows in steps.run([window for _, window in work], batch_tokens=batch_tokens, stop=stop):
             ran = perf_counter()
             watch.ran(len(rows), batch.tokens, ran - began)
             owned = list(zip(islice(owners, len(rows)), rows, strict=True))
@@ -145,16 +154,43 @@ def _isolated(
     try:
         return list(step(work))
     except BaseException as error:  # noqa: BLE001  # it is the outcome
-        alone = list(_groups(work, lambda item: item[0].number).values())
-        if len(alone) == 1:
+        waiting = [(request, part) for request, part in work if not request.future.done()]
+        alone = list(_groups(waiting, lambda item: item[0].number).values())
+        if len(alone) == 1 and len(waiting) == len(work):
             return [(work[0][0], _presentable(error))]
         halves = alone[: len(alone) // 2], alone[len(alone) // 2 :]
-        return [outcome for half in halves for outcome in _isolated(step, list(chain.from_iterable(half)))]
+        return [outcome for half in halves if half for outcome in _isolated(step, list(chain.from_iterable(half)))]
 
 
-def merge(steps: Steps, request: Request) -> Prediction | BaseException:
+def collect(
+    outcomes: Iterable[tuple[Request, ScoredWindow | BaseException]],
+) -> dict[Request, BaseException | None]:
+    """Give windows that have run to their requests.
+
+    Returns:
+        The requests that have failed, with their error, and those whose windows have now all run, with None.
+    """
+    done: dict[Request, BaseException | None] = {}
+    for request, outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            done[request] = outcome
+            continue
+        request.scored.append(outcome)
+        if request.cut is not None and len(request.scored) == len(request.cut.windows):
+            done.setdefault(request, None)
+    return done
+
+
+def merge(steps: Steps, request: Request) -> Prediction | list[WindowLogits] | BaseException:
     """Return the outcome of a request whose windows have all run."""
     assert request.cut is not None
+    if request.wants_logits:
+        rows = sorted((part.logits for part in request.scored), key=lambda row: row.window.token_offset)
+        lengths = [len(row.window.input_ids) for row in rows]
+        return [
+            WindowLogits(window, start[:length], end[:length])
+            for (window, start, end), length in zip(rows, lengths, strict=True)
+        ]
     try:
         return steps.merge(request.cut, request.scored, request.options)
     except BaseException as error:  # noqa: BLE001  # it is the outcome

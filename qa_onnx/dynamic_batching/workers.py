@@ -3,9 +3,11 @@
     submit --> texts --cut--> windows in a FairQueue --score--> scored windows --merge--> future
 
 Each worker does what is due: it cuts the texts that came in, then runs the next batch. Long texts are cut in a
-thread of their own, so that nobody waits for them.
+thread of their own, so that nobody waits for them. A run that nobody waits for is ended; where the engine does not
+react, another worker opens the graph again.
 
-Left out: what is due next (schedule.py), the work itself (requests.py), and asyncio (async_reader.py).
+Left out: what is due next (schedule.py), which runs are to end (runs.py), the work itself (requests.py), and
+asyncio (async_reader.py).
 """
 
 from __future__ import annotations
@@ -17,19 +19,22 @@ import os
 import threading
 from concurrent.futures import Future
 from functools import partial
+from itertools import chain
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qa_onnx.dynamic_batching.fair_queue import FairQueue
 from qa_onnx.dynamic_batching.observer import Watch
-from qa_onnx.dynamic_batching.requests import Request, cut, merge, score
+from qa_onnx.dynamic_batching.requests import Request, collect, cut, merge, score, too_late
+from qa_onnx.dynamic_batching.runs import Run, Runs
 from qa_onnx.dynamic_batching.schedule import Schedule
+from qa_onnx.dynamic_batching.timer import Timer
 from qa_onnx.errors import ClosedError, QueueFullError
+from qa_onnx.session import is_endable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from qa_onnx.answers import Prediction
     from qa_onnx.dynamic_batching.observer import Observer
     from qa_onnx.options import Options
     from qa_onnx.steps import Steps
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
     _Job: TypeAlias = Callable[[], None]
 
 _log = logging.getLogger(__name__)
+# Each keeps a graph in memory and may keep a core busy.
+_MOST_GIVEN_UP = 3
 
 
 class Workers:
@@ -45,6 +52,7 @@ class Workers:
 
     Attributes:
         stopped: done when all threads have ended after `close`.
+        failed: whether it closed by itself.
     """
 
     def __init__(
@@ -65,7 +73,12 @@ class Workers:
         self._threads = threads
         self._watch = Watch(observer)
         self._process = os.getpid()
-        self._changed = threading.Condition()  # guards all that follows
+        lock = threading.RLock()  # guards all that follows
+        self._changed = threading.Condition(lock)
+        self._timer = Timer(lock, self._keep_time)
+        self._runs = Runs()
+        self._problem = ""
+        self.failed = False
         self._schedule = Schedule(
             FairQueue(batch_tokens, padding=steps.session.run_overhead), max_wait_s=max_wait_s
         )
@@ -80,10 +93,18 @@ class Workers:
         """Requests that wait or run."""
         return len(self._schedule.requests)
 
+    @property
+    def problem(self) -> str:
+        """Why no questions are answered now, as text; "" while they are."""
+        with self._changed:
+            return self._problem or ("a run does not end" if self._runs.do_not_end() else "")
+
     # ---- called by users of the queue
 
-    def submit(self, example: Example, options: Options, timeout_s: float) -> Future[Prediction]:
-        """Accept a request; see `AsyncReader.submit`.
+    def submit(
+        self, example: Example, options: Options, timeout_s: float, *, wants_logits: bool = False
+    ) -> Future[Any]:
+        """Accept a request; see `AsyncReader.submit`, and `AsyncReader.logits` for `wants_logits`.
 
         Raises:
             QueueFullError: `max_queue` requests wait or run.
@@ -94,7 +115,7 @@ class Workers:
                 raise ClosedError("this reader is closed and takes no more questions: make a new one")
             if self.depth >= self._max_queue:
                 raise self._full()
-            request = Request(self._accepted, example, options, timeout_s)
+            request = Request(self._accepted, example, options, timeout_s, wants_logits=wants_logits)
             self._accepted += 1
             self._schedule.add(request)
             self._start_threads(request)
@@ -109,10 +130,8 @@ class Workers:
         with self._changed:
             self._closed = True
             dropped = [] if drain else list(self._schedule.requests.values())
-            never_started = not self._started and not self.stopped.done()
             self._changed.notify_all()
-        if never_started:
-            self.stopped.set_result(None)
+            self._check_end()
         for request in dropped:
             request.settle(ClosedError("the reader was closed before it came to this question"))
 
@@ -122,9 +141,9 @@ class Workers:
             threading.Thread(target=self.close, kwargs={"drain": False}, daemon=True).start()
 
     def join(self) -> None:
-        """Wait until all threads have ended, except the one that calls."""
-        for thread in self._started:
-            if thread is not threading.current_thread():
+        """Wait until all threads have ended, except the one that calls, and those that were given up."""
+        for thread in (*self._started, self._timer.thread):
+            if thread not in (None, threading.current_thread()):
                 thread.join()
 
     def _full(self) -> QueueFullError:
@@ -135,12 +154,13 @@ class Workers:
             seconds,
         )
 
-    def _leave(self, number: int, future: Future[Prediction]) -> None:
+    def _leave(self, number: int, future: Future[Any]) -> None:
         """Forget a request that was answered, has failed, or was cancelled."""
         if future.cancelled():
             future.set_running_or_notify_cancel()  # or concurrent.futures.wait would not notice
         with self._changed:
             self._schedule.remove(number)
+            self._timer.set(self._runs.leave(number, monotonic(), at_once=self._closed))
             depth = self.depth
             self._changed.notify_all()
         self._watch.notify("queue", depth)
@@ -148,30 +168,42 @@ class Workers:
     # ---- called by the threads
 
     def _start_threads(self, request: Request) -> None:
-        loops: list[Callable[[], _Job | None]] = []
         if not self._started:
-            loops += [self._next_job] * self._threads
+            for _ in range(self._threads):
+                self._start(iter(self._next_job, None))
             atexit.register(self._exit)
         if request.is_long and not self._cuts_long_texts:
-            loops.append(self._next_long_text)
+            self._start(iter(self._next_long_text, None))
             self._cuts_long_texts = True
-        for loop in loops:
-            name = f"qa-onnx-{len(self._started)}"
-            self._started.append(threading.Thread(target=self._work, args=(loop,), name=name, daemon=True))
-            self._started[-1].start()
 
-    def _work(self, next_job: Callable[[], _Job | None]) -> None:
+    def _start(self, jobs: Iterator[_Job]) -> None:
+        name = f"qa-onnx-{len(self._started)}"
+        self._started.append(threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True))
+        self._started[-1].start()
+
+    def _work(self, jobs: Iterator[_Job]) -> None:
         try:
-            while job := next_job():
+            for job in jobs:
                 job()
-        except BaseException:  # noqa: BLE001  # whatever it is, nobody shall wait for ever
+        except BaseException as error:  # noqa: BLE001  # whatever it is, nobody shall wait for ever
             _log.exception("a worker failed, and the reader closes")
-            self.close(drain=False)
+            self._fail(f"a worker failed ({type(error).__name__})")
         with self._changed:
-            self._ended += 1
-            last = self._ended == len(self._started)
-        if last:
+            if threading.current_thread() in self._started:  # else it was given up
+                self._ended += 1
+                self._check_end()
+
+    def _fail(self, problem: str) -> None:
+        """Close, so that nobody waits for ever."""
+        with self._changed:
+            self._problem, self.failed = problem, True
+        self.close(drain=False)
+
+    def _check_end(self) -> None:
+        """Report the end of the last thread, if that was it; the lock is held."""
+        if self._closed and self._ended == len(self._started) and not self.stopped.done():
             atexit.unregister(self._exit)
+            self._timer.end()
             self.stopped.set_result(None)
 
     def _exit(self) -> None:
@@ -183,7 +215,7 @@ class Workers:
     def _next_job(self) -> _Job | None:
         """Wait for what is due next; None: all is done and nothing more will come."""
         with self._changed:
-            while True:
+            while threading.current_thread() not in self._runs.given_up:
                 if requests := self._schedule.next_texts():
                     return partial(self._cut, requests)
                 delay = self._schedule.delay(monotonic())
@@ -193,6 +225,7 @@ class Workers:
                 if self._closed and not self.depth:
                     return None
                 self._changed.wait(None if delay == math.inf else delay)
+            return None
 
     def _next_long_text(self) -> _Job | None:
         with self._changed:
@@ -218,19 +251,47 @@ class Workers:
     def _run(self, batch: Sequence[tuple[Request, Window]]) -> None:
         work = [(request, window) for request, window in batch if request.is_due()]
         with self._changed:
-            first_runs = {request.number: request for request, _ in work if not request.has_run}
-            for request in first_runs.values():
+            waiting = {request.number: request for request, _ in work if not request.future.done()}
+            if not waiting:
+                return
+            first_runs = [request for request in waiting.values() if not request.has_run]
+            for request in first_runs:
                 request.has_run = True
-        for request in first_runs.values():
+            run = Run(waiting, threading.current_thread())
+            self._timer.set(self._runs.begin(run))
+        for request in first_runs:
             self._watch.notify("stage", "wait", monotonic() - request.accepted)
-        whole = []
-        for request, outcome in score(self._steps, work, batch_tokens=self._batch_tokens, watch=self._watch):
-            if isinstance(outcome, BaseException):
-                request.settle(outcome)
-                continue
-            with self._changed:
-                request.scored.append(outcome)
-                if request.cut is not None and len(request.scored) == len(request.cut.windows):
-                    whole.append(request)
-        for request in whole:
-            request.settle(merge(self._steps, request))
+        outcomes = score(self._steps, work, batch_tokens=self._batch_tokens, watch=self._watch, stop=run.stop)
+        with self._changed:
+            done = collect(outcomes) if self._runs.end(run) else {}
+        for request, error in done.items():
+            request.settle(merge(self._steps, request) if error is None else error)
+
+    # ---- called by the timer
+
+    def _keep_time(self, now: float) -> float:
+        with self._changed:
+            late = self._runs.late(now)
+        for request in late:
+            request.settle(too_late(request.timeout_s))
+        with self._changed:
+            for run in self._runs.overdue(now):
+                self._replace(run.thread)
+            return self._runs.next_due()
+
+    def _replace(self, thread: threading.Thread) -> None:
+        """Leave a thread alone whose run does not end, and let another one open the graph again and go on."""
+        _log.error("a run does not end: its thread is left alone, and the graph is opened again")
+        self._started.remove(thread)
+        if len(self._runs.given_up) > _MOST_GIVEN_UP:
+            self._fail(f"{len(self._runs.given_up)} runs do not end")
+        elif not self._closed or self.depth:
+            self._problem = "the graph is opened again, since a run did not end"
+            self._start(chain([self._renew], iter(self._next_job, None)))
+        self._check_end()
+
+    def _renew(self) -> None:
+        if is_endable(self._steps.session):
+            self._steps.session.renew()
+        with self._changed:
+            self._problem = ""

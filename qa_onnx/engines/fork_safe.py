@@ -24,7 +24,7 @@ class ForkSafe(Generic[_T]):
     """Hold an object that every process opens for itself.
 
     Args:
-        open_here: opens it; called at once, and once more in each forked process that calls `get`.
+        open_here: opens it; called at once, and by `get` after `forget` or a fork.
     """
 
     def __init__(self, open_here: Callable[[], _T]) -> None:
@@ -46,6 +46,11 @@ class ForkSafe(Generic[_T]):
                     self._value = self._open()
                 value = self._value
         return value
+
+    def forget(self) -> None:
+        """Let the next `get` open the object again; what still uses the one before keeps it as long."""
+        with self._lock:
+            self._value = None
 
     def leave_to_parent(self) -> None:
         """Drop the object without destroying it, and the lock, which a thread of the parent may hold."""

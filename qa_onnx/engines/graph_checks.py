@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qa_onnx.errors import EngineError
-from qa_onnx.session import OUTPUTS
+from qa_onnx.session import ENDED, OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from qa_onnx.session import Stop
 
 
 def check_outputs(path: Path, names: set[str]) -> None:
@@ -25,6 +27,11 @@ def check_outputs(path: Path, names: set[str]) -> None:
         raise EngineError(
             f"{path} gives {', '.join(sorted(names))}; a question answering graph gives {' and '.join(OUTPUTS)}"
         )
+
+
+def failure(engine: str, inputs: Mapping[str, NDArray[np.int64]], error: Exception, stop: Stop) -> EngineError:
+    """Return the error of a run that failed, or that was ended by `stop`."""
+    return EngineError(ENDED if stop.requested else f"{engine} failed on {shapes_of(inputs)}: {error}")
 
 
 def shapes_of(inputs: Mapping[str, NDArray[np.int64]]) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.engines.fork_safe import ForkSafe
-from qa_onnx.engines.graph_checks import check_outputs, shapes_of
+from qa_onnx.engines.graph_checks import check_outputs, failure
 from qa_onnx.engines.names import check_threads
 from qa_onnx.engines.onnx_runtime import import_onnxruntime, session_options
 from qa_onnx.errors import EngineError
 from qa_onnx.machine import cpu
-from qa_onnx.session import OUTPUTS, RUN_OVERHEAD
+from qa_onnx.session import OUTPUTS, RUN_OVERHEAD, Stop, check_logits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from qa_onnx.session import Arrays
 
 # From this release on, ONNX Runtime's SkipLayerNormalization takes three times as long on a CPU as the sum and the
 # norm that it replaces (0.92 and 0.28 ms for 704 x 384 values, two cores with AVX2). In earlier releases it took
@@ -60,20 +62,28 @@ class OnnxSession:
                 f"ONNX Runtime {onnxruntime.__version__} cannot load {self._path}: {error}"
             ) from error
         check_outputs(self._path, {output.name for output in session.get_outputs()})
+        self._run_options = onnxruntime.RunOptions
         return session
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Compute a batch; see `Session.run`.
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
+        """Compute a batch; see `EndableSession.run`. ONNX Runtime ends between two nodes of the graph.
 
         Raises:
-            EngineError: ONNX Runtime cannot run it.
+            EngineError: ONNX Runtime cannot run it, or returns something else than logits.
         """
         session = self._opened.get()
-        try:
-            start, end = session.run(OUTPUTS, inputs)
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime failed on {shapes_of(inputs)}: {error}") from error
-        return cast("NDArray[np.float32]", start), cast("NDArray[np.float32]", end)
+        options, stop = self._run_options(), Stop() if stop is None else stop
+        with stop.ends(lambda: setattr(options, "terminate", True)):
+            try:
+                outputs = session.run(OUTPUTS, inputs, options)
+            except Exception as error:
+                raise failure("ONNX Runtime", inputs, error, stop) from error
+        return check_logits(outputs, inputs["input_ids"].shape)
+
+    def renew(self) -> None:
+        """Open the graph again; see `EndableSession.renew`."""
+        self._opened.forget()
+        self._opened.get()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(OnnxSession, self._path, threads=self._threads), ()

@@ -21,7 +21,7 @@ from qa_onnx.engines.onnx_runtime import import_onnxruntime, session_options
 from qa_onnx.engines.padding import bucket_of, length_buckets, pad_to
 from qa_onnx.errors import DeviceError, EngineError, MissingExtraError
 from qa_onnx.machine import nvidia
-from qa_onnx.session import OUTPUTS, RUN_OVERHEAD
+from qa_onnx.session import ENDED, OUTPUTS, RUN_OVERHEAD, Stop, check_logits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qa_onnx.engines.names import Engine
+    from qa_onnx.session import Arrays
 
 _PROVIDERS = {"onnxruntime": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -99,48 +100,65 @@ class GpuSession:
             remedy = "pip install 'qa-onnx[gpu]'" if missing is None else missing.remedy
             raise DeviceError(f"{problem}: {cause}", remedy=remedy)
         check_outputs(self._path, {output.name for output in session.get_outputs()})
+        self._run_options = onnxruntime.RunOptions
         return session, deque()
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Compute a batch; see `Session.run`.
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
+        """Compute a batch; see `EndableSession.run`. ONNX Runtime ends between two nodes of the graph.
 
         Raises:
             DeviceError: the GPU is out of memory, or was used before this process was forked.
-            EngineError: ONNX Runtime cannot run it.
+            EngineError: ONNX Runtime cannot run it, or returns something else than logits.
         """
         rows, tokens = inputs["input_ids"].shape
         declared = {name: inputs[name] for name in self.input_names if name in inputs}
         padded = pad_to(declared, bucket_of(tokens, self._buckets), pad_id=self._plan.pad_id)
         most = tensorrt.MOST_ROWS if self._plan.engine == "tensorrt" else max(rows, 1)
+        stop = Stop() if stop is None else stop
         parts = [
-            self._run({name: array[row : row + most] for name, array in padded.items()})
+            self._run({name: array[row : row + most] for name, array in padded.items()}, stop)
             for row in range(0, max(rows, 1), most)
         ]
         start, end = (np.concatenate(logits)[:, :tokens] for logits in zip(*parts, strict=True))
         return start, end
 
-    def _run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run(self, inputs: Mapping[str, NDArray[np.int64]], stop: Stop) -> Arrays:
         session, idle = self._opened.get()
         try:
             binding = idle.pop()
         except IndexError:
             binding = session.io_binding()
-        try:
-            for name, array in inputs.items():
-                binding.bind_cpu_input(name, array)  # copies to the device
-            for name in OUTPUTS:
-                binding.bind_output(name, "cuda")
-            binding.synchronize_inputs()
-            session.run_with_iobinding(binding)
-            binding.synchronize_outputs()
-            start, end = (np.asarray(logits, np.float32) for logits in binding.copy_outputs_to_cpu())
-            # Otherwise the arrays, and the device memory of the logits, would stay allocated until the next call.
-            binding.clear_binding_inputs()
-            binding.clear_binding_outputs()
-        except Exception as error:
-            raise _translated(f"failed on {shapes_of(inputs)}", error) from error
+        options = self._run_options()
+        with stop.ends(lambda: setattr(options, "terminate", True)):
+            try:
+                outputs = self._outputs(session, binding, inputs, options)
+            except Exception as error:
+                if stop.requested:
+                    raise EngineError(ENDED) from error
+                raise _translated(f"failed on {shapes_of(inputs)}", error) from error
+        logits = check_logits(outputs, inputs["input_ids"].shape)
         idle.append(binding)
-        return start, end
+        return logits
+
+    @staticmethod
+    def _outputs(session: Any, binding: Any, inputs: Mapping[str, NDArray[np.int64]], options: Any) -> list[Any]:
+        for name, array in inputs.items():
+            binding.bind_cpu_input(name, array)  # copies to the device
+        for name in OUTPUTS:
+            binding.bind_output(name, "cuda")
+        binding.synchronize_inputs()
+        session.run_with_iobinding(binding, options)
+        binding.synchronize_outputs()
+        outputs: list[Any] = binding.copy_outputs_to_cpu()
+        # Otherwise the arrays, and the device memory of the logits, would stay allocated until the next call.
+        binding.clear_binding_inputs()
+        binding.clear_binding_outputs()
+        return outputs
+
+    def renew(self) -> None:
+        """Open the graph again; see `EndableSession.renew`."""
+        self._opened.forget()
+        self._opened.get()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return GpuSession, (self._path, self._plan)

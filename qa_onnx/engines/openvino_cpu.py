@@ -7,26 +7,29 @@ precision of its own.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from qa_onnx.engines.fork_safe import ForkSafe
-from qa_onnx.engines.graph_checks import check_outputs, shapes_of
+from qa_onnx.engines.graph_checks import check_outputs, failure, shapes_of
 from qa_onnx.engines.names import check_threads
 from qa_onnx.engines.padding import pad_to
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
-from qa_onnx.session import OUTPUTS, RUN_OVERHEAD
+from qa_onnx.session import OUTPUTS, RUN_OVERHEAD, Stop, check_logits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from qa_onnx.session import Arrays
+
+_AGAIN_S = 0.05
 STEP = 16  # tokens; batches are padded to multiples of it
 
 
@@ -84,11 +87,11 @@ class OpenVinoSession:
         check_outputs(self._path, {name for output in model.outputs for name in output.names})
         return model, deque()
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Compute a batch; see `Session.run`.
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
+        """Compute a batch; see `EndableSession.run`. OpenVINO ends between two nodes of the graph.
 
         Raises:
-            EngineError: OpenVINO cannot run it.
+            EngineError: OpenVINO cannot run it, or returns something else than logits.
         """
         if missing := sorted(
             set(self.input_names) - inputs.keys()
@@ -98,20 +101,35 @@ class OpenVinoSession:
             raise EngineError(f"the inputs must have one shape, (B, T): {shapes_of(inputs)}")
         tokens = inputs[self.input_names[0]].shape[1]
         declared = {name: inputs[name] for name in self.input_names}
-        padded = pad_to(declared, self._length(tokens), pad_id=self._pad_id)
+        length = self._length(tokens)
+        padded = pad_to(declared, length, pad_id=self._pad_id)
         model, idle = self._opened.get()
         try:
             request = idle.pop()
         except IndexError:
             request = model.create_infer_request()
-        try:
-            # The inputs are read in place; the outputs are copies, so the request is free for another call.
-            results = request.infer(padded, share_inputs=True)
-            start, end = (np.asarray(results[name], np.float32)[:, :tokens] for name in OUTPUTS)
-        except Exception as error:
-            raise EngineError(f"OpenVINO failed on {shapes_of(inputs)}: {error}") from error
-        idle.append(request)
-        return start, end
+        stop = Stop() if stop is None else stop
+        over = threading.Event()
+        with stop.ends(lambda: threading.Thread(target=_cancel, args=(request, over), daemon=True).start()):
+            try:
+                # The inputs are read in place; the outputs are copies, so the request is free for another call.
+                results = request.infer(padded, share_inputs=True)
+                outputs = [results[name] for name in OUTPUTS]
+            except Exception as error:
+                if stop.requested:  # a graph that was ended between two nodes fails or errs on other shapes
+                    self._opened.forget()
+                raise failure("OpenVINO", inputs, error, stop) from error
+            finally:
+                over.set()
+        start, end = check_logits(outputs, (len(inputs[self.input_names[0]]), length))
+        if not stop.requested:  # else it may still be cancelled
+            idle.append(request)
+        return start[:, :tokens], end[:, :tokens]
+
+    def renew(self) -> None:
+        """Open the graph again; see `EndableSession.renew`."""
+        self._opened.forget()
+        self._opened.get()
 
     def _length(self, tokens: int) -> int:
         """Return the length to pad to; without an attention mask, padding would be read as text."""
@@ -122,6 +140,13 @@ class OpenVinoSession:
     def __reduce__(self) -> tuple[Any, ...]:
         again = partial(OpenVinoSession, self._path, threads=self._threads, longest=self._longest)
         return partial(again, pad_id=self._pad_id, bf16=self._bf16), ()
+
+
+def _cancel(request: Any, over: threading.Event) -> None:
+    """Cancel a run again and again: OpenVINO ignores it before the run has really begun."""
+    while not over.is_set():
+        request.cancel()
+        over.wait(_AGAIN_S)
 
 
 def import_openvino() -> Any:

@@ -174,12 +174,13 @@ class _Answers:
         return Response(self._service.page(), headers={"Content-Type": metrics.MEDIA_TYPE})
 
     async def live(self, _: Request) -> Response:
-        """Return 200 while the process answers."""
+        """Return 200 while the process answers; 503 where only a new one can answer questions."""
+        self._service.check_alive()
         return _json({"status": "alive"})
 
     async def ready(self, _: Request) -> Response:
-        """Return 200 once the model is loaded and gives the same logits as at export."""
-        self._service.reader  # noqa: B018 - raises until then
+        """Return 200 once the model is loaded and gives the same logits as at export, and while its runs end."""
+        self._service.check_ready()
         return _json({"status": "ready"})
 
 

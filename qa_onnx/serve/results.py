@@ -10,7 +10,6 @@ import numpy as np
 from pydantic_core import to_json
 
 from qa_onnx import __version__
-from qa_onnx.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,9 +51,6 @@ def scores(rows: Sequence[WindowLogits], unit: OffsetUnit) -> dict[str, Any]:
     Args:
         rows: the windows of one example, each with start_logits and end_logits, float32 (T,).
         unit: of the tokens' positions.
-
-    Raises:
-        EngineError: a logit is infinite or NaN.
     """
     context = rows[0].window.context
     count = len(context.ids)
@@ -69,8 +65,6 @@ def scores(rows: Sequence[WindowLogits], unit: OffsetUnit) -> dict[str, Any]:
         best[part][better] = around[better]
         of_window = np.stack((start, end))[:, window.first : window.last + 1]
         logits[:, part][:, better] = of_window[:, better]
-    if not np.isfinite(logits).all():
-        raise EngineError("the graph returned logits that are infinite or NaN: use another precision")
     spans = [context.characters(token, token) for token in range(count)]
     units = convert(context.text, [position for span in spans for position in span], unit)
     rounded = logits.round(4).tolist()

@@ -17,6 +17,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+from concurrent.futures import Future, wait
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,7 @@ from qa_onnx.serve.protocol import MAX_HEAD_BYTES, LimitedProtocol
 from qa_onnx.serve.service import Service
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from starlette.types import ASGIApp
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 _BACKLOG = 1024  # connections that may wait to be accepted
 _HEALTH_S = 30  # a worker that does not react for so long is replaced; importing may take long on a busy machine
+_POLL_S = 0.2  # between two looks at the parent of a worker that loads its model
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -68,6 +72,15 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def open_streams() -> None:
+    """Open /dev/null as stdin, stdout and stderr where they are closed: else sockets get their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+
+
 def exit_at_signals() -> None:
     """Exit with code 0 at a signal: before uvicorn takes over, and when it raises the signal again at its end."""
     for number in _SIGNALS:
@@ -82,21 +95,43 @@ def run(settings: Settings, model: Model, listener: socket.socket) -> None:
     """
     service = Service(settings, model, metrics.Metrics())
     server = _Server(_config(create_app(service), settings))
+    loading = _in_thread(service.load)
 
     async def load() -> None:
         try:
-            await asyncio.to_thread(service.load)
+            await asyncio.wrap_future(loading)
         except BaseException:
             server.should_exit = True
             raise
 
     async def serve() -> None:
-        loading = asyncio.create_task(load())  # meanwhile requests get 503
+        loaded = asyncio.create_task(load())  # meanwhile requests get 503
         await server.serve(sockets=[listener])
-        await loading
+        await loaded
 
-    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(serve())
+    try:
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(serve())
+    finally:
+        if not loading.done():  # a signal came, and a bundle may take for ever to load
+            os._exit(0)
+
+
+def _in_thread(work: Callable[[], None]) -> Future[None]:
+    """Do some work in a thread that does not keep the process from ending."""
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()  # so that nobody who waits for it can cancel it
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="qa-onnx-load", daemon=True).start()
+    return done
 
 
 class _Server(uvicorn.Server):
@@ -138,11 +173,27 @@ def create_worker_app(settings: Settings, model: Model) -> ASGIApp:
     _stop_with_parent()
     service = Service(settings, model, metrics.Metrics())
     try:
-        service.load()
+        _load_in_worker(service)
     except Exception as error:  # noqa: BLE001 - whatever it is, the next worker would fail as well
         LOGGER.error("cannot start", extra={"fields": {"reason": str(error), **describe_error(error)}})
         os._exit(STARTUP_FAILURE)  # at once, so that uvicorn does not wait for an answer to its health check
     return create_app(service)
+
+
+def _load_in_worker(service: Service) -> None:
+    """Load the model; meanwhile a signal, or the end of the parent, ends the process at once.
+
+    Raises:
+        QaOnnxError: see `Service.load`.
+    """
+    before = {number: signal.signal(number, lambda *_: os._exit(0)) for number in _SIGNALS}
+    parent, loading = multiprocessing.parent_process(), _in_thread(service.load)
+    while not wait([loading], _POLL_S).done:
+        if parent is not None and not parent.is_alive():
+            os._exit(1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    loading.result()
 
 
 def _stop_with_parent() -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,11 @@ from qa_onnx.serve.logs import LOGGER
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
-    from qa_onnx import Example, Options, Prediction, Reader
+    from qa_onnx import Example, Options, Prediction
     from qa_onnx.serve.metrics import Metrics
     from qa_onnx.serve.settings import Model, Settings
     from qa_onnx.spans import WindowLogits
 
-_MAX_SCORES = 8  # requests for token scores that may wait
 _CLOSING_S = 5.0  # for a batch, or a tokenizer, that still works for a client that is gone
 _PAUSE_S = 0.02  # before a question of many tries a full queue again
 
@@ -43,8 +43,6 @@ class Service:
         self.model = model
         self.metrics = metrics
         self._asking: AsyncReader | None = None
-        self._scoring = asyncio.Semaphore(1)
-        self._waiting_scores = 0
 
     def load(self) -> None:
         """Load the model, which takes a second or more, and compare its logits with those of the export.
@@ -85,16 +83,36 @@ class Service:
             raise problems.unavailable("starting")
         return self._asking
 
+    def check_alive(self) -> None:
+        """Refuse where only a new process helps.
+
+        Raises:
+            Problem: 503, the reader has closed by itself.
+        """
+        if self._asking is not None and self._asking.failed:
+            raise problems.Problem(503, f"the server has failed: {self._asking.problem}; restart it")
+
+    def check_ready(self) -> None:
+        """Refuse while no question would be answered.
+
+        Raises:
+            Problem: 503, with the reason.
+        """
+        self.check_alive()
+        if problem := self.reader.problem:
+            raise problems.unavailable(f"not ready: {problem}")
+
     async def close(self) -> None:
         """Close the reader, after the last request."""
         if self._asking is None:
             return
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_S):
                 await self._asking.close(drain=False)
-        except TimeoutError:
-            LOGGER.warning("ended while a text without a client was being cut into windows")
-            os._exit(0)  # a normal exit would wait for the thread
+        left = [thread.name for thread in threading.enumerate() if thread.name.startswith("qa-onnx-")]
+        if left:  # inside of a run or a tokenizer that does not end
+            LOGGER.warning("ended while work that nobody waited for went on", extra={"fields": {"threads": left}})
+            os._exit(0)  # a normal exit would wait for it, or crash
 
     def page(self) -> bytes:
         """Return the page of metrics."""
@@ -168,32 +186,13 @@ class Service:
         return prediction
 
     async def logits(self, example: Example, deadline: float) -> list[WindowLogits]:
-        """Compute the windows of an example, in the order of the text, with their logits; one example at a time.
+        """Compute the windows of an example, in the order of the text, with their logits.
 
         Raises:
-            Problem: the server is starting, or too many requests for scores wait.
+            Problem: the server is starting.
+            QueueFullError: too many questions wait.
             DeadlineError: the deadline has passed.
         """
-        reader = self.reader.reader
-        if self._waiting_scores >= _MAX_SCORES:
-            raise problems.busy("too many requests for scores are waiting", 1)
-        stop = threading.Event()
-        self._waiting_scores += 1
-        try:
-            async with asyncio.timeout(deadline - monotonic()), self._scoring:
-                return await asyncio.to_thread(self._run, reader, example, stop)
-        except TimeoutError:
-            raise DeadlineError("no time is left for these scores") from None
-        finally:
-            self._waiting_scores -= 1
-            stop.set()
-
-    def _run(self, reader: Reader, example: Example, stop: threading.Event) -> list[WindowLogits]:
-        options = self.model.options
-        (cut,) = reader.steps.cut([example], options)
-        rows: list[WindowLogits] = []
-        for _, batch_rows in reader.steps.run(cut.windows, batch_tokens=options.batch_tokens):
-            if stop.is_set():
-                break
-            rows += batch_rows
-        return sorted(rows, key=lambda row: row.window.token_offset)
+        return await self.reader.logits(
+            example, options=self.model.options, timeout_s=max(0.0, deadline - monotonic())
+        )

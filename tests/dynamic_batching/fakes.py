@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import AsyncReader, EngineError, Example, Options, Windower
+from qa_onnx.session import ENDED
 from qa_onnx.testing import FakeSession
 from tests.test_reader import SMALL
 
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qa_onnx.session import Arrays, Stop
     from qa_onnx.windows import CutExample
-
-    Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 SHORT = Example("a", "the a the a")
 PATIENCE_S = 60  # of tests that would hang where the code is wrong
@@ -47,6 +47,36 @@ class Gate(FakeSession):
         """So many batches; None: all from now on."""
         self._is_open = batches is None
         self._may_run.release(4 if batches is None else batches)
+
+
+class Deaf(Gate):
+    """A gate that can be told to end a run, and does not; it counts how often it was opened again."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.renewed = 0
+        self._error = error
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
+        return super().run(inputs)
+
+    def renew(self) -> None:
+        self.renewed += 1
+        if self._error is not None:
+            raise self._error
+
+
+class Endable(Deaf):
+    """A gate whose runs end when they are told to."""
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
+        assert stop is not None
+        with stop.ends(self.let_run):
+            result = super().run(inputs)
+        if stop.requested:
+            self._is_open = False
+            raise EngineError(ENDED)
+        return result
 
 
 class Touchy(FakeSession):

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import pytest
     from numpy.typing import NDArray
 
+    from qa_onnx.session import Arrays
     from qa_onnx.windows import CutExample
     from tests.dynamic_batching.conftest import Make
-    from tests.dynamic_batching.fakes import Arrays
 
 # ---- the same answers
 

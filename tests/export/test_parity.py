@@ -213,9 +213,9 @@ def test_what_is_no_number_is_no_logit(plain: tuple[SourceModel, Reference], val
 @pytest.mark.parametrize("name", ["attention_mask", "token_type_ids"])
 def test_a_graph_that_ignores_an_input_is_found_out(plain: tuple[SourceModel, Reference], name: str) -> None:
     class Ignoring(OnnxSession):
-        def run(self, inputs: Inputs) -> tuple[Logits, Logits]:
+        def run(self, inputs: Inputs, **others: Any) -> tuple[Logits, Logits]:
             value = 1 if name == "attention_mask" else 0
-            return super().run({**inputs, name: np.full_like(inputs[name], value)})
+            return super().run({**inputs, name: np.full_like(inputs[name], value)}, **others)
 
     facts, reference = plain
     with pytest.raises(ParityError, match="differ"):

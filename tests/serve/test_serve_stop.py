@@ -149,7 +149,80 @@ def test_under_load_every_accepted_question_is_answered() -> None:
         assert all("disconnected" in str(error) or isinstance(error, gone) for error in broken)
 
 
+# ---- runs that do not end
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["ended", "given up"])
+@pytest.mark.parametrize("path", ["answer", "scores"])
+def test_a_run_that_does_not_end_costs_only_its_own_answer(path: str, deaf: bool) -> None:
+    with serve("--timeout-s", "1", "--read-timeout-s", "1", gated=True) as served:
+        client = served.client
+        if deaf:
+            served.gate.go_deaf()
+        served.gate.hold("soup")
+        reasons = set()
+        assert client.post(f"/v1/{path}", json=HELD).status_code == 504
+
+        def answered() -> bool:
+            ready = client.get("/health/ready")
+            if ready.status_code == 503:
+                reasons.add(ready.json()["detail"].partition(",")[0])
+            return bool(served.answer(GOOD).status_code == 200)
+
+        eventually(answered, "the next question is answered")
+        eventually(lambda: client.get("/health/ready").status_code == 200, "it is ready")
+        assert client.get("/health/live").status_code == 200
+        assert ("the server is not ready: a run does not end: try again in 1 s" in reasons) == deaf
+        assert any("a run does not end" in line["message"] for line in served.logged()) == deaf
+        assert client.post(f"/v1/{path}", json=HELD).status_code == 504
+        assert served.stop() == 0  # though a run hangs
+
+
+def test_a_server_with_several_runs_that_do_not_end_says_that_only_a_restart_helps() -> None:
+    with serve("--timeout-s", "0.5", gated=True) as served:
+        served.gate.go_deaf()
+        served.gate.hold("soup")
+
+        def failed() -> bool:
+            served.answer(HELD)
+            return served.client.get("/health/live").status_code == 503
+
+        eventually(failed, "it gives up")
+        for place in ("live", "ready"):
+            response = served.client.get(f"/health/{place}")
+            assert response.status_code == 503
+            assert "the server has failed: 4 runs do not end; restart it" in response.json()["detail"]
+        assert served.stop() == 0
+
+
 # ---- starting
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_load_that_does_not_end(workers: int, number: int) -> None:
+    with serve("--workers", workers, gated=True, held=True, wait=False) as served:
+        served.gate.wait_for_a_run()  # in the check of the model
+        if workers == 1:
+            assert served.client.get("/health/ready").status_code == 503
+        assert served.stop(number) == 0
+        assert not workers_of(served)
+
+
+def test_workers_that_load_do_not_outlive_their_supervisor() -> None:
+    with serve("--workers", 2, gated=True, held=True, wait=False) as served:
+        served.gate.wait_for_a_run()
+        workers = workers_of(served)
+        served.process.kill()
+        served.process.wait()
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "they have ended")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_needs_no_stdin(workers: int) -> None:
+    with serve("--workers", workers, before="import os\nos.close(0)") as served:
+        assert served.answer(GOOD).status_code == 200
+        assert served.stop() == 0
 
 
 NEVER_CUT = """
