@@ -194,7 +194,7 @@ def _started(
     contender = Contender(
         name=rival.name,
         command=partial(_command, str(environment.python), str(RIVALS / rival.script), order),
-        own=False,
+        own=rival.in_reader,
         install_bytes=environment.bytes or None,
         why_not=environment.why_not,
     )

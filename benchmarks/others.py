@@ -21,6 +21,7 @@ class Rival:
         variant: variant for the runner, such as "fp32".
         also: races that it takes part in, in addition to the full one.
         sweep: use its best batch size of `BATCH_SIZES`.
+        in_reader: it runs in this project's reader, so it can time the stages.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Rival:
     variant: str
     also: tuple[str, ...] = ()
     sweep: bool = False
+    in_reader: bool = False
 
 
 _HF = "transformers 4 pipeline"
@@ -42,11 +44,11 @@ FIELD = (
     Rival(f"{_OV}, fp32", "optimum-intel", "optimum_intel.py", "fp32"),
     Rival(f"{_OV}, bf16", "optimum-intel", "optimum_intel.py", "bf16", (BASE,)),
     Rival(f"{_OV}, int8", "optimum-intel", "optimum_intel.py", "int8", (QUICK, BASE)),
-    Rival("PyTorch bf16, compiled", "torchao", "torch_compiled.py", "bf16", (BASE,)),
-    Rival(_INT8, "torchao", "torch_compiled.py", "int8", (BASE,)),
-    Rival(f"{_INT8}, bf16", "torchao", "torch_compiled.py", "int8-bf16", (BASE,)),
-    Rival(_STATIC, "torchao", "torch_compiled.py", "int8-static", (BASE,)),
-    Rival(f"{_STATIC}, bf16", "torchao", "torch_compiled.py", "int8-static-bf16", (BASE,)),
-    Rival("CTranslate2 int8", "ctranslate2", "ctranslate2_encoder.py", "int8", (BASE,)),
+    Rival("PyTorch bf16, compiled", "torchao", "torch_compiled.py", "bf16", (BASE,), in_reader=True),
+    Rival(_INT8, "torchao", "torch_compiled.py", "int8", (BASE,), in_reader=True),
+    Rival(f"{_INT8}, bf16", "torchao", "torch_compiled.py", "int8-bf16", (BASE,), in_reader=True),
+    Rival(_STATIC, "torchao", "torch_compiled.py", "int8-static", (BASE,), in_reader=True),
+    Rival(f"{_STATIC}, bf16", "torchao", "torch_compiled.py", "int8-static-bf16", (BASE,), in_reader=True),
+    Rival("CTranslate2 int8", "ctranslate2", "ctranslate2_encoder.py", "int8", (BASE,), in_reader=True),
     Rival("Haystack's extractive reader, fp32", "transformers-haystack", "transformers_haystack.py", "fp32"),
 )

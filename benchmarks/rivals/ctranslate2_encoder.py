@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from in_reader import Inputs, started
+from in_reader import started
 from rival import Order, Started, run
 
 if TYPE_CHECKING:
-    from in_reader import Logits
+    from in_reader import Inputs, Logits
 
 
 def start(order: Order) -> Started:

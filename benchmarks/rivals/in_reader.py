@@ -49,7 +49,7 @@ def started(
     run: Callable[[Inputs], tuple[Logits, Logits]],
     facts: dict[str, Any],
     *,
-    batch_tokens: int | None = None,
+    alone: bool = False,
 ) -> Started:
     """Return a contender that reads with a model of BERT's kind.
 
@@ -57,14 +57,13 @@ def started(
         checkpoint: folder with its tokenizer.json and config.json.
         run: int64 (B, T) for each of `INPUTS` -> start and end logits, float32 (B, T) each.
         facts: what is worth knowing of it.
-        batch_tokens: most tokens of a batch; None: the reader's default.
+        alone: run each window alone, whatever batch a request asks for.
     """
     tokenizer = Path(checkpoint, "tokenizer.json").read_text(encoding="utf-8")
     config = json.loads(Path(checkpoint, "config.json").read_text(encoding="utf-8"))
     ids = {token["content"]: token["id"] for token in json.loads(tokenizer)["added_tokens"]}
     options = Options.for_windows_of(min(Options().max_length, config["max_position_embeddings"]))
-    budget = options.batch_tokens if batch_tokens is None else batch_tokens
-    always = dataclasses.replace(options, n_best=1, null_threshold=None, batch_tokens=budget)
+    always = dataclasses.replace(options, n_best=1, null_threshold=None)
     reader = Reader(
         session=_Session(run),
         windower=Windower(tokenizer, cls_id=ids[_CLS]),
@@ -73,11 +72,15 @@ def started(
         max_positions=config["max_position_embeddings"],
     )
 
-    def answer(pairs: list[tuple[str, str]]) -> list[str]:
-        predictions = reader.predict([Example(*pair) for pair in pairs], options=always)
+    def wanted(batch_tokens: int = always.batch_tokens) -> Options:
+        return dataclasses.replace(always, batch_tokens=1 if alone else batch_tokens)
+
+    def answer(pairs: list[tuple[str, str]], **options: int) -> list[str]:
+        predictions = reader.predict([Example(*pair) for pair in pairs], options=wanted(**options))
         return [prediction.choose(None).text for prediction in predictions]
 
     def split(request: dict[str, Any]) -> dict[str, Any]:
-        return stages(reader, [Example(*pair) for pair in request["pairs"]], always)
+        examples = [Example(*pair) for pair in request["pairs"]]
+        return stages(reader, examples, wanted(**request.get("options", {})))
 
     return Started(answer, facts, before=reader.forget, handlers={"stages": split})

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from in_reader import Inputs, started
+from in_reader import started
 from rival import Order, Started, run, torch_threads
 
 if TYPE_CHECKING:
-    from in_reader import Logits
+    from in_reader import Inputs, Logits
 
 _WARM_UP = (384, 200, 100, 50)  # tokens
 _PROGRAM = "model.pt2"
@@ -56,7 +56,7 @@ def start(order: Order) -> Started:
 
     for tokens in _WARM_UP:
         logits({name: np.ones((1, min(tokens, _positions(order))), np.int64) for name in _INPUTS})
-    return started(order.checkpoint, logits, facts, batch_tokens=1)
+    return started(order.checkpoint, logits, facts, alone=True)
 
 
 def _positions(order: Order) -> int:

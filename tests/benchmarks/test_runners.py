@@ -43,18 +43,13 @@ FOREIGN = (
 )  # fmt: skip
 
 
-IN_READER = ("torchao", "ctranslate2")  # environments of rivals that run in this project's reader
-
-
 def order_for(rival: Rival, model: Path, folder: Path) -> str:
     order = {"checkpoint": model, "variant": rival.variant, "cache": folder / "cache"}
     calibration = calibration_file(folder / "calibration.jsonl")
     return json.dumps({**order, "calibration": calibration, "threads": 1}, default=str)
 
 
-@pytest.mark.parametrize(
-    "rival", [one for one in FIELD if one.environment not in IN_READER], ids=lambda rival: rival.name
-)
+@pytest.mark.parametrize("rival", [one for one in FIELD if not one.in_reader], ids=lambda rival: rival.name)
 def test_a_runner_around_stand_ins(tmp_path: Path, rival: Rival) -> None:
     """What it is told, keeps and replies."""
     code = STAND_INS.format(modules=FOREIGN, rivals=str(BENCHMARKS / "rivals"))
@@ -101,9 +96,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.export
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "rival", [one for one in FIELD if one.environment in IN_READER], ids=lambda rival: rival.name
-)
+@pytest.mark.parametrize("rival", [one for one in FIELD if one.in_reader], ids=lambda rival: rival.name)
 def test_a_model_in_the_reader_answers_as_pytorch_does(tmp_path: Path, rival: Rival) -> None:
     """In bf16 scores differ a little, so the answers of a random model may."""
     model = checkpoint("bert")
@@ -112,7 +105,7 @@ def test_a_model_in_the_reader_answers_as_pytorch_does(tmp_path: Path, rival: Ri
     command = [sys.executable, "-c", code, script, order_for(rival, model, tmp_path)]
     with ContenderProcess(rival.name, command) as contender:
         reply = contender.ask({"pairs": PAIRS})
-        split = contender.ask({"do": "stages", "pairs": PAIRS})
+        split = contender.ask({"do": "stages", "pairs": PAIRS, "options": {"batch_tokens": 64}})
     from qa_onnx.bench.torch_reader import torch_reader
 
     reader = torch_reader(str(model), threads=1)
@@ -121,6 +114,7 @@ def test_a_model_in_the_reader_answers_as_pytorch_does(tmp_path: Path, rival: Ri
     assert len(reply["answers"]) == len(expected)
     assert reply["answers"] == expected or not exact
     assert split["stages"]["model"] > 0
+    assert (split["padding"] == 0) == (rival.environment == "torchao")  # which runs each window alone
     assert not list(tmp_path.glob("cache/*.partial"))
 
 
