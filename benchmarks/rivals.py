@@ -56,6 +56,7 @@ RANDOM = (
 )
 SCENARIOS = ("offline", "single-stream")
 _FEWEST = 8  # questions in a piece: a turn
+_HURRY = 1.0  # seconds of a `Plan` with a fixed number of questions: as few rounds as it takes
 _SWEPT = 16  # questions that batch sizes are tried on
 
 
@@ -210,7 +211,7 @@ def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet, piec
             scenarios=SCENARIOS,
             threads=threads,
             cpus=cpus_for(threads),
-            seconds=race.seconds,
+            seconds=race.seconds if chosen.questions is None else _HURRY,
             quick=race.field != ALL or chosen.questions is not None,
             fewest=Plan.fewest if chosen.questions is None else len(golds),
             most=race.most if chosen.questions is None else len(golds),
