@@ -1,4 +1,4 @@
-"""The contenders of benchmarks/rivals.py: PyTorch, the rivals in their environments, and qa-onnx.
+"""The contenders of benchmarks/rivals.py: PyTorch, the rivals of others.py in their environments, and qa-onnx.
 
 checkpoint --> bundle, exports of the rivals --> contenders, each started once
 """
@@ -10,18 +10,21 @@ import json
 import statistics
 import sys
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundles import exported
 from environments import BUILD, RIVALS, ROOT, installed
+from others import ALL, FIELD, LARGE, Rival
 
 from qa_onnx import Bundle, EngineError
 from qa_onnx.bench.compare import cpus_for
 from qa_onnx.bench.contenders import Contender, list_contenders
 from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.runners import TURN
+from qa_onnx.engines.names import missing_instructions
 from qa_onnx.evaluation.sample_questions import ITEMS
 from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.texts import GOLDEN_EXAMPLES, PARITY_EXAMPLES
@@ -35,45 +38,9 @@ if TYPE_CHECKING:
 
 ARTICLE = ROOT / "examples" / "lighthouse.txt"
 BATCH_SIZES = (1, 2, 4, 8)  # up to the questions of a turn
-PRECISIONS = ("fp32", "int8", "int8-static")
-PRECISIONS_LARGE = ("fp32", "int8")  # static int8 takes minutes to calibrate
-ALL, QUICK, BASE, LARGE = "all", "quick", "bert-base", "bert-large"  # races
+PRECISIONS = ("fp32", "bf16", "int8", "int8-static", "int8-static-bf16")
+PRECISIONS_LARGE = ("fp32", "bf16", "int8")  # static int8 takes minutes to calibrate
 _QUESTION = "What is said of the lighthouse and its tower?"
-
-
-@dataclass(frozen=True)
-class Rival:
-    """A contender of another project.
-
-    Attributes:
-        name: display name.
-        environment: folder of its requirements.
-        script: its runner.
-        variant: variant for the runner, such as "fp32".
-        also: races that it takes part in, in addition to the full one.
-        sweep: use its best batch size of `BATCH_SIZES`.
-    """
-
-    name: str
-    environment: str
-    script: str
-    variant: str
-    also: tuple[str, ...] = ()
-    sweep: bool = False
-
-
-_HF = "transformers 4 pipeline"
-_ORT, _OV = f"{_HF} on optimum-onnx", f"{_HF} on OpenVINO (optimum-intel)"
-FIELD = (
-    Rival(f"{_HF}, fp32", "transformers-4", "transformers_4.py", "fp32", (QUICK, BASE, LARGE)),
-    Rival(f"{_HF}, fp32, best batch", "transformers-4", "transformers_4.py", "fp32", sweep=True),
-    Rival(f"{_ORT}, fp32", "optimum-onnx", "optimum_onnx.py", "fp32"),
-    Rival(f"{_ORT}, int8", "optimum-onnx", "optimum_onnx.py", "int8", (QUICK, BASE, LARGE)),
-    Rival(f"{_OV}, fp32", "optimum-intel", "optimum_intel.py", "fp32"),
-    Rival(f"{_OV}, bf16", "optimum-intel", "optimum_intel.py", "bf16", (BASE,)),
-    Rival(f"{_OV}, int8", "optimum-intel", "optimum_intel.py", "int8", (QUICK, BASE)),
-    Rival("Haystack's extractive reader, fp32", "transformers-haystack", "transformers_haystack.py", "fp32"),
-)
 
 
 @dataclass(frozen=True)
@@ -96,13 +63,20 @@ class Shape:
 
 
 def field(
-    shape: Shape, golds: Sequence[Gold], *, threads: int, torch_index: str | None, say: Say
+    shape: Shape,
+    golds: Sequence[Gold],
+    *,
+    only: Sequence[str] = (),
+    threads: int,
+    torch_index: str | None,
+    say: Say,
 ) -> list[Contender]:
     """Return all contenders for a model. Each is started once, so that its caches exist.
 
     Args:
         shape: the model.
         golds: questions for choosing the best batch size.
+        only: patterns of names, as of files; the base takes part in any case. Empty: all.
         threads: threads of each contender.
         torch_index: see environments.py.
         say: is called with each step.
@@ -110,23 +84,35 @@ def field(
     calibration = calibration_file(BUILD / "calibration.jsonl")
     say(f"{shape.name}: qa-onnx export")
     bundle = Bundle.load(exported(shape.checkpoint, export_options(shape, calibration), read=[calibration]))
-    contenders = []
-    for contender in list_contenders(
-        bundle, precisions=precisions_of(shape), against=str(shape.checkpoint), device="cpu"
-    ):
-        torch = contender.name.startswith("PyTorch")
-        short = shape.race != ALL and contender.name == "int8-static, onnxruntime"
-        if not short:
-            named = contender if torch else dataclasses.replace(contender, name=f"qa-onnx {contender.name}")
-            contenders.append(named if named.why_not else _tried(named, threads, say))
-    own = len([contender for contender in contenders if contender.name.startswith("PyTorch")])
-    others = [] if shape.race != ALL else [_compiled(shape, contenders[0], threads, say)]
-    ours = [] if shape.race != ALL else [_tried(_drop_in(bundle, contenders[own]), threads, say)]
-    others += [
-        _started(rival, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
-        for rival in filter(shape.takes, FIELD)
+    torch, ours = _own(shape, bundle)
+
+    def ready(one: Contender | Rival) -> Contender:
+        if isinstance(one, Rival):
+            return _started(one, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
+        return one if one.why_not else _tried(one, threads, say)
+
+    base, *others = [*torch, *filter(shape.takes, FIELD), *ours]
+    chosen = [one for one in others if not only or any(fnmatch(one.name, pattern) for pattern in only)]
+    return [ready(one) for one in (base, *chosen)]
+
+
+def _own(shape: Shape, bundle: Bundle) -> tuple[list[Contender], list[Contender]]:
+    """Return the contenders that answer in this environment: PyTorch, and qa-onnx."""
+    torch, ours = [], []
+    for contender in list_contenders(bundle, precisions=None, against=str(shape.checkpoint), device="cpu"):
+        if contender.name.startswith("PyTorch"):
+            torch.append(contender)
+        elif shape.race == ALL or contender.name != "int8-static, onnxruntime":
+            ours.append(dataclasses.replace(contender, name=f"qa-onnx {contender.name}"))
+    ours += [
+        dataclasses.replace(ours[0], name=f"qa-onnx {precision}", why_not=missing_instructions(precision))
+        for precision in precisions_of(shape)
+        if precision not in bundle.manifest.graphs
     ]
-    return [*contenders[:own], *others, *ours, *contenders[own:]]
+    if shape.race == ALL:
+        torch.append(_compiled(shape, torch[0]))
+        ours.insert(0, _drop_in(bundle, ours[0]))
+    return torch, ours
 
 
 def calibration_file(path: Path) -> Path:
@@ -146,22 +132,26 @@ def calibration_file(path: Path) -> Path:
 
 
 def precisions_of(shape: Shape) -> tuple[str, ...]:
-    """Return the precisions that qa-onnx runs."""
+    """Return the precisions of qa-onnx that take part, on a CPU that has them."""
     return PRECISIONS_LARGE if shape.race == LARGE else PRECISIONS
 
 
 def export_options(shape: Shape, calibration: Path) -> list[str]:
     """Return the options that export qa-onnx's bundle."""
-    named = [word for precision in precisions_of(shape) for word in ("--precision", precision)]
+    named = [
+        word
+        for precision in precisions_of(shape)
+        if not missing_instructions(precision)
+        for word in ("--precision", precision)
+    ]
     return [*named, "--calibration-data", str(calibration)]
 
 
-def _compiled(shape: Shape, eager: Contender, threads: int, say: Say) -> Contender:
+def _compiled(shape: Shape, eager: Contender) -> Contender:
     """Return PyTorch with torch.compile; its compiled code is cached."""
     torch = {"checkpoint": str(shape.checkpoint), "precision": "fp32", "compiled": True}
     command = partial(_compiled_command, torch, str(BUILD / "compiled"))
-    contender = dataclasses.replace(eager, name="PyTorch fp32, torch.compile", command=command)
-    return _tried(contender, threads, say)
+    return dataclasses.replace(eager, name="PyTorch fp32, torch.compile", command=command)
 
 
 def _drop_in(bundle: Bundle, like: Contender) -> Contender:
@@ -204,7 +194,7 @@ def _started(
     contender = Contender(
         name=rival.name,
         command=partial(_command, str(environment.python), str(RIVALS / rival.script), order),
-        own=False,
+        own=rival.in_reader,
         install_bytes=environment.bytes or None,
         why_not=environment.why_not,
     )
@@ -262,7 +252,8 @@ def _best_batch(process: ContenderProcess, golds: Sequence[Gold]) -> int:
 
 def model_bytes(cache: Path, variant: str, checkpoint: Path) -> int:
     """Return the bytes of the graph that a rival exported for a variant, or of the checkpoint's weights."""
-    kinds = (".onnx", ".bin", ".xml", ".onnx_data")
-    folders = [folder for folder in cache.glob(f"{'int8' if variant == 'int8' else 'fp32'}*") if folder.is_dir()]
+    kinds = (".onnx", ".bin", ".xml", ".onnx_data", ".pt2")
+    prefix = "static" if "static" in variant else "int8" if variant.startswith("int8") else "fp32"
+    folders = [folder for folder in cache.glob(f"{prefix}*") if folder.is_dir()]
     graphs = sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.suffix in kinds)
     return graphs or sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))

@@ -1,11 +1,11 @@
 """Compare all contenders on the same questions, and write a report: `make rivals`, or `make rivals QUICK=1`.
 
-    python benchmarks/rivals.py [--quick] [--only PART ...] [--fresh] [--out DIR]
+    python benchmarks/rivals.py [--quick] [--only PART ...] [--contender NAME ...] [--fresh] [--out DIR]
 
 Runs in parts, whose results are kept in build/rivals/parts. Parts with a result for this commit and these options
-are not run again, so an interrupted run continues. Writes results.json, results.csv, pages.json, report.md
-and report.html with plots. Contenders that cannot be installed or started are listed
-with the reason.
+are not run again, so an interrupted run continues. `--questions 400 --pieces 4` times that many questions in four
+parts, minilm-squad-1 to -4, and reports them as one run. Writes results.json, results.csv, pages.json, report.md
+and report.html with plots. Contenders that cannot be installed or started are listed with the reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from environments import BUILD, ROOT
-from field import ALL, BASE, LARGE, QUICK, Shape, field
+from field import Shape, field
+from merge import merged, pieces
+from others import ALL, BASE, LARGE, QUICK
 from pages import Page, write
 from parts import Part, run
 from shapes import DEFAULT, SHAPES, checkpoint
@@ -53,6 +55,8 @@ RANDOM = (
     "The weights are random: this run is about speed only, and its answers, EM, F1 and same answers mean nothing."
 )
 SCENARIOS = ("offline", "single-stream")
+_FEWEST = 8  # questions in a piece: a turn
+_HURRY = 1.0  # seconds of a `Plan` with a fixed number of questions: as few rounds as it takes
 _SWEPT = 16  # questions that batch sizes are tried on
 
 
@@ -94,12 +98,27 @@ def main() -> int:
         help=f"[default: {RESULTS.relative_to(ROOT)} if whole, else a folder of build/rivals]",
     )
     parser.add_argument("--data", type=Path, help="questions  [default: those that come with qa-onnx]")
+    parser.add_argument(
+        "--contender",
+        action="append",
+        metavar="NAME",
+        help="run it and the base alone; a pattern such as 'qa-onnx *'; repeats",
+    )
+    parser.add_argument(
+        "--questions", type=int, metavar="N", help="time and score so many  [default: what the time allows]"
+    )
+    parser.add_argument(
+        "--pieces", type=int, default=1, metavar="N", help="parts for the questions of a model  [default: 1]"
+    )
     parser.add_argument("--threads", type=int, help="of each contender  [default: all cores]")
     parser.add_argument("--torch-index", metavar="URL", help="see environments.py")
     chosen = parser.parse_args()
     races, pages = (RACES_QUICK, PAGES_QUICK) if chosen.quick else (RACES, PAGES)
-    if unknown := set(chosen.only or ()).difference(races, pages):
-        parser.error(f"no part {', '.join(sorted(unknown))}: it must be one of {', '.join([*races, *pages])}")
+    if chosen.pieces > 1 and (chosen.questions or 0) < _FEWEST * chosen.pieces:
+        parser.error(f"--pieces {chosen.pieces} needs --questions of at least {_FEWEST * chosen.pieces}")
+    names = [*(name for race in races for name in pieces(race, chosen.pieces)), *pages]
+    if unknown := set(chosen.only or ()).difference(names):
+        parser.error(f"no part {', '.join(sorted(unknown))}: it must be one of {', '.join(names)}")
     try:
         require("bench")
         data = load_questions() if chosen.data is None else squad.load(chosen.data)
@@ -115,9 +134,14 @@ def main() -> int:
         say=_say(began),
         only=chosen.only or (),
     )
-    whole = not chosen.quick and len(done.results) == len(races) + len(pages)
+    narrowed = chosen.quick or chosen.contender or chosen.questions
+    whole = not narrowed and len(done.results) == len(races) + len(pages)
     out = chosen.out or (RESULTS if whole else BUILD / ("quick" if chosen.quick else "partial"))
-    runs = [one for name in races if name in done.results for one in from_json(json.dumps(done.results[name]))]
+    runs = [
+        merged([from_json(json.dumps(done.results[piece]))[0] for piece in found])
+        for name in races
+        if (found := [piece for piece in pieces(name, chosen.pieces) if piece in done.results])
+    ]
     results = [Page.of(done.results[name]) for name in pages if name in done.results]
     if runs:
         write_report(runs, results, out)
@@ -131,7 +155,11 @@ def main() -> int:
 
 def parts(chosen: argparse.Namespace, races: dict[str, Race], pages: Sequence[str], data: DataSet) -> list[Part]:
     """Return the parts in the order in which they run."""
-    races_first = [Part(name, partial(_race, name, race, chosen, data)) for name, race in races.items()]
+    races_first = [
+        Part(piece, partial(_race, name, race, chosen, data, number))
+        for name, race in races.items()
+        for number, piece in enumerate(pieces(name, chosen.pieces))
+    ]
     return races_first + [Part(name, partial(_page, name, quick=chosen.quick)) for name in pages]
 
 
@@ -139,7 +167,8 @@ def key_of(chosen: argparse.Namespace, data: DataSet) -> str:
     """Return the version of a result: commit, uncommitted changes, and the options that change it."""
     excluded = [f":!{path.relative_to(ROOT)}" for path in (RESULTS, README)]  # the run itself changes them
     changes = _git("diff", "HEAD", "--", ".", *excluded)
-    options = f"{chosen.quick} {chosen.threads} {data.sha256}"
+    narrowed = f"{chosen.contender} {chosen.questions} {chosen.pieces}"
+    options = f"{chosen.quick} {chosen.threads} {data.sha256} {narrowed}"
     return f"{commit()} {hashlib.sha256(f'{changes}{options}'.encode()).hexdigest()[:12]}"
 
 
@@ -161,18 +190,19 @@ def _say(began: float) -> Any:
     return lambda text: print(f"{time.perf_counter() - began:6.0f} s  {text}", file=sys.stderr, flush=True)
 
 
-def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet) -> Any:
-    """Compare all contenders on one model."""
+def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet, piece: int) -> Any:
+    """Compare the contenders on one model, with the questions of a piece."""
     random = name in SHAPES
     shape = Shape(name, checkpoint(name) if random else DEFAULT, race.field)
     golds = tuple(gold for gold in data.golds if race.words is None or len(gold.context.split()) <= race.words)
     threads = chosen.threads or cpu.default_threads()
     say = _say(time.perf_counter())
     some = squad.sample(golds, min(_SWEPT, len(golds)), seed=1)
-    contenders = field(shape, some, threads=threads, torch_index=chosen.torch_index, say=say)
-    notes = [RANDOM] if random else []
-    if race.words is not None:
-        notes.append(f"only contexts of at most {race.words} words are used, to save time")
+    contenders = field(
+        shape, some, only=chosen.contender or (), threads=threads, torch_index=chosen.torch_index, say=say
+    )
+    if chosen.questions is not None:
+        golds = squad.sample(golds, chosen.questions, seed=0)[piece :: chosen.pieces]
     results = compare(
         contenders,
         dataclasses.replace(data, golds=golds),
@@ -181,17 +211,23 @@ def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet) -> A
             scenarios=SCENARIOS,
             threads=threads,
             cpus=cpus_for(threads),
-            seconds=race.seconds,
-            quick=race.field != ALL,
-            most=race.most,
+            seconds=race.seconds if chosen.questions is None else _HURRY,
+            quick=race.field != ALL or chosen.questions is not None,
+            fewest=Plan.fewest if chosen.questions is None else len(golds),
+            most=race.most if chosen.questions is None else len(golds),
         ),
         title=f"{name}{', random weights: speed only' if random else ''} on {data.name}",
         command=shlex.join(["python", "benchmarks/rivals.py", *sys.argv[1:]]),
-        notes=notes,
+        notes=_notes(race, random=random),
         commit=commit(),
         show=lambda text, _share: say(f"  {text}"),
     )
     return json.loads(to_json([results]))
+
+
+def _notes(race: Race, *, random: bool) -> list[str]:
+    few = [] if race.words is None else [f"only contexts of at most {race.words} words are used, to save time"]
+    return [RANDOM, *few] if random else few
 
 
 def _page(name: str, *, quick: bool) -> Any:

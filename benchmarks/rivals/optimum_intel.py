@@ -7,17 +7,14 @@ are NNCF's for transformers, calibrated on this project's own texts.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rival import Order, old_pipeline, run, torch_threads
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from rival import Order, Started, old_pipeline, run, torch_threads
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
-def start(order: Order) -> tuple[Callable[..., list[str]], dict[str, Any]]:
+def start(order: Order) -> Started:
     import openvino
     from optimum.intel import OVModelForQuestionAnswering
 
@@ -43,7 +40,7 @@ def start(order: Order) -> tuple[Callable[..., list[str]], dict[str, Any]]:
             "CACHE_DIR": "",
         },
     )
-    return old_pipeline(model, order.checkpoint), facts
+    return Started(old_pipeline(model, order.checkpoint), facts)
 
 
 def _overflow_fix() -> str:

@@ -6,15 +6,12 @@ Variants: "fp32", and "int8", its own dynamic quantization with the preset for t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rival import Order, old_pipeline, run, torch_threads
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from rival import Order, Started, old_pipeline, run, torch_threads
 
 
-def start(order: Order) -> tuple[Callable[..., list[str]], dict[str, Any]]:
+def start(order: Order) -> Started:
     import onnxruntime
     from optimum.onnxruntime import ORTModelForQuestionAnswering
 
@@ -32,7 +29,7 @@ def start(order: Order) -> tuple[Callable[..., list[str]], dict[str, Any]]:
     model = ORTModelForQuestionAnswering.from_pretrained(
         folder, file_name=file, session_options=options, provider="CPUExecutionProvider"
     )
-    return old_pipeline(model, order.checkpoint), facts
+    return Started(old_pipeline(model, order.checkpoint), facts)
 
 
 def _preset() -> str:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_ANSWER_LENGTH = 30
 _PACKAGES = (
     "transformers", "torch", "onnxruntime", "optimum-onnx", "optimum-intel", "openvino", "nncf", "haystack-ai",
-    "transformers-haystack",
+    "transformers-haystack", "torchao", "ctranslate2",
 )  # fmt: skip
 
 
@@ -57,20 +57,34 @@ class Order:
         return [(item["question"], item["context"]) for item in map(json.loads, lines)]
 
 
-def run(start: Callable[[Order], tuple[Callable[..., list[str]], dict[str, Any]]]) -> None:
-    """Be a contender.
+@dataclass(frozen=True)
+class Started:
+    """A contender that is ready.
 
-    Args:
-        start: gives what answers, and facts worth knowing of it.
+    Attributes:
+        answer: takes pairs of question and context, and options by name; returns a text for each.
+        facts: what is worth knowing of it.
+        before: clears its caches; called before each timed call.
+        handlers: see `protocol.serve`.
     """
+
+    answer: Callable[..., list[str]]
+    facts: dict[str, Any]
+    before: Callable[[], None] = lambda: None
+    handlers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
+
+
+def run(start: Callable[[Order], Started]) -> None:
+    """Be a contender: load it with `start`, then answer requests."""
     out = own_stdout()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        answer, facts = start(Order(**json.loads(sys.argv[1])))
+        ready = start(Order(**json.loads(sys.argv[1])))
     except Exception as error:  # whatever it is, that is why it cannot be compared
         say(out, error=f"{type(error).__name__}: {error}")
         raise
-    serve(out, answer, facts={"versions": versions(), **facts})
+    facts = {"versions": versions(), **ready.facts}
+    serve(out, ready.answer, facts=facts, before=ready.before, **ready.handlers)
 
 
 def versions() -> dict[str, str]:

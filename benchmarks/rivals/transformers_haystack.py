@@ -6,15 +6,11 @@ It has no longest answer, and takes one question with its documents at a time.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
-from rival import Order, run, torch_threads
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from rival import Order, Started, run, torch_threads
 
 
-def start(order: Order) -> tuple[Callable[..., list[str]], dict[str, Any]]:
+def start(order: Order) -> Started:
     os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
     import torch
     from haystack import Document
@@ -39,7 +35,7 @@ def start(order: Order) -> tuple[Callable[..., list[str]], dict[str, Any]]:
             texts.append(found[0].data or "")
         return texts
 
-    return answer, {"threads": threads, "longest answer": "none"}
+    return Started(answer, {"threads": threads, "longest answer": "none"})
 
 
 if __name__ == "__main__":

@@ -121,6 +121,12 @@ def test_only_the_scenarios_that_were_asked_for() -> None:
     assert run.data["asked"] == 24
 
 
+def test_as_many_questions_as_the_plan_wants_however_long_they_take() -> None:
+    hurried = replace(ONLY_OFFLINE, seconds=0.001, most=None)
+    for fewest in (24, 40):
+        assert measure([slow("base", 1)], replace(hurried, fewest=fewest)).data["asked"] == fewest
+
+
 def test_those_that_fail_are_named_and_cost_nobody_elses_figures() -> None:
     ready, first, mute = {"ready": True}, {"answers": ["The"]}, {"seconds": [0.001], "answers": [""]}
     failing = [

@@ -20,13 +20,12 @@ import pytest
 import rivals
 import train_speed
 from environments import Environment
-from field import FIELD, QUICK, Rival, calibration_file
+from others import QUICK, Rival
 from pages import Page
 from rivals import Race
 
 from qa_onnx import Bundle, Example, Reader
 from qa_onnx.bench import contenders
-from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.questions import PATH
 from qa_onnx.bench.results import from_json
 from qa_onnx.data.squad import load
@@ -73,6 +72,7 @@ def test_accuracy_beside_the_same_graph(tiny_bundle: Bundle, questions: Path) ->
             "name the Python of an environment with transformers 4 by --hf4",
         ),
         (["memory.py", "--requests", "99"], "--requests is 99; it must be at least 100"),
+        (["rivals.py", "--pieces", "2"], "--pieces 2 needs --questions of at least 16"),
         (["rivals.py", "--only", "bert-huge"], "no part bert-huge: it must be one of minilm-squad, bert-base"),
         (["shapes.py", "bert-huge"], "invalid choice: 'bert-huge'"),
     ],
@@ -196,14 +196,19 @@ def test_training_speed_says_who_could_not_train(
 RUNNER = """
 import sys
 sys.path.append({rivals!r})
-from rival import run
-run(lambda order: (lambda pairs: [context.split()[0] for _, context in pairs], {{"threads": order.threads}}))
+from rival import Started, run
+def answer(pairs):
+    return [context.split()[0] for _, context in pairs]
+run(lambda order: Started(answer, {{"threads": order.threads}}))
 """
 
 
 @pytest.mark.export
 @pytest.mark.slow
-def test_everybody_on_a_tiny_model(tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pieces", [False, True], ids=["whole", "in pieces"])
+def test_everybody_on_a_tiny_model(
+    tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch, *, pieces: bool
+) -> None:
     """PyTorch, a rival and qa-onnx, and a page, from exporting to the report; nothing is installed."""
     pytest.importorskip("matplotlib", reason="needs qa-onnx[bench]")
     script, out = tmp_path / "runner.py", tmp_path / "out"
@@ -220,60 +225,17 @@ def test_everybody_on_a_tiny_model(tmp_path: Path, questions: Path, monkeypatch:
     monkeypatch.setattr(rivals, "PAGES_QUICK", ("span_search",))
     arguments = ["--quick", "--data", str(questions), "--threads", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["benchmarks/rivals.py", *arguments])
+    if pieces:
+        monkeypatch.setattr(sys, "argv", [*sys.argv, "--questions", "16", "--pieces", "2", "--contender", "a *"])
     assert rivals.main() == 0
     [found] = from_json((out / "results.json").read_text())
     names = [outcome.name for outcome in found.ran]
-    assert names[0] == "PyTorch fp32"
-    assert {"a rival", "qa-onnx fp32, onnxruntime"} <= set(names)
-    assert found.data["asked"] == 8
+    assert names[:2] == ["PyTorch fp32", "a rival"]
+    assert ("qa-onnx fp32, onnxruntime" in names) is not pieces
+    assert found.data["asked"] == (10 if pieces else 8)  # all questions on texts of at most 85 words, or `most`
+    assert [path.name for path in sorted((tmp_path / "build" / "parts").iterdir())] == (
+        ["span_search.json", "tiny-1.json", "tiny-2.json"] if pieces else ["span_search.json", "tiny.json"]
+    )
     [page] = json.loads((out / "pages.json").read_text())
     assert page["command"] == "python benchmarks/span_search.py --quick"
     assert "## " + page["title"] in (out / "report.md").read_text()
-
-
-# In place of others' packages: they take any call, and a pipeline answers with a context's first word.
-STAND_INS = """
-import runpy, sys
-from types import SimpleNamespace
-from unittest.mock import MagicMock
-for name in {modules}:
-    sys.modules[name] = MagicMock()
-def asker(question, context, **options):
-    return [dict(answer=text.split()[0]) for text in context]
-sys.modules["transformers"].pipeline = lambda task, model, tokenizer: asker
-sys.modules["openvino"].Core.return_value.get_property.return_value = ["FP32", "BF16"]
-sys.modules["haystack"].Document = lambda content: content
-class Reader(MagicMock):
-    def run(self, query, documents):
-        return dict(answers=[SimpleNamespace(data=documents[0].split()[0])])
-sys.modules["haystack_integrations.components.readers.transformers"].TransformersExtractiveReader = Reader
-sys.argv = sys.argv[1:]
-sys.path.insert(0, {rivals!r})
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-FOREIGN = (
-    "haystack", "haystack.utils", "haystack_integrations.components.readers.transformers", "nncf", "onnxruntime",
-    "openvino", "optimum.intel", "optimum.onnxruntime", "optimum.onnxruntime.configuration", "torch",
-    "transformers",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("rival", FIELD, ids=lambda rival: rival.name)
-def test_a_runner_around_stand_ins(tmp_path: Path, rival: Rival) -> None:
-    """All of it that is ours: what it is told, keeps and replies. None of the rivals is here."""
-    code = STAND_INS.format(modules=FOREIGN, rivals=str(BENCHMARKS / "rivals"))
-    order = {
-        "checkpoint": str(tmp_path),
-        "variant": rival.variant,
-        "threads": 1,
-        "cache": str(tmp_path / "cache"),
-        "calibration": str(calibration_file(tmp_path / "calibration.jsonl")),
-    }
-    command = [sys.executable, "-S", "-c", code, str(BENCHMARKS / "rivals" / rival.script), json.dumps(order)]
-    with ContenderProcess(rival.name, command) as contender:
-        reply = contender.ask({"pairs": [["Who?", "Ida came."], ["Who?", "Bo left."]]})
-    assert contender.facts["threads"] == 1
-    assert reply["answers"] == ["Ida", "Bo"]
-    kept = [path.name for path in tmp_path.glob("cache/*")]
-    assert not any(name.endswith(".partial") for name in kept)
-    assert bool(kept) == rival.environment.startswith("optimum")

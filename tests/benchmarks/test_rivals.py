@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from field import BASE, FIELD, LARGE, QUICK, Shape, calibration_file, model_bytes
+from field import Shape, calibration_file, model_bytes
+from others import BASE, FIELD, LARGE, QUICK
 from pages import Page
 from rivals import BEGIN, END, README, filled, write_report
 
