@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qa_onnx.cli.options import data_file, limit_option, seed_option, threads_option
+from qa_onnx.cli.output import to_json
 from qa_onnx.cli.progress import progress
 from qa_onnx.cli.screen import printable
 from qa_onnx.engines.names import PRECISIONS
@@ -65,7 +65,7 @@ def diff(
         "em": [old.em, new.em],
     }
     if as_json:
-        click.echo(json.dumps({**counts, "changes": [_change(*pair) for pair in flipped]}))
+        click.echo(to_json({**counts, "changes": [_change(*pair) for pair in flipped]}))
         return
     click.echo(
         f"{counts['same']:,} of {total:,} answers are the same; {len(flipped):,} flipped, "

@@ -11,6 +11,7 @@ import click
 from qa_onnx.bench.page import calibration
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
+from qa_onnx.cli.output import to_json
 from qa_onnx.cli.screen import printable
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import MissingExtraError
@@ -41,7 +42,7 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     if as_json:
         profile = {"profile": tuned and asdict(tuned)} | ({"verify": checks} if checks else {})
         content = {"path": str(loaded.path), **json.loads(loaded.manifest.to_json()), **profile}
-        click.echo(json.dumps(content, indent=1))
+        click.echo(to_json(content, indent=1))
     else:
         _describe(loaded, tuned)
         for name, check in (checks or {}).items():
