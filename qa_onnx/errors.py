@@ -39,18 +39,23 @@ def shown(text: str, limit: int = 80) -> str:
         text: any text.
         limit: characters of the result at most.
     """
-    if len(text) <= limit and text.isprintable():
-        return text
     if len(text) > 2 * limit:
         text = f"{text[:limit]}{text[-limit:]}"
-    line = "".join(
-        char if char.isprintable() or char in _JOINERS + _BLANKS else char.encode("unicode_escape").decode()
-        for char in text
-    )
+    line = escaped(text)
     if len(line) <= limit:
         return line
     end = (limit - 3) // 3
     return f"{line[: limit - 3 - end]}...{line[len(line) - end :]}"
+
+
+def escaped(text: str) -> str:
+    """Return a text of any length with escapes as in `shown`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in _JOINERS + _BLANKS else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def quoted(value: object, limit: int = 80) -> str:

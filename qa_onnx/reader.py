@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx.answers import Prediction
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.runtime import load_runtime
-from qa_onnx.errors import InputError
-from qa_onnx.options import Options, refuse_arguments
+from qa_onnx.errors import InputError, quoted
+from qa_onnx.options import Options, check_type, is_number, refuse_arguments
 from qa_onnx.spans import WindowLogits
 from qa_onnx.steps import Steps
 from qa_onnx.windows import Example, Windower
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from qa_onnx.answers import Answer, Prediction, ScoredWindow
+    from qa_onnx.answers import Answer, ScoredWindow
     from qa_onnx.bundle.runtime import Runtime
     from qa_onnx.engines.names import Backend, Device, Engine
     from qa_onnx.session import Session
@@ -45,7 +47,7 @@ class Reader:
         temperature: see `Manifest.temperature`.
 
     Raises:
-        InputError: the options do not fit the model.
+        InputError: an argument is of a wrong type, or the options do not fit the model.
         EngineError: the graph declares inputs that cannot be made from a window.
 
     Attributes:
@@ -63,6 +65,11 @@ class Reader:
         null_threshold: float | None = None,
         temperature: float = 1.0,
     ) -> None:
+        check_type("options", options, (Options, NoneType), "of type Options, or None")
+        check_type("pad_id", pad_id, int, "the id of a token")
+        check_type("temperature", temperature, (int, float), "a number")
+        check_type("max_positions", max_positions, (int, NoneType), "an integer, or None")
+        check_type("null_threshold", null_threshold, (int, float, NoneType), "a number, or None")
         self.options = Options() if options is None else options
         self.null_threshold = null_threshold
         self.steps = Steps(
@@ -115,8 +122,14 @@ class Reader:
             BundleError: it is not a whole bundle, does not hold the precision, or does not reach `min_f1`.
             EngineError: the precision does not work here; a DeviceError where the device cannot be used.
             MissingExtraError: no ONNX Runtime for the device is installed, or no huggingface_hub for a name.
-            InputError: the options do not fit the bundle.
+            InputError: an argument is of a wrong type, or the options do not fit the bundle.
         """
+        for name, value in {"precision": precision, "device": device, "engine": engine}.items():
+            check_type(name, value, (str, NoneType), "a name, or None")
+        check_type("options", options, (Options, NoneType), "of type Options, or None")
+        check_type("allow_fallback", allow_fallback, bool, "True or False")
+        if min_f1 is not None and not is_number(min_f1):
+            raise InputError(f"min_f1 is {quoted(min_f1)}; it must be a number of per cent, or None")
         opened = Bundle.load(bundle, revision=revision)
         manifest = opened.manifest
         arguments: dict[str, Any] = {
@@ -190,7 +203,13 @@ class Reader:
         return self.choose(prediction, options=options)
 
     def choose(self, prediction: Prediction, *, options: Options | None = None) -> Answer:
-        """Choose between a prediction's best answer and none, by the null threshold of options or bundle."""
+        """Choose between a prediction's best answer and none, by the null threshold of options or bundle.
+
+        Raises:
+            InputError: an argument is of a wrong type.
+        """
+        check_type("prediction", prediction, Prediction, "a Prediction, which `predict` returns")
+        check_type("options", options, (Options, NoneType), "of type Options, or None")
         threshold = (self.options if options is None else options).null_threshold
         return prediction.choose(self.null_threshold if threshold == "bundle" else threshold)
 
@@ -210,7 +229,7 @@ class Reader:
             A prediction for each example, in their order.
         """
         options = self.resolve(options)
-        for cut, rows in self.steps.stream(examples, options):
+        for cut, rows in self.steps.stream(_listed(examples), options):
             scored: list[list[ScoredWindow]] = [[] for _ in cut]
             for part in self.steps.search(rows, options):
                 scored[part.window.example].append(part)
@@ -226,7 +245,7 @@ class Reader:
         """
         options = self.resolve(options)
         done = 0
-        for cut, rows in self.steps.stream(examples, options):
+        for cut, rows in self.steps.stream(_listed(examples), options):
             for window, start, end in sorted(rows, key=lambda row: (row.window.example, row.window.token_offset)):
                 numbered = dataclasses.replace(window, example=done + window.example)
                 length = len(window.input_ids)
@@ -237,8 +256,7 @@ class Reader:
         """Return the options of a call, or the reader's own for None; InputError: they do not fit the model."""
         if options is None:
             return self.options
-        if not isinstance(options, Options):
-            raise InputError(f"options must be of type Options, got {type(options).__name__}")
+        check_type("options", options, Options, "of type Options, or None")
         self.steps.check(options)
         return options
 
@@ -248,3 +266,12 @@ class Reader:
         Where the tokenizer is not BERT's, the tokenizers library has a memory of its own, which stays.
         """
         self.steps.windower.forget()
+
+
+def _listed(examples: Iterable[AnyExample]) -> Iterator[AnyExample]:
+    """Return what iterates over the examples of a call; InputError: they are no list or stream."""
+    try:
+        return iter(examples)
+    except TypeError as error:
+        problem = f"examples is {quoted(examples)}; it must be a list or another iterable"
+        raise InputError(problem, remedy="put a single example in a list") from error

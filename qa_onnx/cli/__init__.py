@@ -21,7 +21,7 @@ import click
 
 from qa_onnx import __version__
 from qa_onnx.cli import streams
-from qa_onnx.errors import QaOnnxError
+from qa_onnx.errors import LONGEST_MESSAGE, QaOnnxError, escaped, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,11 +95,19 @@ def main() -> None:
     """Extractive question answering on ONNX Runtime: export a model, prove it, ask it."""
 
 
+class _Escaping(logging.Formatter):
+    """Formats a line of the log with escapes for what a terminal would act on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(escaped, super().format(record).splitlines()))
+
+
 @contextlib.contextmanager
 def _log_on_stderr() -> Iterator[None]:
     """Show the library's log while a command runs."""
     logger = logging.getLogger("qa_onnx")
     handler = logging.StreamHandler()
+    handler.setFormatter(_Escaping())
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -124,7 +132,7 @@ def _warnings_on_stderr() -> Iterator[None]:
                 others(message, category, filename, *rest, **named)
             elif str(message) not in printed:
                 printed.add(str(message))
-                click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+                click.echo(f"warning: {shown(' '.join(str(message).split()), LONGEST_MESSAGE)}", err=True)
 
         warnings.showwarning = show
         yield

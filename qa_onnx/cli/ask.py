@@ -144,11 +144,18 @@ def _read(name: str) -> Text:
 
 
 def _prompted() -> Iterator[str]:
+    batch.stdin()  # an error where it is closed
     while True:
         try:
             question = click.prompt("question", default="", show_default=False, err=True)
-        except click.Abort:
+        except click.Abort as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise
             click.echo(err=True)
             return
+        except UnicodeDecodeError as error:
+            raise click.ClickException(
+                f"the question is not {error.encoding} text: set PYTHONIOENCODING"
+            ) from error
         if question.strip():
             yield question

@@ -151,7 +151,7 @@ def _show(run: BenchResults) -> None:
     console = tables.console()
     console.print(tables.grid(figures.head, figures.rows))
     for line in [*remarks(run), *about(run), f"again: {run.command}"]:
-        console.print(line)
+        console.print(tables.printable(line))
 
 
 def _write(run: BenchResults, folder: Path) -> None:

@@ -76,7 +76,8 @@ def _record(report: Report, *, by_length: bool) -> dict[str, Any]:
 
 def _show(report: Report, *, by_length: bool) -> None:
     click.echo(
-        f"{report.data}: EM {report.em:.2f} ({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
+        f"{tables.printable(report.data)}: EM {report.em:.2f} "
+        f"({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
         f"F1 {report.f1:.2f} ({report.f1_interval[0]:.2f} to {report.f1_interval[1]:.2f}) over {report.n:,} "
         f"questions, {report.questions_per_second:.1f} a second"
     )

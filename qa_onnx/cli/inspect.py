@@ -12,7 +12,7 @@ from qa_onnx.bench.page import calibration
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.output import to_json
-from qa_onnx.cli.screen import printable
+from qa_onnx.cli.tables import printable
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import MissingExtraError
 
@@ -46,7 +46,7 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     else:
         _describe(loaded, tuned)
         for name, check in (checks or {}).items():
-            click.echo(f"verify {name:16} {check['said']}")
+            click.echo(f"verify {name:16} {printable(str(check['said']))}")
     if checks and any(check["passed"] is False for check in checks.values()):
         raise click.ClickException("the bundle does not give the same results here as at export")
 
@@ -78,7 +78,7 @@ def _describe(bundle: Bundle, tuned: Profile | None) -> None:
     click.echo()
     tables.show_receipts(bundle)
     for entry in files:
-        click.echo(f"{entry.sha256}  {entry.size:>11,}  {entry.name}")
+        click.echo(f"{entry.sha256}  {entry.size:>11,}  {printable(entry.name)}")
 
 
 def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
-from qa_onnx.errors import DeadlineError, InputError
+from qa_onnx.errors import DeadlineError, InputError, quoted
 from qa_onnx.options import check_bounds, is_number, refuse_arguments
 from qa_onnx.windows import Example, as_example
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
     from qa_onnx.windows import AnyExample
+
+_LONGEST_S = 1 << 53  # of an integer, which a clock's float cannot hold otherwise
 
 
 class AsyncReader:
@@ -56,7 +58,7 @@ class AsyncReader:
         observer: is notified of queue, batches and stages.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: a number is out of range, or an argument of a wrong type.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class AsyncReader:
         workers: int = 1,
         observer: Observer | None = None,
     ) -> None:
+        if not hasattr(reader, "steps"):
+            raise InputError(f"reader is {quoted(reader)}; it must be a Reader")
         batch_tokens = reader.options.batch_tokens if max_batch_tokens is None else max_batch_tokens
         numbers = {"max_batch_tokens": batch_tokens, "max_queue": max_queue, "workers": workers}
         for name, value in {**numbers, "max_wait_ms": max_wait_ms}.items():
@@ -185,6 +189,6 @@ class AsyncReader:
 def _seconds(timeout_s: float | None) -> float:
     if timeout_s is None:
         return math.inf
-    if not is_number(timeout_s):
-        raise InputError(f"timeout_s is {timeout_s!r}; it must be a number of seconds, or None for no limit")
+    if not is_number(timeout_s) or (isinstance(timeout_s, int) and abs(timeout_s) > _LONGEST_S):
+        raise InputError(f"timeout_s is {quoted(timeout_s)}; it must be a number of seconds, or None for no limit")
     return timeout_s
