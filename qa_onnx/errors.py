@@ -95,8 +95,9 @@ class QaOnnxError(Exception):
     def __init__(self, problem: str = "", *, remedy: str = "") -> None:
         joint = ": " if remedy else ""
         room = LONGEST_MESSAGE - len(joint)
-        self.remedy = shown(str(remedy), max(room // 2, room - len(str(problem))))
-        self.problem = shown(str(problem), room - len(self.remedy))
+        problem, remedy = (str(text).replace("\n", " ") for text in (problem, remedy))
+        self.remedy = shown(remedy, max(room // 2, room - len(problem)))
+        self.problem = shown(problem, room - len(self.remedy))
         super().__init__(f"{self.problem}{joint}{self.remedy}")
 
 

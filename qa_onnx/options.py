@@ -6,6 +6,7 @@ Left out: how a graph is run (device, precision, threads); those are arguments o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 from qa_onnx.errors import InputError, QaOnnxError, quoted
@@ -37,6 +38,7 @@ BOUNDS = {
     "batch_tokens": Bounds(1, 1 << 30),
     # Reader.load
     "threads": Bounds(1, 1024),
+    "min_f1": Bounds(0.0, 100.0),
     # AsyncReader
     "max_batch_tokens": Bounds(1, 1 << 30),
     "max_wait_ms": Bounds(0.0, 60_000.0),
@@ -80,6 +82,16 @@ def check_type(name: str, value: object, kinds: type | tuple[type, ...], wanted:
         raise InputError(f"{name} is {quoted(value)}; it must be {wanted}")
 
 
+def check_types(values: Mapping[str, object]) -> None:
+    """Check arguments of a reader by their names, those in `_TYPES`; see `check_type`."""
+    for name, value in values.items():
+        if name in _TYPES:
+            kinds, wanted = _TYPES[name]
+            check_type(name, value, kinds, wanted)
+    if values.get("min_f1") is not None:
+        check_bounds("min_f1", values["min_f1"])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How questions are cut into windows and answers are chosen.
@@ -102,7 +114,7 @@ class Options:
             always the answer. "bundle": the threshold that the bundle was calibrated to, else None.
 
     Raises:
-        InputError: a value is out of range or of a wrong type. `room` checks whether the values leave the context room.
+        InputError: a value is out of range or of a wrong type. `room` checks whether they leave the context room.
     """
 
     max_length: int = 384
@@ -154,6 +166,17 @@ class Options:
                 f"than doc_stride {self.doc_stride}: raise max_length or lower one of the other two"
             )
         return room
+
+
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("precision", "device", "engine"), ((str, NoneType), "a name, or None")),
+    "allow_fallback": ((bool,), "True or False"),
+    "options": ((Options, NoneType), "of type Options, or None"),
+    "pad_id": ((int,), "the id of a token"),
+    "max_positions": ((int, NoneType), "an integer, or None"),
+    "null_threshold": ((int, float, NoneType), "a number, or None"),
+    "temperature": ((int, float), "a number"),
+}
 
 
 def refuse_arguments(values: Mapping[str, object]) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.answers import Prediction
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.runtime import load_runtime
-from qa_onnx.errors import InputError, quoted
-from qa_onnx.options import Options, check_type, is_number, refuse_arguments
+from qa_onnx.errors import InputError
+from qa_onnx.options import Options, check_type, check_types, refuse_arguments
 from qa_onnx.spans import WindowLogits
 from qa_onnx.steps import Steps
 from qa_onnx.windows import Example, Windower
@@ -65,11 +64,7 @@ class Reader:
         null_threshold: float | None = None,
         temperature: float = 1.0,
     ) -> None:
-        check_type("options", options, (Options, NoneType), "of type Options, or None")
-        check_type("pad_id", pad_id, int, "the id of a token")
-        check_type("temperature", temperature, (int, float), "a number")
-        check_type("max_positions", max_positions, (int, NoneType), "an integer, or None")
-        check_type("null_threshold", null_threshold, (int, float, NoneType), "a number, or None")
+        check_types({"options": options, "null_threshold": null_threshold})
         self.options = Options() if options is None else options
         self.null_threshold = null_threshold
         self.steps = Steps(
@@ -124,14 +119,6 @@ class Reader:
             MissingExtraError: no ONNX Runtime for the device is installed, or no huggingface_hub for a name.
             InputError: an argument is of a wrong type, or the options do not fit the bundle.
         """
-        for name, value in {"precision": precision, "device": device, "engine": engine}.items():
-            check_type(name, value, (str, NoneType), "a name, or None")
-        check_type("options", options, (Options, NoneType), "of type Options, or None")
-        check_type("allow_fallback", allow_fallback, bool, "True or False")
-        if min_f1 is not None and not is_number(min_f1):
-            raise InputError(f"min_f1 is {quoted(min_f1)}; it must be a number of per cent, or None")
-        opened = Bundle.load(bundle, revision=revision)
-        manifest = opened.manifest
         arguments: dict[str, Any] = {
             "precision": precision,
             "device": device,
@@ -140,6 +127,9 @@ class Reader:
             "min_f1": min_f1,
             "allow_fallback": allow_fallback,
         }
+        check_types({**arguments, "options": options})
+        opened = Bundle.load(bundle, revision=revision)
+        manifest = opened.manifest
         runtime, session = load_runtime(opened, **arguments)
         if options is None:
             options = Options.for_windows_of(manifest.max_length)
@@ -176,10 +166,8 @@ class Reader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._arguments is None:
-            raise InputError(
-                "this Reader was made of parts, and cannot be pickled: pickle one from Reader.load, which opens "
-                "its bundle again, or make one in each process"
-            )
+            problem = "this Reader was made of parts, and cannot be pickled"
+            raise InputError(problem, remedy="pickle one from Reader.load, or make one in each process")
         return partial(type(self).load, **self._arguments, options=self.options), ()
 
     def ask(self, question: str, context: str, *, options: Options | None = None, **other: object) -> Answer:
@@ -203,14 +191,9 @@ class Reader:
         return self.choose(prediction, options=options)
 
     def choose(self, prediction: Prediction, *, options: Options | None = None) -> Answer:
-        """Choose between a prediction's best answer and none, by the null threshold of options or bundle.
-
-        Raises:
-            InputError: an argument is of a wrong type.
-        """
+        """Choose between a prediction's best answer and none, by the null threshold of options or bundle."""
         check_type("prediction", prediction, Prediction, "a Prediction, which `predict` returns")
-        check_type("options", options, (Options, NoneType), "of type Options, or None")
-        threshold = (self.options if options is None else options).null_threshold
+        threshold = self.resolve(options).null_threshold
         return prediction.choose(self.null_threshold if threshold == "bundle" else threshold)
 
     def predict(self, examples: Iterable[AnyExample], *, options: Options | None = None) -> list[Prediction]:
@@ -229,7 +212,7 @@ class Reader:
             A prediction for each example, in their order.
         """
         options = self.resolve(options)
-        for cut, rows in self.steps.stream(_listed(examples), options):
+        for cut, rows in self.steps.stream(examples, options):
             scored: list[list[ScoredWindow]] = [[] for _ in cut]
             for part in self.steps.search(rows, options):
                 scored[part.window.example].append(part)
@@ -245,7 +228,7 @@ class Reader:
         """
         options = self.resolve(options)
         done = 0
-        for cut, rows in self.steps.stream(_listed(examples), options):
+        for cut, rows in self.steps.stream(examples, options):
             for window, start, end in sorted(rows, key=lambda row: (row.window.example, row.window.token_offset)):
                 numbered = dataclasses.replace(window, example=done + window.example)
                 length = len(window.input_ids)
@@ -266,12 +249,3 @@ class Reader:
         Where the tokenizer is not BERT's, the tokenizers library has a memory of its own, which stays.
         """
         self.steps.windower.forget()
-
-
-def _listed(examples: Iterable[AnyExample]) -> Iterator[AnyExample]:
-    """Return what iterates over the examples of a call; InputError: they are no list or stream."""
-    try:
-        return iter(examples)
-    except TypeError as error:
-        problem = f"examples is {quoted(examples)}; it must be a list or another iterable"
-        raise InputError(problem, remedy="put a single example in a list") from error

@@ -75,13 +75,13 @@ def test_a_value_that_cannot_be_written_is_named_by_its_type() -> None:
 
 @pytest.mark.parametrize(
     ("problem", "remedy"),
-    [("x" * 10_000_000, ""), ("x" * 10_000_000, "y" * 10_000_000), ("x", "y" * 10_000), ("\x1b" * 499, "\n" * 99)],
+    [("x" * 10_000_000, ""), ("x" * 10_000_000, "y" * 10_000_000), ("x", "y" * 10_000), ("\x1b" * 499, "\t" * 99)],
 )
 def test_no_message_is_long(problem: str, remedy: str) -> None:
     error = InputError(problem, remedy=remedy)
     assert len(str(error)) <= LONGEST_MESSAGE
     assert is_harmless(str(error))
-    assert str(error).endswith(remedy[-1:] if remedy.isprintable() else r"\n")
+    assert str(error).endswith(remedy[-1:] if remedy.isprintable() else r"\t")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.remedy) == (InputError, str(error), error.remedy)
 

@@ -18,10 +18,12 @@ from qa_onnx.data import squad
 from qa_onnx.testing import fake_reader
 from tests.conftest import TINY
 
+# fmt: off
 ODD: list[Any] = [
-    None, 0, -1, 1.5, 10**5000, float("nan"), float("inf"), True, "", "x", "\ud800", "a\0b", "x" * 100_000, b"bytes",
-    (), [], {}, [1], {"a": 1}, object(), type, len, np.zeros(3), 1j, Example("q", "c"), Options(),
-]  # fmt: skip
+    None, 0, -1, 1.5, 10**5000, float("nan"), float("inf"), True, "", "x", "\ud800", "a\0b", "x" * 100_000,
+    b"bytes", (), [], {}, [1], {"a": 1}, object(), type, len, np.zeros(3), 1j, Example("q", "c"), Options(),
+]
+# fmt: on
 READER = fake_reader("blue")
 PREDICTION = READER.predict([("What?", "The boat is blue.")])[0]
 BUNDLE = Bundle.load(TINY)

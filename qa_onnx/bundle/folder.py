@@ -18,15 +18,13 @@ import hashlib
 import re
 import shlex
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.repair import how_to_repair, hub_cache_of
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import BundleError, EngineError, quoted
-from qa_onnx.machine.files import os_errors
+from qa_onnx.machine.files import check_path, os_errors
 from qa_onnx.options import check_type
 
 if TYPE_CHECKING:
@@ -59,15 +57,14 @@ class Bundle:
 
         Raises:
             BundleFormatError: it was written by a newer release.
-            BundleError: it is not a bundle, a file is missing, cannot be read or has another size, or see
-                `bundle_folder`.
+            BundleError: it is no bundle, a file is missing, unreadable or of another size; or see `bundle_folder`.
             InputError: an argument is of a wrong type.
             MissingExtraError: it is not a folder, and huggingface_hub is not installed.
         """
         if isinstance(path, Bundle) and revision is None:
             return path
-        folder = bundle_folder(path.path if isinstance(path, Bundle) else path, revision=revision)
-        with os_errors(BundleError, f"cannot read the bundle {folder}"):
+        with os_errors(BundleError, f"cannot read the bundle {path}"):
+            folder = bundle_folder(path.path if isinstance(path, Bundle) else path, revision=revision)
             bundle = cls(folder, read_manifest(folder))
             for entry in bundle.manifest.files():
                 bundle._check_size(entry)
@@ -253,8 +250,8 @@ def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Pa
         BundleError: a revision of a folder was requested; or see `hub.HubRepository.fetch`.
         MissingExtraError: it is not a folder, and huggingface_hub is not installed.
     """
-    check_type("bundle", path, (str, PathLike, NoneType), "the path of a folder, a name on the hub, or None")
-    check_type("revision", revision, (str, NoneType), "a name, or None")
+    check_path("bundle", "" if path is None else path)
+    check_type("revision", "" if revision is None else revision, str, "a name, or None")
     folder = default_bundle() if path is None else Path(path)
     if isinstance(path, str) and _HUB_NAME.fullmatch(path) and not folder.exists():
         from qa_onnx.bundle.hub import HubRepository

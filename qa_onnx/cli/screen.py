@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SENTENCE_END = re.compile(r"[.!?。！？]['\")\]’”»]*\s+|\n\s*\n|[。！？]")
 _HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, which no encoding has
+_ASCII = {"ascii", "us-ascii", "ANSI_X3.4-1968"}  # where click prints UTF-8
 _WIDEST = 300  # characters of context shown on each side of the answer
 
 
@@ -102,7 +103,7 @@ def _print_answer(text: str) -> None:
         click.echo(printable(line))
         return
     line = _HALVES.sub("\ufffd", line)
-    encoding = click.get_text_stream("stdout").encoding  # not always that of sys.stdout: click mends ASCII
+    encoding = "utf-8" if sys.stdout.encoding in _ASCII else sys.stdout.encoding
     try:
         line.encode(encoding)
     except UnicodeEncodeError as error:

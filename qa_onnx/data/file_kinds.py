@@ -51,7 +51,7 @@ class FileKind:
 
 _PAGES = "take the text out first: libreoffice --headless --convert-to txt:Text {file}"
 _SIGNATURES = {
-    bytes(8): FileKind("zero bytes, as in a file of which parts are missing", "fetch or write it again"),
+    bytes(1024): FileKind("zero bytes, as in a file of which parts are missing", "fetch or write it again"),
     b"%PDF-": FileKind("a PDF", "take the text out first: pdftotext {file} text.txt"),
     b"\x1f\x8b": FileKind("gzip data", "unpack it first: gunzip -c {file} > text.txt"),
     b"BZh": FileKind("bzip2 data", "unpack it first: bunzip2 -c {file} > text.txt"),

@@ -25,7 +25,7 @@ from qa_onnx.data.packed import MAX_BYTES
 from qa_onnx.data.read import ENDINGS, FORMATS, read
 from qa_onnx.data.records import Record, id_of, to_gold
 from qa_onnx.errors import InputError, quoted
-from qa_onnx.machine.files import BUFFER, open_file
+from qa_onnx.machine.files import BUFFER, check_path, open_file, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,8 +61,7 @@ def load(
     """
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise InputError(f"limit is {quoted(limit)}; it must be at least 1, or None for all questions")
-    if not isinstance(path, (str, Path)):
-        raise InputError(f"path is {quoted(path)}; it must be a str or a Path")
+    check_path("path", path)
     path = Path(path)
     on_hub = is_name(str(path))
     digest = hashlib.sha256()
@@ -94,7 +93,7 @@ def _records(path: Path, update: Callable[[bytes], object]) -> Iterator[Record]:
     with open_file(path, limit=MAX_BYTES, name="the file", update=update) as source:
         if not source.peek(1):
             raise InputError(f"the file is empty; {FORMATS}")
-        yield from read(source, str(path))
+        yield from read(open_stream(source, "the file"), str(path))  # some unpackers close what they read
         while source.read(BUFFER):  # the hash is of the whole file
             pass
 

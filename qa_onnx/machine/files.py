@@ -12,7 +12,7 @@ import stat
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
-from qa_onnx.errors import InputError, QaOnnxError
+from qa_onnx.errors import InputError, QaOnnxError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +38,22 @@ def os_errors(kind: type[QaOnnxError], problem: str, *, remedy: str = "") -> Ite
         raise kind(f"{problem}: {error.strerror or error}", remedy=remedy) from error
 
 
+def check_path(name: str, path: object) -> None:
+    """Refuse an argument that is no path, or one that no file can have: with a NUL, or half of a surrogate pair.
+
+    Raises:
+        InputError: it is such an argument.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"{name} is {quoted(path)}; it must be a str or a Path")
+    try:
+        possible = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise InputError(f"{name} is {quoted(str(path))}, which has characters that no path can have")
+
+
 class _Source(io.RawIOBase):
     """The bytes of a stream, counted: all that a file had when it was opened, and no more than the limit."""
 
@@ -49,7 +65,9 @@ class _Source(io.RawIOBase):
         limit: int | None,
         size: int = 0,
         update: Callable[[bytes], object] | None = None,
+        owned: bool = False,
     ) -> None:
+        self._owned = owned
         self._stream, self._name, self._limit, self._size, self._update = stream, name, limit, size, update
         self._count = 0
 
@@ -77,8 +95,9 @@ class _Source(io.RawIOBase):
         return len(chunk)
 
     def close(self) -> None:
-        """Close the stream too."""
-        self._stream.close()
+        """Close the stream too, if it was opened here."""
+        if self._owned:
+            self._stream.close()
         super().close()
 
 
@@ -103,13 +122,9 @@ def open_file(
     """
     name = str(path) if name is None else name
     with os_errors(InputError, f"cannot read {name}"):
-        try:
-            _refuse_kind(os.stat(path), name)  # noqa: PTH116  # before it is opened, which some devices notice
-            file = io.FileIO(path)
-        except QaOnnxError:  # some are ValueErrors, too
-            raise
-        except ValueError as error:  # a NUL, or half of a surrogate pair
-            raise InputError(f"cannot read {name}: {error}") from error
+        check_path("path", path)
+        _refuse_kind(os.stat(path), name)  # noqa: PTH116  # before it is opened: some devices notice
+        file = io.FileIO(path)
         try:
             found = os.fstat(file.fileno())
             _refuse_kind(found, name)
@@ -119,11 +134,11 @@ def open_file(
         except BaseException:
             file.close()
             raise
-    return io.BufferedReader(_Source(file, name, limit=limit, size=size, update=update), BUFFER)
+    return io.BufferedReader(_Source(file, name, limit=limit, size=size, update=update, owned=True), BUFFER)
 
 
 def open_stream(stream: IO[bytes], name: str, *, limit: int | None = None) -> io.BufferedReader[_Source]:
-    """Read a stream that is open, such as standard input, with the limit and the errors of `open_file`."""
+    """Read a stream that is open, such as standard input, with the limits and errors of `open_file`."""
     return io.BufferedReader(_Source(stream, name, limit=limit), BUFFER)
 
 

@@ -66,9 +66,9 @@ class QuestionAnsweringPipeline:
         compat: Literal["hf4"] | None = None,
         **arguments: Any,
     ) -> None:
-        if task not in (None, "", _TASK):
+        if not (task is None or (isinstance(task, str) and task in ("", _TASK))):
             raise InputError(f"Unknown task {quoted(task)}; the only one is {_TASK!r}")
-        if compat not in (None, "hf4"):
+        if not (compat is None or (isinstance(compat, str) and compat == "hf4")):
             raise InputError(f"compat is {quoted(compat)}; it must be None or 'hf4'")
         settings, self.arguments, ignored = read_settings(arguments)
         self.compat = compat

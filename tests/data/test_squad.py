@@ -334,9 +334,9 @@ def test_a_small_file_cannot_fill_the_memory(
 
 
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent\.json: No such file or directory; name a data file"):
+    with pytest.raises(InputError, match=r"absent\.json: cannot read the file: No such file"):
         load(tmp_path / "absent.json")
-    with pytest.raises(InputError, match="Is a directory; name a data file"):
+    with pytest.raises(InputError, match="cannot read the file: it is a folder"):
         load(tmp_path)
 
 
