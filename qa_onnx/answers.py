@@ -16,8 +16,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from itertools import islice
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qa_onnx.options import check_type
 from qa_onnx.probabilities import log_span_sum, log_span_sums, probability
 from qa_onnx.spans import ContextLogits, Span, WindowLogits, best_spans
 from qa_onnx.tokens.boundaries import whole
@@ -84,7 +86,11 @@ class Prediction:
         Args:
             null_threshold: there is no answer when null score - best score is greater; None: there is one
                 whenever the context holds any text.
+
+        Raises:
+            InputError: it is not a number, and not None.
         """
+        check_type("null_threshold", null_threshold, (int, float, NoneType), "a number, or None")
         best = self.answers[0] if self.answers else None
         if best and (null_threshold is None or self.null_score - best.score <= null_threshold):
             return best

@@ -15,14 +15,77 @@
         ├── ParityError     the ONNX graph does not answer as PyTorch does
         └── GateError       a precision does not reach the required accuracy
 
-A message says what is wrong, where, the limit and the remedy.
+A message says what is wrong, where, the limit and the remedy, on one line of at most 500 characters. What it takes
+from input (texts, names of files, values) goes through `shown` or `quoted`.
 """
 
 from __future__ import annotations
 
+import reprlib
+
+LONGEST_MESSAGE = 500  # characters
+_BITS = 128  # of the largest integer that is written out: Python refuses to write very large ones
+_JOINERS = "\u200c\u200d"  # parts of words and emoji, which change nothing but their neighbours
+_BLANKS = "\u00a0\u3000"
+
+
+def shown(text: str, limit: int = 80) -> str:
+    r"""Return a text on one line that is safe to print: with escapes for what a terminal would act on.
+
+    Control characters, line ends, characters that change the direction of text and halves of surrogate pairs
+    become \x1b, \n, \u202e and the like. The middle of a long text is replaced by "...".
+
+    Args:
+        text: any text.
+        limit: characters of the result at most.
+    """
+    if len(text) > 2 * limit:
+        text = f"{text[:limit]}{text[-limit:]}"
+    line = escaped(text)
+    if len(line) <= limit:
+        return line
+    end = (limit - 3) // 3
+    return f"{line[: limit - 3 - end]}...{line[len(line) - end :]}"
+
+
+def escaped(text: str) -> str:
+    """Return a text of any length with escapes as in `shown`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in _JOINERS + _BLANKS else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def quoted(value: object, limit: int = 80) -> str:
+    """Return a value as Python writes it, on one line, in at most `limit` characters; it never raises.
+
+    Only the beginning of large values is read.
+    """
+    try:
+        text = _Short(limit).repr(value)
+    except Exception:  # noqa: BLE001  # of a __repr__ or __len__ of the caller's
+        text = f"<{type(value).__name__}>"
+    return shown(text, limit)
+
+
+class _Short(reprlib.Repr):
+    """reprlib's Repr for texts up to a length, and for integers of any size."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = limit
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return a small integer, and the size of a large one."""
+        return super().repr_int(x, level) if x.bit_length() <= _BITS else f"<int of {x.bit_length():,} bits>"
+
 
 class QaOnnxError(Exception):
     """Base of every error below; catch this one to catch them all.
+
+    The message is one line of at most `LONGEST_MESSAGE` characters; of a longer one the middle is left out.
 
     Attributes:
         problem: what is wrong, and where.
@@ -30,9 +93,12 @@ class QaOnnxError(Exception):
     """
 
     def __init__(self, problem: str = "", *, remedy: str = "") -> None:
-        super().__init__(f"{problem}: {remedy}" if remedy else problem)
-        self.problem = problem
-        self.remedy = remedy
+        joint = ": " if remedy else ""
+        room = LONGEST_MESSAGE - len(joint)
+        problem, remedy = (str(text).replace("\n", " ") for text in (problem, remedy))
+        self.remedy = shown(remedy, max(room // 2, room - len(problem)))
+        self.problem = shown(problem, room - len(self.remedy))
+        super().__init__(f"{self.problem}{joint}{self.remedy}")
 
 
 class InputError(QaOnnxError, ValueError):

@@ -5,11 +5,11 @@ Left out: how a graph is run (device, precision, threads); those are arguments o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
-from qa_onnx.errors import InputError, QaOnnxError
+from qa_onnx.errors import InputError, QaOnnxError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,7 @@ BOUNDS = {
     "batch_tokens": Bounds(1, 1 << 30),
     # Reader.load
     "threads": Bounds(1, 1024),
+    "min_f1": Bounds(0.0, 100.0),
     # AsyncReader
     "max_batch_tokens": Bounds(1, 1 << 30),
     "max_wait_ms": Bounds(0.0, 60_000.0),
@@ -54,7 +55,7 @@ BOUNDS = {
 
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value is an int or a float, and neither a bool nor NaN."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # noqa: PLR0124
 
 
 def check_bounds(
@@ -68,8 +69,28 @@ def check_bounds(
     whole = isinstance(low, int)
     if not is_number(value) or (whole and not isinstance(value, int)) or not low <= value <= high:
         raise error(
-            f"{name} is {value!r}; it must be {'an integer' if whole else 'a number'} from {low} to {high}"
+            f"{name} is {quoted(value)}; it must be {'an integer' if whole else 'a number'} from {low} to {high}"
         )
+
+
+def check_type(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Raise InputError where an argument is not of the types that it may have; `wanted` says which those are.
+
+    A value of a wrong type is an InputError everywhere, as one out of range is; an argument that does not exist,
+    or is missing, is Python's own TypeError.
+    """
+    if not isinstance(value, kinds):
+        raise InputError(f"{name} is {quoted(value)}; it must be {wanted}")
+
+
+def check_types(values: Mapping[str, object]) -> None:
+    """Check arguments of a reader by their names, those in `_TYPES`; see `check_type`."""
+    for name, value in values.items():
+        if name in _TYPES:
+            kinds, wanted = _TYPES[name]
+            check_type(name, value, kinds, wanted)
+    if values.get("min_f1") is not None:
+        check_bounds("min_f1", values["min_f1"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +115,7 @@ class Options:
             always the answer. "bundle": the threshold that the bundle was calibrated to, else None.
 
     Raises:
-        InputError: a value is out of range. Whether the values leave the context room is checked by `room`.
+        InputError: a value is out of range or of a wrong type. `room` checks whether they leave the context room.
     """
 
     max_length: int = 384
@@ -108,17 +129,18 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            if name in BOUNDS and (name, getattr(self, name)) != ("max_question_length", None):
+            if name in BOUNDS and (name != "max_question_length" or getattr(self, name) is not None):
                 check_bounds(name, getattr(self, name))
-        if not isinstance(self.align_to_words, bool):
-            raise InputError(f"align_to_words is {self.align_to_words!r}; it must be True or False")
+        check_type("align_to_words", self.align_to_words, bool, "True or False")
         threshold = self.null_threshold
-        if threshold is not None and threshold != "bundle" and not is_number(threshold):
-            raise InputError(f"null_threshold is {threshold!r}; it must be a number, None or 'bundle'")
+        is_name = isinstance(threshold, str) and threshold == "bundle"
+        if not (threshold is None or is_name or is_number(threshold)):
+            raise InputError(f"null_threshold is {quoted(threshold)}; it must be a number, None or 'bundle'")
 
     @classmethod
     def for_windows_of(cls, max_length: int) -> Options:
         """Return the defaults, with a smaller overlap and shorter questions where windows are short."""
+        check_bounds("max_length", max_length)
         return cls(
             max_length=max_length,
             doc_stride=min(128, max_length // 3),
@@ -147,6 +169,17 @@ class Options:
         return room
 
 
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("precision", "device", "engine"), ((str, NoneType), "a name, or None")),
+    "allow_fallback": ((bool,), "True or False"),
+    "options": ((Options, NoneType), "of type Options, or None"),
+    "pad_id": ((int,), "the id of a token"),
+    "max_positions": ((int, NoneType), "an integer, or None"),
+    "null_threshold": ((int, float, NoneType), "a number, or None"),
+    "temperature": ((int, float), "a number"),
+}
+
+
 def refuse_arguments(values: Mapping[str, object]) -> None:
     """Raise the error that tells where options belong which came as arguments of `ask`.
 
@@ -161,5 +194,5 @@ def refuse_arguments(values: Mapping[str, object]) -> None:
         raise InputError(
             f"ask takes no {name}",
             remedy=f"{several if name == 'n_best' else ''}pass "
-            f"options=dataclasses.replace(reader.options, {name}={value!r})",
+            f"options=dataclasses.replace(reader.options, {name}={quoted(value)})",
         )

@@ -11,10 +11,11 @@ import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx.answers import Prediction
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.runtime import load_runtime
 from qa_onnx.errors import InputError
-from qa_onnx.options import Options, refuse_arguments
+from qa_onnx.options import Options, check_type, check_types, refuse_arguments
 from qa_onnx.spans import WindowLogits
 from qa_onnx.steps import Steps
 from qa_onnx.windows import Example, Windower
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from qa_onnx.answers import Answer, Prediction, ScoredWindow
+    from qa_onnx.answers import Answer, ScoredWindow
     from qa_onnx.bundle.runtime import Runtime
     from qa_onnx.engines.names import Backend, Device, Engine
     from qa_onnx.session import Session
@@ -45,7 +46,7 @@ class Reader:
         temperature: see `Manifest.temperature`.
 
     Raises:
-        InputError: the options do not fit the model.
+        InputError: an argument is of a wrong type, or the options do not fit the model.
         EngineError: the graph declares inputs that cannot be made from a window.
 
     Attributes:
@@ -63,6 +64,7 @@ class Reader:
         null_threshold: float | None = None,
         temperature: float = 1.0,
     ) -> None:
+        check_types({"options": options, "null_threshold": null_threshold})
         self.options = Options() if options is None else options
         self.null_threshold = null_threshold
         self.steps = Steps(
@@ -115,10 +117,8 @@ class Reader:
             BundleError: it is not a whole bundle, does not hold the precision, or does not reach `min_f1`.
             EngineError: the precision does not work here; a DeviceError where the device cannot be used.
             MissingExtraError: no ONNX Runtime for the device is installed, or no huggingface_hub for a name.
-            InputError: the options do not fit the bundle.
+            InputError: an argument is of a wrong type, or the options do not fit the bundle.
         """
-        opened = Bundle.load(bundle, revision=revision)
-        manifest = opened.manifest
         arguments: dict[str, Any] = {
             "precision": precision,
             "device": device,
@@ -127,6 +127,9 @@ class Reader:
             "min_f1": min_f1,
             "allow_fallback": allow_fallback,
         }
+        check_types({**arguments, "options": options})
+        opened = Bundle.load(bundle, revision=revision)
+        manifest = opened.manifest
         runtime, session = load_runtime(opened, **arguments)
         if options is None:
             options = Options.for_windows_of(manifest.max_length)
@@ -163,10 +166,8 @@ class Reader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._arguments is None:
-            raise InputError(
-                "this Reader was made of parts, and cannot be pickled: pickle one from Reader.load, which opens "
-                "its bundle again, or make one in each process"
-            )
+            problem = "this Reader was made of parts, and cannot be pickled"
+            raise InputError(problem, remedy="pickle one from Reader.load, or make one in each process")
         return partial(type(self).load, **self._arguments, options=self.options), ()
 
     def ask(self, question: str, context: str, *, options: Options | None = None, **other: object) -> Answer:
@@ -191,7 +192,8 @@ class Reader:
 
     def choose(self, prediction: Prediction, *, options: Options | None = None) -> Answer:
         """Choose between a prediction's best answer and none, by the null threshold of options or bundle."""
-        threshold = (self.options if options is None else options).null_threshold
+        check_type("prediction", prediction, Prediction, "a Prediction, which `predict` returns")
+        threshold = self.resolve(options).null_threshold
         return prediction.choose(self.null_threshold if threshold == "bundle" else threshold)
 
     def predict(self, examples: Iterable[AnyExample], *, options: Options | None = None) -> list[Prediction]:
@@ -237,8 +239,7 @@ class Reader:
         """Return the options of a call, or the reader's own for None; InputError: they do not fit the model."""
         if options is None:
             return self.options
-        if not isinstance(options, Options):
-            raise InputError(f"options must be of type Options, got {type(options).__name__}")
+        check_type("options", options, Options, "of type Options, or None")
         self.steps.check(options)
         return options
 

@@ -17,7 +17,8 @@ from qa_onnx.answers import merge, search
 from qa_onnx.batches import check_inputs, pack
 from qa_onnx.engines.interruptible import interruptible
 from qa_onnx.engines.overlap import overlapped
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, quoted
+from qa_onnx.options import check_types
 from qa_onnx.session import check_finite, check_logits, is_endable
 from qa_onnx.spans import WindowLogits
 from qa_onnx.windows import as_example
@@ -55,6 +56,7 @@ class Steps:
         temperature: divides scores before the softmax; see `Manifest.temperature`.
 
     Raises:
+        InputError: a number is of a wrong type.
         EngineError: the graph declares inputs that cannot be made from a window.
     """
 
@@ -65,6 +67,7 @@ class Steps:
     temperature: float
 
     def __post_init__(self) -> None:
+        check_types({"pad_id": self.pad_id, "max_positions": self.max_positions, "temperature": self.temperature})
         check_inputs(self.session.input_names)
 
     def check(self, options: Options) -> None:
@@ -153,7 +156,12 @@ def _groups(examples: Iterable[AnyExample]) -> Iterator[tuple[list[Example], boo
     """Yield groups of examples, at least one in each, and whether another one follows."""
     group: list[Example] = []
     characters = 0
-    for example in map(as_example, examples):
+    try:
+        stream = iter(examples)
+    except TypeError as error:
+        problem = f"examples is {quoted(examples)}; it must be a list or another iterable"
+        raise InputError(problem, remedy="put a single example in a list") from error
+    for example in map(as_example, stream):
         size = len(example.question) + len(example.context)
         if group and (characters + size > _GROUP_CHARACTERS or len(group) == _GROUP_EXAMPLES):
             yield group, True

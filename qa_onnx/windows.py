@@ -15,11 +15,13 @@ Left out: tokenizing and special tokens (tokens/), padding and batches (batches.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, quoted
+from qa_onnx.options import check_type
 from qa_onnx.tokens.context_cache import ContextCache
 from qa_onnx.tokens.encoder import TextEncoder
 from qa_onnx.tokens.special_tokens import Ids, template_of
@@ -48,7 +50,7 @@ class Example:
     def __post_init__(self) -> None:
         for name, text in (("question", self.question), ("context", self.context)):
             if not isinstance(text, str):
-                raise InputError(f"the {name} must be a str, got {type(text).__name__} {text!r:.80}")
+                raise InputError(f"the {name} must be a str, got {type(text).__name__} {quoted(text)}")
 
 
 def as_example(item: AnyExample) -> Example:
@@ -70,7 +72,7 @@ def as_example(item: AnyExample) -> Example:
             return Example(question, context, item.get("id", ""))
     raise InputError(
         "an example must be an Example, a tuple (question, context), or a dict with the keys question and "
-        f"context; got {type(item).__name__} {item!r:.80}"
+        f"context; got {type(item).__name__} {quoted(item)}"
     )
 
 
@@ -124,6 +126,7 @@ class Windower:
         cls_id: id of the token whose logits score "no answer"; None: the first special token of a window.
 
     Raises:
+        InputError: an argument is of a wrong type.
         BundleError: the JSON is not a tokenizer, or the tokenizer does not make pairs of question and context.
 
     Attributes:
@@ -131,6 +134,8 @@ class Windower:
     """
 
     def __init__(self, tokenizer_json: str, *, cls_id: int | None = None) -> None:
+        check_type("tokenizer_json", tokenizer_json, str, "the text of a tokenizer.json")
+        check_type("cls_id", cls_id, (int, NoneType), "the id of a token, or None")
         self._encoder = TextEncoder(tokenizer_json)
         self._contexts = ContextCache(self._encoder.encode, characters=_CACHED_CHARACTERS)
         self.template = template_of(self._encoder.tokenizer, cls_id)

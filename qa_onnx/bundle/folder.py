@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.repair import how_to_repair, hub_cache_of
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
-from qa_onnx.errors import BundleError, EngineError
+from qa_onnx.errors import BundleError, EngineError, quoted
+from qa_onnx.machine.files import check_path, os_errors
+from qa_onnx.options import check_type
 
 if TYPE_CHECKING:
     from qa_onnx.bundle.manifest import FileEntry, Graph, Manifest, Receipt
@@ -55,15 +57,17 @@ class Bundle:
 
         Raises:
             BundleFormatError: it was written by a newer release.
-            BundleError: it is not a bundle, a file is missing or has another size, or see `bundle_folder`.
+            BundleError: it is no bundle, a file is missing, unreadable or of another size; or see `bundle_folder`.
+            InputError: an argument is of a wrong type.
             MissingExtraError: it is not a folder, and huggingface_hub is not installed.
         """
         if isinstance(path, Bundle) and revision is None:
             return path
-        folder = bundle_folder(path.path if isinstance(path, Bundle) else path, revision=revision)
-        bundle = cls(folder, read_manifest(folder))
-        for entry in bundle.manifest.files():
-            bundle._check_size(entry)
+        with os_errors(BundleError, f"cannot read the bundle {path}"):
+            folder = bundle_folder(path.path if isinstance(path, Bundle) else path, revision=revision)
+            bundle = cls(folder, read_manifest(folder))
+            for entry in bundle.manifest.files():
+                bundle._check_size(entry)
         return bundle
 
     def graph(self, precision: str) -> Graph:
@@ -72,8 +76,9 @@ class Bundle:
         Raises:
             BundleError: the bundle does not hold it.
         """
+        check_type("precision", precision, str, "a name")
         if precision not in PRECISIONS:
-            raise BundleError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+            raise BundleError(f"precision is {quoted(precision)}; it must be one of {', '.join(PRECISIONS)}")
         if precision not in self.manifest.graphs:
             raise BundleError(
                 f"{self.path} holds {', '.join(self.manifest.graphs)}, not {precision}",
@@ -184,7 +189,7 @@ class Bundle:
         """
         self._check_size(entry)
         path = self.path / entry.name
-        with path.open("rb") as file:
+        with os_errors(BundleError, f"cannot read {path}"), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if sha256 != entry.sha256:
             raise BundleError(
@@ -245,6 +250,8 @@ def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Pa
         BundleError: a revision of a folder was requested; or see `hub.HubRepository.fetch`.
         MissingExtraError: it is not a folder, and huggingface_hub is not installed.
     """
+    check_path("bundle", "" if path is None else path)
+    check_type("revision", "" if revision is None else revision, str, "a name, or None")
     folder = default_bundle() if path is None else Path(path)
     if isinstance(path, str) and _HUB_NAME.fullmatch(path) and not folder.exists():
         from qa_onnx.bundle.hub import HubRepository

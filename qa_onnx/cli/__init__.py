@@ -2,7 +2,7 @@
 
 May import: everything. Left out: work that a library call should do.
 
-Exit codes: 0 success, 1 failure (explained in one line on stderr), 2 wrong usage.
+Exit codes: 0 success, 1 failure (explained in one line on stderr), 2 wrong usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import contextlib
 import difflib
 import importlib
 import logging
+import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qa_onnx import __version__
-from qa_onnx.errors import QaOnnxError
+from qa_onnx.cli import streams
+from qa_onnx.errors import LONGEST_MESSAGE, QaOnnxError, escaped, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +46,13 @@ _COMMANDS = {
 
 class _Commands(click.Group):
     """Group of commands that imports a command only to run it."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        work = partial(super().main, *args, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return work()
+        streams.prepare()
+        sys.exit(streams.exit_code_of(work))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -75,6 +85,8 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except QaOnnxError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:  # before click prints a blank line for it
+            raise click.exceptions.Exit(streams.INTERRUPTED) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,11 +95,19 @@ def main() -> None:
     """Extractive question answering on ONNX Runtime: export a model, prove it, ask it."""
 
 
+class _Escaping(logging.Formatter):
+    """Formats a line of the log with escapes for what a terminal would act on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(escaped, super().format(record).splitlines()))
+
+
 @contextlib.contextmanager
 def _log_on_stderr() -> Iterator[None]:
     """Show the library's log while a command runs."""
     logger = logging.getLogger("qa_onnx")
     handler = logging.StreamHandler()
+    handler.setFormatter(_Escaping())
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -112,7 +132,7 @@ def _warnings_on_stderr() -> Iterator[None]:
                 others(message, category, filename, *rest, **named)
             elif str(message) not in printed:
                 printed.add(str(message))
-                click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+                click.echo(f"warning: {shown(' '.join(str(message).split()), LONGEST_MESSAGE)}", err=True)
 
         warnings.showwarning = show
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,17 @@ import click
 
 from qa_onnx.cli import batch, screen
 from qa_onnx.cli.options import DataPath, ReaderSettings, reader_options
+from qa_onnx.cli.output import to_json
 from qa_onnx.cli.result import Text, ask_texts
 from qa_onnx.data.file_kinds import decode
+from qa_onnx.errors import shown
+from qa_onnx.machine.files import open_file, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+
+_LONGEST_TEXT = 64 << 20  # bytes
 
 
 # Words without an option are accepted, to explain the right form in the error.
@@ -78,6 +83,7 @@ def ask(
             raise click.UsageError(
                 "--input has its own questions and contexts: leave out -q, -c, --context and -i"
             )
+        batch.check(input_path, output_path)
         reader, options = settings.load()
         failed = batch.run(reader, options, input_path, output_path)
         if failed:
@@ -98,7 +104,7 @@ def ask(
     for question in _prompted() if interactive else questions:
         result = ask_texts(reader, options, question, sources)
         if as_json:
-            click.echo(json.dumps(result.to_dict(several=several)))
+            click.echo(to_json(result.to_dict(several=several)))
         else:
             screen.show(result, several=several, table=table, name_question=len(questions) > 1)
 
@@ -120,12 +126,17 @@ def _is_file(word: str) -> bool:
 
 
 def _read(name: str) -> Text:
-    data = batch.stdin().read() if name == "-" else Path(name).read_bytes()
+    if name == "-":
+        source = open_stream(batch.stdin(), "standard input", limit=_LONGEST_TEXT)
+    else:
+        source = open_file(name, limit=_LONGEST_TEXT)
+    with source:
+        data = source.read()
     text = Text("stdin" if name == "-" else name, decode(data, "FILE" if name == "-" else name))
     zeros = text.content.count("\0")
     if zeros:
         click.echo(
-            f"warning: {screen.printable(text.name)} has {zeros:,} NUL character{'s' * (zeros > 1)}, which "
+            f"warning: {shown(text.name)} has {zeros:,} NUL character{'s' * (zeros > 1)}, which "
             "no text has: is it part of a binary file?",
             err=True,
         )
@@ -133,11 +144,18 @@ def _read(name: str) -> Text:
 
 
 def _prompted() -> Iterator[str]:
+    batch.stdin()  # an error where it is closed
     while True:
         try:
             question = click.prompt("question", default="", show_default=False, err=True)
-        except click.Abort:
+        except click.Abort as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise
             click.echo(err=True)
             return
+        except UnicodeDecodeError as error:
+            raise click.ClickException(
+                f"the question is not {error.encoding} text: set PYTHONIOENCODING"
+            ) from error
         if question.strip():
             yield question

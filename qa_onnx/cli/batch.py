@@ -6,28 +6,26 @@ last line is written, so that nobody takes an interrupted run for a finished one
 
 from __future__ import annotations
 
-import io
 import itertools
-import json
 import sys
 import time
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qa_onnx import Example
-from qa_onnx.cli.output import whole_file
+from qa_onnx.cli.output import check_file, check_stdout, to_json, whole_file
 from qa_onnx.cli.progress import progress
 from qa_onnx.cli.result import prediction_to_dict
 from qa_onnx.data import hub
-from qa_onnx.data.file_kinds import BEGINNING
 from qa_onnx.data.packed import unpacked
 from qa_onnx.data.read import read
 from qa_onnx.data.records import Record, text_of
+from qa_onnx.machine.files import open_file, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,8 +60,6 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
     Returns:
         The number of questions that could not be answered; the output has their errors.
     """
-    if output_path and Path(f"{output_path}.partial").resolve() == Path(input_path).resolve():
-        raise click.UsageError(f"--output is written to {input_path} until it is complete: rename one of them")
     started = time.perf_counter()
     done = failed = 0
     with _opened(input_path) as records:
@@ -108,7 +104,24 @@ def _answered(
         yield question, None
 
 
+def check(input_path: str, output_path: str | None) -> None:
+    """Refuse an output that cannot be written, or that is the input, before anything is read.
+
+    Raises:
+        ClickException: it is so.
+    """
+    if output_path is None or output_path == "-":
+        check_stdout([input_path])
+    else:
+        check_file(Path(output_path), inputs=[input_path])
+
+
 def _question(record: Record) -> _Question:
+    try:
+        to_json(record.fields.get("id"))
+    except RecursionError:
+        fields = {name: value for name, value in record.fields.items() if name != "id"}
+        return _Question(replace(record, fields=fields), None, "the id is nested too deeply")
     if record.problem:
         return _Question(record, None, record.problem)
     try:
@@ -129,29 +142,26 @@ def stdin() -> IO[bytes]:
 @contextmanager
 def _opened(path: str) -> Iterator[Iterator[Record]]:
     if path == "-":
-        source = stdin()
-        if not isinstance(source, io.BufferedReader):
-            source = io.BufferedReader(cast("io.RawIOBase", source))
-        yield read(source, "FILE")
+        yield read(open_stream(stdin(), "standard input"), "FILE")
     elif hub.is_name(path):
         yield hub.records_of_hub(path)
     else:
-        with io.BufferedReader(io.FileIO(path), BEGINNING) as file:
+        with open_file(path) as file:
             yield read(file, path)
 
 
 @contextmanager
 def _output(path: str | None) -> Iterator[Any]:
     if path is None or path == "-":
-        yield lambda content: click.echo(json.dumps(content))
+        yield lambda content: click.echo(to_json(content))
         return
-    with whole_file(Path(path)) as file:
-        yield lambda content: file.write(json.dumps(content) + "\n")
+    with whole_file(Path(path), keep=True) as file:
+        yield lambda content: file.write(to_json(content) + "\n")
 
 
 def _count(path: str) -> int | None:
     """Return the number of lines if there is a progress bar and they can be counted; else None."""
-    if path == "-" or not sys.stderr.isatty():
+    if path == "-" or not sys.stderr.isatty() or not Path(path).is_file():
         return None
-    with Path(path).open("rb") as file:
+    with open_file(path) as file:
         return sum(1 for line in unpacked(file) if line.strip())

@@ -152,12 +152,12 @@ def _show(run: BenchResults, *, wide: bool) -> None:
     figures = table(run, columns=None if wide else SHORT)
     console = tables.console()
     for line in [*about(run), f"again: {run.command}"]:
-        console.print(line)
+        console.print(tables.printable(line))
     console.print()
     console.print(tables.grid(figures.head, figures.rows))
     for line in [*remarks(run), verdict(run)]:
         if line:
-            console.print(line)
+            console.print(tables.printable(line))
 
 
 def _write(run: BenchResults, folder: Path) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from qa_onnx.bundle.choice import explain
 from qa_onnx.cli import tables
-from qa_onnx.cli.screen import printable
+from qa_onnx.cli.tables import printable
 from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import BACKENDS
 from qa_onnx.machine import cpu

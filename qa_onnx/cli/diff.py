@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qa_onnx.cli.options import data_file, limit_option, seed_option, threads_option
+from qa_onnx.cli.output import to_json
 from qa_onnx.cli.progress import progress
-from qa_onnx.cli.screen import printable
+from qa_onnx.cli.tables import printable
 from qa_onnx.engines.names import PRECISIONS
 
 if TYPE_CHECKING:
@@ -65,17 +65,17 @@ def diff(
         "em": [old.em, new.em],
     }
     if as_json:
-        click.echo(json.dumps({**counts, "changes": [_change(*pair) for pair in flipped]}))
+        click.echo(to_json({**counts, "changes": [_change(*pair) for pair in flipped]}))
         return
     click.echo(
         f"{counts['same']:,} of {total:,} answers are the same; {len(flipped):,} flipped, "
         f"{counts['flipped_and_better']:,} for the better and {counts['flipped_and_worse']:,} for the worse"
     )
     for name, report in ((first, old), (second, new)):
-        click.echo(f"{name}: EM {report.em:.2f}, F1 {report.f1:.2f}")
+        click.echo(f"{printable(name)}: EM {report.em:.2f}, F1 {report.f1:.2f}")
     for pair in flipped[:show]:
         gold = pair[0].gold
-        click.echo(f"\n{gold.id}  {printable(gold.question)}")
+        click.echo(f"\n{printable(gold.id)}  {printable(gold.question)}")
         click.echo(f"  gold    {printable(' | '.join(dict.fromkeys(gold.answers)) or '(no answer)')}")
         for label, outcome in zip(("first", "second"), pair, strict=True):
             text = printable(" ".join(outcome.answer.text.split())) or "(no answer)"

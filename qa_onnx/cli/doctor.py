@@ -24,7 +24,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ import msgspec
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
+from qa_onnx.cli.output import to_json
 from qa_onnx.engines.names import BACKENDS, DEVICES, ENGINES, PRECISIONS, usual_engine
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def doctor(*, bundle: Path | None, engine: str | None, device: str, precision: s
         findings = examine(bundle, engine=engine, device=device, precision=precision, progress=status.update)
     diagnosis = diagnose(findings)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(record(findings, diagnosis)), indent=1))
+        click.echo(to_json(msgspec.to_builtins(record(findings, diagnosis)), indent=1))
     else:
         checkup.show(findings, diagnosis)
     if not diagnosis.ok:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import ReaderSettings, data_file, limit_option, reader_options, seed_option
-from qa_onnx.cli.output import check_file, whole_file
+from qa_onnx.cli.output import check_file, to_json, whole_file
 from qa_onnx.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def evaluate(
     from qa_onnx.evaluation.evaluate import evaluate as measure
 
     if errors_path is not None:
-        check_file(errors_path)
+        check_file(errors_path, inputs=[data])
     questions = squad.load(data, limit=limit, seed=seed, unique_ids=True)
     reader, options = settings.load()
     with progress(len(questions.golds)) as count:
@@ -61,7 +60,7 @@ def evaluate(
     if errors_path is not None:
         _write_errors(errors_path, report)
     if as_json:
-        click.echo(json.dumps(_record(report, by_length=by_length)))
+        click.echo(to_json(_record(report, by_length=by_length)))
     else:
         _show(report, by_length=by_length)
 
@@ -77,7 +76,8 @@ def _record(report: Report, *, by_length: bool) -> dict[str, Any]:
 
 def _show(report: Report, *, by_length: bool) -> None:
     click.echo(
-        f"{report.data}: EM {report.em:.2f} ({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
+        f"{tables.printable(report.data)}: EM {report.em:.2f} "
+        f"({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
         f"F1 {report.f1:.2f} ({report.f1_interval[0]:.2f} to {report.f1_interval[1]:.2f}) over {report.n:,} "
         f"questions, {report.questions_per_second:.1f} a second"
     )
@@ -116,5 +116,5 @@ def _write_errors(path: Path, report: Report) -> None:
                 "score": outcome.answer.score,
                 "probability": outcome.answer.probability,
             }
-            file.write(json.dumps(record) + "\n")
+            file.write(to_json(record) + "\n")
     click.echo(f"{len(wrong):,} questions were not matched exactly: {path}", err=True)

@@ -115,7 +115,10 @@ def export(
     )
     tables.console().print(tables.precisions(bundle))
     tables.show_receipts(bundle)
-    click.echo(f'try it: qa-onnx ask -b {bundle.path}{_precision_option(bundle)} -q "..." -c FILE', err=True)
+    click.echo(
+        f'try it: qa-onnx ask -b {tables.printable(str(bundle.path))}{_precision_option(bundle)} -q "..." -c FILE',
+        err=True,
+    )
 
 
 def _precision_option(bundle: Bundle) -> str:

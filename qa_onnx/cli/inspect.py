@@ -11,7 +11,8 @@ import click
 from qa_onnx.bench.page import calibration
 from qa_onnx.cli import tables
 from qa_onnx.cli.options import bundle_option
-from qa_onnx.cli.screen import printable
+from qa_onnx.cli.output import to_json
+from qa_onnx.cli.tables import printable
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import MissingExtraError
 
@@ -40,11 +41,11 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     if as_json:
         profile = {"profile": tuned and asdict(tuned)} | ({"verify": checks} if checks else {})
         content = {"path": str(loaded.path), **json.loads(loaded.manifest.to_json()), **profile}
-        click.echo(json.dumps(content, indent=1))
+        click.echo(to_json(content, indent=1))
     else:
         _describe(loaded)
         for name, check in (checks or {}).items():
-            click.echo(f"verify {name:16} {check['said']}")
+            click.echo(f"verify {name:16} {printable(str(check['said']))}")
     if checks and any(check["passed"] is False for check in checks.values()):
         raise click.ClickException("the bundle does not give the same results here as at export")
 
@@ -80,7 +81,7 @@ def _describe(bundle: Bundle) -> None:
     click.echo()
     tables.show_receipts(bundle)
     for entry in files:
-        click.echo(f"{entry.sha256}  {entry.size:>11,}  {entry.name}")
+        click.echo(f"{entry.sha256}  {entry.size:>11,}  {printable(entry.name)}")
 
 
 def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-import unicodedata
 from typing import TYPE_CHECKING
 
 import click
 
 from qa_onnx.cli import tables
+from qa_onnx.cli.tables import printable
 
 if TYPE_CHECKING:
     from rich.text import Text as RichText
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from qa_onnx.cli.result import TextResult
 
 _SENTENCE_END = re.compile(r"[.!?。！？]['\")\]’”»]*\s+|\n\s*\n|[。！？]")
+_HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, which no encoding has
+_ASCII = {"ascii", "us-ascii", "ANSI_X3.4-1968"}  # where click prints UTF-8
 _WIDEST = 300  # characters of context shown on each side of the answer
 
 
@@ -26,11 +28,11 @@ def show(result: TextResult, *, several: bool, table: bool, name_question: bool)
     if name_question:
         click.echo(printable(result.question), err=True)
     for note in result.prediction.warnings:
-        click.echo(f"warning: {note}", err=True)
+        click.echo(f"warning: {printable(note)}", err=True)
     if table and result.answers:
         _table(result, several=several)
     else:
-        click.echo(printable(" ".join(result.answer.text.split())))
+        _print_answer(result.answer.text)
     if not result.answer:
         click.echo(_why_none(result), err=True)
     elif sys.stderr.isatty():
@@ -90,9 +92,23 @@ def _table(result: TextResult, *, several: bool) -> None:
     tables.console().print(tables.grid(head, rows, texts=(1, 5)))
 
 
-def printable(text: str) -> str:
-    """Return a text without control characters (except line ends and tabs) and characters without encoding."""
-    return "".join(
-        "\ufffd" if unicodedata.category(char) in {"Cc", "Cs"} and char not in "\n\t" else char
-        for char in text.replace("\r\n", "\n")
-    )
+def _print_answer(text: str) -> None:
+    """Print an answer on one line: with escapes on a terminal, as it is in the text to a file or pipe.
+
+    Raises:
+        ClickException: the encoding of the file or pipe lacks one of its characters.
+    """
+    line = " ".join(text.split())
+    if sys.stdout.isatty():
+        click.echo(printable(line))
+        return
+    line = _HALVES.sub("\ufffd", line)
+    encoding = "utf-8" if sys.stdout.encoding in _ASCII else sys.stdout.encoding
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError as error:
+        raise click.ClickException(
+            f"the answer has {error.object[error.start]!a}, which standard output in {encoding} lacks: "
+            "set PYTHONIOENCODING=utf-8, or use --json"
+        ) from error
+    click.echo(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qa_onnx.bench import page
+from qa_onnx.errors import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,8 +30,14 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: Iterable[
     for column, name in enumerate(head):
         table.add_column(name, justify="left" if column in texts else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     return table
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for what a terminal would act on, except line ends and tabs."""
+    parts = re.split(r"([\n\t])", text.replace("\r\n", "\n"))
+    return "".join(part if part in ("\n", "\t") else escaped(part) for part in parts)
 
 
 def precisions(bundle: Bundle) -> Table:
@@ -45,4 +53,4 @@ def show_receipts(bundle: Bundle) -> None:
         table = page.accuracy_table(receipts)
         console().print(grid(table.head, table.rows, texts=table.texts))
         for line in page.receipt_lines(receipts):
-            console().print(line)
+            console().print(printable(line))

@@ -77,7 +77,7 @@ def tune(
     tables.console().print(table)
     with _cache_folder():
         path = save_profile(loaded, profile)
-    click.echo(str(profile))
+    click.echo(tables.printable(str(profile)))
     click.echo(f"kept in {path}; qa-onnx tune --forget removes it", err=True)
 
 

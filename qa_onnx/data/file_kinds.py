@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from qa_onnx.errors import InputError
 
-BEGINNING = 1 << 16  # bytes of a file that show its kind
 _SAMPLE = 4096  # bytes at the start that show UTF-16 and UTF-32 text without a byte order mark
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f")
 _MOST_CONTROLS = 0.2  # share of the bytes of UTF-8 text that may be control characters
@@ -52,6 +51,7 @@ class FileKind:
 
 _PAGES = "take the text out first: libreoffice --headless --convert-to txt:Text {file}"
 _SIGNATURES = {
+    bytes(1024): FileKind("zero bytes, as in a file of which parts are missing", "fetch or write it again"),
     b"%PDF-": FileKind("a PDF", "take the text out first: pdftotext {file} text.txt"),
     b"\x1f\x8b": FileKind("gzip data", "unpack it first: gunzip -c {file} > text.txt"),
     b"BZh": FileKind("bzip2 data", "unpack it first: bunzip2 -c {file} > text.txt"),

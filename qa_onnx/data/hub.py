@@ -9,12 +9,12 @@ Left out: data sets that are made by code of their own, which `datasets` has not
 from __future__ import annotations
 
 import json
+import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.data.records import Record, quote
-from qa_onnx.errors import InputError, MissingExtraError
+from qa_onnx.data.records import Record
+from qa_onnx.errors import InputError, MissingExtraError, quoted
 from qa_onnx.machine.packages import version
 
 if TYPE_CHECKING:
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
 _FILE = re.compile(r"\.(?:json|jsonl|ndjson|csv|tsv|parquet|txt)(?:\.gz|\.zst)?$|\.(?:gz|zst)$")
+_LONGEST = 300  # characters
 _OLDEST = 4  # release of `datasets` that stopped running the code of data sets
 
 
 def is_name(text: str) -> bool:
     """Return whether a text has the form of a data set's name, and no file or folder is called so."""
-    return bool(_NAME.fullmatch(text)) and not _FILE.search(text) and not Path(text).exists()
+    if len(text) > _LONGEST or not _NAME.fullmatch(text) or _FILE.search(text):
+        return False
+    return not os.path.lexists(text)
 
 
 def records_of_hub(name: str, update: Callable[[bytes], object] | None = None) -> Iterator[Record]:
@@ -63,10 +66,10 @@ def _rows(name: str) -> Any:
         loaded = datasets.load_dataset(repository, rest[0] if rest else None, split=split)
     except Exception as error:  # of the hub, the network, the disk, or any file format
         problem = f"there is no file {name}, and no data set of this name could be loaded from the hub"
-        raise InputError(f"{problem}: {quote(str(error))}", remedy="name a file, or OWNER/NAME:SPLIT") from error
+        raise InputError(f"{problem}: {quoted(str(error))}", remedy="name a file, or OWNER/NAME:SPLIT") from error
     if not isinstance(loaded, dict):
         return loaded
     if len(loaded) != 1:
         splits = list(loaded)
-        raise InputError(f"{name} has the splits {quote(splits)}", remedy=f"name one: {name}:{splits[0]}")
+        raise InputError(f"{name} has the splits {quoted(splits)}", remedy=f"name one: {name}:{splits[0]}")
     return next(iter(loaded.values()))

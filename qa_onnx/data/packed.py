@@ -10,14 +10,14 @@ import io
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.data.file_kinds import BEGINNING
 from qa_onnx.errors import InputError
+from qa_onnx.machine.files import BUFFER
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_UNPACKED_BYTES = 1 << 30
+MAX_BYTES = 1 << 30  # of what is read at once: a file for `load`, a document, a line, all that a packed file holds
 
 
 def unpacked(source: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
@@ -25,12 +25,12 @@ def unpacked(source: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
 
     Raises:
         MissingExtraError: it is Zstandard, and the extra `data` is not installed.
-        InputError: while the stream is read: it is damaged, or more than `MAX_UNPACKED_BYTES`.
+        InputError: while the stream is read: it is damaged, or more than `MAX_BYTES`.
     """
     head = source.peek(4)[:4]
     for signature, (name, unpack) in _PACKINGS.items():
         if head.startswith(signature):
-            return io.BufferedReader(_Bounded(unpack(source), name), BEGINNING)
+            return io.BufferedReader(_Bounded(unpack(source), name), BUFFER)
     return source
 
 
@@ -73,7 +73,7 @@ class _Bounded(io.RawIOBase):
                 f"damaged {self._packing} after {self._count} bytes ({error})", remedy="fetch it again"
             ) from error
         self._count += len(chunk)
-        if self._count > MAX_UNPACKED_BYTES:
-            raise InputError(f"it unpacks to more than {MAX_UNPACKED_BYTES} bytes", remedy="split the file")
+        if self._count > MAX_BYTES:
+            raise InputError(f"it unpacks to more than {MAX_BYTES} bytes", remedy="split the file")
         buffer[: len(chunk)] = chunk
         return len(chunk)

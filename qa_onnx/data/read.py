@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qa_onnx.data.file_kinds import BEGINNING, refuse_other_kinds
-from qa_onnx.data.packed import unpacked
-from qa_onnx.data.records import Record, quote
+from qa_onnx.data.file_kinds import refuse_other_kinds
+from qa_onnx.data.packed import MAX_BYTES, unpacked
+from qa_onnx.data.records import Record
 from qa_onnx.data.shapes import EXPECTED, records_of
 from qa_onnx.data.tables import delimiter_of, from_csv, from_parquet
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, quoted
+from qa_onnx.machine.files import BUFFER
 
 if TYPE_CHECKING:
     import io
@@ -45,9 +46,11 @@ def read(source: io.BufferedReader[Any], file: str) -> Iterator[Record]:
         MissingExtraError: its form needs the extra `data`, which is not installed.
     """
     stream = unpacked(source)
-    head = stream.peek(BEGINNING)[:BEGINNING]
+    head = stream.peek(BUFFER)[:BUFFER]
     if head.startswith(b"PAR1"):
-        return from_parquet(stream.read())
+        table = stream.read(MAX_BYTES + 1)
+        _refuse_large(len(table), "a Parquet table")
+        return from_parquet(table)
     refuse_other_kinds(head, "the file", file=file)
     opening = _opening(stream)
     if opening is None:
@@ -55,7 +58,7 @@ def read(source: io.BufferedReader[Any], file: str) -> Iterator[Record]:
     for is_form, records in _FORMS:
         if is_form(opening):
             return records(opening)
-    raise InputError(f"the file starts with {quote(opening.text)}; {FORMATS}")
+    raise InputError(f"the file starts with {quoted(opening.text)}; {FORMATS}")
 
 
 @dataclass(slots=True)
@@ -97,7 +100,7 @@ class _Opening:
 
 def _opening(stream: io.BufferedReader[Any]) -> _Opening | None:
     """Read to the first line that is not blank; None: there is none."""
-    lines: Lines = enumerate(stream, 1)
+    lines = _lines(stream)
     for number, read_line in lines:
         line = read_line.removeprefix(_MARK) if number == 1 else read_line
         if line.strip():
@@ -109,6 +112,20 @@ def _opening(stream: io.BufferedReader[Any]) -> _Opening | None:
                 cut = isinstance(problem, json.JSONDecodeError) and problem.pos >= len(problem.doc.rstrip())
             return _Opening(number, line, value, cut, lines)
     return None
+
+
+def _lines(stream: io.BufferedReader[Any]) -> Lines:
+    for number in itertools.count(1):
+        line = stream.readline(MAX_BYTES + 1)
+        if not line:
+            return
+        _refuse_large(len(line), f"line {number}")
+        yield number, line
+
+
+def _refuse_large(count: int, what: str) -> None:
+    if count > MAX_BYTES:
+        raise InputError(f"{what} has more than {MAX_BYTES:,} bytes", remedy="split the file, or write JSON lines")
 
 
 def _is_row(opening: _Opening) -> bool:
@@ -147,8 +164,10 @@ def _from_lines(opening: _Opening) -> Iterator[Record]:
 def _from_document(opening: _Opening) -> Iterator[Record]:
     value = opening.value
     if value is None:
-        lines = itertools.chain([opening.line], (line for _, line in opening.rest))
-        data, opening.line = b"".join(lines), b""
+        data, opening.line = bytearray(opening.line), b""
+        for _, line in opening.rest:
+            data += line
+            _refuse_large(len(data), "the document")
         try:
             value = _parsed(data, opening.number)
         except InputError as error:
@@ -165,7 +184,7 @@ def _from_table(opening: _Opening) -> Iterator[Record]:
     return from_csv(((number, _decoded(line, number)) for number, line in lines), delimiter or ",")
 
 
-def _parsed(data: bytes, line: int) -> object:
+def _parsed(data: bytes | bytearray, line: int) -> object:
     """Return the value of JSON text; `line` is the number of its first line.
 
     Raises:
@@ -182,21 +201,21 @@ def _parsed(data: bytes, line: int) -> object:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         location = f"line {line + error.lineno - 1}, column {error.colno}"
-        near = quote(text[max(0, error.pos - 30) : error.pos + 30])
+        near = quoted(text[max(0, error.pos - 30) : error.pos + 30])
         raise InputError(f"{location}: not JSON ({error.msg}) in {near}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"line {line}: not usable JSON ({error})") from error
     return value
 
 
-def _decoded(data: bytes, line: int) -> str:
+def _decoded(data: bytes | bytearray, line: int) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         number = line + data.count(b"\n", 0, error.start)
         raise InputError(
             f"line {number}: {error.reason} at byte {error.start}: expected UTF-8, not "
-            f"{quote(data[max(0, error.start - 10) : error.start + 10])}",
+            f"{quoted(bytes(data[max(0, error.start - 10) : error.start + 10]))}",
             remedy="save it as UTF-8",
         ) from error
 

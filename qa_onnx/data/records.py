@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.data.gold import Gold
+from qa_onnx.errors import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 _IDS = ("id", "qid", "guid", "question_id")  # the second is MRQA's, the third KLUE's
 ANSWERS = ("answers", "answer", "answer_text", "text")  # the first that a record has; the last three are of tables
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-_QUOTED = 80  # characters
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = _QUOTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +47,6 @@ class Record:
     fields: Mapping[str, Any] = field(default_factory=dict)
     line: int | None = None
     problem: str = ""
-
-
-def quote(value: object) -> str:
-    """Return a value as Python writes it, in at most 80 characters."""
-    text = _short.repr(value)
-    return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 3]}..."
 
 
 def is_absent(value: object) -> bool:
@@ -80,8 +70,8 @@ def text_of(fields: Mapping[str, Any], key: str) -> str:
     if isinstance(value, str):
         return value
     if is_absent(value):
-        raise ValueError(f'no "{key}": a text is expected; the keys are {quote(list(fields))}')
-    raise ValueError(f'"{key}" must be a text, not {quote(value)}')
+        raise ValueError(f'no "{key}": a text is expected; the keys are {quoted(list(fields))}')
+    raise ValueError(f'"{key}" must be a text, not {quoted(value)}')
 
 
 def id_of(record: Record) -> str | None:
@@ -92,7 +82,10 @@ def id_of(record: Record) -> str | None:
             return value
         if value != "" and not is_absent(value):
             whole = isinstance(value, float) and value.is_integer()
-            return json.dumps(int(value) if whole else value, ensure_ascii=False, default=str)
+            try:
+                return json.dumps(int(value) if whole else value, ensure_ascii=False, default=str)
+            except (ValueError, RecursionError):  # an integer of thousands of digits, or nested too deeply
+                return quoted(value)
     return None
 
 
@@ -128,7 +121,7 @@ def to_gold(record: Record, repairs: Repairs) -> Gold:
         context=context,
         answers=tuple(texts),
         answer_starts=tuple(starts),
-        article="" if title is None else str(title),
+        article=title if isinstance(title, str) else "" if title is None else quoted(title),
     )
     _refuse_halves(gold.id, question, context, *gold.answers, gold.article)
     return gold
@@ -151,7 +144,7 @@ def _is_impossible(fields: Mapping[str, Any]) -> bool | None:
         return value
     truth = _TRUTH.get(str(value).casefold())
     if truth is None:
-        raise ValueError(f'"is_impossible" must be true or false, not {quote(value)}')
+        raise ValueError(f'"is_impossible" must be true or false, not {quoted(value)}')
     return truth
 
 
@@ -166,14 +159,14 @@ def _answers(fields: Mapping[str, Any], *, impossible: bool | None) -> list[tupl
             return []
         raise ValueError(
             'no "answers": a list of {"text", "answer_start"} is expected, [] if there is none; the keys are '
-            f"{quote(list(fields))}"
+            f"{quoted(list(fields))}"
         )
     if isinstance(value, str):
         return _columns([value], present(fields, "answer_start"))
     if isinstance(value, dict) and "text" in value:
         return _columns(value["text"], present(value, "answer_start"))
     if not isinstance(value, list):
-        raise ValueError(f'"answers" must be a list, {{"text": [...]}} or a text, not {quote(value)}')
+        raise ValueError(f'"answers" must be a list, {{"text": [...]}} or a text, not {quoted(value)}')
     if value and not isinstance(value[0], dict) and all(isinstance(answer, str) for answer in value):
         return _columns(value, present(fields, "answer_start"))
     answers = []
@@ -183,7 +176,7 @@ def _answers(fields: Mapping[str, Any], *, impossible: bool | None) -> list[tupl
         elif isinstance(answer, str):
             answers.append((answer, None))
         else:
-            raise ValueError(f'answers[{number}] must be a text or have a "text", not be {quote(answer)}')
+            raise ValueError(f'answers[{number}] must be a text or have a "text", not be {quoted(answer)}')
     return answers
 
 
@@ -207,7 +200,7 @@ def _text(value: Any) -> str:
         return value
     if is_absent(value):
         return ""
-    raise ValueError(f"the text of an answer must be a text, not {quote(value)}")
+    raise ValueError(f"the text of an answer must be a text, not {quoted(value)}")
 
 
 def _whole(value: Any, repairs: Repairs) -> int:
@@ -221,7 +214,7 @@ def _whole(value: Any, repairs: Repairs) -> int:
     except ValueError:
         number = None
     if number is None or not number.is_integer():
-        raise ValueError(f'"answer_start" must be a whole number, not {quote(value)}')
+        raise ValueError(f'"answer_start" must be a whole number, not {quoted(value)}')
     repairs.add("numbers")
     return max(int(number), -1)
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.data.records import Record, present, quote
+from qa_onnx.data.records import Record, present
+from qa_onnx.errors import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,7 +37,7 @@ def records_of(value: object, place: str, shared: Mapping[str, Any] = _NOTHING) 
     for is_shape, read in _SHAPES:
         if is_shape(value):
             return read(value, place, shared)
-    what = f"an object with the keys {quote(list(value))}" if isinstance(value, dict) else quote(value)
+    what = f"an object with the keys {quoted(list(value))}" if isinstance(value, dict) else quoted(value)
     fields = value if isinstance(value, dict) else _NOTHING
     return iter([Record(place or "the file", fields, problem=f"expected {EXPECTED}, not {what}")])
 
@@ -66,7 +67,7 @@ def _paragraph(value: dict[str, Any], place: str, shared: Mapping[str, Any]) -> 
         at_question = f"{_inside(place, 'qas')}[{number}]"
         if not isinstance(question, dict):
             yield Record(
-                at_question, problem=f'expected a question, {{"question", "answers"}}, not {quote(question)}'
+                at_question, problem=f'expected a question, {{"question", "answers"}}, not {quoted(question)}'
             )
         elif "detected_answers" in question:
             yield Record(at_question, {**question, **shared, "answers": _detected(question)})
@@ -120,7 +121,7 @@ def _labelled(task: dict[str, Any], place: str, marked: list[dict[str, Any]] | N
                 text = context[start:end]
             if not isinstance(text, str):
                 return Record(
-                    place, fields, problem=f'a label needs "text", or "start" and "end", not {quote(mark)}'
+                    place, fields, problem=f'a label needs "text", or "start" and "end", not {quoted(mark)}'
                 )
             answers.append({"text": text, "answer_start": start})
     return Record(place, {**fields, "answers": answers})

@@ -14,18 +14,18 @@ docs/data.md shows what each form looks like.
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.data.file_kinds import BEGINNING
 from qa_onnx.data.gold import DataSet, Gold, Repairs
 from qa_onnx.data.hub import is_name, records_of_hub
+from qa_onnx.data.packed import MAX_BYTES
 from qa_onnx.data.read import ENDINGS, FORMATS, read
 from qa_onnx.data.records import Record, id_of, to_gold
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, quoted
+from qa_onnx.machine.files import BUFFER, check_path, open_file, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,8 +46,8 @@ def load(
     """Read a data file, or a data set of the Hugging Face hub.
 
     Args:
-        path: a file in any form of docs/data.md, plain, gzip or Zstandard. If there is no such file, the name of a
-            data set, OWNER/NAME:SPLIT, which needs the package `datasets`.
+        path: a file in any form of docs/data.md, plain, gzip or Zstandard, of at most 1 GiB. If there is no such
+            file, the name of a data set, OWNER/NAME:SPLIT, which needs the package `datasets`.
         limit: most questions to keep: a random sample of this size, in the order of the file. None: all.
         seed: of the sample; the same seed and file give the same sample.
         skip: called with a message for each part of the file that cannot be used and is left out; there may be
@@ -55,12 +55,13 @@ def load(
         unique_ids: whether a question with the id of an earlier one cannot be used.
 
     Raises:
-        InputError: the file cannot be read, or something in it is missing, of the wrong type or
+        InputError: `path` is no path, the file cannot be read, or something in it is missing, of the wrong type or
             contradictory. The message names the file, the location, the problem and the remedy.
         MissingExtraError: the form needs a package that is not installed; the message has the pip line.
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; it must be at least 1, or None for all questions")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise InputError(f"limit is {quoted(limit)}; it must be at least 1, or None for all questions")
+    check_path("path", path)
     path = Path(path)
     on_hub = is_name(str(path))
     digest = hashlib.sha256()
@@ -70,8 +71,6 @@ def load(
         golds = tuple(_golds(records, repairs, skip, unique_ids=unique_ids))
         if not golds and skip is None:
             raise InputError(f"it holds no questions; {FORMATS}")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; name a data file that can be read") from error
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", remedy=error.remedy) from error.__cause__
     name = str(path) if on_hub else path.name
@@ -91,11 +90,12 @@ def sample(golds: tuple[Gold, ...], limit: int, seed: int) -> tuple[Gold, ...]:
 
 
 def _records(path: Path, update: Callable[[bytes], object]) -> Iterator[Record]:
-    data = path.read_bytes()
-    if not data or data.isspace():
-        raise InputError(f"the file is empty; {FORMATS}")
-    update(data)
-    return read(io.BufferedReader(io.BytesIO(data), BEGINNING), str(path))
+    with open_file(path, limit=MAX_BYTES, name="the file", update=update) as source:
+        if not source.peek(1):
+            raise InputError(f"the file is empty; {FORMATS}")
+        yield from read(open_stream(source, "the file"), str(path))  # some unpackers close what they read
+        while source.read(BUFFER):  # the hash is of the whole file
+            pass
 
 
 def _golds(
@@ -107,7 +107,7 @@ def _golds(
         try:
             gold = to_gold(record, repairs)
             if unique_ids and gold.id in seen and id_of(record) is not None:
-                raise ValueError(f"duplicate question id {gold.id!r}: ids must be unique in a file")
+                raise ValueError(f"duplicate question id {quoted(gold.id)}: ids must be unique in a file")
         except ValueError as error:
             problem = InputError(_located(record, str(error)))
             if skip is None:
@@ -120,4 +120,4 @@ def _golds(
 
 def _located(record: Record, problem: str) -> str:
     name = id_of(record)
-    return f"{record.place}{'' if name is None else f' (id {name!r:.80})'}: {problem}"
+    return f"{record.place}{'' if name is None else f' (id {quoted(name)})'}: {problem}"

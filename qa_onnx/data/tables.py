@@ -16,10 +16,10 @@ import json
 import tokenize
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.data.packed import MAX_UNPACKED_BYTES
-from qa_onnx.data.records import ANSWERS, Record, quote
+from qa_onnx.data.packed import MAX_BYTES
+from qa_onnx.data.records import ANSWERS, Record
 from qa_onnx.data.shapes import records_of
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, quoted
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def from_csv(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[Recor
             row = next(rows, None)
         except csv.Error as error:
             raise InputError(
-                f"line {start}: expected a row of a table, not {quote(last[1])} ({error})",
+                f"line {start}: expected a row of a table, not {quoted(last[1])} ({error})",
                 remedy='double the quotes in a cell, as in "say ""yes""", and write longer texts as JSON lines',
             ) from error
         if row is None:
@@ -87,7 +87,7 @@ def from_csv(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[Recor
             read = _exported_row if cells.keys() >= _LABEL_STUDIO else _row
             yield from read(f"line {start}", cells)
         elif row:
-            problem = f"expected {len(names)} cells, as in the header, not {len(row)}: {quote(row)}"
+            problem = f"expected {len(names)} cells, as in the header, not {len(row)}: {quoted(row)}"
             yield Record(f"line {start}", problem=problem)
 
 
@@ -135,7 +135,9 @@ def _value(cell: str) -> object:
         _refuse_joined(cell)
         return ast.literal_eval(_Arrays().visit(ast.parse(cell, mode="eval")))
     except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
-        raise ValueError(f"expected a list or an object, as JSON or Python write it, not {quote(cell)}") from error
+        raise ValueError(
+            f"expected a list or an object, as JSON or Python write it, not {quoted(cell)}"
+        ) from error
 
 
 class _Arrays(ast.NodeTransformer):
@@ -173,14 +175,14 @@ def from_parquet(data: bytes) -> Iterator[Record]:
         names = [name for name in schema.names if name in _READ]
         if not set(names) >= _NEEDED:
             raise InputError(
-                f'expected the columns "question" and "context", but the table has {quote(schema.names)}'
+                f'expected the columns "question" and "context", but the table has {quoted(schema.names)}'
             )
         # A text that many rows share is kept once, so that the memory is bounded by what the file unpacks to.
         texts = [name for name in names if pyarrow.types.is_string(schema.field(name).type)]
         file = parquet.ParquetFile(pyarrow.BufferReader(data), read_dictionary=texts)
         groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-        if sum(group.total_byte_size for group in groups) > MAX_UNPACKED_BYTES:
-            raise InputError(f"it unpacks to more than {MAX_UNPACKED_BYTES} bytes", remedy="split the file")
+        if sum(group.total_byte_size for group in groups) > MAX_BYTES:
+            raise InputError(f"it unpacks to more than {MAX_BYTES} bytes", remedy="split the file")
         tables = (file.read_row_group(number, columns=names) for number in range(file.num_row_groups))
         rows = (
             zip(names, row, strict=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
-from qa_onnx.errors import DeadlineError, InputError
+from qa_onnx.errors import DeadlineError, InputError, quoted
 from qa_onnx.options import check_bounds, is_number, refuse_arguments
 from qa_onnx.windows import Example, as_example
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from qa_onnx.windows import AnyExample
 
 _T = TypeVar("_T")
+_LONGEST_S = 1 << 53  # of an integer, which a clock's float cannot hold otherwise
 
 
 class AsyncReader:
@@ -59,7 +60,7 @@ class AsyncReader:
         observer: is notified of queue, batches and stages.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: a number is out of range, or an argument of a wrong type.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class AsyncReader:
         workers: int = 1,
         observer: Observer | None = None,
     ) -> None:
+        if not hasattr(reader, "steps"):
+            raise InputError(f"reader is {quoted(reader)}; it must be a Reader")
         batch_tokens = reader.options.batch_tokens if max_batch_tokens is None else max_batch_tokens
         numbers = {"max_batch_tokens": batch_tokens, "max_queue": max_queue, "workers": workers}
         for name, value in {**numbers, "max_wait_ms": max_wait_ms}.items():
@@ -215,6 +218,6 @@ async def _outcome(future: Future[_T], timeout_s: float | None) -> _T:
 def _seconds(timeout_s: float | None) -> float:
     if timeout_s is None:
         return math.inf
-    if not is_number(timeout_s):
-        raise InputError(f"timeout_s is {timeout_s!r}; it must be a number of seconds, or None for no limit")
+    if not is_number(timeout_s) or (isinstance(timeout_s, int) and abs(timeout_s) > _LONGEST_S):
+        raise InputError(f"timeout_s is {quoted(timeout_s)}; it must be a number of seconds, or None for no limit")
     return timeout_s

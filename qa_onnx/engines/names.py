@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from qa_onnx.errors import EngineError
+from qa_onnx.errors import EngineError, quoted
 from qa_onnx.machine import cpu
 from qa_onnx.options import check_bounds
 
@@ -44,9 +44,9 @@ class Backend:
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
-            raise EngineError(f"device is {self.device!r}; it must be one of {', '.join(DEVICES)}")
+            raise EngineError(f"device is {quoted(self.device)}; it must be one of {', '.join(DEVICES)}")
         if self.engine not in ENGINES:
-            raise EngineError(f"engine is {self.engine!r}; it must be one of {', '.join(ENGINES)}")
+            raise EngineError(f"engine is {quoted(self.engine)}; it must be one of {', '.join(ENGINES)}")
         if str(self) not in _BACKENDS:
             raise EngineError(
                 f"engine {self.engine!r} does not run on device {self.device!r}; it can be {', '.join(_BACKENDS)}"

@@ -1,4 +1,4 @@
-"""This machine: cores, instruction sets, memory, installed packages, NVIDIA's driver and libraries, cache folder.
+"""This machine: cores, instruction sets, memory, files, installed packages, NVIDIA's driver and libraries.
 
 May import: errors. Left out: judging them (doctor).
 """

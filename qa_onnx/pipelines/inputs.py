@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, quoted
 from qa_onnx.options import BOUNDS
 from qa_onnx.windows import Example
 
@@ -94,12 +94,12 @@ class Arguments:
             if value is not None:
                 number = _integer(value)
                 if number is None or number < low:
-                    raise InputError(f"{name} parameter should be an integer >= {low} (got {value!r})")
+                    raise InputError(f"{name} parameter should be an integer >= {low} (got {quoted(value)})")
                 object.__setattr__(self, name, number)
         for name in ("handle_impossible_answer", "align_to_words"):
             value = getattr(self, name)
             if not isinstance(value, (bool, np.bool_)):
-                raise InputError(f"{name} parameter should be True or False (got {value!r})")
+                raise InputError(f"{name} parameter should be True or False (got {quoted(value)})")
             object.__setattr__(self, name, bool(value))
         if self.doc_stride is not None and self.max_seq_len is not None and self.doc_stride > self.max_seq_len:
             raise InputError(f"`doc_stride` ({self.doc_stride}) is larger than `max_seq_len` ({self.max_seq_len})")
@@ -199,7 +199,7 @@ def _item(item: object, *, may_be_empty: bool = False) -> Example:
         return _example(*_of_mapping(item), may_be_empty=may_be_empty)
     if _is_example(item):
         return _example(item.question_text, item.context_text, may_be_empty=True)  # type: ignore[attr-defined]
-    raise InputError(f"{item!r:.80} argument needs to be of type (SquadExample, dict)", remedy=f"give {_FORMS}")
+    raise InputError(f"{quoted(item)} argument needs to be of type (SquadExample, dict)", remedy=f"give {_FORMS}")
 
 
 def _is_example(value: object) -> bool:
@@ -225,4 +225,4 @@ def _example(question: object, context: object, *, may_be_empty: bool = False) -
 
 
 def _kind(value: object) -> str:
-    return f"{type(value).__name__} {value!r:.40}"
+    return f"{type(value).__name__} {quoted(value)}"

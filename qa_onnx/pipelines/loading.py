@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qa_onnx.bundle.folder import MANIFEST, Bundle
 from qa_onnx.engines.names import Backend
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, quoted
 from qa_onnx.pipelines.settings import warn_caller
 from qa_onnx.reader import Reader
 
@@ -47,7 +47,7 @@ def check_parts(model: Any, tokenizer: Any, config: Any) -> Any:
     name = getattr(config, "name_or_path", None) or str(config)
     if config is not None and config is not getattr(model, "config", None) and name != str(model):
         raise InputError(
-            f"config is {config!r:.80}; a model has its own",
+            f"config is {quoted(config)}; a model has its own",
             remedy="omit the argument, or give a model object that was made with it",
         )
     if tokenizer is None or str(tokenizer) == str(model):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, quoted
 from qa_onnx.options import Options
 from qa_onnx.pipelines.attributes import advice, facts
 from qa_onnx.pipelines.hf4 import PipelineResult, hf4_results
@@ -66,10 +66,10 @@ class QuestionAnsweringPipeline:
         compat: Literal["hf4"] | None = None,
         **arguments: Any,
     ) -> None:
-        if task not in (None, "", _TASK):
-            raise InputError(f"Unknown task {task!r}; the only one is {_TASK!r}")
-        if compat not in (None, "hf4"):
-            raise InputError(f"compat is {compat!r}; it must be None or 'hf4'")
+        if not (task is None or (isinstance(task, str) and task in ("", _TASK))):
+            raise InputError(f"Unknown task {quoted(task)}; the only one is {_TASK!r}")
+        if not (compat is None or (isinstance(compat, str) and compat == "hf4")):
+            raise InputError(f"compat is {quoted(compat)}; it must be None or 'hf4'")
         settings, self.arguments, ignored = read_settings(arguments)
         self.compat = compat
         tokenizer = check_parts(model, tokenizer, config)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
-from qa_onnx.errors import InputError, QaOnnxError
+from qa_onnx.errors import InputError, QaOnnxError, quoted
 from qa_onnx.pipelines.inputs import Arguments
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _with_model_kwargs(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments, and those in `model_kwargs`, that are not None."""
     inner = arguments.get("model_kwargs")
     if not isinstance(inner, (Mapping, type(None))):
-        raise InputError(f"model_kwargs is {inner!r:.80}; it must be a dictionary")
+        raise InputError(f"model_kwargs is {quoted(inner)}; it must be a dictionary")
     values = {name: value for name, value in arguments.items() if value is not None and name != "model_kwargs"}
     for name, value in (inner or {}).items():
         if values.setdefault(name, value) != value:
@@ -173,8 +173,8 @@ def _apply_rules(values: dict[str, Any]) -> list[str]:
         if rule.harmless is None or value in rule.harmless:
             continue
         if rule.refused:
-            raise InputError(f"{name} cannot be {value!r:.80}", remedy=rule.why)
-        ignored.append(f"{name}={value!r:.80} ({rule.why})")
+            raise InputError(f"{name} cannot be {quoted(value)}", remedy=rule.why)
+        ignored.append(f"{name}={quoted(value)} ({rule.why})")
     return ignored
 
 
@@ -187,7 +187,7 @@ def _device(name: str, value: object) -> Device | None:
         return "cuda"
     if text not in ("cpu", "-1"):
         raise InputError(
-            f"{name} is {value!r}; it must be 'cpu', -1, 'cuda' or 0 (CUDA_VISIBLE_DEVICES selects a GPU)"
+            f"{name} is {quoted(value)}; it must be 'cpu', -1, 'cuda' or 0 (CUDA_VISIBLE_DEVICES selects a GPU)"
         )
     return "cpu"
 
@@ -215,7 +215,7 @@ def _precision_of(dtype: object) -> str | None:
     name = str(dtype).removeprefix("torch.")
     if dtype is not None and name not in _DTYPES:
         raise InputError(
-            f"dtype is {dtype!r}; it must be 'auto', a torch.dtype, or its name: {', '.join(_DTYPES)}",
+            f"dtype is {quoted(dtype)}; it must be 'auto', a torch.dtype, or its name: {', '.join(_DTYPES)}",
             remedy="other types are chosen by precision=, such as 'int8'",
         )
     return _DTYPES.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,7 +58,7 @@ class TrainingCallback(Protocol):
 
 
 class JsonLinesLog:
-    """Callback that writes the status as a line of JSON, without what is None, as soon as a step is done.
+    """Callback that writes the status as a line of JSON, without what is None or NaN, as soon as a step is done.
 
     A line is written in one go, so the file is valid even if the run is killed.
 
@@ -93,7 +94,7 @@ class JsonLinesLog:
         Raises:
             TrainError: it cannot be written.
         """
-        values = {name: value for name, value in asdict(status).items() if value is not None}
+        values = {name: value for name, value in asdict(status).items() if value is not None and _is_json(value)}
         try:
             if self._has_earlier:
                 # A resumed run takes the steps after its last save again.
@@ -108,3 +109,7 @@ class JsonLinesLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _is_json(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx.data.gold import Repairs
-from qa_onnx.data.records import Record, quote, to_gold
+from qa_onnx.data.records import Record, to_gold
+from qa_onnx.errors import quoted
 
 CONTEXT = "On the mill stood a mill clock. \U0001f600 Marta Linden wound it."
 NAN = math.nan
@@ -85,8 +86,8 @@ def test_a_truth_may_be_a_number_or_text(value: Any) -> None:
 
 @given(st.recursive(st.none() | st.text() | st.floats() | st.integers(), st.lists, max_leaves=50))
 def test_a_quote_has_at_most_80_characters(value: Any) -> None:
-    assert len(quote(value)) <= 80
-    assert len(quote({"key": value, "x" * 200: "y" * 200})) <= 80
+    assert len(quoted(value)) <= 80
+    assert len(quoted({"key": value, "x" * 200: "y" * 200})) <= 80
 
 
 @given(
