@@ -185,7 +185,7 @@ def test_without_huggingface_hub_the_extra_is_named(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("path", [None, TINY, Bundle.load(TINY)])
 def test_a_folder_has_no_revision(path: Path | Bundle | None) -> None:
-    with pytest.raises(BundleError, match=r"^revision is 'v1', but .* is a folder and has none: omit it"):
+    with pytest.raises(BundleError, match=r"^revision is 'v1', but .* is no name on the hub and has none: omit it"):
         Reader.load(path, revision="v1")
     result = CliRunner().invoke(
         main, ["inspect", *([] if path is None else ["-b", str(TINY)]), "--revision", "v1"]
