@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qa_onnx.errors import EngineError
+from qa_onnx.session import KNOWN_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qa_onnx.windows import Window
-
-# Inputs that a graph may declare. It gets exactly those, and any other name is an error: with a silently missing
-# segment id, a model seems to work on short texts and fails on long ones.
-KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True, slots=True)

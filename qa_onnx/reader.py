@@ -99,7 +99,7 @@ class Reader:
         reader stores these arguments, and unpickling loads the bundle again.
 
         Args:
-            bundle: its folder, or "org/name" on the Hugging Face hub; None: the default one.
+            bundle: its folder or .qab file, or "org/name" on the Hugging Face hub; None: the default one.
             revision: branch, tag or commit on the hub; None: the branch main.
             precision: fp32, fp16, int8, int8-static, bf16 or int8-static-bf16; None: the best that runs here.
             device: "cpu" or "cuda"; None: "cpu".

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
 
+# Inputs that a graph may declare. It gets exactly those, and any other name is an error: with a silently missing
+# segment id, a model seems to work on short texts and fails on long ones.
+KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUTS = ["start_logits", "end_logits"]
 # See `Session.run_overhead`. On two cores with AVX2, a run of MiniLM in ONNX Runtime costs as much as 4 (int8) to
 # 16 (fp32) tokens, plus time proportional to its tokens, in any number of rows. On an H200 the overhead is 700
@@ -34,7 +37,7 @@ class Session(Protocol):
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """Names of the inputs that the graph declares, of `batches.KNOWN_INPUTS`."""
+        """Names of the inputs that the graph declares, of `KNOWN_INPUTS`."""
 
     @property
     def run_overhead(self) -> int:

@@ -109,13 +109,13 @@ def check_files(folder: Path) -> Bundle:
     """Load a bundle and check the hashes of all its files."""
     bundle = Bundle.load(folder)
     for entry in bundle.manifest.files():
-        bundle.checked_path(entry)
+        bundle.check(entry)
     return bundle
 
 
 def graph_path(bundle: Bundle, precision: str) -> Path:
     """The ONNX file of a precision."""
-    return bundle.checked_path(bundle.graph(precision).file)
+    return bundle.path / bundle.graph(precision).file.name
 
 
 def run_onnx(path: Path, inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:

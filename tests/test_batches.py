@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import EngineError, Example, Options
-from qa_onnx.batches import KNOWN_INPUTS, check_inputs, pack
+from qa_onnx.batches import check_inputs, pack
+from qa_onnx.session import KNOWN_INPUTS
 
 if TYPE_CHECKING:
     from qa_onnx import Window, Windower

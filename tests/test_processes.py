@@ -16,6 +16,7 @@ import pytest
 from qa_onnx import Bundle, InputError, OnnxSession, Reader, Windower
 from qa_onnx.testing import FakeSession
 from tests.conftest import TINY, edit_manifest
+from tests.exports import graph_path
 from tests.fresh import printed
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def test_a_reader_of_parts_says_why_it_does_not_pickle(windower: Windower, do: C
 
 
 def test_a_session_pickles_by_its_arguments(tiny_bundle: Bundle) -> None:
-    session = OnnxSession(tiny_bundle.checked_path(tiny_bundle.graph("fp32").file), threads=1)
+    session = OnnxSession(graph_path(tiny_bundle, "fp32"), threads=1)
     again = pickle.loads(pickle.dumps(session))
     inputs = {name: np.ones((1, 7), np.int64) for name in session.input_names}
     np.testing.assert_array_equal(np.stack(again.run(inputs)), np.stack(session.run(inputs)))

@@ -7,41 +7,43 @@
     golden-<hash>.json          a few examples with the logits that each precision gave at export
 
 Files are named by content: writing a new version never touches one that the current manifest names. The
-manifest holds the size and SHA-256 of every file, and a file is read only if both are right.
+manifest holds the size and SHA-256 of every file, and what is read counts only if both are right.
 
-Left out: the manifest's content (manifest.py), and how a bundle is written (export/writer.py).
+Left out: the manifest's content (manifest.py), reading (files.py), the same in one file (packed.py), and how a
+bundle is written (export/writer.py).
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.repair import how_to_repair, hub_cache_of
+from qa_onnx.bundle import files
+from qa_onnx.bundle.files import MANIFEST, MANIFEST_LIMIT
+from qa_onnx.bundle.graphs import BundleGraph
+from qa_onnx.bundle.repair import why_no_bundle
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import BundleError, EngineError, quoted
 from qa_onnx.machine.files import check_path, os_errors
+from qa_onnx.machine.regular_files import hub_cache_of, read_exactly
 from qa_onnx.options import check_type
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qa_onnx.bundle.manifest import FileEntry, Graph, Manifest, Receipt
     from qa_onnx.engines.names import Backend
 
-MANIFEST = "bundle.json"
-MANIFEST_LIMIT = 4 << 20  # bytes
-
 _PACKAGE = Path(__file__).parents[1]
-_TEXT_LIMIT = 256 << 20  # bytes; the largest multilingual tokenizers have some 35 MB
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A folder whose manifest was read, and whose files exist in the right sizes."""
+    """A folder or packed file whose manifest was read, and whose files exist in the right sizes."""
 
     path: Path
     manifest: Manifest
@@ -51,23 +53,24 @@ class Bundle:
         """Read a bundle's manifest and check that its files exist.
 
         Args:
-            path: the folder, or "org/name" on the Hugging Face hub; a bundle that is loaded stays as it is; None:
-                the default bundle that comes with the package.
+            path: the folder, the packed file, or "org/name" on the Hugging Face hub; a bundle that is loaded stays
+                as it is; None: the default bundle that comes with the package.
             revision: branch, tag or commit on the hub; None: the branch main.
 
         Raises:
             BundleFormatError: it was written by a newer release.
-            BundleError: it is no bundle, a file is missing, unreadable or of another size; or see `bundle_folder`.
+            BundleError: it is no bundle, a file is missing, unreadable or of another size; or see `bundle_path`.
             InputError: an argument is of a wrong type.
-            MissingExtraError: it is not a folder, and huggingface_hub is not installed.
+            MissingExtraError: it is not here, and huggingface_hub is not installed.
         """
         if isinstance(path, Bundle) and revision is None:
             return path
         with os_errors(BundleError, f"cannot read the bundle {path}"):
-            folder = bundle_folder(path.path if isinstance(path, Bundle) else path, revision=revision)
-            bundle = cls(folder, read_manifest(folder))
+            place = bundle_path(path.path if isinstance(path, Bundle) else path, revision=revision)
+            bundle = cls(place, read_manifest(place))
             for entry in bundle.manifest.files():
-                bundle._check_size(entry)
+                with files.opened(files.files_of(place), entry):
+                    pass
         return bundle
 
     def graph(self, precision: str) -> Graph:
@@ -143,6 +146,10 @@ class Bundle:
         except EngineError as error:
             return error.remedy
 
+    def source_of(self, graph: Graph) -> BundleGraph:
+        """Return what an engine opens a graph from."""
+        return BundleGraph(self.path, graph.file, graph.data)
+
     def receipt(self, precision: str) -> Receipt | None:
         """Return the record of a precision's evaluation; None if it was not evaluated, or the bundle lacks it."""
         graph = self.manifest.graphs.get(precision)
@@ -159,7 +166,7 @@ class Bundle:
         if self.path == default_bundle():
             command = f"qa-onnx export models/{name} --to another-folder {options}"
             return f"in a clone of the repository of qa-onnx, {command} makes it"
-        beside = beside or hub_cache_of(self.path) is not None
+        beside = beside or hub_cache_of(self.path) is not None or self.path.is_file()
         target = "another-folder" if beside else shlex.quote(str(self.path))
         return (
             f"qa-onnx export CHECKPOINT --to {target} {options} {'makes' if beside else 'adds'} it, where "
@@ -181,30 +188,25 @@ class Bundle:
             problem = f"{name} has F1 {receipt.accuracy.f1:.2f} on {receipt.data}, less than min_f1 {min_f1:g}"
             raise BundleError(problem, remedy="use another precision or model")
 
-    def checked_path(self, entry: FileEntry) -> Path:
-        """Return the path of a file after checking its size and SHA-256.
+    def read(self, entry: FileEntry) -> bytes:
+        """Return the content of a file after checking its size and SHA-256.
 
         Raises:
-            BundleError: one of them is wrong.
+            BundleError: one of them is wrong, or the file may not be read, see `files.FolderFiles`.
         """
-        self._check_size(entry)
-        path = self.path / entry.name
-        with os_errors(BundleError, f"cannot read {path}"), path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if sha256 != entry.sha256:
-            raise BundleError(
-                f"{path} was changed or damaged: its SHA-256 is {sha256}, {MANIFEST} says {entry.sha256}",
-                remedy=how_to_repair(self.path),
-            )
-        return path
+        return files.read(files.files_of(self.path), entry)
+
+    def check(self, entry: FileEntry, then: Callable[[bytes], object] | None = None) -> None:
+        """Check the size and SHA-256 of a file, and hand each piece to `then`; BundleError: see `read`."""
+        files.check(files.files_of(self.path), entry, then=then)
 
     def damaged_files(self) -> tuple[str, ...]:
         """Return a line for each file that is missing, cannot be read, or does not have its size and hash."""
         damaged = []
         for entry in self.manifest.files():
             try:
-                self.checked_path(entry)
-            except (BundleError, OSError) as error:
+                self.check(entry)
+            except BundleError as error:
                 damaged.append(str(error))
         return tuple(damaged)
 
@@ -212,23 +214,12 @@ class Bundle:
         """Return the content of a text file after checking its size and SHA-256.
 
         Raises:
-            BundleError: one of them is wrong, or it is not UTF-8 text of a sensible size.
+            BundleError: one of them is wrong, or it is not UTF-8 text.
         """
-        if entry.size > _TEXT_LIMIT:
-            raise BundleError(f"{entry.name} has {entry.size} bytes; the limit is {_TEXT_LIMIT}")
         try:
-            return self.checked_path(entry).read_text(encoding="utf-8")
+            return self.read(entry).decode("utf-8")
         except UnicodeDecodeError as error:
             raise BundleError(f"{self.path / entry.name} is not UTF-8 text: {error}") from error
-
-    def _check_size(self, entry: FileEntry) -> None:
-        path = self.path / entry.name
-        if not path.is_file():
-            raise BundleError(f"{path} is missing", remedy=how_to_repair(self.path))
-        size = path.stat().st_size
-        if size != entry.size:
-            problem = f"{path} has {size} bytes, {MANIFEST} says {entry.size}: it was cut or changed"
-            raise BundleError(problem, remedy=how_to_repair(self.path))
 
 
 def default_bundle() -> Path:
@@ -237,18 +228,19 @@ def default_bundle() -> Path:
     return shipped if shipped.is_dir() else _PACKAGE.parent / "exported" / "minilm-squad"
 
 
-def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Path:
-    """Return the folder of a bundle: a local one, or that of a name on the Hugging Face hub in the hub's cache.
+def bundle_path(path: str | Path | None, *, revision: str | None = None) -> Path:
+    """Return where a bundle is: a folder or packed file here, or the folder of a name on the hub in its cache.
 
-    A folder always comes before a name, and the hub is not asked then.
+    What is here always comes before a name, and the hub is not asked then.
 
     Args:
-        path: a folder, or as text "org/name" on the hub; None: the default bundle. A `Path` is always a folder.
+        path: a folder or packed file, or as text "org/name" on the hub; None: the default bundle. A `Path` is
+            never a name.
         revision: branch, tag or commit on the hub; None: the branch main.
 
     Raises:
-        BundleError: a revision of a folder was requested; or see `hub.HubRepository.fetch`.
-        MissingExtraError: it is not a folder, and huggingface_hub is not installed.
+        BundleError: a revision of something here was requested; or see `hub.HubRepository.fetch`.
+        MissingExtraError: it is not here, and huggingface_hub is not installed.
     """
     check_path("bundle", "" if path is None else path)
     check_type("revision", "" if revision is None else revision, str, "a name, or None")
@@ -258,13 +250,31 @@ def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Pa
 
         return HubRepository(name=path, revision="main" if revision is None else revision).fetch()
     if revision is not None:
-        problem = f"revision is {revision!r}, but {folder} is a folder and has none"
+        problem = f"revision is {revision!r}, but {folder} is no name on the hub and has none"
         raise BundleError(problem, remedy="omit it, or name a repository on the hub, org/name")
     return folder
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and check the manifest of a folder.
+def manifest_bytes(path: Path) -> bytes:
+    """Return the content of the bundle.json of a bundle.
+
+    Raises:
+        BundleError: there is none, or it is too large to be one.
+    """
+    if not path.is_file() and not (path / MANIFEST).exists():
+        reason, remedy = why_no_bundle(path, MANIFEST)
+        raise BundleError(f"{path} is not a bundle: {reason}", remedy=remedy)
+    with files.files_of(path).open(MANIFEST) as (file, size):
+        if size > MANIFEST_LIMIT:
+            problem = (
+                f"{path / MANIFEST} is larger than {MANIFEST_LIMIT} bytes: it is not the manifest of a bundle"
+            )
+            raise BundleError(problem)
+        return read_exactly(file, size)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check the manifest of a bundle.
 
     Raises:
         BundleFormatError: it was written by a newer release.
@@ -272,29 +282,4 @@ def read_manifest(folder: Path) -> Manifest:
     """
     from qa_onnx.bundle.manifest import decode_manifest  # only now: msgspec takes 8 ms to import
 
-    path = folder / MANIFEST
-    if not path.is_file():
-        reason, remedy = _why_no_bundle(folder)
-        raise BundleError(f"{folder} is not a bundle: {reason}", remedy=remedy)
-    if path.stat().st_size > MANIFEST_LIMIT:
-        raise BundleError(f"{path} is larger than {MANIFEST_LIMIT} bytes: it is not the manifest of a bundle")
-    return decode_manifest(path.read_bytes(), str(path))
-
-
-def _why_no_bundle(folder: Path) -> tuple[str, str]:
-    """Return what a folder without a manifest is, and how to get a bundle."""
-    target = shlex.quote(f"exported/{folder.resolve().name}")
-    convert = f"qa-onnx export {shlex.quote(str(folder))} --to {target} makes a bundle of it, in {target}"
-    create = f"qa-onnx export CHECKPOINT --to {shlex.quote(str(folder))} makes one"
-    if not folder.exists():
-        return "it does not exist", create
-    if not folder.is_dir():
-        return "it is a file, and a bundle is a folder", ""
-    if any(next(folder.glob(names), None) for names in ("*.safetensors", "pytorch_model*.bin")):
-        return "it is a checkpoint", convert
-    if any((folder / name).is_file() for name in ("model.onnx", "onnx/model.onnx")):
-        return "it is a folder with a finished ONNX model", convert
-    inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
-    if inside:
-        return f"it has no {MANIFEST}, but folders in it are bundles", f"name one of {', '.join(inside[:5])}"
-    return f"it has no {MANIFEST}", create
+    return decode_manifest(manifest_bytes(path), str(path / MANIFEST))

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bundle.folder import MANIFEST, MANIFEST_LIMIT, Bundle, read_manifest
+from qa_onnx.bundle.files import MANIFEST, MANIFEST_LIMIT
+from qa_onnx.bundle.folder import Bundle, read_manifest
 from qa_onnx.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class _UnreachableError(Exception):
 def _check_hash(bundle: Bundle, entry: FileEntry) -> None:
     """Check a file that was just fetched; if its hash is wrong, remove it, so that it is fetched again."""
     try:
-        bundle.checked_path(entry)
+        bundle.check(entry)
     except BundleError:
         path = bundle.path / entry.name
         path.resolve().unlink(missing_ok=True)

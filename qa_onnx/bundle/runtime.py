@@ -76,11 +76,9 @@ def _open(bundle: Bundle, runtime: Runtime, min_f1: float | None) -> Session:
     graph = bundle.graph_for(runtime.precision, runtime.backend)
     if min_f1 is not None:
         bundle.require_f1(runtime.precision, min_f1)
-    if graph.data:
-        bundle.checked_path(graph.data)
     manifest = bundle.manifest
     session = open_session(
-        bundle.checked_path(graph.file),
+        bundle.source_of(graph),
         backend=runtime.backend,
         inputs=manifest.inputs,
         longest=manifest.max_positions,

@@ -15,10 +15,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bundle.folder import MANIFEST
+from qa_onnx.bundle.folder import manifest_bytes
 from qa_onnx.engines.names import Backend, Device, Engine, check_threads
 from qa_onnx.engines.sessions import check_usable
-from qa_onnx.errors import EngineError, MissingExtraError
+from qa_onnx.errors import BundleError, EngineError, MissingExtraError
 from qa_onnx.machine import cpu
 from qa_onnx.machine.cache import cache_folder
 from qa_onnx.machine.packages import version
@@ -109,7 +109,7 @@ def find_profile(bundle: Bundle) -> Profile | None:
         if profile.precision not in bundle.precisions(profile.backend):
             raise ValueError(f"{profile.precision} does not run on {profile.backend}")
         return profile
-    except (OSError, ValueError, KeyError, AttributeError, EngineError, MissingExtraError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, BundleError, EngineError, MissingExtraError) as error:
         _LOG.info("the profile of %s cannot be used and is ignored: %r", bundle.path, error)
         return None
 
@@ -148,7 +148,7 @@ def _key(bundle: Bundle) -> dict[str, Any]:
 
 
 def _bundle_hash(bundle: Bundle) -> str:
-    return hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()
+    return hashlib.sha256(manifest_bytes(bundle.path)).hexdigest()
 
 
 def _machine() -> dict[str, Any]:

@@ -34,6 +34,7 @@ _COMMANDS = {
     "export": ("export:export", "Make a bundle of a checkpoint or a finished ONNX model."),
     "train": ("train:train", "Fine-tune an encoder or checkpoint on questions with their answers."),
     "inspect": ("inspect:inspect", "Show what is in a bundle, and check it."),
+    "pack": ("pack:pack", "Write a bundle as one file."),
     "eval": ("eval:evaluate", "Measure exact match and F1 on a data file."),
     "bench": ("bench:bench", "Measure speed and F1 on this machine, beside PyTorch."),
     "tune": ("tune:tune", "Find the fastest setting for this machine, and keep it."),

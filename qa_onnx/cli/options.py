@@ -49,11 +49,11 @@ def _keep_revision(ctx: click.Context, _: click.Parameter, value: str | None) ->
 
 
 def _bundle(ctx: click.Context, _: click.Parameter, value: str | None) -> Path | None:
-    """Return the folder of the bundle that the user named; a name on the hub is fetched if it is no folder."""
-    from qa_onnx.bundle.folder import bundle_folder
+    """Return where the bundle is that the user named; a name on the hub is fetched if it is not here."""
+    from qa_onnx.bundle.folder import bundle_path
 
     revision = ctx.meta.get(_REVISION)
-    return None if value is None and revision is None else bundle_folder(value, revision=revision)
+    return None if value is None and revision is None else bundle_path(value, revision=revision)
 
 
 def bundle_option(command: _Command) -> _Command:
@@ -70,7 +70,7 @@ def bundle_option(command: _Command) -> _Command:
         "--bundle",
         metavar="BUNDLE",
         callback=_bundle,
-        help="Folder of the bundle, or org/name on the Hugging Face hub.  [default: the bundle of qa-onnx]",
+        help="Folder or .qab file of a bundle, or org/name on the hub.  [default: the bundle of qa-onnx]",
     )
     return bundle(revision(command))
 

@@ -14,11 +14,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.folder import MANIFEST, Bundle, default_bundle
+from qa_onnx.bundle.folder import Bundle, default_bundle, manifest_bytes
 from qa_onnx.doctor import trial as trials
 from qa_onnx.doctor.trial import UNFIT, Job, Trial
 from qa_onnx.engines.names import BACKENDS, missing_instructions
-from qa_onnx.errors import QaOnnxError
+from qa_onnx.errors import BundleError, QaOnnxError
 from qa_onnx.machine import cpu, nvidia, packages
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def look_at(path: Path | None) -> BundleState:
     """Load a bundle and check the hash of every file."""
     folder = default_bundle() if path is None else path
     try:
-        sha256 = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
-    except OSError:
+        sha256 = hashlib.sha256(manifest_bytes(folder)).hexdigest()
+    except BundleError:
         sha256 = None
     state = BundleState(path=folder, is_default=path is None, sha256=sha256)
     try:

@@ -1,32 +1,19 @@
-"""What every engine checks of a graph, and says of a batch that it cannot run."""
+"""What every engine says of a batch that it cannot run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from qa_onnx.errors import EngineError
-from qa_onnx.session import ENDED, OUTPUTS
+from qa_onnx.session import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from qa_onnx.session import Stop
-
-
-def check_outputs(path: Path, names: set[str]) -> None:
-    """Refuse a graph that lacks the outputs of a question answering model.
-
-    Raises:
-        EngineError: it lacks one.
-    """
-    if not names.issuperset(OUTPUTS):
-        raise EngineError(
-            f"{path} gives {', '.join(sorted(names))}; a question answering graph gives {' and '.join(OUTPUTS)}"
-        )
 
 
 def failure(engine: str, inputs: Mapping[str, NDArray[np.int64]], error: Exception, stop: Stop) -> EngineError:

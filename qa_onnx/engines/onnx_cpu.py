@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.engines.fork_safe import ForkSafe
-from qa_onnx.engines.graph_checks import check_outputs, failure
+from qa_onnx.engines.graph_checks import failure
+from qa_onnx.engines.graph_source import GraphPath
 from qa_onnx.engines.names import check_threads
 from qa_onnx.engines.onnx_runtime import import_onnxruntime, session_options
 from qa_onnx.errors import EngineError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qa_onnx.engines.graph_source import GraphSource
     from qa_onnx.session import Arrays
 
 # From this release on, ONNX Runtime's SkipLayerNormalization takes three times as long on a CPU as the sum and the
@@ -36,34 +38,34 @@ class OnnxSession:
     """An ONNX file in ONNX Runtime, on the CPU. It works in forked processes, and pickles by its arguments.
 
     Args:
-        path: the file. Only ONNX Runtime's own operators can run: no others are registered.
+        graph: the file's path, or where else to get its bytes. No byte reaches ONNX Runtime before the file was
+            checked, see `graph_rules.check_graph`.
         threads: of one run; None: `cpu.default_threads()`.
 
     Raises:
         MissingExtraError: no ONNX Runtime is installed.
-        EngineError: two of them are installed, or the file is no QA graph.
+        EngineError: two of them are installed, or the file is no QA graph, or none that may run.
     """
 
     run_overhead = RUN_OVERHEAD["cpu"]
     leaves_cpu_idle = False
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, graph: Path | GraphSource, *, threads: int | None = None) -> None:
         check_threads(threads)
-        self._path, self._threads = path, threads
+        self._graph, self._threads = GraphPath.of(graph), threads
         self._opened: ForkSafe[Any] = ForkSafe(self._open)
         self.input_names: tuple[str, ...] = tuple(value.name for value in self._opened.get().get_inputs())
 
     def _open(self) -> Any:
         onnxruntime = import_onnxruntime()
-        try:
-            session = _load(onnxruntime, self._path, cpu_options(onnxruntime, self._threads))
-        except Exception as error:  # onnxruntime's exceptions have no other common base
-            raise EngineError(
-                f"ONNX Runtime {onnxruntime.__version__} cannot load {self._path}: {error}"
-            ) from error
-        check_outputs(self._path, {output.name for output in session.get_outputs()})
         self._run_options = onnxruntime.RunOptions
-        return session
+        with self._graph.open() as model:
+            try:
+                return _load(onnxruntime, model, cpu_options(onnxruntime, self._threads))
+            except Exception as error:  # onnxruntime's exceptions have no other common base
+                raise EngineError(
+                    f"ONNX Runtime {onnxruntime.__version__} cannot load {self._graph.name}: {error}"
+                ) from error
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
         """Compute a batch; see `EndableSession.run`. ONNX Runtime ends between two nodes of the graph.
@@ -86,24 +88,24 @@ class OnnxSession:
         self._opened.get()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(OnnxSession, self._path, threads=self._threads), ()
+        return partial(OnnxSession, self._graph, threads=self._threads), ()
 
 
-def _load(onnxruntime: Any, path: Path, options: Any) -> Any:
+def _load(onnxruntime: Any, model: bytes | Path, options: Any) -> Any:
     """Open an InferenceSession, with exact integer products if the graph allows them."""
     if not cpu.has_exact_int8():
         # Without VNNI, sums of byte products saturate at 16 bits. Weights of 7 bits, as our exports have them, are
         # small enough; for others this trades speed for the right result.
         options.add_session_config_entry(_EXACT, "1")
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         if cpu.has_exact_int8() or _SHARED_WEIGHTS not in str(error):
             raise
     # ONNX Runtime cannot rewrite a weight of 8 bits that several nodes read. Such a graph, of another exporter,
     # runs unchanged.
     options.add_session_config_entry(_EXACT, "0")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def cpu_options(onnxruntime: Any, threads: int | None) -> Any:

@@ -16,7 +16,8 @@ import numpy as np
 
 from qa_onnx.engines import tensorrt
 from qa_onnx.engines.fork_safe import ForkSafe
-from qa_onnx.engines.graph_checks import check_outputs, shapes_of
+from qa_onnx.engines.graph_checks import shapes_of
+from qa_onnx.engines.graph_source import GraphPath
 from qa_onnx.engines.onnx_runtime import import_onnxruntime, session_options
 from qa_onnx.engines.padding import bucket_of, length_buckets, pad_to
 from qa_onnx.errors import DeviceError, EngineError, MissingExtraError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qa_onnx.engines.graph_source import GraphSource
     from qa_onnx.engines.names import Engine
     from qa_onnx.session import Arrays
 
@@ -60,7 +62,7 @@ class GpuSession:
     It pickles by its arguments. In a process that was forked from one that used CUDA, `run` raises: CUDA cannot.
 
     Args:
-        path: the file.
+        graph: the file's path, or where else to get its bytes; see `OnnxSession`.
         plan: how to run it.
 
     Raises:
@@ -72,8 +74,8 @@ class GpuSession:
     run_overhead = RUN_OVERHEAD["cuda"]
     leaves_cpu_idle = True
 
-    def __init__(self, path: Path, plan: GpuPlan) -> None:
-        self._path, self._plan = path, plan
+    def __init__(self, graph: Path | GraphSource, plan: GpuPlan) -> None:
+        self._graph, self._plan = GraphPath.of(graph), plan
         self._opened = ForkSafe(self._open)
         session, _ = self._opened.get()
         self.input_names: tuple[str, ...] = tuple(value.name for value in session.get_inputs())
@@ -85,13 +87,14 @@ class GpuSession:
         onnxruntime = import_onnxruntime()
         gpu = check_gpu(self._plan.engine)
         options = session_options(onnxruntime, 1)  # the few nodes that run on the CPU gain nothing from threads
-        providers = _providers(onnxruntime, self._path, self._plan, gpu)
-        try:
-            # ONNX Runtime would fall back to the CPU and print that. A caller who names a GPU gets an error.
-            session = onnxruntime.InferenceSession(self._path, options, providers=providers, enable_fallback=0)
-            session.disable_fallback()
-        except Exception as error:  # onnxruntime's exceptions have no other common base
-            raise _translated(f"cannot load {self._path}", error) from error
+        with self._graph.open() as model:
+            providers = _providers(onnxruntime, model, self._plan, gpu)
+            try:
+                # ONNX Runtime would fall back to the CPU and print that. A caller who names a GPU gets an error.
+                session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+                session.disable_fallback()
+            except Exception as error:  # onnxruntime's exceptions have no other common base
+                raise _translated(f"cannot load {self._graph.name}", error) from error
         used, wanted = session.get_providers(), providers[0][0]
         if used[0] != wanted:
             problem = f"ONNX Runtime {onnxruntime.__version__} fell back from {wanted} to {used[0]}"
@@ -99,7 +102,6 @@ class GpuSession:
             cause = "a library of CUDA or cuDNN may not load" if missing is None else missing.problem
             remedy = "pip install 'qa-onnx[gpu]'" if missing is None else missing.remedy
             raise DeviceError(f"{problem}: {cause}", remedy=remedy)
-        check_outputs(self._path, {output.name for output in session.get_outputs()})
         self._run_options = onnxruntime.RunOptions
         return session, deque()
 
@@ -161,7 +163,7 @@ class GpuSession:
         self._opened.get()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GpuSession, (self._path, self._plan)
+        return GpuSession, (self._graph, self._plan)
 
 
 def check_gpu(engine: str) -> str:
@@ -191,12 +193,12 @@ def check_gpu(engine: str) -> str:
     return gpu
 
 
-def _providers(onnxruntime: Any, path: Path, plan: GpuPlan, gpu: str) -> list[tuple[str, dict[str, str]]]:
+def _providers(onnxruntime: Any, model: bytes | Path, plan: GpuPlan, gpu: str) -> list[tuple[str, dict[str, str]]]:
     cuda = (_PROVIDERS["onnxruntime"], CUDA_OPTIONS)
     if plan.engine != "tensorrt":
         return [cuda]
     cache = tensorrt.engine_folder(
-        path,
+        model,
         gpu=gpu,
         versions=f"onnxruntime {onnxruntime.__version__}, TensorRT {tensorrt.version()}",
         plan=f"{plan.precision} {plan.longest}",

@@ -10,10 +10,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.engines.fork_safe import ForkSafe
-from qa_onnx.engines.graph_checks import check_outputs, failure, shapes_of
+from qa_onnx.engines.graph_checks import failure, shapes_of
+from qa_onnx.engines.graph_source import GraphPath
 from qa_onnx.engines.names import check_threads
 from qa_onnx.engines.padding import pad_to
 from qa_onnx.errors import EngineError, MissingExtraError
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qa_onnx.engines.graph_source import GraphSource
     from qa_onnx.session import Arrays
 
 _AGAIN_S = 0.05
@@ -37,7 +40,7 @@ class OpenVinoSession:
     """An ONNX file in OpenVINO, on the CPU. It works in forked processes, and pickles by its arguments.
 
     Args:
-        path: the file.
+        graph: the file's path, or where else to get its bytes; see `OnnxSession`.
         threads: of one run; None: `cpu.default_threads()`.
         longest: maximum tokens that the model reads. Batches are then padded to multiples of `STEP`, since
             OpenVINO prepares itself for every shape and keeps that in memory, a megabyte or more each.
@@ -56,7 +59,7 @@ class OpenVinoSession:
 
     def __init__(
         self,
-        path: Path,
+        graph: Path | GraphSource,
         *,
         threads: int | None = None,
         longest: int | None = None,
@@ -64,7 +67,8 @@ class OpenVinoSession:
         bf16: bool = False,
     ) -> None:
         check_threads(threads)
-        self._path, self._threads, self._longest, self._pad_id, self._bf16 = path, threads, longest, pad_id, bf16
+        self._graph, self._threads = GraphPath.of(graph), threads
+        self._longest, self._pad_id, self._bf16 = longest, pad_id, bf16
         self._opened = ForkSafe(self._compile)
         inputs = self._opened.get()[0].inputs
         self.input_names: tuple[str, ...] = tuple(value.any_name for value in inputs)
@@ -79,13 +83,14 @@ class OpenVinoSession:
             "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
             "ENABLE_CPU_PINNING": False,  # the host's threads stay where the host put them
         }
-        try:
-            model = openvino.Core().compile_model(self._path, "CPU", settings)
-        except Exception as error:  # a RuntimeError, whatever the cause
-            reason = " ".join(str(error).split())
-            raise EngineError(f"OpenVINO {openvino.__version__} cannot load {self._path}: {reason}") from error
-        check_outputs(self._path, {name for output in model.outputs for name in output.names})
-        return model, deque()
+        with self._graph.open() as model:
+            try:
+                return openvino.Core().compile_model(_read(model), "CPU", settings), deque()
+            except Exception as error:  # a RuntimeError, whatever the cause
+                reason = " ".join(str(error).split())
+                raise EngineError(
+                    f"OpenVINO {openvino.__version__} cannot load {self._graph.name}: {reason}"
+                ) from error
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
         """Compute a batch; see `EndableSession.run`. OpenVINO ends between two nodes of the graph.
@@ -138,7 +143,7 @@ class OpenVinoSession:
         return max(tokens, min(self._longest, -(-tokens // STEP) * STEP))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        again = partial(OpenVinoSession, self._path, threads=self._threads, longest=self._longest)
+        again = partial(OpenVinoSession, self._graph, threads=self._threads, longest=self._longest)
         return partial(again, pad_id=self._pad_id, bf16=self._bf16), ()
 
 
@@ -147,6 +152,14 @@ def _cancel(request: Any, over: threading.Event) -> None:
     while not over.is_set():
         request.cancel()
         over.wait(_AGAIN_S)
+
+
+def _read(model: bytes | Path) -> Any:
+    """Return the model of an ONNX file, read as that: other formats may fit the same bytes."""
+    from openvino.frontend import FrontEndManager
+
+    onnx = FrontEndManager().load_by_framework("onnx")
+    return onnx.convert(onnx.load(BytesIO(model) if isinstance(model, bytes) else str(model)))
 
 
 def import_openvino() -> Any:

@@ -16,6 +16,7 @@ from qa_onnx.engines.onnx_cpu import OnnxSession
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qa_onnx.engines.graph_source import GraphSource
     from qa_onnx.session import Session
 
 
@@ -37,7 +38,7 @@ def check_usable(backend: Backend) -> None:
 
 
 def open_session(
-    path: Path,
+    graph: Path | GraphSource,
     *,
     backend: Backend,
     inputs: tuple[str, ...],
@@ -49,7 +50,7 @@ def open_session(
     """Open a graph in an engine.
 
     Args:
-        path: the ONNX file.
+        graph: path of the ONNX file, or where else to get its bytes.
         backend: the engine and device that run it.
         inputs: names of the graph's inputs; used on a GPU only.
         longest: maximum tokens that the model reads; used, like `pad_id`, in OpenVINO and on a GPU.
@@ -60,18 +61,19 @@ def open_session(
 
     Raises:
         MissingExtraError: the engine is not installed.
-        EngineError: the engine does not start or cannot run the graph, or the CPU lacks the precision.
+        EngineError: the engine does not start or cannot run the graph, the graph may not run, or the CPU lacks the
+            precision.
     """
     check_precision(precision)
     if backend == Backend("openvino"):
         from qa_onnx.engines.openvino_cpu import OpenVinoSession
 
         return OpenVinoSession(
-            path, threads=threads, longest=longest, pad_id=pad_id, bf16=PRECISIONS[precision].bf16
+            graph, threads=threads, longest=longest, pad_id=pad_id, bf16=PRECISIONS[precision].bf16
         )
     if backend == Backend("onnxruntime"):
-        return OnnxSession(path, threads=threads)
+        return OnnxSession(graph, threads=threads)
     from qa_onnx.engines.onnx_gpu import GpuPlan, GpuSession
 
     plan = GpuPlan(inputs=inputs, longest=longest, engine=backend.engine, precision=precision, pad_id=pad_id)
-    return GpuSession(path, plan)
+    return GpuSession(graph, plan)

@@ -53,19 +53,18 @@ def provider_options(names: Sequence[str], *, longest: int, precision: str, cach
     return options
 
 
-def engine_folder(graph: Path, *, gpu: str, versions: str, plan: str) -> Path:
+def engine_folder(model: bytes | Path, *, gpu: str, versions: str, plan: str) -> Path:
     """Create and return the folder for engines that are compiled from a graph on this machine.
 
     Compiled engines are programs that TensorRT runs unchecked, so no other user may write there.
 
     Args:
-        graph: the ONNX file; its content is part of the key, its name is not.
+        model: the ONNX file, or its bytes; its content is part of the key, its name is not.
         gpu: name of the GPU.
         versions: of ONNX Runtime and TensorRT.
         plan: precision and shapes.
     """
-    with graph.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+    content = hashlib.sha256(model if isinstance(model, bytes) else model.read_bytes()).hexdigest()
     key = hashlib.sha256("\0".join((content, gpu, versions, plan)).encode()).hexdigest()[:_KEY_LENGTH]
     folder = cache_folder("tensorrt", key)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.batches import KNOWN_INPUTS
 from qa_onnx.bundle.manifest import Source
 from qa_onnx.errors import ExportError, MissingExtraError
 from qa_onnx.export.digest import files_sha256
@@ -23,6 +22,7 @@ from qa_onnx.export.model import SourceModel
 from qa_onnx.export.refusals import refuse_head, refuse_kind, refuse_unsafe
 from qa_onnx.export.tokenizer_check import read_tokenizer, warn
 from qa_onnx.machine.packages import require
+from qa_onnx.session import KNOWN_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

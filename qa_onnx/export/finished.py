@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
-from qa_onnx.batches import check_inputs
 from qa_onnx.bundle.manifest import Source
+from qa_onnx.engines.graph_source import read_graph
 from qa_onnx.errors import EngineError, ExportError
 from qa_onnx.export.digest import files_sha256
-from qa_onnx.export.graph import locations, save
+from qa_onnx.export.graph import save
 from qa_onnx.export.half_storage import restore
 from qa_onnx.export.model import SourceModel
 from qa_onnx.export.tokenizer_check import read_tokenizer, warn
-from qa_onnx.session import OUTPUTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +50,7 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
     """
     model, files = _load_onnx(path)
     restore(model)
-    _check_graph(path, model)
+    _check_precision(path, model)
     parameters = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
     save(model, target)
     tokenizer_json = read_tokenizer(folder)
@@ -89,37 +88,26 @@ def _load_onnx(path: Path) -> tuple[Any, list[Path]]:
     import onnx
 
     try:
-        model = onnx.load(path, load_external_data=False)
-        names = {entry.value for entry in locations(model)}
+        data, beside = read_graph(path)
+        model = onnx.load_from_string(data)
         onnx.load_external_data_for_model(model, str(path.parent))  # refuses files outside of the folder
+    except EngineError as error:
+        raise ExportError(error.problem, remedy=error.remedy) from error
     except Exception as error:  # protobuf's, onnx's and the system's errors
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error
-    return model, [path, *(path.parent / name for name in sorted(names))]
+    return model, [path, *(path.parent / name for name in sorted(beside))]
 
 
-def _check_graph(path: Path, model: Any) -> None:
-    """Refuse a graph with other inputs, outputs or types than a float32 question answering graph has."""
+def _check_precision(path: Path, model: Any) -> None:
+    """Refuse a graph that is not in float32."""
     import onnx
 
-    outputs = [value.name for value in model.graph.output]
-    if not set(OUTPUTS) <= set(outputs):
-        raise ExportError(
-            f"{path} has the outputs {', '.join(outputs)}; a question answering model has {', '.join(OUTPUTS)}"
-        )
-    try:
-        check_inputs([value.name for value in model.graph.input])
-    except EngineError as error:
-        raise ExportError(f"{path}: {error}") from error
     operators = {node.op_type for node in model.graph.node}
     quantized = sorted(name for name in operators if "Quantize" in name or "Integer" in name)
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
     if quantized or half:
         state = f"quantized already ({', '.join(quantized)})" if quantized else "in half precision"
         raise ExportError(f"{path} is {state}", remedy="give the float32 model; precisions are made from it")
-    inputs = model.graph.input
-    wrong = [one.name for one in inputs if one.type.tensor_type.elem_type != onnx.TensorProto.INT64]
-    if wrong:
-        raise ExportError(f"{path}: input {', '.join(wrong)} is not int64")
 
 
 def _json(path: Path) -> dict[str, Any]:

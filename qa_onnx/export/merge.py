@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.folder import MANIFEST, Bundle, read_manifest
+from qa_onnx.bundle.files import MANIFEST
+from qa_onnx.bundle.folder import Bundle, read_manifest
 from qa_onnx.errors import BundleError, BundleFormatError, ExportError
 from qa_onnx.export.tokenizer_check import same_tokenizer
 
@@ -95,7 +96,7 @@ def _check_files(folder: Path, manifest: Manifest, precision: str) -> None:
     """Raise a BundleError if a file of a precision is missing or damaged."""
     bundle, graph = Bundle(folder, manifest), manifest.graphs[precision]
     for entry in filter(None, (graph.file, graph.data, graph.golden)):
-        bundle.checked_path(entry)
+        bundle.check(entry)
 
 
 def _damaged(error: BundleError) -> ExportError:

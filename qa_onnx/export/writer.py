@@ -14,7 +14,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.folder import MANIFEST
+from qa_onnx.bundle.files import MANIFEST
 from qa_onnx.bundle.manifest import NAMED_BY_CONTENT, FileEntry
 from qa_onnx.errors import ExportError
 from qa_onnx.export.graph import data_file, name_data_file

@@ -154,8 +154,8 @@ def _refuse_kind(found: os.stat_result, name: str) -> None:
 
 def _is_harmless(device: int) -> bool:
     """Return whether a device is the null device, which is empty, or the terminal of a standard stream."""
-    terminals = [stream for stream in range(3) if os.isatty(stream)]
-    return any(os.stat(one).st_rdev == device for one in (os.devnull, *terminals))  # noqa: PTH116
+    known: list[str | int] = [os.devnull, *(stream for stream in range(3) if os.isatty(stream))]
+    return any(os.stat(one).st_rdev == device for one in known)  # noqa: PTH116
 
 
 def _too_large(name: str, count: str, limit: int) -> InputError:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qa_onnx.bundle.folder import MANIFEST, Bundle
+from qa_onnx.bundle.files import MANIFEST
+from qa_onnx.bundle.folder import Bundle
 from qa_onnx.engines.names import Backend
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.pipelines.settings import warn_caller
@@ -102,7 +103,7 @@ def load_reader(model: Any, tokenizer: Any, settings: LoadSettings, *, exact: bo
 
 
 def _is_bundle(model: object) -> bool:
-    return isinstance(model, (str, Path)) and Path(model, MANIFEST).is_file()
+    return isinstance(model, (str, Path)) and (Path(model).is_file() or Path(model, MANIFEST).is_file())
 
 
 def _exact(bundle: Bundle, backend: Backend) -> str | None:

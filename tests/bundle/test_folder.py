@@ -11,7 +11,8 @@ import pytest
 
 from qa_onnx import Bundle, BundleError, Reader
 from qa_onnx.bundle import folder
-from qa_onnx.bundle.folder import MANIFEST, default_bundle
+from qa_onnx.bundle.files import MANIFEST
+from qa_onnx.bundle.folder import default_bundle
 from tests.conftest import TINY
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def test_a_whole_bundle_loads_from_a_path_or_its_text() -> None:
     assert loaded.path == TINY
     assert list(loaded.manifest.graphs) == ["fp32", "int8"]
     for entry in loaded.manifest.files():
-        assert loaded.checked_path(entry) == TINY / entry.name
+        assert loaded.read(entry) == (TINY / entry.name).read_bytes()
 
 
 def test_a_precision_that_is_not_there_names_the_export_command(tiny_bundle: Bundle) -> None:
@@ -43,7 +44,7 @@ def test_a_precision_that_is_not_there_names_the_export_command(tiny_bundle: Bun
     ("harm", "problem"),
     [
         (lambda path: path.unlink(), "is missing"),
-        (lambda path: (path.unlink(), path.mkdir()), "is missing"),
+        (lambda path: (path.unlink(), path.mkdir()), "is a folder, not a file"),
         (lambda path: path.write_bytes(b""), "has 0 bytes, bundle.json says"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "has .* bytes, bundle.json says"),
         (lambda path: path.write_bytes(path.read_bytes() + b" "), "has .* bytes, bundle.json says"),
@@ -68,7 +69,7 @@ def test_a_changed_byte_is_found_when_the_file_is_read(tiny_copy: Path, name: st
     (tiny_copy / name).write_bytes(content)
     damaged = Bundle.load(tiny_copy)
     [entry] = [entry for entry in damaged.manifest.files() if entry.name == name]
-    for read in (damaged.checked_path, damaged.text):
+    for read in (damaged.check, damaged.read, damaged.text):
         with pytest.raises(BundleError, match=f"{name} was changed or damaged: its SHA-256 is"):
             read(entry)
 
@@ -130,7 +131,7 @@ def test_a_folder_that_is_no_bundle_is_named(files: tuple[str, ...], message: st
 
 def test_a_file_and_a_path_that_does_not_exist_are_told_from_a_bundle(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
-    with pytest.raises(BundleError, match="it is a file, and a bundle is a folder"):
+    with pytest.raises(BundleError, match="is no packed bundle: it does not end as a zip archive"):
         Reader.load(tmp_path / "model.onnx")
     for path in (tmp_path / "none", "./some/model", "some/model/there", Path("some/model")):  # no name on the hub
         with pytest.raises(BundleError, match=r"it does not exist: qa-onnx export CHECKPOINT --to .* makes one"):

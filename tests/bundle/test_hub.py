@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from qa_onnx import Bundle, BundleError, MissingExtraError, Reader
-from qa_onnx.bundle.folder import MANIFEST
+from qa_onnx.bundle.files import MANIFEST
 from qa_onnx.bundle.hub import HubRepository
 from qa_onnx.cli import main
 from tests.bundle.hub_server import Hub, Repository, files_of
@@ -150,7 +150,7 @@ def test_a_file_with_another_hash_is_refused_and_fetched_again(hub: Hub, fetch: 
         with pytest.raises(BundleError, match=f"{MODEL} was changed or damaged: its SHA-256 is"):
             fetch()
     repository.commits[commit] = files
-    assert Bundle.load(fetch()).checked_path(Bundle.load(TINY).graph("fp32").file)
+    Bundle.load(fetch()).check(Bundle.load(TINY).graph("fp32").file)
 
 
 def test_a_bundle_in_the_cache_is_repaired_and_added_to_elsewhere(fetch: Callable[..., Path]) -> None:
@@ -185,7 +185,9 @@ def test_without_huggingface_hub_the_extra_is_named(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("path", [None, TINY, Bundle.load(TINY)])
 def test_a_folder_has_no_revision(path: Path | Bundle | None) -> None:
-    with pytest.raises(BundleError, match=r"^revision is 'v1', but .* is a folder and has none: omit it"):
+    with pytest.raises(
+        BundleError, match=r"^revision is 'v1', but .* is no name on the hub and has none: omit it"
+    ):
         Reader.load(path, revision="v1")
     result = CliRunner().invoke(
         main, ["inspect", *([] if path is None else ["-b", str(TINY)]), "--revision", "v1"]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import Bundle, BundleError, BundleFormatError
-from qa_onnx.bundle.folder import MANIFEST, default_bundle, read_manifest
+from qa_onnx.bundle.files import MANIFEST
+from qa_onnx.bundle.folder import default_bundle, read_manifest
 from qa_onnx.bundle.manifest import Manifest
 from tests.conftest import TINY, edit_manifest
 

@@ -17,6 +17,7 @@ from qa_onnx import (
     Reader,
 )
 from qa_onnx.bundle import runtime
+from qa_onnx.bundle.graphs import BundleGraph
 from qa_onnx.engines import sessions
 from qa_onnx.engines.names import BACKENDS, Backend
 from tests.conftest import TINY, FakeSession, edit_manifest
@@ -32,8 +33,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What engines are opened with; none is."""
     opened: list[dict[str, Any]] = []
 
-    def engine(path: Path, **arguments: Any) -> FakeSession:
-        opened.append({"path": path, **arguments})
+    def engine(graph: BundleGraph, **arguments: Any) -> FakeSession:
+        opened.append({"graph": graph, **arguments})
         return FakeSession()
 
     monkeypatch.setattr(runtime, "open_session", engine)
@@ -44,10 +45,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose GPU cannot be used; the CPU can."""
 
-    def open_session(path: Path, *, backend: Backend, **arguments: Any) -> Any:
+    def open_session(graph: BundleGraph, *, backend: Backend, **arguments: Any) -> Any:
         if backend.device == "cuda":
             raise DeviceError(REASON)
-        return sessions.open_session(path, backend=backend, **arguments)
+        return sessions.open_session(graph, backend=backend, **arguments)
 
     def check_usable(backend: Backend) -> None:
         assert backend.device == "cuda"
@@ -189,7 +190,7 @@ def test_tensorrt_runs_the_plain_fp32_graph(
     assert (str(reader.backend), reader.precision) == ("tensorrt/cuda", "fp32")
     [call] = calls
     assert call == {
-        "path": tiny_copy / tiny_bundle.graph("fp32").file.name,
+        "graph": BundleGraph(tiny_copy, tiny_bundle.graph("fp32").file, None),
         "backend": Backend("tensorrt", "cuda"),
         "threads": None,
         "precision": "fp32",
@@ -204,7 +205,7 @@ def test_tensorrt_makes_fp16_of_the_plain_fp32_graph_only_when_asked(
 ) -> None:
     make_plain(tiny_copy)
     assert Reader.load(tiny_copy, engine="tensorrt", device="cuda", precision="fp16").precision == "fp16"
-    assert calls[0]["path"].name == tiny_bundle.graph("fp32").file.name
+    assert calls[0]["graph"].file == tiny_bundle.graph("fp32").file
     assert calls[0]["precision"] == "fp16"
     bundle = Bundle.load(tiny_copy)
     assert bundle.graph_for("fp16", Backend("tensorrt", "cuda")) == bundle.graph("fp32")
@@ -224,4 +225,4 @@ def test_a_plain_fp16_graph_comes_before_the_fp32_one(
     edit_manifest(tiny_copy, change)
     for precision in (None, "fp16"):
         assert Reader.load(tiny_copy, engine="tensorrt", device="cuda", precision=precision).precision == "fp16"
-    assert {call["path"].name for call in calls} == {tiny_bundle.graph("int8").file.name}
+    assert {call["graph"].file for call in calls} == {tiny_bundle.graph("int8").file}

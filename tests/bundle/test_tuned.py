@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
+    from qa_onnx.bundle.graphs import BundleGraph
+
 pytestmark = pytest.mark.cpu
 
 PROFILE = Profile(
@@ -50,9 +52,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The arguments of every session that is opened."""
     calls: list[dict[str, Any]] = []
 
-    def note(path: Path, **arguments: Any) -> OnnxSession:
-        calls.append({"graph": path.name, **arguments})
-        return OnnxSession(path, threads=1)
+    def note(graph: BundleGraph, **arguments: Any) -> OnnxSession:
+        calls.append({"graph": graph.file.name, **arguments})
+        return OnnxSession(graph, threads=1)
 
     monkeypatch.setattr("qa_onnx.bundle.runtime.open_session", note)
     return calls

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.exports import graph_path
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def graph(tiny_bundle: Bundle) -> Path:
     """The tiny BERT's fp32 graph."""
-    return tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
+    return graph_path(tiny_bundle, "fp32")
 
 
 def batch(rows: int, tokens: int, *, seed: int = 0) -> dict[str, NDArray[np.int64]]:

@@ -28,7 +28,7 @@ from qa_onnx import (
 from qa_onnx.bench.contenders import list_contenders
 from qa_onnx.bench.tune import accuracy_note, settings
 from qa_onnx.bundle import manifest
-from qa_onnx.bundle.folder import MANIFEST
+from qa_onnx.bundle.files import MANIFEST
 from qa_onnx.bundle.runtime import resolve_runtime
 from qa_onnx.cli import main
 from qa_onnx.engines import openvino_cpu
@@ -219,7 +219,7 @@ def test_openvino_computes_in_bfloat16_when_asked_and_never_by_itself(
 
     monkeypatch.setattr(openvino_cpu, "import_openvino", lambda: SimpleNamespace(Core=Watched))
     monkeypatch.setattr(cpu, "instruction_sets", lambda: WITH)
-    path = tiny_bundle.checked_path(tiny_bundle.graph("fp32").file)
+    path = exports.graph_path(tiny_bundle, "fp32")
     logits = {}
     for precision in ("fp32", "int8-static", "bf16", "int8-static-bf16"):
         session = open_session(

@@ -94,12 +94,12 @@ class Notes(types.ModuleType):
     def preload_dlls(self) -> None:
         self.preloaded += 1
 
-    def InferenceSession(self, path: Path, options: Any, **arguments: Any) -> Any:  # noqa: N802 - its name
+    def InferenceSession(self, model: bytes, options: Any, **arguments: Any) -> Any:  # noqa: N802 - its name
         notes = self
         if "open" in self.fails:
             raise self.fails["open"]
-        self.opened.append({"path": path, **arguments})
-        real = self.real.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.opened.append({"model": model, **arguments})
+        real = self.real.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
         class Session:
             def disable_fallback(self) -> None:
@@ -170,7 +170,7 @@ def test_no_two_calls_share_a_binding(graph: Path, runtime: Notes, expected: Onn
 def test_cuda_gets_its_options_and_no_fallback(graph: Path, runtime: Notes) -> None:
     GpuSession(graph, plan())
     [opened] = runtime.opened
-    assert opened["path"] == graph
+    assert opened["model"] == graph.read_bytes()
     assert opened["enable_fallback"] == 0
     assert not runtime.fallback
     [(name, options)] = opened["providers"]

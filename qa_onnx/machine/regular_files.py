@@ -1,0 +1,112 @@
+"""Open a file of which only the content is wanted: a regular one, at once, and inside of its folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+# A fifo would make `open` wait for a writer. Windows has neither fifos nor these flags.
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a fifo",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a link",
+}
+
+
+class NotRegularError(OSError):
+    """A path is a folder, fifo, socket, device or link; `kind` says which."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        super().__init__(f"{path} is {kind}, not a file")
+        self.kind = kind
+
+
+class LinkError(OSError):
+    """A path is a link that may not be followed."""
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file to read, without following a link at the end of its path, and without waiting.
+
+    Yields:
+        The file, without a buffer of its own, and its size in bytes.
+
+    Raises:
+        NotRegularError: it is something else.
+        OSError: it does not exist, or may not be read.
+    """
+    kind = _kind(path.lstat().st_mode)
+    if kind:  # a device may do something when it is opened
+        raise NotRegularError(path, kind)
+    with open(os.open(path, _FLAGS), "rb", buffering=0) as file:  # noqa: PTH123  # of a descriptor
+        status = os.fstat(file.fileno())
+        if kind := _kind(status.st_mode):
+            raise NotRegularError(path, kind)
+        yield file, status.st_size
+
+
+@contextmanager
+def open_inside(folder: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file of a folder; see `open_regular`.
+
+    A link is followed where its target lies in the same folder, or, as in the cache of the hub, in the same
+    repository. What one says of a folder is so never read from somewhere else.
+
+    Raises:
+        LinkError: it is a link that leads out of there.
+        NotRegularError: see `open_regular`.
+        OSError: see `open_regular`.
+    """
+    path = folder / name
+    if path.is_symlink():
+        target, home = real(path), real(hub_cache_of(folder) or folder)
+        if not target.is_relative_to(home):
+            raise LinkError(f"{path} is a link to {target}, outside of {home}")
+        path = target
+    with open_regular(path) as opened:
+        yield opened
+
+
+def real(path: Path) -> Path:
+    """Return where a path leads to; one that leads nowhere, in a circle of links, stays a link."""
+    return Path(os.path.realpath(path))  # `Path.resolve` raises a RuntimeError for a circle before Python 3.13
+
+
+def hub_cache_of(folder: Path) -> Path | None:
+    """Return the folder of a repository in the hub's cache that a folder belongs to; None: to none."""
+    return folder.parents[1] if folder.parent.name == "snapshots" else None
+
+
+def _kind(mode: int) -> str:
+    """Return what a file of this mode is; "": a regular one."""
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no file")
+
+
+def read_exactly(file: BinaryIO, size: int) -> bytes:
+    """Return the next bytes of a file; OSError: it has less than `size`."""
+    parts = []
+    while size:
+        part = file.read(min(size, 1 << 30))  # Linux reads at most 2 GiB at once
+        if not part:
+            raise OSError("it was cut while it was read")
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
