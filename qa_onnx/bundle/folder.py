@@ -5,6 +5,7 @@
     weights-<hash>.data         the weights of a graph of more than 2 GB
     tokenizer-<hash>.json       as the tokenizers library reads it
     golden-<hash>.json          a few examples with the logits that each precision gave at export
+    bundle.sig                  the signature of bundle.json, if its owner signed it (signature.py)
 
 Files are named by content: writing a new version never touches one that the current manifest names. The
 manifest holds the size and SHA-256 of every file, and a file is read only if both are right.
@@ -21,15 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.repair import how_to_repair, hub_cache_of
+from qa_onnx.bundle.repair import how_to_repair, hub_cache_of, why_no_bundle
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import BundleError, EngineError
 
 if TYPE_CHECKING:
     from qa_onnx.bundle.manifest import FileEntry, Graph, Manifest, Receipt
+    from qa_onnx.bundle.signature import KeySource
     from qa_onnx.engines.names import Backend
 
 MANIFEST = "bundle.json"
+SIGNATURE = "bundle.sig"
 MANIFEST_LIMIT = 4 << 20  # bytes
 
 _PACKAGE = Path(__file__).parents[1]
@@ -45,23 +48,32 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def load(cls, path: str | Path | Bundle | None = None, *, revision: str | None = None) -> Bundle:
+    def load(
+        cls,
+        path: str | Path | Bundle | None = None,
+        *,
+        revision: str | None = None,
+        require_signature: KeySource | None = None,
+    ) -> Bundle:
         """Read a bundle's manifest and check that its files exist.
 
         Args:
             path: the folder, or "org/name" on the Hugging Face hub; a bundle that is loaded stays as it is; None:
                 the default bundle that comes with the package.
             revision: branch, tag or commit on the hub; None: the branch main.
+            require_signature: public key that must have signed the bundle, the path of a PEM file or its content;
+                a bundle that is loaded is then read again. None: no signature is looked for.
 
         Raises:
             BundleFormatError: it was written by a newer release.
-            BundleError: it is not a bundle, a file is missing or has another size, or see `bundle_folder`.
-            MissingExtraError: it is not a folder, and huggingface_hub is not installed.
+            BundleError: it is not a bundle, a file is missing or has another size; `bundle_folder`, `PublicKey`.
+            MissingExtraError: it is not a folder, and huggingface_hub is not installed; or cryptography is not.
         """
-        if isinstance(path, Bundle) and revision is None:
+        if isinstance(path, Bundle) and revision is None and require_signature is None:
             return path
-        folder = bundle_folder(path.path if isinstance(path, Bundle) else path, revision=revision)
-        bundle = cls(folder, read_manifest(folder))
+        path = path.path if isinstance(path, Bundle) else path
+        folder = bundle_folder(path, revision=revision, require_signature=require_signature)
+        bundle = cls(folder, read_manifest(folder, require_signature=require_signature))
         for entry in bundle.manifest.files():
             bundle._check_size(entry)
         return bundle
@@ -232,7 +244,9 @@ def default_bundle() -> Path:
     return shipped if shipped.is_dir() else _PACKAGE.parent / "exported" / "minilm-squad"
 
 
-def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Path:
+def bundle_folder(
+    path: str | Path | None, *, revision: str | None = None, require_signature: KeySource | None = None
+) -> Path:
     """Return the folder of a bundle: a local one, or that of a name on the Hugging Face hub in the hub's cache.
 
     A folder always comes before a name, and the hub is not asked then.
@@ -240,6 +254,7 @@ def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Pa
     Args:
         path: a folder, or as text "org/name" on the hub; None: the default bundle. A `Path` is always a folder.
         revision: branch, tag or commit on the hub; None: the branch main.
+        require_signature: public key that must have signed what is fetched from the hub.
 
     Raises:
         BundleError: a revision of a folder was requested; or see `hub.HubRepository.fetch`.
@@ -249,45 +264,37 @@ def bundle_folder(path: str | Path | None, *, revision: str | None = None) -> Pa
     if isinstance(path, str) and _HUB_NAME.fullmatch(path) and not folder.exists():
         from qa_onnx.bundle.hub import HubRepository
 
-        return HubRepository(name=path, revision="main" if revision is None else revision).fetch()
+        repository = HubRepository(name=path, revision="main" if revision is None else revision)
+        return repository.fetch(require_signature)
     if revision is not None:
         problem = f"revision is {revision!r}, but {folder} is a folder and has none"
         raise BundleError(problem, remedy="omit it, or name a repository on the hub, org/name")
     return folder
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and check the manifest of a folder.
+def read_manifest(folder: Path, *, require_signature: KeySource | None = None) -> Manifest:
+    """Read and check the manifest of a folder; a signature is checked over the very bytes that are decoded.
 
     Raises:
         BundleFormatError: it was written by a newer release.
-        BundleError: there is none, or it is not the manifest of a bundle.
+        BundleError: there is none, it is not the manifest of a bundle, or see `PublicKey`.
     """
     from qa_onnx.bundle.manifest import decode_manifest  # only now: msgspec takes 8 ms to import
 
+    data = manifest_bytes(folder)
+    if require_signature is not None:
+        from qa_onnx.bundle.signature import PublicKey
+
+        PublicKey(require_signature).verify(data, folder)
+    return decode_manifest(data, str(folder / MANIFEST))
+
+
+def manifest_bytes(folder: Path) -> bytes:
+    """Return the content of a folder's bundle.json; BundleError: there is none, or it is too large to be one."""
     path = folder / MANIFEST
     if not path.is_file():
-        reason, remedy = _why_no_bundle(folder)
+        reason, remedy = why_no_bundle(folder, MANIFEST)
         raise BundleError(f"{folder} is not a bundle: {reason}", remedy=remedy)
     if path.stat().st_size > MANIFEST_LIMIT:
         raise BundleError(f"{path} is larger than {MANIFEST_LIMIT} bytes: it is not the manifest of a bundle")
-    return decode_manifest(path.read_bytes(), str(path))
-
-
-def _why_no_bundle(folder: Path) -> tuple[str, str]:
-    """Return what a folder without a manifest is, and how to get a bundle."""
-    target = shlex.quote(f"exported/{folder.resolve().name}")
-    convert = f"qa-onnx export {shlex.quote(str(folder))} --to {target} makes a bundle of it, in {target}"
-    create = f"qa-onnx export CHECKPOINT --to {shlex.quote(str(folder))} makes one"
-    if not folder.exists():
-        return "it does not exist", create
-    if not folder.is_dir():
-        return "it is a file, and a bundle is a folder", ""
-    if any(next(folder.glob(names), None) for names in ("*.safetensors", "pytorch_model*.bin")):
-        return "it is a checkpoint", convert
-    if any((folder / name).is_file() for name in ("model.onnx", "onnx/model.onnx")):
-        return "it is a folder with a finished ONNX model", convert
-    inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
-    if inside:
-        return f"it has no {MANIFEST}, but folders in it are bundles", f"name one of {', '.join(inside[:5])}"
-    return f"it has no {MANIFEST}", create
+    return path.read_bytes()
