@@ -8,8 +8,11 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
+# A file of versions to keep to; none: the newest. CI has one.
+CONSTRAINTS ?=
+
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
