@@ -53,7 +53,9 @@ BOUNDS = {
 
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value is an int or a float, and neither a bool nor NaN."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int) and not isinstance(value, bool)  # isnan raises for an int of 400 digits
 
 
 def check_bounds(

@@ -380,6 +380,7 @@ print(len([name for name in os.listdir(bundle) if "partial" in name]))
 """
 
 
+@pytest.mark.slow
 def test_whenever_signing_is_killed_the_bundle_has_one_whole_signature(signed: Signed) -> None:
     other = signed.private.with_name("other.private.pem")
     command = [sys.executable, "-c", KILLED, str(signed.bundle), str(signed.private), str(other)]

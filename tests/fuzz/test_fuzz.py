@@ -58,7 +58,7 @@ def test_a_seed_gives_the_same_inputs_again(change: Callable[[random.Random, byt
 
     made = inputs()
     assert made == inputs()
-    assert len(set(made)) > 40
+    assert len(set(made)) > 30
     assert max(map(len, made)) <= LONGEST + 200_000
 
 
@@ -70,7 +70,7 @@ def test_a_seed_gives_the_same_inputs_again(change: Callable[[random.Random, byt
         ("error", "KeyError at tests/fuzz/harmful.py"),
         ("panic", "PanicError at tests/fuzz/harmful.py"),
         ("promise", "it is so"),
-        ("length", "its message has 600 characters, at InputError at tests/fuzz/harmful.py"),
+        ("length", "its message is too long, at InputError at tests/fuzz/harmful.py"),
         ("escape", "its message has escapes, at InputError at tests/fuzz/harmful.py"),
         ("memory", "MemoryError at tests/fuzz/harmful.py"),
         ("crash", 'the process died: SIGSEGV, in File "tests/fuzz/harmful.py"'),

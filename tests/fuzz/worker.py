@@ -84,9 +84,7 @@ def _try(target: Target, data: bytes, job: dict[str, Any]) -> str:
         place = _place(error)
         text = str(error)
         if len(text) > MESSAGE or not text.isprintable():
-            problem = (
-                f"its message has {len(text)} characters" if len(text) > MESSAGE else "its message has escapes"
-            )
+            problem = "its message is too long" if len(text) > MESSAGE else "its message has escapes"
             _found(f"{problem}, at {place}", f"{type(error).__name__}: {text[:2000]!r}", data)
         return place
     except BrokenPromiseError as error:
