@@ -8,12 +8,15 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
+# A file of versions to keep to; none: the newest. CI has one.
+CONSTRAINTS ?=
+
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo demo-web test test-fast test-benchmarks test-cpus test-random soak test-light coverage shape check format wheel oldest gpu rivals bench-check clean
+.PHONY: help demo demo-web test test-fast test-benchmarks test-cpus test-random soak test-light coverage fuzz shape check format wheel oldest gpu rivals bench-check clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
@@ -26,6 +29,7 @@ help:
 	@echo "make test-light  the tests that need no torch, in an environment without it"
 	@echo "make soak        the tests that take minutes: many threads and tasks, many times"
 	@echo "make coverage    the whole suite, and how much of each file it runs"
+	@echo "make fuzz        changed inputs for everything that reads them; SECONDS=3600, SEED=1"
 	@echo "make shape       the package in figures: files, lines, imports between rooms, what is too long"
 	@echo "make check       format, lint, types, spelling"
 	@echo "make oldest      the built wheel with the oldest versions that it allows"
@@ -50,7 +54,7 @@ $(VENV)/.light: $(VENV)/.made pyproject.toml
 $(VENV)/.full: $(VENV)/.light
 	@echo "== installing torch, transformers, optimum and the tools of development"
 	@$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(PIP) --editable '.[cpu,openvino,hub,export,train,bench,serve,data]' --group dev
+	@$(PIP) --editable '.[cpu,openvino,hub,export,train,bench,serve,sign,data]' --group dev
 	@touch $@
 
 demo: $(VENV)/.light
@@ -120,6 +124,12 @@ test-light:
 # Without what other processes run: servers, commands, workers.
 coverage: $(VENV)/.full
 	$(PYTEST) --cov=qa_onnx --cov-report=term
+
+SECONDS ?= 600
+
+fuzz: $(VENV)/.full
+	@echo "== fuzzing for $(SECONDS) seconds; findings go to build/fuzz"
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 shape: $(VENV)/.full
 	@$(BIN)/python -m tests.shape

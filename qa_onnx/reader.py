@@ -90,34 +90,35 @@ class Reader:
         threads: int | None = None,
         options: Options | None = None,
         min_f1: float | None = None,
+        require_signature: str | Path | bytes | None = None,
         allow_fallback: bool = False,
     ) -> Reader:
         """Load a reader from a bundle.
 
         Where `precision`, `device`, `engine` and `threads` are all None, the result of `qa-onnx tune` for this
         bundle and machine is used, if there is one; and its `batch_tokens` where `options` is None. Pickling a
-        reader stores these arguments, and unpickling loads the bundle again.
+        reader stores these arguments, with the bundle's absolute path, and unpickling loads the bundle again.
 
         Args:
             bundle: its folder or .qab file, or "org/name" on the Hugging Face hub; None: the default one.
             revision: branch, tag or commit on the hub; None: the branch main.
             precision: fp32, fp16, int8, int8-static, bf16 or int8-static-bf16; None: the best that runs here.
             device: "cpu" or "cuda"; None: "cpu".
-            engine: "onnxruntime"; "openvino", for fp32, int8-static, bf16 and int8-static-bf16 on the CPU; or
-                "tensorrt", for graphs in standard operators on CUDA, which it compiles at first use, for minutes.
-                None: "openvino" for the two with bf16, else "onnxruntime".
+            engine: "onnxruntime"; "openvino" on the CPU, for fp32, int8-static and the two with bf16 (None: for
+                these); or "tensorrt", for graphs in standard operators on CUDA, compiled first, for minutes.
             threads: of one run on the CPU; None: cores that this process may use.
             options: None: the defaults, with the bundle's max_length and, on a GPU, larger batches. To change one,
                 use `dataclasses.replace(reader.options, n_best=3)`: `Options()` does not know the max_length.
             min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
-            allow_fallback: where the GPU cannot be used (driver, libraries, wheel), warn with a RuntimeWarning and
-                run the bundle's best precision for the CPU; `backend` and `precision` tell what is used.
+            require_signature: refuse a bundle that this public key did not sign; see `Bundle.load`.
+            allow_fallback: where the GPU cannot be used, use the CPU, with a RuntimeWarning; `backend` says which.
 
         Raises:
-            BundleError: it is not a whole bundle, does not hold the precision, or does not reach `min_f1`.
+            BundleError: it is not whole, lacks the precision, does not reach `min_f1`, or the key did not sign it.
             EngineError: the precision does not work here; a DeviceError where the device cannot be used.
             MissingExtraError: no ONNX Runtime for the device is installed, or no huggingface_hub for a name.
-            InputError: an argument is of a wrong type, or the options do not fit the bundle.
+            InputError: an argument is of a wrong type, the options do not fit the bundle, or the key is not a public
+                one of Ed25519.
         """
         arguments: dict[str, Any] = {
             "precision": precision,
@@ -144,8 +145,8 @@ class Reader:
             null_threshold=manifest.null_threshold,
             temperature=manifest.temperature,
         )
-        # To pickle: an absolute path, as another process may work in another folder; None: its own default bundle.
-        reader._arguments = {"bundle": None if bundle is None else opened.path.absolute(), **arguments}
+        place = {"bundle": None if bundle is None else opened.path.absolute()}  # None: the default one there
+        reader._arguments = {**place, "require_signature": require_signature, **arguments}
         reader._runtime = runtime
         return reader
 

@@ -75,9 +75,20 @@ def test_the_examples_are_found() -> None:
     assert len(commands()) >= 2
 
 
+def test_the_files_and_flags_that_the_security_page_names_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    files = set(re.findall(r"`(\w+/\w+\.py|\w+\.py)`", text))
+    assert len(files) > 8
+    assert [name for name in files if not (ROOT / "qa_onnx" / name).is_file()] == []
+    flags = set(re.findall(r"--[a-z-]+", text)) - {"--verify", "--key"}
+    help_text = CliRunner().invoke(main, ["serve", "--help"]).output
+    assert [flag for flag in flags if flag not in help_text] == []
+
+
 def test_every_make_target_that_the_docs_name_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     docs = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    docs += (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     named = set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", docs, re.MULTILINE))
     assert {"demo", "test"} <= named
     assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

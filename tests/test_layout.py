@@ -67,6 +67,7 @@ PACKAGES = {
     "openvino": {"engines"},
     "msgspec": {"bundle", "data"},
     "huggingface_hub": {"bundle"},
+    "cryptography": {"bundle"},  # imported where a bundle is signed, or its signature is checked
     "packaging": {"machine"},
     "pyarrow": {"data"},  # imported where a Parquet or Zstandard file is read
     "datasets": {"data"},  # imported where the name of a hub data set is read

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +47,35 @@ def test_it_holds_the_bundle_and_the_licences_but_not_the_checkpoint(wheel: Path
     metadata = next(name for name in names if name.endswith("METADATA"))
     text = zipfile.ZipFile(wheel).read(metadata).decode()
     assert "License-Expression: Apache-2.0 AND CC-BY-SA-4.0" in text
+
+
+def test_ci_keeps_to_versions_of_all_that_the_project_needs() -> None:
+    lines = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line[0] != "#"]
+    kept = {pin.name.lower().replace("_", "-"): pin.specifier for pin in pins}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needs = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    for extra, more in project["project"]["optional-dependencies"].items():
+        needs += more if extra != "gpu" else []
+    for need in map(Requirement, needs):
+        if need.name != "qa-onnx":
+            [version] = [pin.version for pin in kept[need.name.lower()]]
+            assert need.specifier.contains(version), need
+    assert not [line for line in lines if "/" in line and line[0] != "#"], "it names no place to install from"
+
+
+def test_two_builds_are_the_same_byte_for_byte(wheel: Path, tmp_path: Path) -> None:
+    """Also from another folder, with other times and a stricter umask, as on another machine."""
+    copy = tmp_path / "copy"
+    ignored = shutil.ignore_patterns(".*", "build", "dist", "__pycache__", "tests", "benchmarks", "models")
+    shutil.copytree(ROOT, copy, ignore=ignored, copy_function=shutil.copyfile)
+    for path in copy.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+        os.utime(path, (1e9, 1e9))
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=copy, check=True, capture_output=True)
+    built = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (wheel, tmp_path / wheel.name)]
+    assert built[0] == built[1]
 
 
 def test_it_answers_from_an_empty_environment(wheel: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Left out: the layout of a packed bundle (packed.py), and the manifest (manifest.
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from qa_onnx.bundle.manifest import FileEntry
 
 MANIFEST = "bundle.json"
+SIGNATURE = "bundle.sig"
 MANIFEST_LIMIT = 4 << 20  # bytes
+SIGNATURE_LIMIT = 1 << 12  # bytes; it has about 320
 # Bytes of a file by its kind. The largest multilingual tokenizers have some 35 MB, protocol buffers end at 2 GiB,
 # and 64 GiB are hashed in a minute or two, also where the file takes no room on the disk.
 LIMITS = {"tokenizer": 256 << 20, "golden": 256 << 20, "model": 2 << 30, "weights": 64 << 30}
@@ -39,6 +42,9 @@ class BundleFiles(Protocol):
     def path(self) -> Path:
         """Where the bundle is."""
 
+    def holds(self, name: str) -> bool:
+        """Return whether there is something of this name."""
+
     def open(self, name: str) -> AbstractContextManager[tuple[BinaryIO, int]]:
         """Open a file, to read as many bytes as its size, and no more.
 
@@ -52,6 +58,10 @@ class FolderFiles:
     """The files of a bundle in a folder; see `BundleFiles`."""
 
     path: Path
+
+    def holds(self, name: str) -> bool:
+        """See `BundleFiles.holds`."""
+        return os.path.lexists(self.path / name)
 
     @contextmanager
     def open(self, name: str) -> Iterator[tuple[BinaryIO, int]]:
@@ -68,6 +78,14 @@ class FolderFiles:
             raise BundleError(f"{path} is missing", remedy=how_to_repair(self.path)) from error
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def read_bounded(files: BundleFiles, name: str, limit: int) -> bytes:
+    """Return the content of a file of which the manifest says nothing; BundleError: it has more bytes than `limit`."""
+    with files.open(name) as (file, size):
+        if size > limit:
+            raise BundleError(f"{files.path / name} has {size:,} bytes; the limit is {limit:,}")
+        return read_exactly(file, size)
 
 
 def files_of(path: Path) -> BundleFiles:

@@ -5,6 +5,7 @@
     weights-<hash>.data         the weights of a graph of more than 2 GB
     tokenizer-<hash>.json       as the tokenizers library reads it
     golden-<hash>.json          a few examples with the logits that each precision gave at export
+    bundle.sig                  the signature of bundle.json, if its owner signed it (signature.py)
 
 Files are named by content: writing a new version never touches one that the current manifest names. The
 manifest holds the size and SHA-256 of every file, and what is read counts only if both are right.
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qa_onnx.bundle.manifest import FileEntry, Graph, Manifest, Receipt
+    from qa_onnx.bundle.signature import KeySource
     from qa_onnx.engines.names import Backend
 
 _PACKAGE = Path(__file__).parents[1]
@@ -49,25 +51,34 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def load(cls, path: str | Path | Bundle | None = None, *, revision: str | None = None) -> Bundle:
+    def load(
+        cls,
+        path: str | Path | Bundle | None = None,
+        *,
+        revision: str | None = None,
+        require_signature: KeySource | None = None,
+    ) -> Bundle:
         """Read a bundle's manifest and check that its files exist.
 
         Args:
             path: the folder, the packed file, or "org/name" on the Hugging Face hub; a bundle that is loaded stays
                 as it is; None: the default bundle that comes with the package.
             revision: branch, tag or commit on the hub; None: the branch main.
+            require_signature: public key that must have signed the bundle, the path of a PEM file or its content;
+                a bundle that is loaded is then read again. None: no signature is looked for.
 
         Raises:
             BundleFormatError: it was written by a newer release.
-            BundleError: it is no bundle, a file is missing, unreadable or of another size; or see `bundle_path`.
+            BundleError: it is no bundle, a file is missing, unreadable or of another size; `bundle_path`, `PublicKey`.
             InputError: an argument is of a wrong type.
-            MissingExtraError: it is not here, and huggingface_hub is not installed.
+            MissingExtraError: it is not here, and huggingface_hub is not installed; or cryptography is not.
         """
-        if isinstance(path, Bundle) and revision is None:
+        if isinstance(path, Bundle) and revision is None and require_signature is None:
             return path
+        path = path.path if isinstance(path, Bundle) else path
         with os_errors(BundleError, f"cannot read the bundle {path}"):
-            place = bundle_path(path.path if isinstance(path, Bundle) else path, revision=revision)
-            bundle = cls(place, read_manifest(place))
+            place = bundle_path(path, revision=revision, require_signature=require_signature)
+            bundle = cls(place, read_manifest(place, require_signature=require_signature))
             for entry in bundle.manifest.files():
                 with files.opened(files.files_of(place), entry):
                     pass
@@ -228,7 +239,9 @@ def default_bundle() -> Path:
     return shipped if shipped.is_dir() else _PACKAGE.parent / "exported" / "minilm-squad"
 
 
-def bundle_path(path: str | Path | None, *, revision: str | None = None) -> Path:
+def bundle_path(
+    path: str | Path | None, *, revision: str | None = None, require_signature: KeySource | None = None
+) -> Path:
     """Return where a bundle is: a folder or packed file here, or the folder of a name on the hub in its cache.
 
     What is here always comes before a name, and the hub is not asked then.
@@ -237,6 +250,7 @@ def bundle_path(path: str | Path | None, *, revision: str | None = None) -> Path
         path: a folder or packed file, or as text "org/name" on the hub; None: the default bundle. A `Path` is
             never a name.
         revision: branch, tag or commit on the hub; None: the branch main.
+        require_signature: public key that must have signed what is fetched from the hub.
 
     Raises:
         BundleError: a revision of something here was requested; or see `hub.HubRepository.fetch`.
@@ -248,7 +262,8 @@ def bundle_path(path: str | Path | None, *, revision: str | None = None) -> Path
     if isinstance(path, str) and _HUB_NAME.fullmatch(path) and not folder.exists():
         from qa_onnx.bundle.hub import HubRepository
 
-        return HubRepository(name=path, revision="main" if revision is None else revision).fetch()
+        repository = HubRepository(name=path, revision="main" if revision is None else revision)
+        return repository.fetch(require_signature)
     if revision is not None:
         problem = f"revision is {revision!r}, but {folder} is no name on the hub and has none"
         raise BundleError(problem, remedy="omit it, or name a repository on the hub, org/name")
@@ -273,13 +288,18 @@ def manifest_bytes(path: Path) -> bytes:
         return read_exactly(file, size)
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read and check the manifest of a bundle.
+def read_manifest(path: Path, *, require_signature: KeySource | None = None) -> Manifest:
+    """Read and check the manifest of a bundle; a signature is checked over the very bytes that are decoded.
 
     Raises:
         BundleFormatError: it was written by a newer release.
-        BundleError: there is none, or it is not the manifest of a bundle.
+        BundleError: there is none, it is not the manifest of a bundle, or see `PublicKey`.
     """
     from qa_onnx.bundle.manifest import decode_manifest  # only now: msgspec takes 8 ms to import
 
-    return decode_manifest(manifest_bytes(path), str(path / MANIFEST))
+    data = manifest_bytes(path)
+    if require_signature is not None:
+        from qa_onnx.bundle.signature import PublicKey
+
+        PublicKey(require_signature).verify(data, path)
+    return decode_manifest(data, str(path / MANIFEST))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bundle.files import MANIFEST, MANIFEST_LIMIT
+from qa_onnx.bundle.files import MANIFEST, MANIFEST_LIMIT, SIGNATURE
 from qa_onnx.bundle.folder import Bundle, read_manifest
 from qa_onnx.errors import BundleError, MissingExtraError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qa_onnx.bundle.manifest import FileEntry
+    from qa_onnx.bundle.signature import KeySource
 
 _LOG = logging.getLogger(__name__)
 _LOGIN = "hf auth login"
@@ -49,13 +50,16 @@ class HubRepository:
     endpoint: str | None = None
     cache: Path | None = None
 
-    def fetch(self) -> Path:
+    def fetch(self, require_signature: KeySource | None = None) -> Path:
         """Return the folder of the bundle in the cache, after fetching what is missing there.
+
+        Args:
+            require_signature: public key that must have signed it, which is checked before graphs are fetched.
 
         Raises:
             MissingExtraError: huggingface_hub is not installed.
             BundleError: there is no such repository or revision, it may not be read, it holds no bundle, or a
-                damaged one; or the hub cannot be reached and the cache lacks a file.
+                damaged one; the key did not sign it; or the hub cannot be reached and the cache lacks a file.
             BundleFormatError: the bundle was written by a newer release.
         """
         try:
@@ -66,7 +70,9 @@ class HubRepository:
                 remedy="check the path, or pip install 'qa-onnx[hub]'",
             ) from error
         folder = self._fetch(MANIFEST, self.revision, None).parent  # it is named by the commit
-        bundle = Bundle(folder, read_manifest(folder))
+        if require_signature is not None:
+            self._fetch(SIGNATURE, folder.name, None)
+        bundle = Bundle(folder, read_manifest(folder, require_signature=require_signature))
         for entry in bundle.manifest.files():
             if not (folder / entry.name).exists():
                 self._fetch(entry.name, folder.name, entry)
@@ -79,7 +85,7 @@ class HubRepository:
         Args:
             file: its name.
             revision: branch, tag or commit.
-            entry: what the manifest says of it; None for the manifest itself.
+            entry: what the manifest says of it; None for the manifest itself, and its signature.
         """
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
@@ -108,10 +114,10 @@ class HubRepository:
             return Path(cached)
 
     def _check_size(self, file: str, size: int | None, entry: FileEntry | None) -> None:
-        """Refuse a file of another size than the manifest says, and a manifest that is too large to be one."""
+        """Refuse a file of another size than the manifest says; a manifest or signature that is too large."""
         if entry is None and (size is None or size > MANIFEST_LIMIT):
             problem = f"{file} of {self.name} is larger than {MANIFEST_LIMIT} bytes, or of unknown size"
-            raise BundleError(f"{problem}: it is not the manifest of a bundle")
+            raise BundleError(f"{problem}: it is not that of a bundle")
         if entry is not None:
             if size != entry.size:
                 raise BundleError(
@@ -149,6 +155,9 @@ class HubRepository:
             raise BundleError(f"{file} of {self.name} cannot be kept in the hub's cache: {error}") from error
 
     def _no_bundle(self, file: str) -> BundleError:
+        if file == SIGNATURE:
+            problem = f"{self.name} on the hub is not signed: it has no {SIGNATURE}"
+            return BundleError(problem, remedy="its owner signs it with qa-onnx sign, and uploads it again")
         if file != MANIFEST:
             problem = f"{self.name} on the hub lacks {file}, which its {MANIFEST} names"
             return BundleError(problem, remedy="use another revision")

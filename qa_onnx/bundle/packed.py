@@ -1,6 +1,6 @@
 """A bundle in one file, `.qab`: a zip archive whose members are stored as they are, read in place.
 
-    local header, bundle.json | local header, file | ... | central directory | its end
+    local header, bundle.json | local header, bundle.sig if it is signed | local header, file | ... | central directory | its end
 
 Any zip program reads it. The other way round, an archive is a bundle only if each byte outside of the members is
 the one that `pack` would write: so all who read it see the same, and nothing is hidden before, between or behind
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.files import MANIFEST
+from qa_onnx.bundle.files import MANIFEST, SIGNATURE, SIGNATURE_LIMIT, files_of, read_bounded
 from qa_onnx.bundle.folder import manifest_bytes
 from qa_onnx.errors import BundleError
 from qa_onnx.machine.regular_files import open_regular, read_exactly, real
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LARGEST = (1 << 32) - 2  # bytes of an archive without ZIP64
 _MOST_MEMBERS = 64  # a bundle of all precisions has some 15 files
-_NAME = re.compile(r"(bundle\.json|(model|weights|tokenizer|golden)-[0-9a-f]{16}\.(onnx|data|json))\Z")
+_NAME = re.compile(r"(bundle\.(json|sig)|(model|weights|tokenizer|golden)-[0-9a-f]{16}\.(onnx|data|json))\Z")
 _REMEDY = "qa-onnx pack makes one of a bundle's folder"
 
 # Signature, version needed, flags, method, time, date, CRC-32, size stored, size, length of name and extra field.
@@ -83,16 +83,27 @@ class PackedFiles:
 
     path: Path
 
+    def holds(self, name: str) -> bool:
+        """See `BundleFiles.holds`."""
+        with self._opened() as (_, members):
+            return name in members
+
     @contextmanager
     def open(self, name: str) -> Iterator[tuple[BinaryIO, int]]:
         """See `BundleFiles.open`."""
+        with self._opened() as (file, members):
+            member = members.get(name)
+            if member is None:
+                raise BundleError(f"{self.path} holds no {name}", remedy=_REMEDY)
+            file.seek(member.start)
+            yield file, member.size
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[BinaryIO, dict[str, Member]]]:
+        """Open the archive; yield the file, and its members by name."""
         try:
             with open_regular(real(self.path)) as (file, size):
-                member = _members(self.path, file, size).get(name)
-                if member is None:
-                    raise BundleError(f"{self.path} holds no {name}", remedy=_REMEDY)
-                file.seek(member.start)
-                yield file, member.size
+                yield file, _members(self.path, file, size)
         except OSError as error:
             raise BundleError(f"{self.path} cannot be read: {error.strerror or error}") from error
 
@@ -188,7 +199,8 @@ def pack(bundle: Bundle, target: Path) -> Path:
         BundleError: a file of the bundle is missing or damaged, the archive would be too large, or it cannot be
             written.
     """
-    manifest = manifest_bytes(bundle.path)
+    manifest, files = manifest_bytes(bundle.path), files_of(bundle.path)
+    signature = read_bounded(files, SIGNATURE, SIGNATURE_LIMIT) if files.holds(SIGNATURE) else None
     entries = sorted(bundle.manifest.files(), key=lambda entry: entry.name)
     total = len(manifest) + sum(entry.size for entry in entries) + 1024 * (len(entries) + 2)
     if total > LARGEST:
@@ -201,6 +213,8 @@ def pack(bundle: Bundle, target: Path) -> Path:
         with draft.open("xb") as file:
             writer = _Writer(file)
             writer.add(MANIFEST, lambda write: write(manifest))
+            if signature is not None:
+                writer.add(SIGNATURE, lambda write: write(signature))
             for entry in entries:
                 writer.add(entry.name, partial(bundle.check, entry))
             writer.finish()

@@ -41,7 +41,8 @@ def between(option: str, table: Mapping[str, Bounds] = BOUNDS) -> click.IntRange
 
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
-_REVISION = "qa_onnx.revision"  # key of the context
+_REVISION = "qa_onnx.revision"  # keys of the context
+_SIGNATURE = "qa_onnx.require_signature"
 
 
 def _keep_revision(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -53,7 +54,14 @@ def _bundle(ctx: click.Context, _: click.Parameter, value: str | None) -> Path |
     from qa_onnx.bundle.folder import bundle_path
 
     revision = ctx.meta.get(_REVISION)
-    return None if value is None and revision is None else bundle_path(value, revision=revision)
+    if value is None and revision is None:
+        return None
+    return bundle_path(value, revision=revision, require_signature=ctx.meta.get(_SIGNATURE))
+
+
+def _keep_signature(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+    ctx.meta[_SIGNATURE] = value
+    return value
 
 
 def bundle_option(command: _Command) -> _Command:
@@ -104,6 +112,14 @@ threads_option = click.option(
 
 _READER_OPTIONS = (
     bundle_option,
+    click.option(
+        "--require-signature",
+        type=click.Path(path_type=Path),
+        metavar="KEY",
+        is_eager=True,  # a bundle on the hub is checked while it is fetched
+        callback=_keep_signature,
+        help="Public key that must have signed the bundle, see qa-onnx sign.  [default: none]",
+    ),
     click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]"),
     click.option("--device", type=click.Choice(DEVICES), help="[default: cpu, or the result of tune]"),
     click.option(
@@ -147,6 +163,7 @@ class ReaderSettings:
     """The values of the options above; None for those that the user did not set."""
 
     bundle: Path | None
+    require_signature: Path | None
     precision: str | None
     device: str | None
     engine: str | None
@@ -166,7 +183,12 @@ class ReaderSettings:
         """Return the reader, and its options with the user's changes."""
         from qa_onnx import Reader
 
-        reader = Reader.load(self.bundle, **self.runtime(), allow_fallback=self.allow_fallback)
+        reader = Reader.load(
+            self.bundle,
+            **self.runtime(),
+            require_signature=self.require_signature,
+            allow_fallback=self.allow_fallback,
+        )
         return reader, self.change(reader.options)
 
     def change(self, options: Options) -> Options:

@@ -114,7 +114,7 @@ def model(settings: ReaderSettings, workers: int) -> Model:
     from qa_onnx.engines.names import check_precision
     from qa_onnx.machine import cpu
 
-    bundle = Bundle.load(settings.bundle)
+    bundle = Bundle.load(settings.bundle, require_signature=settings.require_signature)
     runtime = resolve_runtime(bundle, **settings.runtime())
     bundle.graph_for(runtime.precision, runtime.backend)
     check_precision(runtime.precision)
@@ -130,5 +130,6 @@ def model(settings: ReaderSettings, workers: int) -> Model:
         backend=runtime.backend,
         threads=threads,
         allow_fallback=settings.allow_fallback,
+        require_signature=settings.require_signature,
         options=options,
     )

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import shutil
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.files import MANIFEST
+from qa_onnx.bundle.files import MANIFEST, SIGNATURE
 from qa_onnx.bundle.manifest import NAMED_BY_CONTENT, FileEntry
 from qa_onnx.errors import ExportError
 from qa_onnx.export.graph import data_file, name_data_file
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.bundle.manifest import Manifest
 
+_LOG = logging.getLogger(__name__)
 _STAGE = re.compile(r"\.export-(\d+)")
 
 
@@ -114,6 +116,9 @@ class Writer:
         except OSError as error:
             _remove(new)
             raise ExportError(f"cannot write {self.folder}: {error.strerror}; it is unchanged") from error
+        if (self.folder / SIGNATURE).exists():  # of the bundle before
+            _remove([self.folder / SIGNATURE])
+            _LOG.warning("the signature of %s was of the old bundle and is removed: qa-onnx sign", self.folder)
         named = {entry.name for entry in manifest.files()}
         _remove(
             path

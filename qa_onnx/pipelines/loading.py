@@ -82,7 +82,7 @@ def load_reader(model: Any, tokenizer: Any, settings: LoadSettings, *, exact: bo
     """
 
     def load(path: str | Path | Bundle | None) -> Loaded:
-        bundle = path if isinstance(path, Bundle) else Bundle.load(path)
+        bundle = Bundle.load(path, require_signature=settings.require_signature)
         precision, device, engine = settings.precision, settings.device, settings.engine
         if precision is None and exact:
             precision = _exact(bundle, Backend(engine or "onnxruntime", device or "cpu"))
@@ -90,10 +90,14 @@ def load_reader(model: Any, tokenizer: Any, settings: LoadSettings, *, exact: bo
         named = str(model) if isinstance(model, (str, Path)) else getattr(model, "name_or_path", None)
         return Loaded(reader, bundle, named or bundle.manifest.source.name)
 
-    if isinstance(model, Reader):
+    if isinstance(model, Reader) and settings.require_signature is None:
         return Loaded(model, None, None)
     if model is None or isinstance(model, Bundle) or _is_bundle(model):
         return load(model)
+    if settings.require_signature is not None:
+        raise InputError(
+            "require_signature needs a bundle, and model is none", remedy="a Reader takes it in Reader.load"
+        )
     from qa_onnx.export.cached import load_cached, load_objects
 
     precision = "fp32" if settings.precision is None else settings.precision

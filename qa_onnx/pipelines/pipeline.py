@@ -25,6 +25,7 @@ from qa_onnx.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from qa_onnx.answers import Prediction
     from qa_onnx.engines.names import Engine
@@ -216,6 +217,7 @@ def pipeline(
     precision: str | None = None,
     engine: Engine | None = None,
     threads: int | None = None,
+    require_signature: str | Path | bytes | None = None,
     **arguments: Any,
 ) -> QuestionAnsweringPipeline:
     """Return a pipeline like that of `transformers.pipeline("question-answering", ...)` before transformers 5.
@@ -234,6 +236,7 @@ def pipeline(
             bundle has it; for a checkpoint fp32, since the accuracy of the others was not measured.
         engine: see `Reader.load`.
         threads: see `Reader.load`.
+        require_signature: see `Reader.load`; the model must be a bundle then.
         arguments: fields of `Arguments`, the defaults of all calls; and the other arguments of the old function:
             docs/coming-from-transformers.md says what becomes of each.
 
@@ -255,5 +258,6 @@ def pipeline(
         precision=precision,
         engine=engine,
         threads=threads,
+        require_signature=require_signature,
         **arguments,
     )

@@ -21,6 +21,8 @@ from qa_onnx.errors import InputError, QaOnnxError, quoted
 from qa_onnx.pipelines.inputs import Arguments
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qa_onnx.engines.names import Device, Engine
 
 
@@ -66,7 +68,7 @@ RULES = {
 }
 
 _DOWNLOAD = ("revision", "token", "cache_dir", "local_files_only", "force_download")
-_LOAD = ("device", "device_map", "dtype", "torch_dtype", "precision", "engine", "threads")
+_LOAD = ("device", "device_map", "dtype", "torch_dtype", "precision", "engine", "threads", "require_signature")
 _DEFAULTS = {*(field.name for field in dataclasses.fields(Arguments)), "topk"}
 # All keyword arguments beside model, tokenizer and task.
 NAMES = {*_DOWNLOAD, *_LOAD, *_DEFAULTS, *RULES, "use_auth_token", "model_kwargs", "compat", "config"}
@@ -100,6 +102,7 @@ class LoadSettings:
         exact: whether the dtype is float32: fp32 is used if the bundle has it.
         engine: see `Reader.load`.
         threads: see `Reader.load`.
+        require_signature: see `Reader.load`.
         download: arguments of huggingface_hub's `snapshot_download`.
         named: names of the arguments that a Reader that is already loaded cannot follow.
     """
@@ -109,6 +112,7 @@ class LoadSettings:
     exact: bool = False
     engine: Engine | None = None
     threads: int | None = None
+    require_signature: str | Path | bytes | None = None
     download: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     named: tuple[str, ...] = ()
 
@@ -143,6 +147,7 @@ def read_settings(arguments: Mapping[str, Any]) -> tuple[LoadSettings, Arguments
         exact=precision is None and wanted == "fp32",
         engine=values.get("engine"),
         threads=values.get("threads"),
+        require_signature=values.get("require_signature"),
         download=download if token is None else {"token": token, **download},
         named=named,
     )

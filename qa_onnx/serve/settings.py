@@ -12,6 +12,8 @@ from qa_onnx.options import check_bounds
 from qa_onnx.serve.hosts import AllowedHosts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qa_onnx import Bundle, Options
     from qa_onnx.engines.names import Backend
 
@@ -84,6 +86,7 @@ class Model:
         backend: that runs the graph.
         threads: of one run on the CPU.
         allow_fallback: use the CPU if the GPU cannot be used.
+        require_signature: public key that must have signed the bundle, which is read again; None: none must have.
         options: defaults of the requests.
     """
 
@@ -93,6 +96,7 @@ class Model:
     threads: int
     allow_fallback: bool
     options: Options
+    require_signature: Path | None = None
 
     def load(self) -> Reader:
         """Load the reader, which takes a second or more.
@@ -107,6 +111,7 @@ class Model:
             engine=self.backend.engine,
             threads=self.threads,
             allow_fallback=self.allow_fallback,
+            require_signature=self.require_signature,
         )
         reader.resolve(self.options)
         return reader

@@ -233,3 +233,27 @@ def test_readers_and_commands_take_a_name_and_a_folder_comes_first(hub: Hub, tmp
     assert run(NAME) == [str(snapshot), True]
     shutil.copytree(TINY, tmp_path / NAME)
     assert run(NAME) == [NAME, False]
+
+
+def test_a_signature_is_fetched_where_it_is_required_and_checked_before_graphs_are_fetched(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cryptography", reason="needs qa-onnx[sign]")
+    from qa_onnx.bundle import signature
+
+    owner, other = (signature.make_keys(tmp_path / name) for name in ("owner", "other"))
+    bundle = shutil.copytree(TINY, tmp_path / "bundle")
+
+    def fetch(key: Path, cache: str) -> Bundle:
+        hub.requests.clear()
+        repository = HubRepository(name=NAME, endpoint=hub.url, cache=tmp_path / cache)
+        return Bundle.load(repository.fetch(key), require_signature=key)
+
+    for sign in (False, True):
+        if sign:
+            signature.sign(bundle, owner[0])
+            hub.repositories[NAME].commit(files_of(bundle), "main")
+            assert fetch(owner[1], "first").manifest == Bundle.load(TINY).manifest
+        with pytest.raises(BundleError, match="is signed by the key" if sign else "on the hub is not signed"):
+            fetch(other[1], "second")
+        assert not [request for request in hub.requests if "model-" in request]
