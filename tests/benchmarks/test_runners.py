@@ -66,21 +66,23 @@ def test_a_runner_around_stand_ins(tmp_path: Path, rival: Rival) -> None:
 
 # In place of torchao and CTranslate2: the same model in PyTorch, neither quantized nor compiled.
 IN_TORCH = """
-import runpy, sys, numpy, torch, transformers
+import runpy, sys, torch
+from importlib.machinery import ModuleSpec
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer, BertForQuestionAnswering, BertModel
 from types import SimpleNamespace
 from unittest.mock import MagicMock
-torch.compile = lambda model, dynamic: model
+torch.compile = lambda model, **options: model
 torch.cpu._is_avx512_bf16_supported = lambda: True
 for name in ("torchao", "torchao.quantization", "torchao.quantization.pt2e", "torchao.quantization.pt2e.quantizer",
              "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer", "ctranslate2", "ctranslate2.converters",
              "torchao.quantization.pt2e.quantize_pt2e"):
-    sys.modules[name] = MagicMock()
+    sys.modules[name] = MagicMock(__spec__=ModuleSpec(name, None))
 pt2e = sys.modules["torchao.quantization.pt2e.quantize_pt2e"]
 pt2e.prepare_pt2e, pt2e.convert_pt2e = lambda model, quantizer: model, lambda model: model
 class Encoder:
     compute_type = "int8"
     def __init__(self, *_, **options):
-        self.model = transformers.BertModel.from_pretrained({model!r}).eval()
+        self.model = BertModel.from_pretrained({model!r}).eval()
     def forward_batch(self, ids, lengths, token_type_ids):
         mask = torch.arange(ids.shape[1])[None, :] < torch.tensor(lengths)[:, None]
         with torch.no_grad():
