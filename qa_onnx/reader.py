@@ -166,8 +166,7 @@ class Reader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._arguments is None:
-            problem = "this Reader was made of parts, and cannot be pickled"
-            raise InputError(problem, remedy="pickle one from Reader.load, or make one in each process")
+            raise InputError("this was made of parts, and cannot be pickled", remedy="pickle one from Reader.load")
         return partial(type(self).load, **self._arguments, options=self.options), ()
 
     def ask(self, question: str, context: str, *, options: Options | None = None, **other: object) -> Answer:
