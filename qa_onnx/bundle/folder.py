@@ -65,7 +65,7 @@ class Bundle:
         """
         if isinstance(path, Bundle) and revision is None:
             return path
-        with os_errors(BundleError, f"cannot read the bundle {path}"):
+        with os_errors(BundleError, f"cannot read the bundle {quoted(path)}"):
             place = bundle_path(path.path if isinstance(path, Bundle) else path, revision=revision)
             bundle = cls(place, read_manifest(place))
             for entry in bundle.manifest.files():
