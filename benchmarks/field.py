@@ -91,7 +91,8 @@ def field(
             return _started(one, shape, calibration, golds, threads=threads, torch_index=torch_index, say=say)
         return one if one.why_not else _tried(one, threads, say)
 
-    base, *others = [*torch, *filter(shape.takes, FIELD), *ours]
+    base, *more = torch
+    others: list[Contender | Rival] = [*more, *filter(shape.takes, FIELD), *ours]
     chosen = [one for one in others if not only or any(fnmatch(one.name, pattern) for pattern in only)]
     return [ready(one) for one in (base, *chosen)]
 

@@ -117,8 +117,7 @@ class Reader:
             BundleError: it is not whole, lacks the precision, does not reach `min_f1`, or the key did not sign it.
             EngineError: the precision does not work here; a DeviceError where the device cannot be used.
             MissingExtraError: no ONNX Runtime for the device is installed, or no huggingface_hub for a name.
-            InputError: an argument is of a wrong type, the options do not fit the bundle, or the key is not a public
-                one of Ed25519.
+            InputError: a wrong type, options that do not fit the bundle, or no public key of Ed25519.
         """
         arguments: dict[str, Any] = {
             "precision": precision,
@@ -167,8 +166,7 @@ class Reader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._arguments is None:
-            problem = "this Reader was made of parts, and cannot be pickled"
-            raise InputError(problem, remedy="pickle one from Reader.load, or make one in each process")
+            raise InputError("this was made of parts, and cannot be pickled", remedy="pickle one from Reader.load")
         return partial(type(self).load, **self._arguments, options=self.options), ()
 
     def ask(self, question: str, context: str, *, options: Options | None = None, **other: object) -> Answer:

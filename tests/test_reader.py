@@ -411,7 +411,7 @@ def test_what_is_no_example_is_refused_with_what_is_one(fake_reader: Reader, bad
 
 
 def test_options_in_the_wrong_place_are_refused_with_the_right_one(fake_reader: Reader) -> None:
-    with pytest.raises(InputError, match="options must be of type Options, got dict"):
+    with pytest.raises(InputError, match="it must be of type Options, or None"):
         fake_reader.ask("q", "c", options={"n_best": 3})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"n_best: reader\.predict\(.*\.replace\(reader\.options, n_best=3\)"):
         fake_reader.ask("q", "c", n_best=3)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def start(order: Order) -> Started:
-    import ctranslate2  # type: ignore[import-not-found]
+    import ctranslate2
     from safetensors.numpy import load_file
 
     folder = order.kept("int8", lambda to: _convert(order.checkpoint, to))
@@ -40,9 +40,7 @@ def start(order: Order) -> Started:
 
 
 def _convert(checkpoint: str, to: Path) -> None:
-    from ctranslate2.converters import (  # type: ignore[import-not-found]
-        TransformersConverter,
-    )
+    from ctranslate2.converters import TransformersConverter
 
     TransformersConverter(checkpoint).convert(str(to), quantization="int8", force=True)
 

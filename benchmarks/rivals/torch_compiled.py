@@ -69,7 +69,7 @@ def _model(checkpoint: str, dtype: Any) -> Any:
     import torch
     from transformers import AutoModelForQuestionAnswering
 
-    class Logits(torch.nn.Module):
+    class Logits(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         def __init__(self) -> None:
             super().__init__()
             self.model = AutoModelForQuestionAnswering.from_pretrained(checkpoint, dtype=dtype)
@@ -83,7 +83,7 @@ def _model(checkpoint: str, dtype: Any) -> Any:
 
 def _quantize_dynamic(model: Any, *, reduced: bool) -> None:
     from torch.nn import Linear
-    from torchao.quantization import (  # type: ignore[import-not-found]
+    from torchao.quantization import (
         Int8DynamicActivationInt8WeightConfig,
         quantize_,
     )

@@ -81,7 +81,7 @@ class FolderFiles:
 
 
 def read_bounded(files: BundleFiles, name: str, limit: int) -> bytes:
-    """Return the content of a file of which the manifest says nothing; BundleError: it has more bytes than `limit`."""
+    """Return a file of which the manifest says nothing; BundleError: it has more than `limit` bytes."""
     with files.open(name) as (file, size):
         if size > limit:
             raise BundleError(f"{files.path / name} has {size:,} bytes; the limit is {limit:,}")

@@ -69,14 +69,15 @@ class Bundle:
 
         Raises:
             BundleFormatError: it was written by a newer release.
-            BundleError: it is no bundle, a file is missing, unreadable or of another size; `bundle_path`, `PublicKey`.
+            BundleError: it is no bundle, or a file is missing, unreadable or of another size; `bundle_path`,
+                `PublicKey`.
             InputError: an argument is of a wrong type.
             MissingExtraError: it is not here, and huggingface_hub is not installed; or cryptography is not.
         """
         if isinstance(path, Bundle) and revision is None and require_signature is None:
             return path
         path = path.path if isinstance(path, Bundle) else path
-        with os_errors(BundleError, f"cannot read the bundle {path}"):
+        with os_errors(BundleError, f"cannot read the bundle {quoted(path)}"):
             place = bundle_path(path, revision=revision, require_signature=require_signature)
             bundle = cls(place, read_manifest(place, require_signature=require_signature))
             for entry in bundle.manifest.files():

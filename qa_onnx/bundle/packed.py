@@ -1,10 +1,11 @@
 """A bundle in one file, `.qab`: a zip archive whose members are stored as they are, read in place.
 
-    local header, bundle.json | local header, bundle.sig if it is signed | local header, file | ... | central directory | its end
+    local header, bundle.json | local header, file | ... | central directory | its end
 
-Any zip program reads it. The other way round, an archive is a bundle only if each byte outside of the members is
-the one that `pack` would write: so all who read it see the same, and nothing is hidden before, between or behind
-the members. The same bundle gives the same bytes: time and permissions are constants.
+A signature, bundle.sig, follows bundle.json. Any zip program reads it. The other way round, an archive is a bundle
+only if each byte outside of the members is the one that `pack` would write: so all who read it see the same, and
+nothing is hidden before, between or behind the members. The same bundle gives the same bytes: time and permissions
+are constants.
 
 Source of the layout: APPNOTE.TXT of PKWARE, 6.3.10, sections 4.3 and 4.4. Left out: archives of 4 GiB and more,
 whose layout is another one (ZIP64).

@@ -8,7 +8,7 @@ import click
 
 from qa_onnx.bundle.packed import pack as write_packed
 from qa_onnx.cli.output import check_file
-from qa_onnx.cli.screen import printable
+from qa_onnx.cli.tables import printable
 
 
 @click.command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import structs
@@ -95,7 +95,7 @@ def test_the_choice_follows_the_cpu_the_receipts_and_the_engines(
     bundle = holding(tiny_bundle, **{**ALL, **changes})
     assert str(choose(bundle)) == expected
     assert explain(bundle).startswith(f"{expected}, the fastest that is known for a CPU with ")
-    named = {"precision": None, "device": None, "engine": None, "threads": None}
+    named: dict[str, Any] = {"precision": None, "device": None, "engine": None, "threads": None}
     found = resolve_runtime(bundle, **named)
     assert f"{found.precision} in {found.backend}" == expected
     for name, value in (("precision", "fp32"), ("engine", "onnxruntime")):  # what is named is used

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qa_onnx import Bundle, Example, Options, QaOnnxError, Reader
-from qa_onnx.bundle.folder import MANIFEST
+from qa_onnx.bundle.files import MANIFEST
 from qa_onnx.evaluation import golden
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from tests.fuzz.mutation import change_bytes, change_json, change_lines, change_message
