@@ -65,7 +65,7 @@ PACKAGES = {
     "tokenizers": {"tokens", "testing"},
     "onnxruntime": {"engines", "machine"},
     "openvino": {"engines"},
-    "msgspec": {"bundle", "data"},
+    "msgspec": {"bundle", "data", "tokens"},
     "huggingface_hub": {"bundle"},
     "packaging": {"machine"},
     "pyarrow": {"data"},  # imported where a Parquet or Zstandard file is read
