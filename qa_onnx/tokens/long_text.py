@@ -1,9 +1,9 @@
 """Long text -> its tokens, part by part, so that the memory for it is a small multiple of the text.
 
-The tokenizers library keeps some 200 bytes for each token, and what is learned of a text with a million
-different words is as large. BERT's tokenizer never looks across a blank, or across a character that is a word of its own, such
-as a Chinese one, so a long text is cut there. Each part is tokenized as a text of its own (wordpiece.py, or the
-library), and the tokens are kept as arrays: of one of the library 16 bytes, of one of a remembered word 8.
+The tokenizers library keeps some 200 bytes for each token, and what is learned of a text with a million different
+words is as large. BERT's tokenizer never looks across a blank, or across a character that is a word of its own,
+such as a Chinese one, so a long text is cut there. Each part is tokenized as a text of its own (wordpiece.py, or
+the library), and the tokens are kept as arrays: one of the library takes 16 bytes, one of a remembered word 8.
 
 Left out: texts of tokenizers of other kinds, whose tokens may depend on what stands before a blank.
 """

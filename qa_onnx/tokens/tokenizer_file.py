@@ -22,8 +22,8 @@ from qa_onnx.errors import BundleError
 from qa_onnx.tokens.panics import library_errors
 from qa_onnx.tokens.steps import COMPONENTS, check_component
 
-# One of the largest, Gemma's, has 35 million characters, some 1.3 million commas and 0.6 million brackets. Each item
-# of a list or object takes a comma or a bracket, so these bound what reading takes: some 0.6 GB at worst.
+# One of the largest, Gemma's, has 35 million characters, some 1.3 million commas and 0.6 million brackets. Each
+# item of a list or object takes a comma or a bracket, so these bound what reading takes: some 0.6 GB at worst.
 LARGEST_FILE = 64 << 20  # characters
 _MOST_COMMAS = 6 << 20
 _MOST_BRACKETS = 2 << 20
