@@ -110,7 +110,8 @@ def _check_step(step: dict[str, Any], place: str) -> float:
         case "Replace":
             return max(1.0, len(_text(step, "content", place)) / _check_pattern(step.get("pattern"), place))
         case "Split":
-            _check_pattern(step.get("pattern"), place)
+            if step.get("pattern") != {"String": ""}:  # which splits a text into its characters
+                _check_pattern(step.get("pattern"), place)
         case "Prepend":
             _text(step, "prepend", place)
         case "Precompiled":

@@ -246,6 +246,7 @@ def without_type(**model: Any) -> str:
         without_type(type="WordLevel", vocab=VOCABULARY, unk_token="[UNK]"),
         file(model=BPE | {"merges": [["a", "b"]]}),
         charsmap(*trie(0)),
+        split(String=""),
         normalizer(replace('"', String="``"), replace(" ", Regex=" {2,}"), {"type": "NFKD"}),
     ],
 )  # fmt: skip
