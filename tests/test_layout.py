@@ -65,7 +65,7 @@ PACKAGES = {
     "tokenizers": {"tokens", "testing"},
     "onnxruntime": {"engines", "machine"},
     "openvino": {"engines"},
-    "msgspec": {"bundle", "data"},
+    "msgspec": {"bundle", "data", "tokens"},
     "huggingface_hub": {"bundle"},
     "cryptography": {"bundle"},  # imported where a bundle is signed, or its signature is checked
     "packaging": {"machine"},

@@ -266,20 +266,21 @@ def decode_manifest(data: bytes, name: str) -> Manifest:
         _check_version(name, header.get("format_version"))
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.ValidationError as error:
-        raise BundleError(f"{name} is damaged: {error}", remedy="export it again, or fetch it again") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{name} is not JSON: {error}") from error
+        problem = f"{name} is damaged: {error!s:.200}"
+        raise BundleError(problem, remedy="export it again, or fetch it again") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BundleError(f"{name} is not JSON: {error!s:.200}") from error
     unknown = manifest.graphs.keys() - set(PRECISIONS)
     if unknown or not manifest.graphs:
         names = ", ".join(manifest.graphs) or "none"
-        raise BundleError(f"{name} is damaged: its precisions are {names}, known are {', '.join(PRECISIONS)}")
+        raise BundleError(f"{name} is damaged: its precisions are {names:.80}, known are {', '.join(PRECISIONS)}")
     return manifest
 
 
 def _check_version(name: str, version: object) -> None:
     match = re.fullmatch(r"([1-9]\d{0,3})\.(\d{1,4})", version) if isinstance(version, str) else None
     if match is None:
-        raise BundleError(f"{name} is damaged: format_version is {version!r}")
+        raise BundleError(f"{name} is damaged: format_version is {version!r:.80}")
     if (int(match[1]), int(match[2])) > FORMAT_VERSION:
         newest = ".".join(map(str, FORMAT_VERSION))
         problem = f"{name} has format {version}; this release reads up to {newest}"

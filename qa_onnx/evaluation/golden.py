@@ -18,10 +18,15 @@ from qa_onnx.options import Options
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qa_onnx.reader import Reader
 
 # Short windows: the file stays small, and a text still has several of them.
 OPTIONS = Options(max_length=96, doc_stride=24, max_question_length=32, batch_tokens=96)
+
+_LARGEST_FILE = 1 << 20  # characters; that of the default bundle has 10,000
+_MOST_CHARACTERS = 20_000  # of the examples, which are run; those of an export have 1,500
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +76,7 @@ def check(reader: Reader, golden: str, precision: str) -> GoldenCheck:
     Raises:
         BundleError: the golden file is damaged.
     """
-    try:
-        content = json.loads(golden)
-        examples = [Example(item["question"], item["context"]) for item in content["examples"]]
-        expected = [
-            (item["input_ids"], np.array([item["start_logits"], item["end_logits"]], np.float32))
-            for item in content["windows"]
-        ]
-    except (ValueError, TypeError, KeyError) as error:
-        raise BundleError(f"the golden file of {precision} is damaged: {error!r}") from error
+    examples, expected = _read(golden, f"the golden file of {precision}")
     rows = list(reader.logits(examples, options=OPTIONS))
     worst = 0.0 if expected and len(rows) == len(expected) else float("inf")
     for (window, start, end), (input_ids, logits) in zip(rows, expected, strict=False):
@@ -89,3 +86,35 @@ def check(reader: Reader, golden: str, precision: str) -> GoldenCheck:
         else:
             worst = float("inf")
     return GoldenCheck(len(expected), worst, PRECISIONS[precision].tolerance)
+
+
+def _read(golden: str, name: str) -> tuple[list[Example], list[tuple[list[int], NDArray[np.float32]]]]:
+    """Return the examples of a golden file, and the token ids and logits, float32 (2, T), of their windows."""
+    if len(golden) > _LARGEST_FILE:
+        raise BundleError(f"{name} is damaged: it has {len(golden)} characters; the limit is {_LARGEST_FILE}")
+    try:
+        content = json.loads(golden)
+        examples = [Example(item["question"], item["context"]) for item in content["examples"]]
+        expected = [(item["input_ids"], _logits(item)) for item in content["windows"]]
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise BundleError(f"{name} is damaged: {error!r:.120}") from error
+    characters = sum(len(example.question) + len(example.context) for example in examples)
+    if characters > _MOST_CHARACTERS:
+        problem = f"{name} is damaged: its examples have {characters} characters"
+        raise BundleError(f"{problem}; the limit is {_MOST_CHARACTERS}")
+    return examples, expected
+
+
+def _logits(window: dict[str, list[float]]) -> NDArray[np.float32]:
+    """Return the logits of a window, float32 (2, T).
+
+    Raises:
+        ValueError: they are not lists of numbers, or there are more than a window has tokens.
+    """
+    parts = [window[key] for key in ("input_ids", "start_logits", "end_logits")]
+    for part in parts:
+        if not isinstance(part, list) or not {type(value) for value in part} <= {int, float}:
+            raise ValueError("input_ids, start_logits and end_logits must be lists of numbers")
+        if len(part) > OPTIONS.max_length:
+            raise ValueError(f"a window has {len(part)} tokens; the limit is {OPTIONS.max_length}")
+    return np.array(parts[1:], np.float32)

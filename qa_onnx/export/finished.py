@@ -10,8 +10,6 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer
-
 from qa_onnx.bundle.manifest import Source
 from qa_onnx.engines.graph_source import read_graph
 from qa_onnx.errors import EngineError, ExportError
@@ -20,9 +18,12 @@ from qa_onnx.export.graph import save
 from qa_onnx.export.half_storage import restore
 from qa_onnx.export.model import SourceModel
 from qa_onnx.export.tokenizer_check import read_tokenizer, warn
+from qa_onnx.tokens.tokenizer_file import checked_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tokenizers import Tokenizer
 
 _ONNX_NAMES = ("model", "model_optimized", "model_fp16", "model_quantized")  # optimum's; the last two are refused
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # count positions from the padding index on
@@ -57,7 +58,7 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
     if tokenizer_json is None:
         raise ExportError(f"{folder} has no tokenizer.json, which must be beside a finished ONNX model")
     warn(str(folder), tokenizer_json, None)
-    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer = checked_tokenizer(tokenizer_json)
     config = _json(folder / "config.json")
     names = _json(folder / "special_tokens_map.json") | _json(folder / "tokenizer_config.json")
     pad_id = _token_id(tokenizer, names.get("pad_token"), config.get("pad_token_id"))

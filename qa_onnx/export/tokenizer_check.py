@@ -14,10 +14,10 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tokenizers import Tokenizer
-
-from qa_onnx.errors import ExportError
+from qa_onnx.errors import BundleError, ExportError
 from qa_onnx.export.texts import ENGLISH_TEXTS, TOKENIZER_TEXTS
+from qa_onnx.tokens.panics import library_errors
+from qa_onnx.tokens.tokenizer_file import LARGEST_FILE, checked_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,24 +45,18 @@ def read_tokenizer(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ExportError(f"{path} has {path.stat().st_size} bytes; the limit is {LARGEST_FILE}")
         text = path.read_bytes().decode("utf-8")
-        Tokenizer.from_str(text)
-    except Exception as error:  # tokenizers raises bare Exception
+        checked_tokenizer(text)
+    except (OSError, ValueError, BundleError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
     return text
 
 
-def plain_tokenizer(text: str) -> Tokenizer:
-    """Return the tokenizer of a tokenizer.json, without the padding and truncation of its training."""
-    tokenizer = Tokenizer.from_str(text)
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
 def same_tokenizer(one: str, other: str) -> bool:
     """Tell whether two texts of tokenizer.json hold the same tokenizer."""
-    return one == other or plain_tokenizer(one).to_str() == plain_tokenizer(other).to_str()
+    return one == other or checked_tokenizer(one).to_str() == checked_tokenizer(other).to_str()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +112,15 @@ def difference(ours: Splitter, theirs: Splitter, texts: Sequence[Sample] = SAMPL
 
 def _split(splitter: Splitter, text: Sample) -> tuple[list[int], list[str]]:
     try:
-        return splitter(text)
-    except Exception as error:  # noqa: BLE001  # bare, by tokenizers, for a word without a token for unknown ones
+        with library_errors("no tokens"):
+            return splitter(text)
+    except BundleError as error:  # for a word without a token for unknown ones
         return [-1], [f"<{error}>"]
 
 
 def file_splitter(text: str) -> Splitter:
     """Return a function from a text to the ids and tokens that a tokenizer.json gives."""
-    tokenizer = plain_tokenizer(text)
+    tokenizer = checked_tokenizer(text)
 
     def split(text: Sample) -> tuple[list[int], list[str]]:
         if isinstance(text, str):
@@ -175,10 +170,11 @@ def warn(name: str, text: str, tokenizer: Any) -> None:
 
 def unknown_share(text: str, texts: Sequence[str] = ENGLISH_TEXTS) -> float:
     """Return the share of the tokens of texts for which a tokenizer.json has only its unknown token, 0 to 1."""
-    tokenizer, model = plain_tokenizer(text), json.loads(text)["model"]
+    tokenizer, model = checked_tokenizer(text), json.loads(text)["model"]
     unknown = model.get("unk_token")
     if unknown is None and model.get("unk_id") is not None:
         unknown = model["vocab"][model["unk_id"]][0]
-    ids = [token_id for text in texts for token_id in tokenizer.encode(text, add_special_tokens=False).ids]
+    with library_errors("the tokenizer cannot encode plain English"):
+        ids = [token_id for text in texts for token_id in tokenizer.encode(text, add_special_tokens=False).ids]
     unknown_id = None if unknown is None else tokenizer.token_to_id(unknown)
     return 0.0 if unknown_id is None else ids.count(unknown_id) / max(1, len(ids))

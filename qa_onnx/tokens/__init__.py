@@ -1,4 +1,6 @@
-"""Text -> token ids: encoder (with wordpiece, its fast way), context_cache, special_tokens; and back: boundaries.
+"""Text -> token ids: encoder (with wordpiece and long_text), context_cache, special_tokens; and back: boundaries.
 
-May import: errors, numpy, tokenizers, regex. Left out: cutting contexts into windows (windows.py).
+A tokenizer.json is not trusted: tokenizer_file (with steps, patterns and charsmap) checks it before it is loaded.
+
+May import: errors, numpy, tokenizers, msgspec, regex. Left out: cutting contexts into windows (windows.py).
 """

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa_onnx.errors import BundleError
+from qa_onnx.tokens.panics import library_errors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -64,10 +65,8 @@ def template_of(tokenizer: Tokenizer, cls_id: int | None) -> Template:
         BundleError: the tokenizer does not make pairs of question and context, or puts no token before the
             question.
     """
-    try:
+    with library_errors("the tokenizer cannot encode text"):
         pairs = tokenizer.encode("a", "b"), tokenizer.encode("a b", "b a a")
-    except Exception as error:
-        raise BundleError(f"the tokenizer cannot encode text: {error}") from error
     ids, texts, types = pairs[0].ids, pairs[0].sequence_ids, pairs[0].type_ids
     if 0 not in texts or 1 not in texts:
         raise BundleError("the tokenizer does not encode pairs of question and context")

@@ -21,9 +21,9 @@ A new chunk is learned in two steps. A table of characters normalizes it (lower 
 around punctuation: "lamp's" becomes "lamp ' s", which has three words. Then the library tokenizes the new words,
 all those of a text in one call. The library also fills the table of characters, one call for each new character.
 
-Left out, and tokenized by the library as a whole: texts with a character that does not become exactly one (a
-combining accent, a control character), with a word of over 100 characters, or with a new character when the table
-is full; and all texts of tokenizers of other kinds.
+Left out: long texts, which are cut first (long_text.py). Left out, and tokenized by the library as a whole: texts
+with a character that does not become exactly one (a combining accent, a control character), with a word of over
+100 characters, or with a new character when the table is full; and all texts of tokenizers of other kinds.
 """
 
 from __future__ import annotations
@@ -127,6 +127,13 @@ class WordPiece:
         with self._lock:
             self._memory = _Memory()  # a new one, as other threads may be reading the old one
 
+    def is_border(self, character: str) -> bool:
+        """Return whether a character is a blank or a word of its own, so that words begin and end beside it."""
+        try:
+            return self._table[ord(character)].startswith(" ")
+        except _NotOneToOneError:
+            return False
+
     def words(self, text: str) -> list[str]:
         """Return the normalized words of a text, each as long as in the text.
 
@@ -211,6 +218,11 @@ class WordTokens:
     def ids(self) -> NDArray[np.int32]:
         """Token ids, (N,)."""
         return self._tokens["id"]
+
+    @property
+    def words(self) -> int:
+        """How many words the tokens belong to."""
+        return int(np.count_nonzero(self._tokens["opens"]))
 
     def token_to_chars(self, token: int) -> tuple[int, int] | None:
         """Return the characters of a token, half-open; None: there is no such token."""

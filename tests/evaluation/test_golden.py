@@ -139,8 +139,19 @@ def test_a_machine_that_returns_no_numbers_fails(windower: Windower, text: str, 
         '{"examples": [], "windows": [{"input_ids": [1]}]}',
         '{"examples": [], "windows": [{"input_ids": [1], "start_logits": ["x"], "end_logits": [1]}]}',
         '{"examples": [], "windows": [{"input_ids": [1], "start_logits": [1, 2], "end_logits": [1]}]}',
+        "[" * 200_000,
+        '{"examples": ' + "[" * 200_000 + "]" * 200_000 + ', "windows": []}',
+        f'{{"examples": [], "windows": [{{"input_ids": [1], "start_logits": [{"9" * 400}], "end_logits": [1]}}]}}',
+        f'{{"examples": {"9" * 5000}, "windows": []}}',
+        f'{{"examples": [{{"question": "a", "context": "{"b " * 10_001}"}}], "windows": []}}',
+        f'{{"examples": [], "windows": [{{"input_ids": {[1] * 97}, "start_logits": [1], "end_logits": [1]}}]}}',
+        '{"examples": [], "windows": [{"input_ids": [1], "start_logits": [true], "end_logits": [1]}]}',
+        '{"examples": [], "windows": [{"input_ids": "1", "start_logits": [1], "end_logits": [1]}]}',
+        '{"examples": [{"question": "a", "context": ["' + "b" * 10**6 + '"]}], "windows": []}',
+        " " * ((1 << 20) + 1),
     ],
 )
 def test_damaged_text_is_a_bundle_error(tiny_reader: Reader, damaged: str) -> None:
-    with pytest.raises(BundleError, match="the golden file of fp32 is damaged"):
+    with pytest.raises(BundleError, match="the golden file of fp32 is damaged") as caught:
         golden.check(tiny_reader, damaged, "fp32")
+    assert len(str(caught.value)) < 300

@@ -18,11 +18,11 @@ from qa_onnx.export.tokenizer_check import (
     Difference,
     difference,
     file_splitter,
-    plain_tokenizer,
     same_tokenizer,
     transformers_splitter,
     unknown_share,
 )
+from qa_onnx.tokens import tokenizer_file
 from tests import tiny
 from tests.exports import checkpoint, copy, edit_json, exported, scratch
 
@@ -60,7 +60,7 @@ def test_the_bundle_has_the_checkpoints_file_byte_for_byte(kind: str) -> None:
     made = exported(kind)
     path = made.bundle.path / made.bundle.manifest.tokenizer.name
     assert path.read_bytes() == (made.checkpoint / "tokenizer.json").read_bytes()
-    kept = plain_tokenizer(made.bundle.text(made.bundle.manifest.tokenizer))
+    kept = tokenizer_file.checked_tokenizer(made.bundle.text(made.bundle.manifest.tokenizer))
     theirs = Tokenizer.from_file(str(made.checkpoint / "tokenizer.json"))
     lines = mixed_lines()
     assert len(set(lines)) == 2000
@@ -174,7 +174,7 @@ def test_a_tokenizer_that_fails_on_a_text_is_a_difference() -> None:
 
     found = difference(words, fail, ("ab",))
     assert found
-    assert found.theirs == ("<no token for it>",)
+    assert found.theirs == ("<no tokens: no token for it>",)
 
 
 def test_other_segments_of_a_pair_are_a_difference() -> None:
@@ -262,7 +262,7 @@ def test_a_sentencepiece_model_alone_gives_sentencepieces_own_pieces(kind: str) 
     import sentencepiece
 
     folder = sentencepiece_folder(kind)
-    tokenizer = plain_tokenizer(load_tokenizer(folder)[1])
+    tokenizer = tokenizer_file.checked_tokenizer(load_tokenizer(folder)[1])
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / _CASES[kind][0]))
     for line in (*ENGLISH_TEXTS, "½ price… № 7 ﬁne ＡＢＣ １２ x²", "Łódź Ærø", "На стене 東京の支店 कार्य"):
         expected = [processor.id_to_piece(index) for index in processor.encode(line)]

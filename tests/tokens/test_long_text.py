@@ -1,0 +1,103 @@
+"""A long text has the same tokens, at the same places, whether it is tokenized in parts or at once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qa_onnx.tokens import long_text
+from qa_onnx.tokens.encoder import TextEncoder
+from qa_onnx.tokens.long_text import LibraryTokens, LongTokens
+from qa_onnx.tokens.wordpiece import WordPiece, WordTokens
+from tests.tokens.test_wordpiece import KINDS, OWN, TINY_JSON
+
+PIECES = (
+    "The Café",
+    "[SEP]",
+    " ",
+    "\n",
+    "mast's",
+    "東京",
+    "東\u3099京",
+    "、\u3099",
+    "e\u0301",
+    "한",
+    "\u0301",
+    "a\0b",
+    "\u200d",
+)
+
+
+def check(kind: str, text: str, part: int) -> None:
+    """Compare everything with the library, which gets the text as a whole."""
+    own, other = (
+        LongTokens(text, OWN[kind], KINDS[kind], part=part),
+        KINDS[kind].encode(text, add_special_tokens=False),
+    )
+    assert own.ids.tolist() == other.ids
+    for token in range(-1, len(other.ids) + 1):
+        inside = 0 <= token < len(other.ids)
+        assert own.token_to_chars(token) == (other.offsets[token] if inside else None)
+        assert own.token_to_word(token) == (other.word_ids[token] if inside else None)
+    words = len({word for word in other.word_ids if word is not None})
+    for word in range(-1, words + 1):
+        assert own.word_to_tokens(word) == (other.word_to_tokens(word) if 0 <= word < words else None)
+    assert [own.char_to_token(at) for at in range(len(text))] == [
+        other.char_to_token(at) for at in range(len(text))
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    parts=st.lists(st.one_of(st.text(max_size=6), st.sampled_from(PIECES)), max_size=20), part=st.integers(1, 12)
+)
+def test_parts_have_the_tokens_of_the_whole(kind: str, parts: list[str], part: int) -> None:
+    check(kind, "".join(parts).encode("utf-8", "replace").decode("utf-8"), part)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 300,
+        "mast " * 60,
+        "東京" * 40,
+        "-," * 90,
+        "\u0301" * 200,
+        f"{'y' * 150} mast {'e' + chr(0x301)}\nlamp " * 9,
+        "",
+        " " * 99,
+    ],
+    ids=ascii,
+)
+def test_texts_with_and_without_blanks(text: str) -> None:
+    for part in (1, 7, 64):
+        check("uncased", text, part)
+    assert max(end - start for start, end in long_text._cut(f"{text} ", OWN["uncased"], 7)) <= 301
+
+
+def test_only_a_part_that_needs_the_library_goes_there() -> None:
+    tokens = LongTokens(
+        "mast lamp " * 10 + "e\u0301 " + "mast lamp " * 10, OWN["uncased"], KINDS["uncased"], part=20
+    )
+    kinds = [type(one) for one in tokens._parts]
+    assert kinds.count(LibraryTokens) == 1
+    assert kinds.count(WordTokens) >= 9
+
+
+def test_no_part_of_a_text_of_different_words_is_larger_than_it_should_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lengths = []
+    encode = WordPiece.encode
+
+    def noted(self: WordPiece, text: str) -> WordTokens | None:
+        lengths.append(len(text))
+        return encode(self, text)
+
+    monkeypatch.setattr(WordPiece, "encode", noted)
+    text = " ".join(map(str, range(10**6, 10**6 + 25_000)))
+    [encoding] = TextEncoder(TINY_JSON).encode([text])
+    assert isinstance(encoding, LongTokens)
+    assert sum(lengths) == len(text)
+    assert max(lengths) <= long_text.PART
