@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def _values(units: NDArray[np.uint32], place: str) -> NDArray[np.uint32]:
     return np.unique(np.concatenate(values))
 
 
-def _check_inside(places: NDArray[np.uint32], units: NDArray[np.uint32], place: str) -> None:
+def _check_inside(places: NDArray[Any], units: NDArray[np.uint32], place: str) -> None:
     if len(places) and places.max() >= len(units):
         raise BundleError(f"{place}: the trie of the character map leads out of its {len(units)} units")
 

@@ -58,8 +58,8 @@ class LibraryTokens:
 
     def word_to_tokens(self, word: int) -> tuple[int, int] | None:
         """Return the tokens of a word, half-open; None: there is no such word."""
-        tokens = np.flatnonzero(self._words == word) if word >= 0 else ()
-        return (int(tokens[0]), int(tokens[-1]) + 1) if len(tokens) else None
+        tokens = np.flatnonzero(self._words == word)  # a token without a word has -1
+        return (int(tokens[0]), int(tokens[-1]) + 1) if word >= 0 and len(tokens) else None
 
     def char_to_token(self, character: int) -> int | None:
         """Return the first token that a character belongs to; None: to none."""

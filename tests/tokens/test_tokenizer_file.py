@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -303,6 +304,10 @@ def bpe_without_words() -> str:
     return file(model=BPE)
 
 
+def tokenizer_of(kind: str) -> str:
+    return str(tiny._tokenizer(kind)[0].to_str())
+
+
 def whitespace_wordlevel() -> str:
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.NFKC()
@@ -311,7 +316,7 @@ def whitespace_wordlevel() -> str:
 
 
 TEXTS: dict[str, Callable[[], str]] = {
-    **{kind: (lambda kind=kind: tiny._tokenizer(kind)[0].to_str()) for kind in ("bert", "roberta", "xlm-roberta")},
+    **{kind: partial(tokenizer_of, kind) for kind in ("bert", "roberta", "xlm-roberta")},
     "bpe without words": bpe_without_words,
     "word level": whitespace_wordlevel,
     "gpt-4's pattern": lambda: split(Regex=PATTERNS[-1]),
