@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from qa_onnx.errors import ExportError
 from qa_onnx.export.texts import ENGLISH_TEXTS, TOKENIZER_TEXTS
+from qa_onnx.export.untrusted_files import TEXT_LIMIT, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,10 +43,11 @@ def read_tokenizer(folder: Path) -> str | None:
         ExportError: it is not the file of a tokenizer.
     """
     path = folder / "tokenizer.json"
-    if not path.is_file():
+    data = read_bytes(path, TEXT_LIMIT)
+    if data is None:
         return None
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = data.decode("utf-8")
         Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises bare Exception
         raise ExportError(f"{path} cannot be read: {error}") from error
