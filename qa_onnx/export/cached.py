@@ -117,6 +117,8 @@ def load_objects(
     name = str(model) if named else getattr(model, "name_or_path", "") or type(model).__name__
     root = _folder("objects")
     source = find_checkpoint(str(model), **(download or {}))[0] if named else None
+    if source is not None:
+        _source_files(source)  # is refused before the tokenizer is loaded
     with _cache_errors(root), _scratch(root) as scratch:
         folder = scratch / (Path(name).name or "model")
         folder.mkdir()

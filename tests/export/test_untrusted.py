@@ -538,7 +538,7 @@ def by_train(folder: Path) -> None:
     from qa_onnx.train.base import load_base
     from qa_onnx.train.settings import TrainSettings
 
-    load_base(str(folder), TrainSettings())
+    load_base(str(folder), TrainSettings(max_length=96))
 
 
 def by_bench(folder: Path) -> None:
@@ -555,8 +555,9 @@ def by_pipeline(folder: Path) -> None:
 
 def by_pipeline_with_tokenizer(folder: Path) -> None:
     from qa_onnx import pipeline
+    from tests.exports import checkpoint
 
-    pipeline(model=str(folder), tokenizer=str(copy(folder, folder.parent / "tokenizer")))
+    pipeline(model=str(folder), tokenizer=str(checkpoint("bert")))
 
 
 @pytest.mark.export

@@ -85,7 +85,7 @@ def test_nothing_of_the_old_bundle_changes_before_the_commit(folder: Path) -> No
     before = snapshot(folder)
     with Writer(folder) as writer:
         stage(writer, "new")
-        during = {name: value for name, value in snapshot(folder).items() if not name.startswith(".export-")}
+        during = {name: value for name, value in snapshot(folder).items() if not name.startswith(".export")}
         assert during == before
     assert snapshot(folder) == before
 
