@@ -137,12 +137,9 @@ def bench(
 def _checkpoint(name: str) -> Path:
     """Return the folder of a checkpoint that can be loaded; it is downloaded if it is on the hub."""
     require("export", onnxruntime=True)
-    from qa_onnx.export.locate import find_checkpoint
-    from qa_onnx.export.refusals import refuse_unsafe
+    from qa_onnx.export.opened import open_checkpoint
 
-    folder, _ = find_checkpoint(name)
-    refuse_unsafe(folder)
-    return folder
+    return open_checkpoint(name).folder
 
 
 def _show(run: BenchResults, *, wide: bool) -> None:

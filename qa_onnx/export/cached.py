@@ -3,7 +3,7 @@
     $XDG_CACHE_HOME/qa-onnx or ~/.cache/qa-onnx
         checkpoints/<name>-<hash>-<precision>/      a bundle; the hash is that of the checkpoint's files
         objects/<name>-<hash>-<precision>/          likewise of objects; removed when unused for a week
-        .../.building-<random>/                     an export at work; a later one removes it if it was killed
+        .../.building-<random>/                     an export at work; the next one removes it if it was killed
 
 A bundle is written under a temporary name and then renamed, so it is complete or absent. Several processes may
 export the same one at once; the first one's stays. A damaged bundle is replaced. Loading needs no extra.
@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -26,10 +25,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import FORMAT_VERSION
 from qa_onnx.errors import BundleError, ExportError, InputError
-from qa_onnx.export.checkpoint import quiet
+from qa_onnx.export.checkpoint import load_tokenizer, quiet
 from qa_onnx.export.finished import find_onnx
-from qa_onnx.export.locate import Snapshot, find_checkpoint, reason
+from qa_onnx.export.locate import TOKENIZER_FILES, Snapshot, find_checkpoint, reason
+from qa_onnx.export.opened import check_folder, check_tokenizer
+from qa_onnx.export.safetensors_header import INDEX
+from qa_onnx.export.untrusted_files import check_entries, real_file
 from qa_onnx.machine.cache import cache_folder
+from qa_onnx.machine.locks import work_folder
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -39,9 +42,8 @@ _LOG = logging.getLogger(__name__)
 
 # Files that a bundle is made of: weights, configuration, tokenizer; training leaves others beside them.
 _SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".onnx", ".onnx_data", ".data"}
-_WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json", "*.onnx", "*.onnx_data", "*.data", "onnx")
+_ONNX = ("config.json", "*.onnx", "*.onnx_data", "*.data", "onnx")
 _BUILDING = ".building-"
-_STALE = 86_400  # seconds; no export takes a day
 _UNUSED = 7 * 86_400  # seconds
 
 _T = TypeVar("_T")
@@ -115,6 +117,8 @@ def load_objects(
     name = str(model) if named else getattr(model, "name_or_path", "") or type(model).__name__
     root = _folder("objects")
     source = find_checkpoint(str(model), **(download or {}))[0] if named else None
+    if source is not None:
+        _source_files(source)  # is refused before the tokenizer is loaded
     with _cache_errors(root), _scratch(root) as scratch:
         folder = scratch / (Path(name).name or "model")
         folder.mkdir()
@@ -127,8 +131,7 @@ def load_objects(
                     remedy="in transformers 4, from_pretrained(folder, from_tf=True) makes a PyTorch model of it",
                 )
         else:
-            for path in [path for pattern in _WEIGHTS for path in source.glob(pattern)]:
-                (folder / path.name).symlink_to(path.resolve())
+            _link_weights(source, folder)
         return load_cached(folder, precision, load, cache="objects")
 
 
@@ -144,14 +147,29 @@ def _tokenizer(tokenizer: Any, download: Mapping[str, Any]) -> Any:
     """Return the tokenizer of a folder or hub id, or an object as it is."""
     if not isinstance(tokenizer, (str, Path)):
         return tokenizer
-    from transformers import AutoTokenizer
-
     how = {name: value for name, value in download.items() if name != "revision"}  # which is the model's
+    folder, _ = find_checkpoint(str(tokenizer), files=TOKENIZER_FILES, **how)
     try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False, **how)
-    except Exception as error:  # network, no such name, damaged files: of many classes
-        raise InputError(f"transformers cannot load the tokenizer {tokenizer}: {reason(error)}") from error
+        return load_tokenizer(check_tokenizer(folder))[0]
+    except ExportError as error:
+        raise InputError(f"transformers cannot load the tokenizer {tokenizer}: {error}") from error
+
+
+def _link_weights(source: Path, folder: Path) -> None:
+    """Put the weights and the configuration of a checkpoint or a finished ONNX model into another folder."""
+    if find_onnx(source):
+        for path in [path for pattern in _ONNX for path in source.glob(pattern)]:
+            (folder / path.name).symlink_to(path.resolve())
+        return
+    opened = check_folder(source)
+    for name in ("config.json", INDEX):
+        if name in opened.texts:
+            (folder / name).write_bytes(opened.texts[name])
+    for name, path in opened.weights.files.items():
+        try:
+            os.link(path.resolve(), folder / name)
+        except OSError:  # of another file system, or another user's
+            shutil.copyfile(path, folder / name)
 
 
 def _save(name: str, saved: Any, folder: Path) -> None:
@@ -166,12 +184,22 @@ def _save(name: str, saved: Any, folder: Path) -> None:
 def _sha256(folder: Path) -> str:
     """Return the hash of the names and contents of a checkpoint's files, and of the format of bundles."""
     digest = hashlib.sha256(repr(FORMAT_VERSION).encode())  # a release with a newer format exports again
-    for path in sorted([*folder.iterdir(), *folder.glob("onnx/*")]):
-        if path.suffix in _SUFFIXES and path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    for name, path in sorted(_source_files(folder).items()):
+        digest.update(name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _source_files(folder: Path) -> dict[str, Path]:
+    """Return the files that a bundle is made of, by their names in the folder, after they were checked."""
+    if not find_onnx(folder):
+        opened = check_folder(folder)
+        return {**{name: folder / name for name in opened.texts}, **opened.weights.files}
+    check_entries(folder)
+    paths = [path for path in [*folder.iterdir(), *folder.glob("onnx/*")] if path.suffix in _SUFFIXES]
+    found = {path.relative_to(folder).as_posix(): real_file(path) for path in paths if path.is_file()}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 @contextlib.contextmanager
@@ -189,16 +217,12 @@ def _cache_errors(cache: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _scratch(cache: Path) -> Iterator[Path]:
     """Make a folder in the cache for the time of an export; remove those of killed exports, and unused bundles."""
-    cache.mkdir(parents=True, exist_ok=True)
-    old = [(path, _STALE) for path in cache.glob(f"{_BUILDING}*")]
-    if cache.name == "objects":
-        old += [(path, _UNUSED) for path in cache.iterdir() if not path.name.startswith(_BUILDING)]
-    for path, seconds in old:
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > seconds:
-                shutil.rmtree(path)
-    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=cache) as scratch:
-        yield Path(scratch)
+    with work_folder(cache, _BUILDING) as scratch:
+        for path in cache.iterdir() if cache.name == "objects" else ():
+            with contextlib.suppress(OSError):
+                if not path.name.startswith(_BUILDING) and time.time() - path.stat().st_mtime > _UNUSED:
+                    shutil.rmtree(path)
+        yield scratch
 
 
 @contextlib.contextmanager

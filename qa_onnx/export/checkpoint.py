@@ -1,13 +1,12 @@
 """A checkpoint folder or hub id -> a PyTorch model, its tokenizer, and the facts that the exporter needs.
 
 Weights are read from safetensors only, and code of the checkpoint never runs: `trust_remote_code` is off and
-cannot be switched on.
+cannot be switched on. transformers sees the checked files of opened.py, and no network is asked.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import re
 from importlib.util import find_spec
@@ -16,26 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bundle.manifest import Source
 from qa_onnx.errors import ExportError, MissingExtraError
-from qa_onnx.export.digest import files_sha256
-from qa_onnx.export.locate import Snapshot, find_checkpoint, reason
+from qa_onnx.export.locate import reason
 from qa_onnx.export.model import SourceModel
-from qa_onnx.export.refusals import refuse_head, refuse_kind, refuse_unsafe
+from qa_onnx.export.model_facts import (
+    architecture,
+    cls_id,
+    max_positions,
+    model_inputs,
+    pad_id,
+    source_sha256,
+)
+from qa_onnx.export.model_size import check_built_size
+from qa_onnx.export.opened import OpenedCheckpoint, open_checkpoint
+from qa_onnx.export.refusals import refuse_head
 from qa_onnx.export.tokenizer_check import read_tokenizer, warn
 from qa_onnx.machine.packages import require
-from qa_onnx.session import KNOWN_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-    from qa_onnx.bundle.manifest import Architecture
 
 _LOG = logging.getLogger(__name__)
 
 _WRAPPER = re.compile(r"^(_orig_mod\.|module\.)+")
 
 
-def load_checkpoint(checkpoint: str | PathLike[str], target: Path) -> tuple[Any, SourceModel]:
+def load_checkpoint(checkpoint: str | PathLike[str] | OpenedCheckpoint, target: Path) -> tuple[Any, SourceModel]:
     """Load a checkpoint.
 
     Args:
@@ -51,59 +57,50 @@ def load_checkpoint(checkpoint: str | PathLike[str], target: Path) -> tuple[Any,
         ExportError: it does not exist, is not a question answering model, or is not safe to load.
     """
     require("export", onnxruntime=True)
-    folder, revision = find_checkpoint(str(checkpoint))
-    name = Path(checkpoint).resolve().name
-    if isinstance(checkpoint, Snapshot):
-        name, revision = checkpoint.name, checkpoint.revision
-    refuse_unsafe(folder)
-    model, missing = load_model(folder, attention="eager")
-    refuse_kind(str(folder), model.config)
-    refuse_head(str(folder), model)
+    opened = checkpoint if isinstance(checkpoint, OpenedCheckpoint) else open_checkpoint(checkpoint)
+    model, missing = load_model(opened, attention="eager")
+    refuse_head(str(opened), model)
     if missing:
         raise ExportError(
-            f"{folder} lacks the weights {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}: it is not "
+            f"{opened} lacks the weights {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}: it is not "
             "fine-tuned for question answering (architecture "
             f"{', '.join(model.config.architectures or ['unknown'])})"
         )
-    tokenizer, tokenizer_json = load_tokenizer(folder)
+    tokenizer, tokenizer_json = load_tokenizer(opened)
+    weights = opened.weights_sha256()
     return model, SourceModel(
-        source=Source(name, "checkpoint", revision, weights_sha256(folder)),
+        source=Source(opened.name, "checkpoint", opened.revision, source_sha256(weights, model.config)),
         path=target,
         tokenizer_json=tokenizer_json,
         inputs=model_inputs(model),
         pad_id=pad_id(model, tokenizer),
         cls_id=cls_id(tokenizer),
         max_positions=max_positions(model, tokenizer),
-        architecture=_architecture(model),
+        architecture=architecture(model),
+        weights_sha256=weights,
     )
 
 
-def _architecture(model: Any) -> Architecture:
-    """Return kind and sizes of a model, whatever its config calls them; 0 where unknown."""
-    from optimum.utils import NormalizedConfigManager, NormalizedTextConfig
+def load_config(opened: OpenedCheckpoint) -> Any:
+    """Return transformers' configuration of a checkpoint.
 
-    config = model.config
-    try:
-        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
-    except KeyError:  # optimum does not know this kind of model, which probably has the common names
-        normalized = NormalizedTextConfig(config)
-    return {
-        "model_type": config.model_type,
-        "layers": int(getattr(normalized, "num_layers", 0)),
-        "heads": int(getattr(normalized, "num_attention_heads", 0)),
-        "hidden_size": int(getattr(normalized, "hidden_size", 0)),
-        "parameters": sum(int(parameter.numel()) for parameter in model.parameters()),
-    }
+    Raises:
+        ExportError: transformers cannot read it.
+    """
+    from transformers import AutoConfig
+
+    with _loading(opened, "read config.json of") as folder:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tuple[Any, list[str]]:
-    """Load a folder's weights into a question answering model.
+def load_model(opened: OpenedCheckpoint, *, attention: str | None, config: Any = None) -> tuple[Any, list[str]]:
+    """Load a checkpoint's weights into a question answering model.
 
     Args:
-        folder: of a checkpoint.
+        opened: the checkpoint.
         attention: "eager" is the form that ONNX Runtime's optimizer recognises; None: the fastest one of this
             kind of model, usually PyTorch's scaled_dot_product_attention.
-        config: replaces the folder's own.
+        config: replaces the checkpoint's own.
 
     Returns:
         The transformers model, in float32 and evaluation mode, and the names of the weights that the checkpoint
@@ -116,44 +113,59 @@ def load_model(folder: Path, *, attention: str | None, config: Any = None) -> tu
     from optimum.exporters.tasks import TasksManager
 
     model_class = TasksManager.get_model_class_for_task("question-answering", framework="pt")
-    try:
-        with quiet():
-            model, info = model_class.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,  # of a half-precision checkpoint, too
-                attn_implementation=attention,
-                key_mapping=_without_wrapper(folder),
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except Exception as error:  # a broken config or weight file: of any class
-        raise ExportError(f"transformers cannot load {folder} for question answering: {reason(error)}") from error
+    config = load_config(opened) if config is None else config
+    with _loading(opened, "load", " for question answering") as folder:
+        with torch.device("meta"):
+            built = model_class.from_config(config, trust_remote_code=False)
+        check_built_size(opened.folder / "config.json", built, opened.weights)
+        model, info = model_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,  # of a half-precision checkpoint, too
+            attn_implementation=attention,
+            key_mapping=_without_wrapper(opened),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    model.name_or_path = model.config.name_or_path = str(opened)
     unused = sorted(key for key in info["unexpected_keys"] if ".layer" in key)
     if unused:
-        _LOG.warning("%s holds layers that its config does not use: %s ...", folder, unused[0])
+        _LOG.warning("%s holds layers that its config does not use: %s ...", opened, unused[0])
     return model.eval(), sorted(info["missing_keys"])
 
 
-def _without_wrapper(folder: Path) -> dict[str, str] | None:
+@contextlib.contextmanager
+def _loading(opened: OpenedCheckpoint, what: str, why: str = "") -> Iterator[Path]:
+    """Give the folder that transformers may see; translate what it raises.
+
+    Args:
+        opened: the checkpoint.
+        what: is done with it, for the message.
+        why: it is done, for the message.
+    """
+    with opened.staged() as folder:
+        try:
+            with quiet():
+                yield folder
+        except ExportError:
+            raise
+        except Exception as error:  # a broken config or weight file: of any class
+            text = reason(error).replace(str(folder), str(opened))
+            raise ExportError(f"transformers cannot {what} {opened}{why}: {text}") from error
+
+
+def _without_wrapper(opened: OpenedCheckpoint) -> dict[str, str] | None:
     """Return the renaming of weights that were saved inside torch.compile's or DataParallel's wrapper, if any."""
-    from safetensors import SafetensorError, safe_open
-
-    for path in folder.glob("*.safetensors"):
-        with (
-            contextlib.suppress(SafetensorError),
-            safe_open(path, "pt") as file,
-        ):  # transformers names what is damaged
-            match = next(filter(None, map(_WRAPPER.match, file.keys())), None)
-            if match:
-                _LOG.info("%s: the names of its weights begin with %s, which is taken off", folder, match[0])
-                return {_WRAPPER.pattern: ""}
-    return None
+    match = next(filter(None, map(_WRAPPER.match, opened.weights.shapes)), None)
+    if match is None:
+        return None
+    _LOG.info("%s: the names of its weights begin with %s, which is taken off", opened, match[0])
+    return {_WRAPPER.pattern: ""}
 
 
-def load_tokenizer(folder: Path) -> tuple[Any, str]:
+def load_tokenizer(opened: OpenedCheckpoint) -> tuple[Any, str]:
     """Return transformers' tokenizer of a checkpoint, and the text of its tokenizer.json.
 
     The text is that of the checkpoint's own file, if it has one. See tokenizer_check.py for what is warned of.
@@ -164,30 +176,42 @@ def load_tokenizer(folder: Path) -> tuple[Any, str]:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    text = read_tokenizer(folder)
-    models = sorted(path.name for path in folder.glob("*.model"))
+    text = read_tokenizer(opened.folder)
+    models = sorted(name for name in opened.texts if name.endswith(".model"))
     if text is None and models and find_spec("sentencepiece") is None:
         raise MissingExtraError(
-            f"{folder} has its tokenizer as {models[0]} alone, and sentencepiece is not installed",
+            f"{opened} has its tokenizer as {models[0]} alone, and sentencepiece is not installed",
             remedy="pip install 'qa-onnx[export]', or sentencepiece alone",
         )
     options = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        with quiet():
+    with opened.staged() as folder, quiet():
+        try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-    except Exception as error:
-        if text is None:
-            raise ExportError(f"{folder}: transformers cannot load the tokenizer: {reason(error)}") from error
-        _LOG.warning("%s: tokenizer.json is used as it is, transformers refuses it: %s", folder, reason(error))
-        with quiet():
+        except Exception as error:
+            why = reason(error).replace(str(folder), str(opened))
+            if text is None:
+                raise ExportError(f"{opened}: transformers cannot load the tokenizer: {why}") from error
+            _LOG.warning("%s: tokenizer.json is used as it is, transformers refuses it: %s", opened, why)
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, **options)
-    if text is None:
-        text = _converted(folder, tokenizer)
-    warn(str(folder), text, tokenizer)
+        if text is None:
+            text = _converted(opened, folder, tokenizer)
+    _rename(tokenizer, opened.folder)
+    warn(str(opened), text, tokenizer)
     return tokenizer, text
 
 
-def _converted(folder: Path, tokenizer: Any) -> str:
+def _rename(tokenizer: Any, folder: Path) -> None:
+    """Let a tokenizer name the files of the checkpoint's own folder, which it copies when it is saved."""
+    tokenizer.name_or_path = str(folder)
+    for holder in (tokenizer.__dict__, tokenizer.init_kwargs):
+        for name, value in holder.items():
+            if name == "name_or_path":
+                holder[name] = str(folder)
+            elif name.endswith("_file") and isinstance(value, str):
+                holder[name] = str(folder / Path(value).name)
+
+
+def _converted(opened: OpenedCheckpoint, folder: Path, tokenizer: Any) -> str:
     """Return the tokenizer.json of a checkpoint that has none.
 
     Of a sentencepiece model, transformers 5 takes the pieces and drops rules. The converters of transformers 4,
@@ -197,61 +221,18 @@ def _converted(folder: Path, tokenizer: Any) -> str:
 
     if not tokenizer.is_fast:
         raise ExportError(
-            f"{folder}: {type(tokenizer).__name__} has no fast version and so no character offsets, which locate "
+            f"{opened}: {type(tokenizer).__name__} has no fast version and so no character offsets, which locate "
             "answers in the text"
         )
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         # Without a file, transformers makes an empty tokenizer for the kind of model.
-        raise ExportError(f"{folder} has no tokenizer: it has neither tokenizer.json nor a vocabulary")
+        raise ExportError(f"{opened} has no tokenizer: it has neither tokenizer.json nor a vocabulary")
     converter = SLOW_TO_FAST_CONVERTERS.get(type(tokenizer).__name__)
     source = tokenizer.vocab_files_names.get("vocab_file", "")
-    if converter and source.endswith(".model") and (folder / source).is_file():
+    if converter and source.endswith(".model") and source in opened.texts:
         tokenizer.vocab_file = str(folder / source)
         return str(converter(tokenizer).converted().to_str())
     return str(tokenizer.backend_tokenizer.to_str())
-
-
-def model_inputs(model: Any) -> tuple[str, ...]:
-    """Return the inputs that the model takes and that carry information for it."""
-    taken = inspect.signature(model.forward).parameters
-    segments = getattr(model.config, "type_vocab_size", 0)
-    return tuple(
-        name
-        for name in taken
-        if name in KNOWN_INPUTS and (name != "token_type_ids" or (segments and segments > 1))
-    )
-
-
-def max_positions(model: Any, tokenizer: Any) -> int:
-    """Return the most tokens that a model reads."""
-    limit = getattr(model.config, "max_position_embeddings", None) or -1
-    if limit < 0:  # kinds with relative positions have no limit of their own
-        limit = int(tokenizer.model_max_length)
-    for name, module in model.named_modules():
-        # RoBERTa and similar kinds count positions from the padding index on: 514 embeddings, 512 tokens.
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            limit -= module.padding_idx + 1
-    if getattr(model.config, "attention_type", "") == "block_sparse":
-        # BigBird attends to all tokens in windows up to this length, in longer ones to a random choice of them.
-        limit = min(limit, (5 + 2 * model.config.num_random_blocks) * model.config.block_size)
-    return min(limit, int(tokenizer.model_max_length))
-
-
-def weights_sha256(folder: Path) -> str:
-    """Return the SHA-256, in hexadecimal, of the digests of the weights' files."""
-    return files_sha256(sorted(folder.glob("*.safetensors")))
-
-
-def pad_id(model: Any, tokenizer: Any) -> int:
-    """Return the token id that pads a batch; 0 if neither the tokenizer nor the config names one."""
-    ids = (tokenizer.pad_token_id, model.config.pad_token_id)
-    return next((value for value in ids if value is not None), 0)
-
-
-def cls_id(tokenizer: Any) -> int:
-    """Return the token id whose logits score "no answer"; 0 if the tokenizer names none."""
-    ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)
-    return next((value for value in ids if value is not None), 0)
 
 
 @contextlib.contextmanager

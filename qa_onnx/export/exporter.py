@@ -68,7 +68,8 @@ def export(
     """Export a checkpoint, or import a finished ONNX model, into a bundle.
 
     An existing bundle of the same source keeps its other precisions. If an error is raised, the bundle stays as it
-    was; a GateError alone may leave a bundle with those precisions that reach the gate.
+    was; a GateError alone may leave a bundle with those precisions that reach the gate. While another export is at
+    work in the same folder, this one waits, two hours at most.
 
     Args:
         checkpoint: a folder or hub id of a question answering model, or a folder with model.onnx.
@@ -98,8 +99,9 @@ def export(
     source.check_source(checkpoint)
     data, held_out = _load_data(checkpoint, settings)
     folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
-    old = merge.existing(folder, replace=replace)
+    merge.existing(folder, replace=replace)  # so that a damaged one is refused at once
     with Writer(folder) as writer:
+        old = merge.existing(folder, replace=replace)
         model, name, session = source.load_source(checkpoint, writer.stage / "plain.onnx", opset)
         old = merge.reusable(folder, old, model, precisions, max_length, replace=replace)
         options = Options.for_windows_of(source.window_length(model, old, max_length))

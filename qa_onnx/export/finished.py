@@ -6,7 +6,6 @@ config.json, tokenizer_config.json and special_tokens_map.json.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from qa_onnx.export.graph import save
 from qa_onnx.export.half_storage import restore
 from qa_onnx.export.model import SourceModel
 from qa_onnx.export.tokenizer_check import read_tokenizer, warn
+from qa_onnx.export.untrusted_files import json_object, read_bytes, real_file
 from qa_onnx.tokens.tokenizer_file import checked_tokenizer
 
 if TYPE_CHECKING:
@@ -88,12 +88,18 @@ def _load_onnx(path: Path) -> tuple[Any, list[Path]]:
     """Load an ONNX model, and return it with the files that hold it and its weights."""
     import onnx
 
+    if real_file(path) is None:
+        raise ExportError(f"{path} does not exist any more")
     try:
         data, beside = read_graph(path)
         model = onnx.load_from_string(data)
+        for name in beside:
+            real_file(path.parent / name)
         onnx.load_external_data_for_model(model, str(path.parent))  # refuses files outside of the folder
     except EngineError as error:
         raise ExportError(error.problem, remedy=error.remedy) from error
+    except ExportError:
+        raise
     except Exception as error:  # protobuf's, onnx's and the system's errors
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error
     return model, [path, *(path.parent / name for name in sorted(beside))]
@@ -113,15 +119,8 @@ def _check_precision(path: Path, model: Any) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file; empty if there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_bytes()) if path.stat().st_size <= _JSON_LIMIT else None
-    except ValueError as error:
-        raise ExportError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ExportError(f"{path} should be a JSON object of at most {_JSON_LIMIT} bytes")
-    return content
+    data = read_bytes(path, _JSON_LIMIT)
+    return {} if data is None else json_object(path, data)
 
 
 def _int(content: dict[str, Any], *names: str, default: int) -> int:

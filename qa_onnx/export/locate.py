@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import ExportError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
+_HUB_FILES = [*TOKENIZER_FILES, "*.safetensors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,14 @@ class Snapshot:
     __fspath__ = __str__
 
 
-def find_checkpoint(checkpoint: str, **download: Any) -> tuple[Path, str | None]:
+def find_checkpoint(
+    checkpoint: str, *, files: Sequence[str] = _HUB_FILES, **download: Any
+) -> tuple[Path, str | None]:
     """Return the checkpoint's folder on this machine, and its revision if it came from the hub.
 
     Args:
         checkpoint: a folder or hub id.
+        files: patterns of the files that are fetched from the hub.
         download: further arguments of huggingface_hub's `snapshot_download`, such as revision and token.
 
     Raises:
@@ -50,7 +57,7 @@ def find_checkpoint(checkpoint: str, **download: Any) -> tuple[Path, str | None]
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot = Path(snapshot_download(checkpoint, allow_patterns=_HUB_FILES, **download))
+        snapshot = Path(snapshot_download(checkpoint, allow_patterns=files, **download))
     except Exception as error:  # network, authentication, no such model: each has its own class
         raise _hub_problem(checkpoint, error) from error
     return snapshot, snapshot.name

@@ -85,8 +85,12 @@ def _check(
 
 def _same_source(folder: Path, old: Manifest, model: SourceModel) -> bool:
     """Tell whether a bundle was made of this source model and tokenizer."""
+    same = old.source.sha256 == model.source.sha256
+    if not same:  # earlier bundles have the hash of the weights alone
+        same = old.source.sha256 == model.weights_sha256 and old.architecture == model.architecture
     return (
-        (old.source.sha256, set(old.inputs)) == (model.source.sha256, set(model.inputs))
+        same
+        and set(old.inputs) == set(model.inputs)
         and (old.pad_id, old.cls_id, old.max_positions) == (model.pad_id, model.cls_id, model.max_positions)
         and same_tokenizer(Bundle(folder, old).text(old.tokenizer), model.tokenizer_json)
     )

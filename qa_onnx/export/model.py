@@ -31,6 +31,7 @@ class SourceModel:
         cls_id: token id whose logits score "no answer".
         max_positions: the most tokens that the model reads.
         architecture: kind and sizes of the model, for the manifest; the kind may be "unknown".
+        weights_sha256: of a checkpoint's weights alone, which was the hash of a source in earlier bundles.
     """
 
     source: Source
@@ -41,6 +42,7 @@ class SourceModel:
     cls_id: int
     max_positions: int
     architecture: Architecture
+    weights_sha256: str | None = None
 
     def windower(self) -> Windower:
         """Make a windower with the model's tokenizer."""

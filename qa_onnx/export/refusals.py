@@ -20,6 +20,7 @@ _CONVERT = (
     "from transformers import AutoModelForQuestionAnswering as M; M.from_pretrained('.').save_pretrained('.')"
 )
 
+_KERNEL = "its attention is a CUDA kernel that transformers fetches from the hub"
 _PAGE = "it reads where words stand on a page, and questions come with plain text here"
 
 # Kinds that have a question answering head in transformers, and why a graph of them would not give its answers.
@@ -30,8 +31,10 @@ _KINDS = {
     "lilt": _PAGE,
     "longformer": "all tokens attend to the question, and its graph cannot find where the question ends",
     "lxmert": "it reads a picture beside the text",
+    "mra": _KERNEL,
     "reformer": "torch does not export its attention, which sorts tokens by hashes",
     "xlnet": "its segment ids and its last token are its own, and its usual head is a search with beams",
+    "yoso": _KERNEL,
 }
 
 
@@ -70,16 +73,16 @@ def refuse_unsafe(folder: Path) -> None:
     )
 
 
-def refuse_kind(name: str, config: Any) -> None:
+def refuse_kind(name: str, model_type: str) -> None:
     """Raise an ExportError if a kind of model cannot work, whatever its weights.
 
     Args:
         name: of the checkpoint.
-        config: of transformers.
+        model_type: as its config.json says.
     """
-    why = _KINDS.get(config.model_type)
+    why = _KINDS.get(model_type)
     if why:
-        raise ExportError(f"{name} is of the kind {config.model_type}, which cannot be exported: {why}")
+        raise ExportError(f"{name} is of the kind {model_type}, which cannot be exported: {why}")
 
 
 def refuse_head(name: str, model: Any) -> None:

@@ -21,8 +21,8 @@ from qa_onnx.export import graph, parity
 from qa_onnx.export.checkpoint import load_checkpoint, load_model
 from qa_onnx.export.finished import find_onnx, load_finished
 from qa_onnx.export.graph import GraphFile
-from qa_onnx.export.locate import check_name, find_checkpoint
-from qa_onnx.export.refusals import refuse_unsafe
+from qa_onnx.export.locate import check_name
+from qa_onnx.export.opened import check_folder, open_checkpoint
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def check_source(checkpoint: str | PathLike[str]) -> None:
         require("export", onnxruntime=True)
         check_name(str(checkpoint))
         if Path(checkpoint).is_dir():
-            refuse_unsafe(Path(checkpoint))
+            check_folder(Path(checkpoint))
     import_onnxruntime()  # before other packages do: a process's first import decides about telemetry
 
 
@@ -79,7 +79,8 @@ def load_source(checkpoint: str | PathLike[str], target: Path, opset: int) -> tu
         except EngineError as error:
             raise ExportError(f"{finished}: {error}") from error
     started = time.perf_counter()
-    torch_model, model = load_checkpoint(checkpoint, target)
+    opened = open_checkpoint(checkpoint)
+    torch_model, model = load_checkpoint(opened, target)
     model = graph.to_onnx(torch_model, model, opset=opset)
     shape = model.architecture
     _LOG.info(
@@ -88,7 +89,8 @@ def load_source(checkpoint: str | PathLike[str], target: Path, opset: int) -> tu
         time.perf_counter() - started,
     )
     del torch_model  # tracing changes some kinds of models for good: the reference is a fresh one
-    fresh, _ = load_model(find_checkpoint(str(checkpoint))[0], attention="eager")
+    fresh, _ = load_model(opened, attention="eager")
+    opened.refuse_changed()
     session = parity.RunnerSession(model.inputs, parity.torch_runner(fresh))
     return model, f"PyTorch {metadata.version('torch')}", session
 

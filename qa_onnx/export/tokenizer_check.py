@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qa_onnx.errors import BundleError, ExportError
 from qa_onnx.export.texts import ENGLISH_TEXTS, TOKENIZER_TEXTS
+from qa_onnx.export.untrusted_files import read_bytes
 from qa_onnx.tokens.panics import library_errors
 from qa_onnx.tokens.tokenizer_file import LARGEST_FILE, checked_tokenizer
 
@@ -42,14 +43,13 @@ def read_tokenizer(folder: Path) -> str | None:
         ExportError: it is not the file of a tokenizer.
     """
     path = folder / "tokenizer.json"
-    if not path.is_file():
+    data = read_bytes(path, LARGEST_FILE)
+    if data is None:
         return None
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ExportError(f"{path} has {path.stat().st_size} bytes; the limit is {LARGEST_FILE}")
-        text = path.read_bytes().decode("utf-8")
+        text = data.decode("utf-8")
         checked_tokenizer(text)
-    except (OSError, ValueError, BundleError) as error:
+    except (ValueError, BundleError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
     return text
 

@@ -5,12 +5,12 @@ Left out: checkpoints that other tools trained; they have no such file, and noth
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.errors import InputError
+from qa_onnx.errors import ExportError, InputError
+from qa_onnx.export.untrusted_files import json_object, read_bytes
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from qa_onnx.data.squad import DataSet
 
 _LOG = logging.getLogger(__name__)
+
+_LIMIT = 64 << 20  # bytes
 
 
 def check_training(
@@ -37,11 +39,12 @@ def check_training(
     if calibrate and calibration and not calibration.has_unanswerable:
         _LOG.warning("%s has no question without an answer: no null threshold is fitted", calibration.name)
     try:
-        record = json.loads((Path(checkpoint) / "training.json").read_bytes())
+        path = Path(checkpoint) / "training.json"
+        record = json_object(path, read_bytes(path, _LIMIT) or b"")
         files = {file["sha256"]: file["name"] for file in record["data"]}
         counts = record["questions"]["counts"]
         answerable, unanswerable = counts.get("answerable", 0), counts.get("unanswerable", 0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or that of another tool
+    except (OSError, ExportError, KeyError, TypeError, AttributeError):  # none, or that of another tool
         return
     note = "" if calibrate else "; without --calibrate a new bundle always answers"
     total = answerable + unanswerable

@@ -1,8 +1,8 @@
 """Staged files + manifest -> bundle; an existing bundle stays whole if the export stops at any point.
 
-A run stages its files in a folder of its own inside the bundle's folder, under names by content. The commit moves
-them and then replaces bundle.json: this one step makes the new bundle. Files that bundle.json does not name any
-more are removed after it.
+A run locks the bundle's folder and stages its files in a folder of its own inside it, under names by content. The
+commit moves them and then replaces bundle.json: this one step makes the new bundle. Files that bundle.json does
+not name any more are removed after it. What a killed run left is removed by the next one.
 """
 
 from __future__ import annotations
@@ -13,54 +13,85 @@ import logging
 import os
 import re
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.files import MANIFEST, SIGNATURE
 from qa_onnx.bundle.manifest import NAMED_BY_CONTENT, FileEntry
 from qa_onnx.errors import ExportError
 from qa_onnx.export.graph import data_file, name_data_file
+from qa_onnx.machine.locks import LockBusyError, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from qa_onnx.bundle.manifest import Manifest
 
 _LOG = logging.getLogger(__name__)
-_STAGE = re.compile(r"\.export-(\d+)")
+
+_LOCK = ".export.lock"
+_STAGE = ".export-"
+# A second export waits, since both precisions are wanted in the one bundle. With an evaluation, one takes an hour.
+_PATIENCE_S = 2 * 3600.0
 
 
 class Writer:
     """Context manager that writes one version of a bundle and removes its staged files at the end.
 
+    One export at a time writes to a folder, in whatever container or on whatever machine it runs; another one
+    waits, and logs for whom.
+
     Args:
         folder: the bundle's folder; made if it does not exist.
+        patience_s: seconds to wait for another export.
 
     Raises:
-        ExportError: the folder cannot be written to.
+        ExportError: on entering, the folder cannot be written to, or another export does not end.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, patience_s: float = _PATIENCE_S) -> None:
         self.folder = folder
+        self._patience_s = patience_s
         self._made = not folder.exists()
-        self.stage = folder / f".export-{os.getpid()}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._clear_dead_stages()
-            self.stage.mkdir()
-        except OSError as error:
-            raise ExportError(f"cannot write to {folder}: {error.strerror}") from error
+        self._lock = contextlib.ExitStack()
 
     def __enter__(self) -> Writer:
+        try:
+            with contextlib.ExitStack() as stack:
+                lock = locked(self.folder / _LOCK, patience_s=self._patience_s, waiting=self._tell)
+                if stack.enter_context(lock):
+                    self._clear_dead_stages()
+                else:
+                    _LOG.warning("%s cannot be locked: let no other export write there now", self.folder)
+                self.stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.folder))
+                self._before = self._manifest()
+                self._lock = stack.pop_all()
+        except LockBusyError as error:
+            raise ExportError(
+                f"another export is at work in {self.folder}: {error}",
+                remedy="wait until it has ended, or choose another folder with --to",
+            ) from error
+        except OSError as error:
+            raise ExportError(f"cannot write to {self.folder}: {error.strerror}") from error
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         shutil.rmtree(self.stage, ignore_errors=True)
+        self._lock.close()
         if self._made:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()  # works only if it is empty
         if isinstance(error, OSError):
             raise ExportError(f"the export to {self.folder} stopped: {error}; the folder is unchanged") from error
+
+    def _tell(self, holder: str) -> None:
+        _LOG.info("waiting for another export into %s: %s", self.folder, holder)
+
+    def _manifest(self) -> bytes | None:
+        """Return the bytes of the bundle's manifest; None if there is none."""
+        path = self.folder / MANIFEST
+        return path.read_bytes() if path.exists() else None
 
     def add(self, kind: str, path: Path) -> FileEntry:
         """Rename a staged file by its content.
@@ -102,6 +133,11 @@ class Writer:
         """
         new: list[Path] = []
         try:
+            if self._manifest() != self._before:  # on a file system without locks
+                raise ExportError(
+                    f"{self.folder} was changed by another program during this export; it is left as it is now",
+                    remedy="export again",
+                )
             for entry in manifest.files():
                 staged, final = self.stage / entry.name, self.folder / entry.name
                 if staged.exists():
@@ -127,24 +163,9 @@ class Writer:
         )
 
     def _clear_dead_stages(self) -> None:
-        """Remove the stages of killed runs."""
-        for path in self.folder.glob(".export-*"):
-            match = _STAGE.fullmatch(path.name)
-            if match and not _alive(int(match[1])):
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    """Tell whether the process that made a stage may still run."""
-    if process == os.getpid():
-        return False  # an earlier process had the same number: this one has no stage yet
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        """Remove the stages of killed exports: who holds the lock knows that nobody is at work in them."""
+        for path in self.folder.glob(f"{_STAGE}*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.errors import DeviceError, ExportError, InputError, TrainError
-from qa_onnx.export import checkpoint
-from qa_onnx.export.locate import find_checkpoint, reason
-from qa_onnx.export.refusals import refuse_unsafe
+from qa_onnx.errors import DeviceError, InputError, TrainError
+from qa_onnx.export import checkpoint, model_facts
+from qa_onnx.export.opened import OpenedCheckpoint, open_checkpoint
 from qa_onnx.machine import cpu
 from qa_onnx.windows import Windower
 
@@ -140,48 +139,41 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     """
     import torch
 
-    folder, revision = find_checkpoint(base)
-    refuse_unsafe(folder)
-    config, dropouts = _config(folder, settings.dropout)
+    opened = open_checkpoint(base)
+    config, dropouts = _config(opened, settings.dropout)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        model, fresh = checkpoint.load_model(folder, attention=None, config=config)
+        model, fresh = checkpoint.load_model(opened, attention=None, config=config)
     missing = [name for name in fresh if name.startswith(f"{model.base_model_prefix}.")]
     if missing:
         raise TrainError(
-            f"{folder} lacks {len(missing)} weights of the encoder, such as {', '.join(missing[:3])}: it is "
+            f"{opened} lacks {len(missing)} weights of the encoder, such as {', '.join(missing[:3])}: it is "
             "damaged, or of another architecture than its config.json says"
         )
     if fresh:
         _LOG.info("%s is an encoder without a question answering head: a new head is trained", base)
-    tokenizer, tokenizer_json = checkpoint.load_tokenizer(folder)
-    if settings.max_length > (limit := checkpoint.max_positions(model, tokenizer)):
+    tokenizer, tokenizer_json = checkpoint.load_tokenizer(opened)
+    if settings.max_length > (limit := model_facts.max_positions(model, tokenizer)):
         raise InputError(f"max_length is {settings.max_length}; {base} reads at most {limit} tokens: lower it")
     return Base(
         name=Path(base).resolve().name if Path(base).exists() else base,
-        sha256=checkpoint.weights_sha256(folder),
-        revision=revision,
+        sha256=opened.weights_sha256(),
+        revision=opened.revision,
         model=model,
         tokenizer=tokenizer,
         tokenizer_json=tokenizer_json,
-        windower=Windower(tokenizer_json, cls_id=checkpoint.cls_id(tokenizer)),
-        inputs=checkpoint.model_inputs(model),
-        pad_id=checkpoint.pad_id(model, tokenizer),
+        windower=Windower(tokenizer_json, cls_id=model_facts.cls_id(tokenizer)),
+        inputs=model_facts.model_inputs(model),
+        pad_id=model_facts.pad_id(model, tokenizer),
         positions=limit,
         fresh=tuple(fresh),
         dropouts=dropouts,
     )
 
 
-def _config(folder: Path, dropout: float) -> tuple[Any, dict[str, float]]:
-    """Return a folder's config with the dropout set, and the dropouts that it had by name."""
-    from transformers import AutoConfig
-
-    try:
-        with checkpoint.quiet():
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # whatever a broken config makes transformers raise
-        raise ExportError(f"transformers cannot read {folder}/config.json: {reason(error)}") from error
+def _config(opened: OpenedCheckpoint, dropout: float) -> tuple[Any, dict[str, float]]:
+    """Return a checkpoint's config with the dropout set, and the dropouts that it had by name."""
+    config = checkpoint.load_config(opened)
     config.num_labels = 2  # start and end, whatever the head of a classifier had
     dropouts = {
         name: value

@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import TrainError
+from qa_onnx.machine.locks import LockBusyError, locked
 from qa_onnx.train.state import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_LOG = logging.getLogger(__name__)
+
 RECORD = "training.json"
+LOCK = "lock"
 
 
 class Workspace:
@@ -67,27 +72,26 @@ class Workspace:
         Raises:
             TrainError: another run is at work there, or the folder cannot be created.
         """
-        try:
-            self.work.mkdir(parents=True, exist_ok=True)
-            lock = (self.work / "lock").open("w", encoding="utf-8")
-        except OSError as error:
-            raise TrainError(f"cannot write to {self.work}: {error.strerror}") from error
-        with lock:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._remove_empty)
             try:
-                import fcntl
-
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except ImportError:  # on Windows
-                pass
+                held = stack.enter_context(locked(self.work / LOCK))
+            except LockBusyError as error:
+                raise TrainError(
+                    f"another run is at work in {self.work} ({error}): name another folder, or wait"
+                ) from error
             except OSError as error:
-                raise TrainError(f"another run is at work in {self.work}: name another folder, or wait") from error
+                raise TrainError(f"cannot write to {self.work}: {error.strerror}") from error
+            if not held:
+                _LOG.warning("%s cannot be locked: let no other run write there now", self.work)
             if self._old.exists() and not self.to.exists():
                 self._old.rename(self.to)  # a run was killed between two renames
-            try:
-                yield
-            finally:
-                if [path.name for path in self.work.glob("*")] == ["lock"]:
-                    shutil.rmtree(self.work, ignore_errors=True)
+            yield
+
+    def _remove_empty(self) -> None:
+        """Remove the work folder if nothing is in it."""
+        with contextlib.suppress(OSError):
+            self.work.rmdir()
 
     def check(self, *, resume: bool, replace: bool) -> None:
         """Check that a run would overwrite nothing that the user did not allow.
@@ -103,7 +107,7 @@ class Workspace:
     def clear(self, *, resume: bool) -> None:
         """Remove what an earlier run left in the work folder, its state only if it is not resumed."""
         for path in self.work.iterdir():
-            if path.name != "lock" and (not resume or path == self.stage):
+            if path.name != LOCK and (not resume or path == self.stage):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def commit(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 from qa_onnx import Bundle, BundleError, ExportError, InputError, Reader, pipeline
 from qa_onnx.export.cached import load_cached
 from qa_onnx.machine.cache import cache_folder
+from qa_onnx.machine.locks import work_folder
 from tests.conftest import TINY
 from tests.tiny import make_checkpoint
 
@@ -227,12 +228,16 @@ def test_the_bundle_of_a_faster_process_stays(checkpoint: Path, cache: Path) -> 
 
 @pytest.mark.export
 def test_what_a_killed_export_left_is_removed_but_not_what_is_at_work(checkpoint: Path, cache: Path) -> None:
-    old, new = cache / ".building-old", cache / ".building-new"
-    for folder in (old, new):
-        (folder / "bundle").mkdir(parents=True)
-    os.utime(old, times=(time.time() - 200_000,) * 2)
-    ask(checkpoint)
+    old, killed, new = (cache / f".building-{name}" for name in ("old", "killed", "new"))
+    with work_folder(cache, ".building-") as at_work:
+        for folder in (old, killed, new):
+            (folder / "bundle").mkdir(parents=True)
+        os.utime(old, times=(time.time() - 200_000,) * 2)  # of a release that locked nothing
+        (killed / "lock").touch()
+        ask(checkpoint)
+        assert at_work.exists()
     assert not old.exists()
+    assert not killed.exists()
     assert new.exists()
 
 

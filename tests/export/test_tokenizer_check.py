@@ -13,6 +13,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
 from qa_onnx import MissingExtraError
 from qa_onnx.export.checkpoint import load_tokenizer
+from qa_onnx.export.opened import check_tokenizer
 from qa_onnx.export.texts import ENGLISH_TEXTS, TOKENIZER_TEXTS
 from qa_onnx.export.tokenizer_check import (
     Difference,
@@ -107,7 +108,7 @@ def test_rules_that_transformers_drops_are_kept_and_told(
     change(tokenizer)
     tokenizer.save(str(path))
     edit_json(folder / "tokenizer_config.json", lambda content: content.update(tokenizer_class=name))
-    theirs, text = load_tokenizer(folder)
+    theirs, text = load_tokenizer(check_tokenizer(folder))
     assert text == path.read_text(encoding="utf-8")
     assert type(theirs).__name__ == name
     message = caplog.messages[0]
@@ -125,7 +126,7 @@ def test_a_class_with_another_vocabulary_does_not_hide_the_file(
     folder = copy(checkpoint("roberta"), tmp_path / "roberta")
     shutil.copy(checkpoint("bert") / "tokenizer.json", folder)
     edit_json(folder / "tokenizer_config.json", lambda content: content.update(tokenizer_class="RobertaTokenizer"))
-    _, text = load_tokenizer(folder)
+    _, text = load_tokenizer(check_tokenizer(folder))
     assert text == (folder / "tokenizer.json").read_text(encoding="utf-8")
     assert "transformers' RobertaTokenizer gives other tokens for" in caplog.text
 
@@ -136,7 +137,7 @@ def test_what_transformers_refuses_is_used_as_it_is(tmp_path: Path, caplog: pyte
         folder / "tokenizer_config.json",
         lambda content: content.update(tokenizer_class="BertTokenizer", do_lower_case={"not": "a boolean"}),
     )
-    tokenizer, text = load_tokenizer(folder)
+    tokenizer, text = load_tokenizer(check_tokenizer(folder))
     assert text == (folder / "tokenizer.json").read_text(encoding="utf-8")
     assert (tokenizer.pad_token_id, tokenizer.cls_token_id) == (0, 2)
 
@@ -203,10 +204,10 @@ def test_a_vocabulary_of_lower_case_words_that_keeps_capitals_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = copy(checkpoint("bert"), tmp_path / "bert")
-    load_tokenizer(folder)
+    load_tokenizer(check_tokenizer(folder))
     assert caplog.messages == []
     edit_json(folder / "tokenizer.json", lambda content: content["normalizer"].update(lowercase=False))
-    text = load_tokenizer(folder)[1]
+    text = load_tokenizer(check_tokenizer(folder))[1]
     (message,) = caplog.messages
     assert "of the tokens of plain English are unknown to the tokenizer" in message
     assert "do_lower_case" in message
@@ -262,7 +263,7 @@ def test_a_sentencepiece_model_alone_gives_sentencepieces_own_pieces(kind: str) 
     import sentencepiece
 
     folder = sentencepiece_folder(kind)
-    tokenizer = tokenizer_file.checked_tokenizer(load_tokenizer(folder)[1])
+    tokenizer = tokenizer_file.checked_tokenizer(load_tokenizer(check_tokenizer(folder))[1])
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / _CASES[kind][0]))
     for line in (*ENGLISH_TEXTS, "½ price… № 7 ﬁne ＡＢＣ １２ x²", "Łódź Ærø", "На стене 東京の支店 कार्य"):
         expected = [processor.id_to_piece(index) for index in processor.encode(line)]
@@ -279,4 +280,4 @@ def test_without_sentencepiece_the_refusal_names_it(monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         MissingExtraError, match=r"spm\.model alone, and sentencepiece is not installed: pip install"
     ):
-        load_tokenizer(folder)
+        load_tokenizer(check_tokenizer(folder))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -16,11 +18,11 @@ from msgspec import structs
 from qa_onnx import Bundle, ExportError
 from qa_onnx.bundle.folder import read_manifest
 from qa_onnx.export.writer import Writer
-from tests.conftest import TINY
+from tests.conftest import TINY, edit_manifest
 from tests.exports import check_files, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from qa_onnx.bundle.manifest import Manifest
 
@@ -83,7 +85,7 @@ def test_nothing_of_the_old_bundle_changes_before_the_commit(folder: Path) -> No
     before = snapshot(folder)
     with Writer(folder) as writer:
         stage(writer, "new")
-        during = {name: value for name, value in snapshot(folder).items() if not name.startswith(".export-")}
+        during = {name: value for name, value in snapshot(folder).items() if not name.startswith(".export")}
         assert during == before
     assert snapshot(folder) == before
 
@@ -195,8 +197,8 @@ def test_a_full_disk_at_any_step_of_the_commit_leaves_all_as_it_was(
 @pytest.mark.parametrize("to", ["file", "file/bundle"])
 def test_a_file_in_place_of_the_folder(tmp_path: Path, to: str) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(ExportError, match=f"cannot write to .*{to}"):
-        Writer(tmp_path / to)
+    with pytest.raises(ExportError, match=f"cannot write to .*{to}"), Writer(tmp_path / to):
+        pass
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
@@ -245,16 +247,107 @@ def test_a_run_killed_at_any_step_leaves_a_whole_bundle(folder: Path, steps: int
     assert {path.name for path in folder.iterdir()} == names(folder) | {"README.md", "model-notes.onnx"}
 
 
-def test_stages_of_dead_processes_are_removed_and_no_others(folder: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        dead.wait()
-    stale = [folder / f".export-{number}" for number in (dead.pid, os.getpid())]
-    kept = [
-        folder / name for name in (f".export-{os.getppid()}", ".export-1", ".export-", ".export-x", "export-7")
-    ]
-    for path in dict.fromkeys((*stale, *kept)):  # the parent may be process 1
+def test_stages_of_killed_exports_are_removed_and_nothing_else(folder: Path) -> None:
+    stale = [folder / f".export-{name}" for name in ("7", os.getpid(), "k3_9x")]
+    kept = [folder / name for name in ("export-7", ".exports", "checkpoint-1")]
+    for path in (*stale, *kept):
         path.mkdir()
         (path / "plain.onnx").write_text("half a model")
     write(folder, "new")
     assert [path for path in stale if path.exists()] == []
     assert [path for path in kept if not path.exists()] == []
+
+
+# Two exports at once
+
+_HOLD = """
+import sys
+from pathlib import Path
+from tests.export.test_writer import Writer, stage
+
+with Writer(Path(sys.argv[1])) as writer:
+    print("at work", flush=True)
+    sys.stdin.readline()
+    writer.commit(stage(writer, sys.argv[2]))
+"""
+
+
+@contextlib.contextmanager
+def at_work(folder: Path, content: str) -> Iterator[subprocess.Popen[str]]:
+    """An export in another process, which commits when it gets a line."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, folder, content],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "at work\n"
+        try:
+            yield other
+        finally:
+            other.kill()
+
+
+def test_a_second_export_waits_and_says_for_whom(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "qa_onnx.export.writer")
+    with at_work(folder, "first") as other:
+        assert other.stdin is not None
+        go_on = other.stdin
+
+        class Record(logging.Handler):
+            def emit(self, _: logging.LogRecord) -> None:
+                go_on.write("\n")
+                go_on.flush()
+
+        logger, handler = logging.getLogger("qa_onnx.export.writer"), Record()
+        logger.addHandler(handler)
+        try:
+            with Writer(folder) as writer:
+                assert read_manifest(folder).source.name == "first"
+                writer.commit(stage(writer, "second"))
+        finally:
+            logger.removeHandler(handler)
+        assert other.wait() == 0
+    (message,) = caplog.messages
+    assert message.startswith(f"waiting for another export into {folder}: process {other.pid} on ")
+    assert check_files(folder).manifest.source.name == "second"
+    assert {path.name for path in folder.iterdir()} == names(folder) | {"README.md", "model-notes.onnx"}
+
+
+def test_an_export_that_does_not_end_is_not_waited_for_without_end(folder: Path) -> None:
+    before = snapshot(folder)
+    with at_work(folder, "first") as other:
+        stages = set(folder.glob(".export-*"))
+        with (
+            pytest.raises(ExportError, match=rf"another export is at work in .*: process {other.pid} on .*--to"),
+            Writer(folder, patience_s=0),
+        ):
+            pass
+        assert set(folder.glob(".export-*")) == stages
+    write(folder, "old")  # and the lock of a killed export is free at once
+    assert snapshot(folder) == before
+
+
+def test_a_bundle_that_changed_meanwhile_is_not_overwritten(folder: Path) -> None:
+    """On a file system without locks nothing else tells of the other export."""
+    with Writer(folder) as writer:
+        manifest = stage(writer, "new")
+        edit_manifest(folder, lambda content: content.update(created="2030-01-01T00:00:00+00:00"))
+        before = (folder / "bundle.json").read_bytes()
+        with pytest.raises(ExportError, match="was changed by another program during this export"):
+            writer.commit(manifest)
+    assert (folder / "bundle.json").read_bytes() == before
+    assert check_files(folder).manifest.source.name == "old"
+
+
+def test_without_locks_an_export_says_so_and_leaves_other_stages(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / ".export-other").mkdir()
+    monkeypatch.setattr("qa_onnx.machine.locks._flock", lambda _: "none")
+    write(folder, "new")
+    assert check_files(folder).manifest.source.name == "new"
+    assert (folder / ".export-other").exists()
+    assert caplog.messages == [f"{folder} cannot be locked: let no other export write there now"]

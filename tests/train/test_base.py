@@ -69,8 +69,9 @@ def test_a_bare_encoder_gets_a_head_by_seed(tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_an_unsafe_or_broken_checkpoint_is_refused(tmp_path: Path) -> None:
-    hole = strip_head(copy(checkpoint("bert"), tmp_path / "hole"), keep="bert.embeddings")
-    with pytest.raises(TrainError, match=r"lacks \d+ weights of the encoder, such as bert\.encoder.*damaged"):
+    hole = strip_head(copy(checkpoint("bert"), tmp_path / "hole"), keep="bert.encoder")
+    edit_json(hole / "config.json", lambda content: content.update(vocab_size=32, max_position_embeddings=32))
+    with pytest.raises(TrainError, match=r"lacks \d+ weights of the encoder, such as bert\.embeddings.*damaged"):
         load(hole)
     edit_json(hole / "config.json", lambda content: content.update(model_type="no such kind"))
     with pytest.raises(ExportError, match="transformers cannot read"):

@@ -1,0 +1,190 @@
+"""Files of an untrusted folder -> their bytes and JSON: regular files of that folder, of bounded size.
+
+Nothing here waits for a named pipe, follows a link out of the folder, or reads without a limit. Left out: what the
+files say (safetensors_header.py, clean_config.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import stat
+from typing import TYPE_CHECKING, Any
+
+from qa_onnx.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEXT_LIMIT = 256 << 20  # bytes of a tokenizer's file; the largest multilingual ones have some 35 MB
+_SHOWN = 80  # characters of a name or value in a message
+_DEPTH = 64  # of nested lists and objects
+_DIGITS = 64  # of a number; the largest usual one is 10 ** 30
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def shown(value: object) -> str:
+    """Return a name or value of an untrusted file for a message: in quotes, escaped, and not too long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def check_entries(folder: Path) -> None:
+    """Refuse a folder in which something is neither a file nor a folder nor a link.
+
+    Raises:
+        ExportError: names it.
+    """
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_symlink() and not entry.is_dir():
+            _require_regular(entry, entry.lstat().st_mode)
+
+
+def real_file(path: Path) -> Path | None:
+    """Return the regular file of a folder at a path, with links resolved; None if there is none.
+
+    A link may lead to another file of the folder. In the cache of the Hugging Face hub, where every file is a
+    link, it may lead to the cache's blobs, those of the repository or those that all repositories share.
+
+    Raises:
+        ExportError: it is no regular file, or a link out of the folder.
+    """
+    try:
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode):
+            _require_regular(path, mode)
+            return path
+        target = path.resolve(strict=True)
+        mode = target.lstat().st_mode
+    except FileNotFoundError as error:
+        if not path.is_symlink():
+            return None
+        raise ExportError(f"{shown_path(path)} is a link to a file that does not exist") from error
+    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
+        raise ExportError(f"{shown_path(path)} cannot be read: {error}") from error
+    if not any(target.is_relative_to(place) for place in _places(path.parent.resolve())):
+        raise ExportError(
+            f"{shown_path(path)} is a link out of the folder, to {shown(str(target))}",
+            remedy="if you trust it, put a copy of the file in the link's place",
+        )
+    _require_regular(path, mode)
+    return target
+
+
+def _places(folder: Path) -> list[Path]:
+    """Return the folders that the links of a folder may lead to."""
+    repository = folder.parents[1] if len(folder.parents) > 2 else folder
+    if folder.parent.name == "snapshots" and repository.name.startswith("models--"):
+        return [folder, repository / "blobs", repository.parent / "blobs"]
+    return [folder]
+
+
+def _require_regular(path: Path, mode: int) -> None:
+    """Raise an ExportError if a file is not a regular one."""
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no file")
+        raise ExportError(
+            f"{shown_path(path)} is {kind}; a checkpoint consists of regular files", remedy="remove it"
+        )
+
+
+def shown_path(path: Path) -> str:
+    """Return a path for a message, its last part escaped where that is needed."""
+    return (
+        str(path) if path.name.isprintable() and len(path.name) <= _SHOWN else f"{path.parent}/{shown(path.name)}"
+    )
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Open a regular file for reading, without waiting for anybody who writes.
+
+    Raises:
+        ExportError: it cannot be opened, or was replaced by something else.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        file = os.open(path, flags)
+    except OSError as error:
+        raise ExportError(f"{shown_path(path)} cannot be read: {error.strerror}") from error
+    try:
+        _require_regular(path, os.fstat(file).st_mode)
+        yield file
+    except OSError as error:
+        raise ExportError(f"{shown_path(path)} cannot be read: {error.strerror}") from error
+    finally:
+        os.close(file)
+
+
+def read_bytes(path: Path, limit: int) -> bytes | None:
+    """Return the content of a file; None if there is no such file.
+
+    Args:
+        path: the file, directly in its folder.
+        limit: most bytes that it may have.
+
+    Raises:
+        ExportError: it is larger, no regular file, or cannot be read.
+    """
+    found = real_file(path)
+    if found is None:
+        return None
+    with opened(found) as file:
+        size = os.fstat(file).st_size
+        if size > limit:
+            raise ExportError(f"{shown_path(path)} has {size} bytes; the limit is {limit}")
+        with open(file, "rb", closefd=False) as stream:
+            return stream.read(limit)
+
+
+def json_object(path: Path, data: bytes) -> dict[str, Any]:
+    """Return the JSON object of a file's bytes.
+
+    Raises:
+        ExportError: it is no object, nested too deeply, or has numbers that no file of a checkpoint has.
+    """
+    name = shown_path(path)
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    if deepest > _DEPTH:
+        raise ExportError(f"{name} is nested {deepest} levels deep; the limit is {_DEPTH}")
+    try:
+        content = json.loads(
+            data.decode("utf-8-sig"), parse_int=_int, parse_float=_float, parse_constant=_no_number
+        )
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise ExportError(f"{name} is not usable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ExportError(f"{name} is not a JSON object")
+    return content
+
+
+def _int(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number has {len(text)} digits, the limit is {_DIGITS}")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:_DIGITS]} is too large")
+    return value
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number in JSON")
