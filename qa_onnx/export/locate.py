@@ -57,7 +57,7 @@ def find_checkpoint(
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot = Path(snapshot_download(checkpoint, allow_patterns=files, **download))
+        snapshot = Path(snapshot_download(checkpoint, allow_patterns=list(files), **download))
     except Exception as error:  # network, authentication, no such model: each has its own class
         raise _hub_problem(checkpoint, error) from error
     return snapshot, snapshot.name

@@ -8,7 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.batches import KNOWN_INPUTS
+from qa_onnx.session import KNOWN_INPUTS
 
 if TYPE_CHECKING:
     from qa_onnx.bundle.manifest import Architecture

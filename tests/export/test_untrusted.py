@@ -21,7 +21,7 @@ from qa_onnx.export.safetensors_header import read_headers
 from tests.exports import copy, edit_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     Spoil = Callable[[Path], object]
 
@@ -37,7 +37,7 @@ CONFIG = {
     "max_position_embeddings": 16,
     "layer_norm_eps": 1e-12,
 }
-SHAPES = {
+SHAPES: dict[str, tuple[int, ...]] = {
     "bert.embeddings.word_embeddings.weight": (40, 8),
     "bert.encoder.layer.0.intermediate.dense.weight": (12, 8),
     "bert.encoder.layer.1.output.dense.weight": (8, 12),
@@ -96,6 +96,21 @@ def header(change: Callable[[dict[str, Any]], object], **options: Any) -> Spoil:
 def tensor(**changes: Any) -> Spoil:
     """Change the header's entry of the first tensor."""
     return header(lambda content: content["bert.embeddings.word_embeddings.weight"].update(changes))
+
+
+def both(*spoils: Spoil) -> Spoil:
+    """Spoil a folder in several ways, one after the other."""
+
+    def spoil(folder: Path) -> None:
+        for one in spoils:
+            one(folder)
+
+    return spoil
+
+
+def weight_map(change: Callable[[dict[str, Any]], object]) -> Spoil:
+    """Change what an index says of each tensor."""
+    return lambda folder: edit_json(folder / INDEX, lambda content: change(content["weight_map"]))
 
 
 def index(name: object, *, target: str | None = None) -> Spoil:
@@ -183,25 +198,22 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "shard with a zero byte": (index("a\0.safetensors"), r"names 'a\\x00\.safetensors'"),
     "shard that is not there": (index("part-2.safetensors"), r"has no part-2\.safetensors, which model"),
     "index without map": (
-        lambda folder: (index("part-1.safetensors")(folder), (folder / INDEX).write_text("{}")),
+        both(index("part-1.safetensors"), text(INDEX, "{}")),
         "has no weight_map",
     ),
     "index of other tensors": (
-        lambda folder: (
-            index("part-1.safetensors")(folder),
-            edit_json(folder / INDEX, lambda content: content["weight_map"].update(ghost="part-1.safetensors")),
+        both(
+            index("part-1.safetensors"),
+            weight_map(lambda content: content.update(ghost="part-1.safetensors")),
         ),
         "says that part-1.safetensors holds 'ghost'; it does not",
     ),
     "tensors beside the index": (
-        lambda folder: (
-            index("part-1.safetensors")(folder),
-            edit_json(folder / INDEX, lambda content: content["weight_map"].popitem()),
-        ),
+        both(index("part-1.safetensors"), weight_map(lambda content: content.popitem())),
         r"part-1\.safetensors holds 'qa_outputs\.weight', and .* does not say so",
     ),
     "index too large": (
-        lambda folder: (index("part-1.safetensors")(folder), sparse(INDEX, 1 << 40)(folder)),
+        both(index("part-1.safetensors"), sparse(INDEX, 1 << 40)),
         r"index\.json has 1099511627776 bytes; the limit is",
     ),
     "weights of another name": (
@@ -504,7 +516,7 @@ def bert(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def untouched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the loaders of torch, safetensors and transformers that were reached."""
     reached: list[str] = []
     for place in (
