@@ -148,8 +148,8 @@ def _tokenizer(tokenizer: Any, download: Mapping[str, Any]) -> Any:
     if not isinstance(tokenizer, (str, Path)):
         return tokenizer
     how = {name: value for name, value in download.items() if name != "revision"}  # which is the model's
-    folder, _ = find_checkpoint(str(tokenizer), files=TOKENIZER_FILES, **how)
     try:
+        folder, _ = find_checkpoint(str(tokenizer), files=TOKENIZER_FILES, **how)
         return load_tokenizer(check_tokenizer(folder))[0]
     except ExportError as error:
         raise InputError(f"transformers cannot load the tokenizer {tokenizer}: {error}") from error

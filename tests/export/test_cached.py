@@ -51,13 +51,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "xdg" / "qa-onnx" / "checkpoints"
 
 
+_HEADER = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+_ONE_WEIGHT = len(_HEADER).to_bytes(8, "little") + _HEADER + bytes(4)
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """What looks like a checkpoint from outside."""
     folder = tmp_path / "my model"
     folder.mkdir()
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        (folder / name).write_text(name, encoding="utf-8")
+    (folder / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(_ONE_WEIGHT)
     return folder
 
 
@@ -76,7 +81,8 @@ def test_another_content_or_precision_is_another_bundle(files: Path, cache: Path
     assert entry_of(files, "int8") != entry
     (files / "optimizer.pt").write_text("left by training", encoding="utf-8")
     assert entry_of(files) == entry
-    (files / name).write_text("changed", encoding="utf-8")
+    content = (files / name).read_bytes()
+    (files / name).write_bytes(content[:-1] + b"1" if name == "model.safetensors" else content + b" ")
     assert entry_of(files) != entry
 
 

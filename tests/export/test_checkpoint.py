@@ -303,7 +303,7 @@ def test_code_of_the_checkpoint_never_runs(bert: Path, tmp_path: Path, known: bo
         export(bert, tmp_path / "bundle")
     else:
         edit_json(bert / "config.json", lambda content: content.update(model_type="abacus"))
-        with pytest.raises(ExportError, match="cannot load"):
+        with pytest.raises(ExportError, match=r"transformers cannot read config\.json of .* model type `abacus`"):
             export(bert, tmp_path / "bundle")
     assert not marker.exists()
 

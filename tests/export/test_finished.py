@@ -300,9 +300,12 @@ def truncate(path: Path) -> None:
         (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json, which must be beside"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer.json cannot be read"),
         (lambda folder: (folder / "tokenizer.json").write_bytes(b"\xff\xfe"), "tokenizer.json cannot be read"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
-        (lambda folder: (folder / "config.json").write_text("[]"), "config.json should be a JSON object"),
-        (lambda folder: (folder / "tokenizer_config.json").write_text("no"), "tokenizer_config.json is not JSON"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not usable JSON"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "config.json is not a JSON object"),
+        (
+            lambda folder: (folder / "tokenizer_config.json").write_text("no"),
+            "tokenizer_config.json is not usable JSON",
+        ),
         (lambda folder: truncate(folder / "model.onnx"), "is refused, and no engine has opened it: .* is cut off"),
         (lambda folder: (folder / "model.onnx").write_bytes(b""), "model.onnx"),
         (lambda folder: (folder / "model.onnx").write_text("<html>Not found</html>"), "is none of a model"),
@@ -338,7 +341,9 @@ def test_weights_outside_of_the_folder_are_never_read(finished: Path, tmp_path: 
                 entry.value = place.format(folder=tmp_path)
     path.write_bytes(model.SerializeToString())
     before = snapshot(tmp_path)
-    with pytest.raises(ExportError, match=r"lies outside of the file, in .*, which may not be read"):
+    with pytest.raises(
+        ExportError, match=r"lies outside of the file, in .*, which may not be read|a link out of the folder"
+    ):
         export(finished, tmp_path / "bundle")
     assert snapshot(tmp_path) == before
 

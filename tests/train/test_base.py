@@ -73,7 +73,7 @@ def test_an_unsafe_or_broken_checkpoint_is_refused(tmp_path: Path) -> None:
     edit_json(hole / "config.json", lambda content: content.update(vocab_size=32, max_position_embeddings=32))
     with pytest.raises(TrainError, match=r"lacks \d+ weights of the encoder, such as bert\.embeddings.*damaged"):
         load(hole)
-    edit_json(hole / "config.json", lambda content: content.update(model_type="no such kind"))
+    edit_json(hole / "config.json", lambda content: content.update(model_type="abacus"))
     with pytest.raises(ExportError, match="transformers cannot read"):
         load(hole)
     (hole / "model.safetensors").rename(hole / "pytorch_model.bin")
