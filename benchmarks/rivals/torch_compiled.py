@@ -102,19 +102,13 @@ def _quantize(order: Order, to: Path, *, reduced: bool) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(order.checkpoint)
-    texts = [
-        tuple(
-            tokenizer(
-                question,
-                context,
-                truncation="only_second",
-                max_length=min(384, _positions(order)),
-                return_tensors="pt",
-            )[name]
-            for name in _INPUTS
-        )
+    longest = min(384, _positions(order))
+    form: dict[str, Any] = {"return_tensors": "pt", "return_token_type_ids": True}
+    encoded = [
+        tokenizer(question, context, truncation="only_second", max_length=longest, **form)
         for question, context in order.calibration_pairs()
     ]
+    texts = [tuple(text[name] for name in _INPUTS) for text in encoded]
     shapes = ({1: torch.export.Dim("tokens", min=2, max=_positions(order))},) * len(_INPUTS)
     quantizer = x86.X86InductorQuantizer()
     quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=reduced))
