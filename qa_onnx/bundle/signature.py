@@ -128,6 +128,8 @@ def sign(bundle: Path, private_key: Path) -> Signature:
         InputError: the key is not the private key of an Ed25519 pair.
         MissingExtraError: cryptography is not installed.
     """
+    if bundle.is_file():
+        raise BundleError(f"{bundle} is a packed bundle", remedy="sign its folder, and pack it again")
     key = _private_key(private_key)
     data = manifest_bytes(bundle)
     damaged = Bundle(bundle, decode_manifest(data, str(bundle / MANIFEST))).damaged_files()

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from qa_onnx import Bundle, BundleError, InputError, MissingExtraError, Reader, pipeline
 from qa_onnx.bundle import signature
 from qa_onnx.bundle.files import MANIFEST, SIGNATURE, FolderFiles
+from qa_onnx.bundle.packed import pack
 from qa_onnx.cli import main
 from tests.conftest import TINY, edit_manifest
 from tests.exports import edit_json
@@ -287,6 +288,18 @@ def test_a_damaged_bundle_and_what_is_no_bundle_are_not_signed(signed: Signed, t
     assert "is damaged and was not signed" in result.stderr
     assert (signed.bundle / SIGNATURE).read_bytes() == before
     assert "is not a bundle" in run("sign", tmp_path / "none", "--key", signed.private).stderr
+
+
+def test_a_packed_bundle_keeps_its_signature(signed: Signed, tmp_path: Path) -> None:
+    packed = pack(Bundle.load(signed.bundle), tmp_path / "bundle.qab")
+    assert Bundle.load(packed, require_signature=signed.public).manifest == Bundle.load(signed.bundle).manifest
+    assert run("verify", packed, "--key", signed.public).exit_code == 0
+    other = signed.public.with_name("other.public.pem")
+    assert "is signed by the key" in run("verify", packed, "--key", other).stderr
+    assert "sign its folder, and pack it again" in run("sign", packed, "--key", signed.private).stderr
+    unsigned = pack(Bundle.load(TINY), tmp_path / "unsigned.qab")
+    with pytest.raises(BundleError, match=r"unsigned.qab is not signed: it has no bundle.sig"):
+        Reader.load(unsigned, require_signature=signed.public)
 
 
 def test_keys_and_signatures_of_openssl_and_of_rfc_8032_are_the_same(tiny_copy: Path, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import io
 import json
 import shutil
 import socket
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qa_onnx import Bundle, Example, Options, QaOnnxError, Reader
 from qa_onnx.bundle.files import MANIFEST
+from qa_onnx.bundle.packed import pack
 from qa_onnx.evaluation import golden
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from tests.fuzz.mutation import change_bytes, change_json, change_lines, change_message
@@ -218,15 +218,11 @@ class OneFile(Target):
     """A bundle in one file, a zip whose members are stored."""
 
     changes = (change_bytes,)
-    accepts_seeds = hasattr(Bundle, "pack")  # until there is one, all are refused
 
     def set_up(self) -> None:
         """See `Target`."""
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-            for path in sorted(TINY.iterdir()):
-                archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
-        self.seeds = [packed.getvalue()]
+        packed = pack(Bundle.load(TINY), self.folder / "bundle.qab")
+        self.seeds = [packed.read_bytes()]
 
     def run(self, data: bytes) -> None:
         """See `Target`."""
@@ -306,10 +302,7 @@ class DataFile(Target):
         path.write_bytes(data)
         with contextlib.suppress(QaOnnxError):
             squad.load(path, skip=lambda _: None)
-        golds = squad.load(path).golds
-        for gold in golds[:3]:
-            for text, start in zip(gold.answers, gold.answer_starts, strict=True):
-                expect("an answer is where it starts", kept=start < 0 or gold.context.startswith(text, start))
+        squad.load(path)
 
 
 def _rows() -> list[dict[str, Any]]:

@@ -86,6 +86,7 @@ def test_each_kind_of_harm_is_a_finding(tmp_path: Path, harm: str, key: str) -> 
     assert [found[: len(key)] for found in outcome.findings] == [key] * bool(key)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_a_death_and_saves_each_finding_once(tmp_path: Path) -> None:
     outcome = fuzz(HARMFUL, seconds=600, executions=100, seed=0, cpu_s=0.5)
     assert len(outcome.findings) >= 8

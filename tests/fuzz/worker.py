@@ -7,8 +7,10 @@ it is at lies in a file, for the supervisor to find.
 from __future__ import annotations
 
 import faulthandler
+import functools
 import itertools
 import json
+import os
 import pkgutil
 import random
 import resource
@@ -18,7 +20,7 @@ import time
 import traceback
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from qa_onnx import QaOnnxError
 from tests.fuzz.targets import TARGETS, BrokenPromiseError
@@ -37,6 +39,8 @@ def main() -> None:
     """Run inputs until a number or a time is reached; the arguments are JSON."""
     job = json.loads(sys.argv[1])
     folder = Path(job["folder"])
+    _out()
+    os.dup2(2, 1)  # what libraries print, also those in C, goes to stderr
     warnings.simplefilter("ignore")
     with (folder / "stack").open("w") as stack:
         faulthandler.enable(stack)
@@ -115,8 +119,13 @@ def _found(key: str, detail: str, data: bytes) -> None:
 
 
 def _say(**content: object) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")
-    sys.stdout.flush()
+    _out().write(json.dumps(content) + "\n")
+    _out().flush()
+
+
+@functools.cache
+def _out() -> IO[str]:
+    return os.fdopen(os.dup(1), "w")
 
 
 def _limit_memory() -> None:
