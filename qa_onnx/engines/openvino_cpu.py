@@ -7,8 +7,11 @@ precision of its own.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 from collections import deque
+from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -23,7 +26,7 @@ from qa_onnx.machine import cpu
 from qa_onnx.session import OUTPUTS, RUN_OVERHEAD, Stop, check_logits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -85,7 +88,8 @@ class OpenVinoSession:
         }
         with self._graph.open() as model:
             try:
-                return openvino.Core().compile_model(_read(model), "CPU", settings), deque()
+                with _same_signal_stack():
+                    return openvino.Core().compile_model(_read(model), "CPU", settings), deque()
             except Exception as error:  # a RuntimeError, whatever the cause
                 reason = " ".join(str(error).split())
                 raise EngineError(
@@ -145,6 +149,25 @@ class OpenVinoSession:
     def __reduce__(self) -> tuple[Any, ...]:
         again = partial(OpenVinoSession, self._graph, threads=self._threads, longest=self._longest)
         return partial(again, pad_id=self._pad_id, bf16=self._bf16), ()
+
+
+@contextmanager
+def _same_signal_stack() -> Iterator[None]:
+    """Keep the alternate signal stack of the calling thread.
+
+    On a CPU with AMX, OpenVINO replaces it and frees it with the model. Where another thread does that, the next
+    signal that this one gets, such as Ctrl-C, would crash the process.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    stack = ctypes.create_string_buffer(64)  # a stack_t has 24 bytes at most
+    libc.sigaltstack(None, stack)
+    try:
+        yield
+    finally:
+        libc.sigaltstack(stack, None)
 
 
 def _cancel(request: Any, over: threading.Event) -> None:
