@@ -128,7 +128,7 @@ class Reader:
             "allow_fallback": allow_fallback,
         }
         check_types({**arguments, "options": options})
-        opened = Bundle.load(bundle, revision=revision)
+        opened = Bundle.load(bundle, revision=revision, require_signature=require_signature)
         manifest = opened.manifest
         runtime, session = load_runtime(opened, **arguments)
         if options is None:
