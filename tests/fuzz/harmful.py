@@ -35,14 +35,21 @@ HARMS = {
     "error": lambda: fail(KeyError("x")),
     "panic": lambda: fail(PanicError("x")),
     "promise": lambda: expect("it is so", kept=False),
-    "length": lambda: fail(InputError("x" * 600)),
-    "escape": lambda: fail(InputError("\x1b[31m")),
+    "length": lambda: fail(raw("x" * 600)),
+    "escape": lambda: fail(raw("\x1b[31m")),
     "crash": lambda: ctypes.string_at(0),
     "abort": os.abort,
     "exit": lambda: os._exit(3),
     "memory": lambda: bytearray(1 << 40),
     "loop": spin,
 }
+
+
+def raw(message: str) -> InputError:
+    """Return an error whose message was not made fit to be shown."""
+    error = InputError()
+    error.args = (message,)
+    return error
 
 
 def fail(error: BaseException) -> None:
