@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +12,27 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="needs onnx, to make graphs")
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 FLOAT, INT64, BOOL = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL
 node = onnx.helper.make_node
 _NAMES = ("start_logits", "end_logits")
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """A graph that an engine gets without the check that would refuse it, to see what its runs do."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @contextmanager
+    def open(self) -> Iterator[bytes | Path]:
+        yield self.path.read_bytes()
 
 
 def constant(name: str, value: Any, kind: Any = np.int64) -> Any:

@@ -240,7 +240,7 @@ def test_cls_is_the_named_token_or_else_the_first() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", "no JSON", '{"version": "1.0"}', "\ud800"])
 def test_what_is_no_tokenizer_is_refused(text: str) -> None:
-    with pytest.raises(BundleError, match=r"not a tokenizer\.json that this tokenizers release reads"):
+    with pytest.raises(BundleError, match=r"^tokenizer\.json is damaged: "):
         Windower(text)
 
 
@@ -263,7 +263,7 @@ def pair_template(pieces: list[tuple[str, str, int]]) -> str:
             pair_template([("SpecialToken", "[CLS]", 0), ("Sequence", "B", 0), ("Sequence", "A", 0)]),
             "puts the context before the question",
         ),
-        (changed(lambda content: content["model"]["vocab"].clear()), "cannot encode|not a tokenizer"),
+        (changed(lambda content: content["model"]["vocab"].clear()), "the vocabulary has no token"),
     ],
 )
 def test_a_tokenizer_that_makes_no_pairs_is_refused(tokenizer_json: str, message: str) -> None:

@@ -201,11 +201,7 @@ class Bundle:
             raise BundleError(problem, remedy="use another precision or model")
 
     def read(self, entry: FileEntry) -> bytes:
-        """Return the content of a file after checking its size and SHA-256.
-
-        Raises:
-            BundleError: one of them is wrong, or the file may not be read, see `files.FolderFiles`.
-        """
+        """Return the content of a file; BundleError: its size or SHA-256 is wrong, or see `files.FolderFiles`."""
         return files.read(files.files_of(self.path), entry)
 
     def check(self, entry: FileEntry, then: Callable[[bytes], object] | None = None) -> None:
@@ -223,11 +219,7 @@ class Bundle:
         return tuple(damaged)
 
     def text(self, entry: FileEntry) -> str:
-        """Return the content of a text file after checking its size and SHA-256.
-
-        Raises:
-            BundleError: one of them is wrong, or it is not UTF-8 text.
-        """
+        """Return the content of a text file; BundleError: see `read`, or it is not UTF-8 text."""
         try:
             return self.read(entry).decode("utf-8")
         except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ precision of its own.
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 import threading
 from collections import deque
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from qa_onnx.session import Arrays
 
 _AGAIN_S = 0.05
+_CHECKED = re.compile(r"(Exception from \S+: |Check '.*?' failed at \S+: )+")
 STEP = 16  # tokens; batches are padded to multiples of it
 
 
@@ -91,7 +93,7 @@ class OpenVinoSession:
                 with _same_signal_stack():
                     return openvino.Core().compile_model(_read(model), "CPU", settings), deque()
             except Exception as error:  # a RuntimeError, whatever the cause
-                reason = " ".join(str(error).split())
+                reason = _CHECKED.sub("", " ".join(str(error).split()))  # where in its code: long, and no help
                 raise EngineError(
                     f"OpenVINO {openvino.__version__} cannot load {self._graph.name}: {reason}"
                 ) from error

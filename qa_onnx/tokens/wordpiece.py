@@ -30,20 +30,20 @@ from __future__ import annotations
 
 import struct
 import threading
-import unicodedata
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from qa_onnx.tokens.character_table import CharacterTable, NotOneToOneError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    Offsets = tuple[int, int]  # of characters, half-open
-    Split = Callable[[str], list[tuple[str, Offsets]]]
+    from qa_onnx.tokens.character_table import Split
 
 # A token: its id, its length in characters, and whether it opens a word.
 _TOKEN = np.dtype([("id", np.int32), ("length", np.uint8), ("opens", np.bool_)], align=True)
@@ -52,11 +52,6 @@ _pack = struct.Struct("=iB?2x").pack  # the bytes of one
 _LONGEST_WORD = 100  # characters: WordPiece's own limit, beyond which a word is unknown
 _MEMORY = 300_000  # characters of all remembered chunks and words: some 35,000 of them, 5 MB; at most 22 MB
 _PIECE = 10_000  # characters that are tokenized at once: they bound memory, and for how long other threads wait
-_TABLE = 30_000  # characters in the table of characters, 6 MB
-
-
-class _NotOneToOneError(Exception):
-    """A character does not become exactly one, so its text needs the library."""
 
 
 class WordPiece:
@@ -70,7 +65,7 @@ class WordPiece:
 
     def __init__(self, normalize: Callable[[str], str], split: Split, word_tokenizer: Tokenizer) -> None:
         self._word_tokenizer = word_tokenizer
-        self._table = _CharacterTable(normalize, split)
+        self._table = CharacterTable(normalize, split)
         self._memory = _Memory()
         self._lock = threading.Lock()  # for those that add to the memory; others read it without
 
@@ -131,14 +126,14 @@ class WordPiece:
         """Return whether a character is a blank or a word of its own, so that words begin and end beside it."""
         try:
             return self._table[ord(character)].startswith(" ")
-        except _NotOneToOneError:
+        except NotOneToOneError:
             return False
 
     def words(self, text: str) -> list[str]:
         """Return the normalized words of a text, each as long as in the text.
 
         Raises:
-            _NotOneToOneError: the text needs the library.
+            NotOneToOneError: the text needs the library.
         """
         return text.translate(self._table).split()
 
@@ -155,7 +150,7 @@ class WordPiece:
         """
         try:
             split = {chunk: self.words(chunk) for chunk in chunks}
-        except _NotOneToOneError:
+        except NotOneToOneError:
             return None, 0
         old = self._memory.words
         new = {word for words in split.values() for word in words if word not in old}
@@ -287,35 +282,3 @@ class _Memory:
         for table, more in ((self.chunks, chunks), (self.words, words)):
             self.characters += sum(len(text) for text in more if text not in table)
             table.update(more)
-
-
-class _CharacterTable(dict[int, str]):
-    """Code point -> normalized character, between blanks where it is a word of its own; for `str.translate`.
-
-    Attributes:
-        normalized: the same without those blanks.
-    """
-
-    def __init__(self, normalize: Callable[[str], str], split: Split) -> None:
-        self._normalize, self._split = normalize, split
-        self.normalized = {ord(" "): " "}
-
-    def __missing__(self, code: int) -> str:
-        normalized = self._normalize(chr(code))
-        character = normalized if len(normalized) == 1 else normalized.strip()  # ideograms come between blanks
-        # Combining marks are sorted where several follow one another, so they depend on their neighbours.
-        if len(character) != 1 or unicodedata.combining(chr(code)) or len(self) >= _TABLE:
-            raise _NotOneToOneError
-        words = [word for word, _ in self._split(f"a{normalized}a")]
-        if words == ["a", "a"]:
-            entry = character = " "
-        elif words == ["a", character, "a"]:
-            entry = f" {character} "
-        elif words == [f"a{character}a"] and not character.isspace():
-            entry = character
-        else:
-            raise _NotOneToOneError
-        # This one first: another thread that finds the code point below must find it here, too.
-        self.normalized[code] = character
-        self[code] = entry
-        return entry

@@ -192,7 +192,7 @@ def test_a_folder_has_no_revision(path: Path | Bundle | None) -> None:
     result = CliRunner().invoke(
         main, ["inspect", *([] if path is None else ["-b", str(TINY)]), "--revision", "v1"]
     )
-    assert (result.exit_code, "is a folder and has none" in result.stderr) == (1, True)
+    assert (result.exit_code, "is no name on the hub and has none" in " ".join(result.stderr.split())) == (1, True)
 
 
 # A program as a user writes it; the hub's address and cache come from the environment that it was started with.

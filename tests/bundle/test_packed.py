@@ -69,7 +69,8 @@ def test_zip_programs_read_it(qab: Path) -> None:
         ("tune", "--forget"),
     ],
 )
-def test_commands_take_it(qab: Path, command: tuple[str, ...]) -> None:
+def test_commands_take_it(qab: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QA_ONNX_INSTRUCTION_SETS", "avx2")  # for which nothing is advised
     folder, file = (
         CliRunner().invoke(main, [command[0], "-b", str(place), *command[1:]]) for place in (TINY, qab)
     )

@@ -92,7 +92,7 @@ def test_serve_follows_it_and_splits_the_cores_all_the_same(
     from qa_onnx.cli.serve import model
 
     monkeypatch.setattr(cpu, "default_threads", lambda: 8)
-    unset: dict[str, Any] = dict.fromkeys(ReaderSettings.__dataclass_fields__)
+    unset: dict[str, Any] = dict.fromkeys(ReaderSettings.__dataclass_fields__) | {"allow_fallback": False}
     settings = ReaderSettings(**unset | {"bundle": TINY, "null_threshold": "bundle"})
     assert (model(settings, 1).precision, model(settings, 1).threads) == ("int8", 8)
     save_profile(bundle, PROFILE)
@@ -173,7 +173,9 @@ def test_a_damaged_one_is_ignored(bundle: Bundle, damage: bytes | Callable[[dict
 
 def test_inspect_says_so(bundle: Bundle) -> None:
     run = CliRunner()
-    assert "not tuned: qa-onnx tune finds" in run.invoke(main, ["inspect", "-b", str(TINY)]).stdout
+    assert (
+        "qa-onnx tune finds out what is the fastest here" in run.invoke(main, ["inspect", "-b", str(TINY)]).stdout
+    )
     assert json.loads(run.invoke(main, ["inspect", "-b", str(TINY), "--json"]).stdout)["profile"] is None
     save_profile(bundle, PROFILE)
     assert (

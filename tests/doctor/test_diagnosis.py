@@ -32,6 +32,12 @@ GPU = Nvidia(
 )
 
 
+@pytest.fixture(autouse=True)
+def old_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU for which no other precision or engine is advised."""
+    monkeypatch.setenv("QA_ONNX_INSTRUCTION_SETS", "avx2")
+
+
 def ran(backend: str, precision: str, **changes: Any) -> Trial:
     trial = Trial(
         backend=backend, precision=precision, golden=PASSED, questions_per_second=9.0, right=1, questions=2

@@ -146,7 +146,8 @@ def test_the_last_words_of_a_process_that_died_are_kept(runtime: Path) -> None:
 
 def test_an_engine_that_computes_wrongly_does_not_start(runtime: Path) -> None:
     runtime.write_text(
-        "import types\n__version__ = '0'\nSessionOptions = lambda: types.SimpleNamespace("
+        "import types\n__version__ = '0'\nRunOptions = types.SimpleNamespace\n"
+        "SessionOptions = lambda: types.SimpleNamespace("
         "add_session_config_entry=lambda *_: None)\n"
         "get_available_providers = lambda: ['CPUExecutionProvider']\n"
         "class InferenceSession:\n"
@@ -154,7 +155,7 @@ def test_an_engine_that_computes_wrongly_does_not_start(runtime: Path) -> None:
         "    get_providers = lambda self: ['CPUExecutionProvider']\n"
         "    get_outputs = lambda self: [types.SimpleNamespace(name=n) for n in ('start_logits', 'end_logits')]\n"
         "    get_inputs = lambda self: [types.SimpleNamespace(name='input_ids')]\n"
-        "    run = lambda self, outputs, inputs: [inputs['input_ids'], inputs['input_ids'] + 1]\n"
+        "    run = lambda self, outputs, inputs, options: [inputs['input_ids'], inputs['input_ids'] + 1]\n"
     )
     found = run()
     assert found.kind == "EngineError"

@@ -217,12 +217,15 @@ import asyncio, logging, os, sys
 from pathlib import Path
 from qa_onnx import AsyncReader, DeadlineError, OnnxSession, Reader, Windower
 from qa_onnx.engines.openvino_cpu import OpenVinoSession
+from tests.graphs import Unchecked
 from tests.test_reader import SMALL
 
 logging.disable()
 engine = {"onnxruntime": OnnxSession, "openvino": OpenVinoSession}[sys.argv[1]]
 reader = Reader(
-    session=engine(Path(sys.argv[2]), threads=1), windower=Windower(Path(sys.argv[3]).read_text()), options=SMALL
+    session=engine(Unchecked(Path(sys.argv[2])), threads=1),
+    windower=Windower(Path(sys.argv[3]).read_text()),
+    options=SMALL,
 )
 
 async def ask():

@@ -82,7 +82,7 @@ class Notes(types.ModuleType):
         self.preloaded = 0
         self.fallback = True
         self.fails: dict[str, Exception] = {}
-        self.SessionOptions = real.SessionOptions
+        self.SessionOptions, self.RunOptions = real.SessionOptions, real.RunOptions
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -112,10 +112,10 @@ class Notes(types.ModuleType):
                 notes.bindings.append(Binding(real.io_binding(), notes))
                 return notes.bindings[-1]
 
-            def run_with_iobinding(self, binding: Binding) -> None:
+            def run_with_iobinding(self, binding: Binding, options: Any) -> None:
                 if "run" in notes.fails:
                     raise notes.fails["run"]
-                real.run_with_iobinding(binding._real)
+                real.run_with_iobinding(binding._real, options)
 
             def __getattr__(self, name: str) -> Any:
                 return getattr(real, name)

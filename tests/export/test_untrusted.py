@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "tokenizer is a folder": (folder_named("tokenizer.json"), r"tokenizer\.json is a folder; a checkpoint"),
     "weights outside, by link": (
         linked("model.safetensors", "../elsewhere/model.safetensors"),
-        r"model\.safetensors is a link out of the folder, to .*elsewhere.* put a copy",
+        r"model\.safetensors is a link out of the folder, to .*elsew",
     ),
     "config outside, by link": (
         linked("config.json", "/etc/hostname"),

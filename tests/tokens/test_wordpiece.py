@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from qa_onnx.tokens import wordpiece
+from qa_onnx.tokens import character_table, wordpiece
 from qa_onnx.tokens.encoder import TextEncoder
 from qa_onnx.tokens.wordpiece import WordPiece, WordTokens
 from tests import tiny
@@ -131,7 +131,7 @@ def test_what_words_and_characters_alone_do_not_tell_goes_to_the_library(text: s
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_character_is_another_beside_others(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(wordpiece, "_TABLE", 0x20000)
+    monkeypatch.setattr(character_table, "_TABLE", 0x20000)
     other = KINDS[kind]
     own = wordpiece_for(other)
     every = [chr(code) for code in range(0x20000) if not 0xD800 <= code < 0xE000]  # beyond: ideograms
@@ -200,7 +200,7 @@ def test_what_is_remembered_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tokens is not None
     assert tokens.ids.tolist() == KINDS["uncased"].encode(text, add_special_tokens=False).ids
     assert own.remembered == kept  # too much at once is not remembered, and drives nothing out
-    monkeypatch.setattr(wordpiece, "_TABLE", 0)
+    monkeypatch.setattr(character_table, "_TABLE", 0)
     assert own.encode("mast @") is None
     assert own.encode("mast 1") is not None
 

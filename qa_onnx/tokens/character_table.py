@@ -1,0 +1,50 @@
+"""Character -> what BERT's normalizer makes of it, learned one by one; for wordpiece.py."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Offsets = tuple[int, int]  # of characters, half-open
+    Split = Callable[[str], list[tuple[str, Offsets]]]
+
+_TABLE = 30_000  # characters in the table of characters, 6 MB
+
+
+class NotOneToOneError(Exception):
+    """A character does not become exactly one, so its text needs the library."""
+
+
+class CharacterTable(dict[int, str]):
+    """Code point -> normalized character, between blanks where it is a word of its own; for `str.translate`.
+
+    Attributes:
+        normalized: the same without those blanks.
+    """
+
+    def __init__(self, normalize: Callable[[str], str], split: Split) -> None:
+        self._normalize, self._split = normalize, split
+        self.normalized = {ord(" "): " "}
+
+    def __missing__(self, code: int) -> str:
+        normalized = self._normalize(chr(code))
+        character = normalized if len(normalized) == 1 else normalized.strip()  # ideograms come between blanks
+        # Combining marks are sorted where several follow one another, so they depend on their neighbours.
+        if len(character) != 1 or unicodedata.combining(chr(code)) or len(self) >= _TABLE:
+            raise NotOneToOneError
+        words = [word for word, _ in self._split(f"a{normalized}a")]
+        if words == ["a", "a"]:
+            entry = character = " "
+        elif words == ["a", character, "a"]:
+            entry = f" {character} "
+        elif words == [f"a{character}a"] and not character.isspace():
+            entry = character
+        else:
+            raise NotOneToOneError
+        # This one first: another thread that finds the code point below must find it here, too.
+        self.normalized[code] = character
+        self[code] = entry
+        return entry
