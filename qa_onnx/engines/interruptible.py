@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _T = TypeVar("_T")
+_LOOK_S = 0.5  # between two looks for signals
 _ENDING_S = 2.0  # that the end of an interrupted run is waited for
 
 
@@ -68,9 +69,10 @@ class _Helper:
                 done.release()
 
         done.acquire()
-        self._calls.put(work)
         try:
-            done.acquire()
+            self._calls.put(work)
+            while not done.acquire(timeout=_LOOK_S):  # a signal just before it begins to wait does not wake it
+                pass
         except BaseException:
             stop.request()
             self.ended = True
