@@ -48,9 +48,11 @@ def read(source: io.BufferedReader[Any], file: str) -> Iterator[Record]:
     stream = unpacked(source)
     head = stream.peek(BUFFER)[:BUFFER]
     if head.startswith(b"PAR1"):
-        table = stream.read(MAX_BYTES + 1)
-        _refuse_large(len(table), "a Parquet table")
-        return from_parquet(table)
+        table = bytearray()
+        while part := stream.read(BUFFER):  # a `read` of the limit would reserve as much memory
+            table += part
+            _refuse_large(len(table), "a Parquet table")
+        return from_parquet(bytes(table))
     refuse_other_kinds(head, "the file", file=file)
     opening = _opening(stream)
     if opening is None:

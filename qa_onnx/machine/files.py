@@ -80,7 +80,7 @@ class _Source(io.RawIOBase):
         with os_errors(InputError, f"cannot read {self._name}"):
             # Of a stream with a buffer, what is there already: an answer does not wait for the next question.
             read = getattr(self._stream, "read1", self._stream.read)
-            chunk = read(len(buffer)) or b""
+            chunk = read(min(len(buffer), BUFFER)) or b""  # it may reserve all that it is asked for
         self._count += len(chunk)
         if not chunk and self._count < self._size:
             raise InputError(
