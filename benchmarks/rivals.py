@@ -213,7 +213,7 @@ def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet, piec
             cpus=cpus_for(threads),
             seconds=race.seconds if chosen.questions is None else _HURRY,
             quick=race.field != ALL or chosen.questions is not None,
-            fewest=Plan.fewest if chosen.questions is None else len(golds),
+            fewest=None if chosen.questions is None else len(golds),
             most=race.most if chosen.questions is None else len(golds),
         ),
         title=f"{name}{', random weights: speed only' if random else ''} on {data.name}",

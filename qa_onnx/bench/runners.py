@@ -51,7 +51,7 @@ class Plan:
     cpus: frozenset[int] = frozenset()  # logical CPUs that each may run on; empty: all
     seconds: float = 180.0  # approximate; decides the number of questions. Slow starts need more
     quick: bool = False  # fewer rounds, one cold start, and no figures by batch, length and threads
-    fewest: int = _FEWEST  # questions, however long that takes
+    fewest: int | None = None  # questions, however long that takes; None: a few
     most: int | None = None  # questions
     p99_ms: float | None = None  # limit of the server; None: twice the slowest contender's when asked alone
 
@@ -197,7 +197,8 @@ def sample(runners: list[Runner], plan: Plan, clock: Clock) -> tuple[Sequence[Go
     affordable = share * clock.measuring / (sum(times) or 1.0)  # questions to every contender
     times_judged = _JUDGED_QUICK if plan.quick else _JUDGED
     besides = times_judged + _PASSES
-    count = min(limit, max(plan.fewest, int(affordable / (fewest + besides))))
+    least = _FEWEST if plan.fewest is None else plan.fewest
+    count = min(limit, max(least, int(affordable / (fewest + besides))))
     judged = squad.sample(tuple(plan.golds), min(limit, times_judged * count), seed=0)
     golds = squad.sample(judged, count, seed=0)
     return judged, golds, max(fewest, min(most, int(affordable / len(golds)) - besides))
