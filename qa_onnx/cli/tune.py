@@ -57,7 +57,8 @@ def tune(
     loaded = Bundle.load(bundle)
     if forget:
         with _cache_folder():
-            click.echo("forgotten" if forget_profile(loaded) else "there was nothing to forget")
+            forgotten = forget_profile(loaded)
+        click.echo("forgotten" if forgotten else "there was nothing to forget")
         return
     with _cache_folder():  # fail now, not after minutes of work
         profile_path(loaded).parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def run(
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         timeout=PATIENCE_S,
         check=False,
@@ -191,7 +191,8 @@ def test_a_full_disk(words: list[str], folder: Path) -> None:
     [("utf-8", 0, "東京"), ("ascii", 0, "東京"), ("latin-1", 1, ""), ("ascii:strict", 0, "東京")],
 )
 def test_an_answer_in_another_encoding(encoding: str, code: int, out: str, folder: Path) -> None:
-    words = ["ask", *B, "-q", "What?", "--context", "東京", "--null-threshold", "off"]
+    (folder / "text.txt").write_text("東京", encoding="utf-8")
+    words = ["ask", *B, "-q", "What?", "-c", "text.txt", "--null-threshold", "off"]
     done = run(words, folder=folder, PYTHONIOENCODING=encoding, PYTHONUTF8="0", LC_ALL="C")
     assert done.returncode == code, done.stderr
     assert out in done.stdout
@@ -214,7 +215,7 @@ def test_json_is_strict(odd: bytes, folder: Path) -> None:
 
     records = [json.loads(line, parse_constant=refuse) for line in done.stdout.splitlines()]
     assert len(records) == 2
-    assert "nan" in records[1]["error"]
+    assert 'no "question"' in records[1]["error"]
     assert "Traceback" not in done.stderr
 
 
