@@ -298,7 +298,7 @@ def _fail(_: Path) -> None:
     [
         (lambda path: _perturb(path, _matrices(path)[-1]), "differ from PyTorch"),
         (lambda path: _perturb(path, _matrices(path)[-1], factor=np.nan), "not a number"),
-        (lambda path: path.write_bytes(b"no graph"), "cannot load"),
+        (lambda path: path.write_bytes(b"no graph"), "no engine has opened it"),
         (_fail, "the optimizer failed"),
     ],
 )
