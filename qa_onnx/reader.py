@@ -95,9 +95,9 @@ class Reader:
     ) -> Reader:
         """Load a reader from a bundle.
 
-        Where `precision`, `device`, `engine` and `threads` are all None, the result of `qa-onnx tune` for this
-        bundle and machine is used, if there is one; and its `batch_tokens` where `options` is None. Pickling a
-        reader stores these arguments, with the bundle's absolute path, and unpickling loads the bundle again.
+        With none of `precision`, `device`, `engine`, `threads` the result of `qa-onnx tune` is used, if any,
+        and its `batch_tokens` with no `options`. Else, on the CPU with neither `precision` nor `engine`, what
+        bundle/choice.py expects to be the fastest. A pickle holds these arguments, and the absolute path.
 
         Args:
             bundle: its folder or .qab file, or "org/name" on the Hugging Face hub; None: the default one.

@@ -126,7 +126,7 @@ _READER_OPTIONS = (
         "--engine",
         type=click.Choice(ENGINES),
         help="openvino runs int8-static and fp32 graphs on the CPU, and it alone the bf16 precisions; tensorrt, "
-        "with --device cuda, unfused ones.  [default: onnxruntime, openvino for bf16, or the result of tune]",
+        "with --device cuda, unfused ones.  [default: the result of tune, or the fastest that is known here]",
     ),
     click.option("--allow-fallback", is_flag=True, help="Use the CPU, with a warning, if the GPU cannot be used."),
     threads_option,
