@@ -67,8 +67,8 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 def open_inside(folder: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file of a folder; see `open_regular`.
 
-    A link is followed where its target lies in the same folder, or, as in the cache of the hub, in the same
-    repository. What one says of a folder is so never read from somewhere else.
+    A link is followed where its target lies in the same folder; in the cache of the hub, in the same repository,
+    or among the contents that repositories share. What is said of a folder is so never read from somewhere else.
 
     Raises:
         LinkError: it is a link that leads out of there.
@@ -77,8 +77,10 @@ def open_inside(folder: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """
     path = folder / name
     if path.is_symlink():
-        target, home = real(path), real(hub_cache_of(folder) or folder)
-        if not target.is_relative_to(home):
+        target, repository = real(path), hub_cache_of(folder)
+        home = real(repository or folder)
+        shared = repository and real(repository.parent / "blobs")  # of huggingface_hub 2
+        if not (target.is_relative_to(home) or (shared and target.is_relative_to(shared))):
             raise LinkError(f"{path} is a link to {target}, outside of {home}")
         path = target
     with open_regular(path) as opened:

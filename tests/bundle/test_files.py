@@ -94,7 +94,10 @@ def test_a_link_inside_of_the_folder_is_followed(tiny_copy: Path) -> None:
     assert Reader.load(tiny_copy).ask(*EXAMPLE) == Reader.load(TINY).ask(*EXAMPLE)
 
 
-@pytest.mark.parametrize("target", ["../../blobs/{}", "../../../{}", "../../../models--b/blobs/{}", "{root}/{}"])
+@pytest.mark.parametrize(
+    "target",
+    ["../../blobs/{}", "../../../blobs/00/{}", "../../../{}", "../../../models--b/blobs/{}", "{root}/{}"],
+)
 def test_links_of_the_hubs_cache_stay_in_their_repository(tmp_path: Path, target: str) -> None:
     snapshot = tmp_path / "models--a" / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
