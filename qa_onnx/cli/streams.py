@@ -45,17 +45,22 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+_OF_STREAMS = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT)
+
+
 def exit_code_of(work: Callable[[], Any]) -> int:
     """Run a command, show its error if it has one, and return its exit code."""
     try:
         code = _exit_code_of(work)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-    except OSError as error:  # of a stream: others have become errors of the package
+    except OSError as error:  # of a stream: most others have become errors of the package
         code = 1
         if error.errno != errno.EPIPE:  # the reader of a pipe has seen enough
             with suppress(OSError):
-                _show(click.ClickException(f"cannot write to standard output: {error.strerror}"))
+                of_stream = error.filename is None and error.errno in _OF_STREAMS
+                where = "cannot write to standard output: " if of_stream else ""
+                _show(click.ClickException(f"{where}{(of_stream and error.strerror) or error}"))
         _discard()
     return code
 

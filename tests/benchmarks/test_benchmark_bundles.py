@@ -49,7 +49,7 @@ def test_checkpoint_options_and_what_they_read_count(tmp_path: Path, source: Pat
 
 def test_what_cannot_be_exported_is_said_in_a_line(tmp_path: Path, source: Path) -> None:
     (source / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(ExportError, match="qa-onnx export failed: Error: transformers cannot load"):
+    with pytest.raises(ExportError, match=r"qa-onnx export failed: Error: .*model\.safetensors is damaged"):
         exported(source, FP32, to=tmp_path / "bundles")
     for arguments, code, said in (([], 2, "CHECKPOINT"), ([str(tmp_path)], 1, "is no checkpoint")):
         done = subprocess.run(

@@ -155,7 +155,9 @@ def test_an_engine_that_computes_wrongly_does_not_start(runtime: Path) -> None:
         "    get_providers = lambda self: ['CPUExecutionProvider']\n"
         "    get_outputs = lambda self: [types.SimpleNamespace(name=n) for n in ('start_logits', 'end_logits')]\n"
         "    get_inputs = lambda self: [types.SimpleNamespace(name='input_ids')]\n"
-        "    run = lambda self, outputs, inputs, options: [inputs['input_ids'], inputs['input_ids'] + 1]\n"
+        "    def run(self, outputs, inputs, options):\n"
+        "        ids = inputs['input_ids'].astype('f4')\n"
+        "        return [ids, ids + 1]\n"
     )
     found = run()
     assert found.kind == "EngineError"
