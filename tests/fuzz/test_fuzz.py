@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 HARMFUL = "tests.fuzz.harmful:Harmful"
-EXECUTIONS = 150
+EXECUTIONS = 50
 EXTRAS = {
     **dict.fromkeys(("signature", "key"), "cryptography"),
     **dict.fromkeys(("safetensors", "index", "config"), "optimum"),
