@@ -253,7 +253,8 @@ def settings(bundle: Bundle) -> list[Setting]:
             device = backend.device
             counts = sorted({most, max(1, most // 2)}, reverse=True) if device == "cpu" else [most]
             tried += [Setting(precision, backend.engine, device, count, BATCH_TOKENS[device]) for count in counts]
-    return sorted(tried, key=lambda setting: setting != default_setting(bundle))
+    default = default_setting(bundle) if tried else None
+    return sorted(tried, key=lambda setting: setting != default)
 
 
 def default_setting(bundle: Bundle) -> Setting:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.tuned import find_profile
-from qa_onnx.engines.names import BACKENDS, PRECISIONS, Backend, missing_instructions
+from qa_onnx.engines.names import BACKENDS, PRECISIONS, Backend
 from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
@@ -67,7 +67,7 @@ def cpu_kind() -> str:
         return "AMX"
     if not cpu.exact_int8(sets):
         return "neither VNNI nor bf16"
-    return "VNNI and bf16" if cpu.has_bf16() else "VNNI"
+    return "VNNI" if set(sets).isdisjoint(cpu.BF16_SETS) else "VNNI and bf16"
 
 
 def choose(bundle: Bundle) -> Choice:
@@ -76,8 +76,9 @@ def choose(bundle: Bundle) -> Choice:
     Raises:
         EngineError: the bundle holds nothing for the CPU that an installed engine runs.
     """
-    usual = _usual(bundle)
-    for choice in sorted(_possible(bundle), key=lambda one: -one.speed):
+    speeds = _SPEEDS[cpu_kind()]
+    usual = _usual(bundle, speeds)
+    for choice in sorted(_possible(bundle, speeds), key=lambda one: -one.speed):
         if usual and choice.speed <= _CLEARLY * usual.speed:
             break
         if choice.backend.engine == "onnxruntime" or _installed(choice.backend):
@@ -103,7 +104,8 @@ def advise(bundle: Bundle) -> tuple[str, str] | None:
     It is None if nothing is expected to, or if the bundle was tuned here. A precision that the bundle holds, but
     whose receipt does not pass its gate, is not advised.
     """
-    known = _usual(bundle) and not find_profile(bundle)
+    speeds = _SPEEDS[cpu_kind()]
+    known = _usual(bundle, speeds) and not find_profile(bundle)
     now = choose(bundle) if known else None
     if now is None or not now.speed:
         return None
@@ -111,7 +113,7 @@ def advise(bundle: Bundle) -> tuple[str, str] | None:
     best = max(
         (
             Choice(precision, Backend.parse(backend), speed)
-            for (precision, backend), speed in _SPEEDS[cpu_kind()].items()
+            for (precision, backend), speed in speeds.items()
             if precision not in graphs or _measured(bundle, precision)
         ),
         key=lambda one: one.speed,
@@ -126,22 +128,22 @@ def advise(bundle: Bundle) -> tuple[str, str] | None:
     return what, "; ".join(steps)
 
 
-def _usual(bundle: Bundle) -> Choice | None:
+def _usual(bundle: Bundle, speeds: Mapping[tuple[str, str], float]) -> Choice | None:
     """Return what ONNX Runtime runs; None if the bundle has nothing for it."""
     backend = Backend("onnxruntime")
     try:
         precision = bundle.best_precision(backend)
     except EngineError:
         return None
-    return Choice(precision, backend, _SPEEDS[cpu_kind()].get((precision, str(backend)), 0.0))
+    return Choice(precision, backend, speeds.get((precision, str(backend)), 0.0))
 
 
-def _possible(bundle: Bundle) -> Iterator[Choice]:
+def _possible(bundle: Bundle, speeds: Mapping[tuple[str, str], float]) -> Iterator[Choice]:
     """Yield each measured precision of the bundle on each backend, if it runs on this CPU at a known speed."""
     for backend in BACKENDS:
         for precision in bundle.precisions(backend):
-            speed = _SPEEDS[cpu_kind()].get((precision, str(backend)))
-            if speed is not None and not missing_instructions(precision) and _measured(bundle, precision):
+            speed = speeds.get((precision, str(backend)))  # none where the CPU lacks what the precision needs
+            if speed is not None and _measured(bundle, precision):
                 yield Choice(precision, backend, speed)
 
 
