@@ -15,13 +15,13 @@ from msgspec import structs
 from qa_onnx import Bundle, EngineError, Reader
 from qa_onnx.bench import tune as work
 from qa_onnx.bench.tune import Row, Setting, TunePlan, accuracy_note, default_setting, settings, tune
-from qa_onnx.bundle.manifest import Accuracy, Receipt
 from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.cli import main
 from qa_onnx.data.squad import Gold
 from qa_onnx.machine import cpu
 from qa_onnx.options import BATCH_TOKENS
 from tests.conftest import TINY, edit_manifest
+from tests.receipts import receipt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,13 +44,10 @@ def two_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def with_receipt(bundle: Bundle, precision: str, percent: float) -> Bundle:
-    fp32 = Accuracy(70.0, 80.0, (69.0, 71.0), (79.0, 81.0))
-    receipt = Receipt(
-        data="dev.json", sha256="0" * 64, n=100, seed=0, accuracy=replace(fp32, f1=80.0 * percent / 100),
-        fp32=fp32, source=fp32, source_name="PyTorch", engine="onnxruntime/cpu", gate=90.0, attempts=1,
-        kept_back=(), settings={}, instruction_sets=(), versions={}, date="2026-11-25",
-    )  # fmt: skip
-    graphs = {**bundle.manifest.graphs, precision: structs.replace(bundle.graph(precision), receipt=receipt)}
+    graphs = {
+        **bundle.manifest.graphs,
+        precision: structs.replace(bundle.graph(precision), receipt=receipt(percent, gate=90.0)),
+    }
     return replace(bundle, manifest=replace(bundle.manifest, graphs=graphs))
 
 

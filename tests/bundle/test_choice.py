@@ -11,11 +11,11 @@ from msgspec import structs
 from qa_onnx import Bundle, Reader
 from qa_onnx.bundle import choice
 from qa_onnx.bundle.choice import advise, choose, explain
-from qa_onnx.bundle.manifest import Accuracy, Receipt
 from qa_onnx.bundle.runtime import resolve_runtime
 from qa_onnx.engines.names import PRECISIONS, backends_of
 from qa_onnx.errors import MissingExtraError
 from qa_onnx.machine import cpu
+from tests.receipts import receipt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,22 +33,13 @@ def untuned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def receipt(percent: float) -> Receipt:
-    fp32 = Accuracy(70.0, 80.0, (69.0, 71.0), (79.0, 81.0))
-    return Receipt(
-        data="dev.json", sha256="0" * 64, n=100, seed=0, accuracy=replace(fp32, f1=80.0 * percent / 100),
-        fp32=fp32, source=fp32, source_name="PyTorch", engine="onnxruntime/cpu", gate=99.0, attempts=1,
-        kept_back=(), settings={}, instruction_sets=(), versions={}, date="2026-11-25",
-    )  # fmt: skip
-
-
 def holding(tiny: Bundle, **percents: float | None) -> Bundle:
     """Return a bundle with these precisions, and the share of fp32's F1 in their receipts; None: no receipt."""
     graphs = {
         name.replace("_", "-"): structs.replace(
             tiny.graph("fp32"),
             backends=tuple(map(str, backends_of(name.replace("_", "-")))),
-            receipt=None if percent is None else receipt(percent),
+            receipt=None if percent is None else receipt(percent, gate=99.0),
         )
         for name, percent in percents.items()
     }
