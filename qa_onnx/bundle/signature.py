@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from qa_onnx.bundle.folder import Bundle, manifest_bytes
 from qa_onnx.bundle.manifest import Sha256, decode_manifest
 from qa_onnx.errors import BundleError, InputError
 from qa_onnx.machine.packages import require
+from qa_onnx.machine.regular_files import NotRegularError, read_start
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -268,14 +268,10 @@ def _read_key(source: KeySource, wanted: Literal["public", "private"]) -> tuple[
 
 def _read_bounded(path: Path, limit: int) -> bytes:
     """Return the content of a regular file; ValueError: it is no such file, or is larger than the limit."""
-
-    def without_waiting(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NONBLOCK)  # a pipe that nobody writes to
-
-    with open(path, "rb", opener=without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("it is not a regular file")
-        data = file.read(limit + 1)
+    try:
+        data, _ = read_start(path, limit + 1)
+    except NotRegularError as error:
+        raise ValueError("it is not a regular file") from error
     if len(data) > limit:
         raise ValueError(f"it has more than {limit} bytes")
     return data

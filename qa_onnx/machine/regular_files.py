@@ -87,6 +87,26 @@ def open_inside(folder: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
         yield opened
 
 
+def read_start(path: Path, most: int) -> tuple[bytes, os.stat_result]:
+    """Return at most so many bytes of a regular file, from its start, and its status.
+
+    A link is followed, as the caller's user named the file; a fifo is not waited for.
+
+    Raises:
+        NotRegularError: it is a fifo, socket or device.
+        OSError: it does not exist, is a folder, or may not be read.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if kind := _kind(status.st_mode):
+            raise NotRegularError(path, kind)
+        return file.read(most), status
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def real(path: Path) -> Path:
     """Return where a path leads to; one that leads nowhere, in a circle of links, stays a link."""
     return Path(os.path.realpath(path))  # `Path.resolve` raises a RuntimeError for a circle before Python 3.13

@@ -14,13 +14,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from qa_onnx.errors import InputError
+from qa_onnx.machine.regular_files import NotRegularError, read_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has none
 _MAX_FILE = 1 << 20  # bytes
 _KEY = re.compile(rb"[\x21-\x7e]{16,512}")
 
@@ -55,12 +55,10 @@ def read_keys(path: Path) -> tuple[bytes, ...]:
 def _read(path: Path) -> bytes:
     """Read a regular file; a fifo or a device would keep the server waiting for ever."""
     try:
-        # Without O_NONBLOCK to open a fifo is to wait for its writer. It does not matter for a regular file.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK)) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"cannot read the API keys: {path} is not a regular file; write the keys to one")
-            content = file.read(_MAX_FILE + 1)
+        content, status = read_start(path, _MAX_FILE + 1)
+    except NotRegularError as error:
+        problem = f"cannot read the API keys: {path} is not a regular file; write the keys to one"
+        raise InputError(problem) from error
     except OSError as error:
         raise InputError(f"cannot read the API keys: {error}") from error
     if len(content) > _MAX_FILE:
