@@ -68,7 +68,7 @@ def open_inside(folder: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file of a folder; see `open_regular`.
 
     A link is followed where its target lies in the same folder; in the cache of the hub, in the same repository,
-    or among the contents that repositories share. What is said of a folder is so never read from somewhere else.
+    or among the contents that repositories share. So no other file is read in place of the folder's own.
 
     Raises:
         LinkError: it is a link that leads out of there.
