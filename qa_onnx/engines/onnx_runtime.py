@@ -13,10 +13,10 @@ from typing import Any
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
 
-# A thread without work spins: it looks for work in a loop, and keeps its core from other threads. ONNX Runtime lets
-# it spin for a millisecond or more. With 20 us a reader alone is as fast (1.02 x in calls of 48 questions, 0.95 x one by one:
-# within the noise). Beside a process that keeps one of two cores busy it is 1.5 times as fast (MiniLM in int8,
-# ONNX Runtime 1.32, two cores of an Intel Xeon). Releases that do not know the entry ignore it.
+# A thread without work spins: it looks for work in a loop, and keeps its core from other threads. ONNX Runtime
+# lets it spin for a millisecond or more. With 20 us a reader alone is as fast (1.02 x in calls of 48 questions,
+# 0.95 x one by one: within the noise). Beside a process that keeps one of two cores busy it is 1.5 times as fast
+# (MiniLM in int8, ONNX Runtime 1.32, two cores of an Intel Xeon). Releases that do not know the entry ignore it.
 _SPIN = "session.intra_op.spin_duration_us"
 _SPIN_US = "20"
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"

@@ -10,7 +10,7 @@ from qa_onnx.tokens import long_text
 from qa_onnx.tokens.encoder import TextEncoder
 from qa_onnx.tokens.long_text import LibraryTokens, LongTokens
 from qa_onnx.tokens.wordpiece import WordPiece, WordTokens
-from tests.tokens.test_wordpiece import KINDS, OWN, TINY_JSON
+from tests.tokens.test_wordpiece import KINDS, OWN, TINY_JSON, compare
 
 PIECES = (
     "The Café",
@@ -35,17 +35,7 @@ def check(kind: str, text: str, part: int) -> None:
         LongTokens(text, OWN[kind], KINDS[kind], part=part),
         KINDS[kind].encode(text, add_special_tokens=False),
     )
-    assert own.ids.tolist() == other.ids
-    for token in range(-1, len(other.ids) + 1):
-        inside = 0 <= token < len(other.ids)
-        assert own.token_to_chars(token) == (other.offsets[token] if inside else None)
-        assert own.token_to_word(token) == (other.word_ids[token] if inside else None)
-    words = len({word for word in other.word_ids if word is not None})
-    for word in range(-1, words + 1):
-        assert own.word_to_tokens(word) == (other.word_to_tokens(word) if 0 <= word < words else None)
-    assert [own.char_to_token(at) for at in range(len(text))] == [
-        other.char_to_token(at) for at in range(len(text))
-    ]
+    compare(own, other, text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
