@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import multiprocessing
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ import sys
 import threading
 from concurrent.futures import Future, wait
 from functools import partial
+from multiprocessing import Pipe
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from qa_onnx.serve.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.connection import Connection
     from types import FrameType
 
     from starlette.types import ASGIApp
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 _BACKLOG = 1024  # connections that may wait to be accepted
 _HEALTH_S = 30  # a worker that does not react for so long is replaced; importing may take long on a busy machine
-_POLL_S = 0.2  # between two looks at the parent of a worker that loads its model
+_POLL_S = 0.2  # between two looks at the supervisor of a worker that loads its model
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -142,6 +143,24 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+class _Supervisor(Multiprocess):
+    """Starts, replaces and stops workers.
+
+    Args:
+        config: of the workers.
+        listener: that they share.
+        supervising: writing end of a pipe; workers whose model loads end when it is closed.
+    """
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, supervising: Connection) -> None:
+        super().__init__(config, [listener])
+        self._supervising = supervising
+
+    def terminate_all(self) -> None:
+        self._supervising.close()
+        super().terminate_all()
+
+
 def run_workers(settings: Settings, model: Model, listener: socket.socket, workers: int) -> bool:
     """Serve in several processes until a signal asks to stop; needs the main thread.
 
@@ -150,8 +169,10 @@ def run_workers(settings: Settings, model: Model, listener: socket.socket, worke
     """
     with TemporaryDirectory(prefix="qa-onnx-metrics-") as folder:
         os.environ[metrics.FOLDER] = folder  # the workers inherit it
-        app = partial(create_worker_app, settings, model)
-        supervisor = Multiprocess(_config(app, settings, factory=True, workers=workers), [listener])
+        supervised, supervising = Pipe(duplex=False)
+        app = partial(create_worker_app, settings, model, supervised)
+        config = _config(app, settings, factory=True, workers=workers)
+        supervisor = _Supervisor(config, listener, supervising)
         signals = []
 
         def stop(number: int, _: FrameType | None) -> None:
@@ -167,47 +188,37 @@ def run_workers(settings: Settings, model: Model, listener: socket.socket, worke
         return len(signals) == 1
 
 
-def create_worker_app(settings: Settings, model: Model) -> ASGIApp:
-    """Create the application of a worker; exit with uvicorn's `STARTUP_FAILURE` if its model does not load."""
+def create_worker_app(settings: Settings, model: Model, supervised: Connection) -> ASGIApp:
+    """Create the application of a worker; exit with uvicorn's `STARTUP_FAILURE` if its model does not load.
+
+    Args:
+        settings: of the server.
+        model: to load.
+        supervised: ends when the supervisor stops or dies, and the worker with it. A signal alone could come when
+            uvicorn notes it already but nobody looks yet, and a model may take for ever to load.
+    """
     logs.start()
-    _stop_with_parent()
     service = Service(settings, model, metrics.Metrics())
-    try:
-        _load_in_worker(service)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the next worker would fail as well
+    loading = _in_thread(service.load)
+    while not wait([loading], _POLL_S).done:
+        if supervised.poll():
+            os._exit(0)
+    if (error := loading.exception()) is not None:  # whatever it is, the next worker would fail as well
         LOGGER.error("cannot start", extra={"fields": {"reason": str(error), **describe_error(error)}})
         os._exit(STARTUP_FAILURE)  # at once, so that uvicorn does not wait for an answer to its health check
+    _stop_with_supervisor(supervised)
     return create_app(service)
 
 
-def _load_in_worker(service: Service) -> None:
-    """Load the model; meanwhile a signal, or the end of the parent, ends the process at once.
-
-    Raises:
-        QaOnnxError: see `Service.load`.
-    """
-    before = {number: signal.signal(number, lambda *_: os._exit(0)) for number in _SIGNALS}
-    parent, loading = multiprocessing.parent_process(), _in_thread(service.load)
-    while not wait([loading], _POLL_S).done:
-        if parent is not None and not parent.is_alive():
-            os._exit(1)
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    loading.result()
-
-
-def _stop_with_parent() -> None:
-    """Stop this worker gracefully when its parent ends, even if that was killed."""
-    loop, parent = asyncio.get_running_loop(), multiprocessing.parent_process()
-    if parent is None:
-        return
-    sentinel = parent.sentinel
+def _stop_with_supervisor(supervised: Connection) -> None:
+    """Stop this worker gracefully when its supervisor ends, even if that was killed."""
+    loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        loop.remove_reader(sentinel)
+        loop.remove_reader(supervised.fileno())
         signal.raise_signal(signal.SIGTERM)
 
-    loop.add_reader(sentinel, stop)
+    loop.add_reader(supervised.fileno(), stop)
 
 
 def _config(app: Any, settings: Settings, **changes: Any) -> uvicorn.Config:

@@ -198,7 +198,8 @@ def test_a_server_with_several_runs_that_do_not_end_says_that_only_a_restart_hel
 # ---- starting
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 1)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_signal_ends_a_load_that_does_not_end(number: int, workers: int) -> None:
     with serve("--workers", workers, gated=True, held=True, wait=False) as served:
         served.gate.wait_for_a_run()  # in the check of the model
