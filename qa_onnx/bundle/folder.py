@@ -77,7 +77,8 @@ class Bundle:
         if isinstance(path, Bundle) and revision is None and require_signature is None:
             return path
         path = path.path if isinstance(path, Bundle) else path
-        with os_errors(BundleError, f"cannot read the bundle {quoted(path)}"):
+        name = quoted(str(path) if isinstance(path, Path) else path)
+        with os_errors(BundleError, f"cannot read the bundle {name}"):
             place = bundle_path(path, revision=revision, require_signature=require_signature)
             bundle = cls(place, read_manifest(place, require_signature=require_signature))
             for entry in bundle.manifest.files():

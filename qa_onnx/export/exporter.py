@@ -30,6 +30,7 @@ from qa_onnx.export.settings import EvaluationSettings
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.trained import check_training
 from qa_onnx.export.writer import Writer
+from qa_onnx.machine.files import os_errors
 from qa_onnx.machine.packages import require
 from qa_onnx.options import Options
 from qa_onnx.windows import Example
@@ -96,36 +97,37 @@ def export(
     if require_fusion and not fusion:
         raise InputError("require_fusion contradicts fusion=False")
     _check_arguments(precisions, max_length, opset, settings)
-    source.check_source(checkpoint)
-    data, held_out = _load_data(checkpoint, settings)
-    folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
-    merge.existing(folder, replace=replace)  # so that a damaged one is refused at once
-    with Writer(folder) as writer:
-        old = merge.existing(folder, replace=replace)
-        model, name, session = source.load_source(checkpoint, writer.stage / "plain.onnx", opset)
-        old = merge.reusable(folder, old, model, precisions, max_length, replace=replace)
-        options = Options.for_windows_of(source.window_length(model, old, max_length))
-        expected = parity.reference(name, session, model, options.max_length)
-        scores = score(name, model.reader(session, options), data, settings.seed) if data else None
-        del session  # and with it PyTorch's weights
-        fused = writer.stage / "fused.onnx"
-        fp32 = source.float32_graph(model, expected, fused, fusion=fusion, require_fusion=require_fusion)
-        gate = None
-        if data and scores:
-            fp32_scores = score("fp32", model.reader(OnnxSession(fp32.path), options), data, settings.seed)
-            _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, fp32_scores.f1, data.name)
-            gate = AccuracyGate(data, settings, model, options, name, scores, fp32_scores, _versions())
-        manifest = _manifest(model, old, options.max_length, writer)
-        batches = _batches(model, options, held_out, settings)
-        maker = PrecisionMaker(model, fp32, expected, batches, gate, writer)
-        missed = _make_all(precisions, maker, manifest, folder)
-        if len(missed) < len(precisions):
-            if settings.calibrate and data and held_out:
-                manifest = _calibrated(
-                    manifest, model.reader(OnnxSession(fp32.path), options), held_out, data, settings.seed
-                )
-            writer.commit(manifest)
-            _LOG.info("wrote %s", folder)
+    with os_errors(ExportError, f"cannot export {checkpoint}"):
+        source.check_source(checkpoint)
+        data, held_out = _load_data(checkpoint, settings)
+        folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
+        merge.existing(folder, replace=replace)  # so that a damaged one is refused at once
+        with Writer(folder) as writer:
+            old = merge.existing(folder, replace=replace)
+            model, name, session = source.load_source(checkpoint, writer.stage / "plain.onnx", opset)
+            old = merge.reusable(folder, old, model, precisions, max_length, replace=replace)
+            options = Options.for_windows_of(source.window_length(model, old, max_length))
+            expected = parity.reference(name, session, model, options.max_length)
+            scores = score(name, model.reader(session, options), data, settings.seed) if data else None
+            del session  # and with it PyTorch's weights
+            fused = writer.stage / "fused.onnx"
+            fp32 = source.float32_graph(model, expected, fused, fusion=fusion, require_fusion=require_fusion)
+            gate = None
+            if data and scores:
+                fp32_scores = score("fp32", model.reader(OnnxSession(fp32.path), options), data, settings.seed)
+                _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, fp32_scores.f1, data.name)
+                gate = AccuracyGate(data, settings, model, options, name, scores, fp32_scores, _versions())
+            manifest = _manifest(model, old, options.max_length, writer)
+            batches = _batches(model, options, held_out, settings)
+            maker = PrecisionMaker(model, fp32, expected, batches, gate, writer)
+            missed = _make_all(precisions, maker, manifest, folder)
+            if len(missed) < len(precisions):
+                if settings.calibrate and data and held_out:
+                    manifest = _calibrated(
+                        manifest, model.reader(OnnxSession(fp32.path), options), held_out, data, settings.seed
+                    )
+                writer.commit(manifest)
+                _LOG.info("wrote %s", folder)
     if missed:
         raise GateError("; ".join(missed), remedy="lower the gate, or use another precision")
     return Bundle.load(folder)

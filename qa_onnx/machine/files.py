@@ -27,7 +27,7 @@ def os_errors(kind: type[QaOnnxError], problem: str, *, remedy: str = "") -> Ite
 
     Args:
         kind: of the new error.
-        problem: what failed, with the path; the reason is added.
+        problem: what failed, with the path; the reason is added, and the path if it is another one.
         remedy: of the new error.
     """
     try:
@@ -35,7 +35,10 @@ def os_errors(kind: type[QaOnnxError], problem: str, *, remedy: str = "") -> Ite
     except QaOnnxError:  # some are OSErrors, too
         raise
     except OSError as error:
-        raise kind(f"{problem}: {error.strerror or error}", remedy=remedy) from error
+        reason = error.strerror or str(error)
+        if error.filename is not None and str(error.filename) not in problem:
+            reason += f": {quoted(str(error.filename))}"
+        raise kind(f"{problem}: {reason}", remedy=remedy) from error
 
 
 def check_path(name: str, path: object) -> None:

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import TrainError
+from qa_onnx.machine.files import os_errors
 from qa_onnx.machine.packages import require
 from qa_onnx.train.job import prepare_job
 from qa_onnx.train.questions import to_lines
@@ -80,7 +81,8 @@ def train(
             _LOG.info("%s is finished: there is nothing to resume", to)
             return finished
         workspace.check(resume=resume, replace=replace)
-        job = prepare_job(base, data, settings, eval_data=eval_data, teacher=teacher)
+        with os_errors(TrainError, f"cannot train {base}"):
+            job = prepare_job(base, data, settings, eval_data=eval_data, teacher=teacher)
         workspace.clear(resume=resume)
         state = _resume(workspace, job) if resume else State(job.fingerprint())
         _train(job, state, workspace.work, callback)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import TrainError
+from qa_onnx.machine.files import os_errors
 from qa_onnx.machine.locks import LockBusyError, locked
 from qa_onnx.train.state import STATE
 
@@ -33,7 +34,8 @@ class Workspace:
     """Folders of a run whose result goes to the folder `to`.
 
     Raises:
-        TrainError: it is a file, a file system of its own, or holds files that are not of a run.
+        TrainError: it is a file, a file system of its own, cannot be looked at, or holds files that are not of
+            a run.
     """
 
     def __init__(self, to: str | Path) -> None:
@@ -44,6 +46,10 @@ class Workspace:
         self.work = self.to.resolve().with_name(f"{name}.partial")
         self.stage = self.work / "model"
         self._old = self.work / "old"
+        with os_errors(TrainError, f"cannot write to {to}"):
+            self._check_kind()
+
+    def _check_kind(self) -> None:
         if self.to.exists() and not self.to.is_dir():
             raise TrainError(f"{self.to} is a file: name a folder")
         if os.path.ismount(self.to):
@@ -105,10 +111,15 @@ class Workspace:
             raise TrainError(f"{self.work} holds an unfinished run: continue with --resume, or --replace it")
 
     def clear(self, *, resume: bool) -> None:
-        """Remove what an earlier run left in the work folder, its state only if it is not resumed."""
-        for path in self.work.iterdir():
-            if path.name != LOCK and (not resume or path == self.stage):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """Remove what an earlier run left in the work folder, its state only if it is not resumed.
+
+        Raises:
+            TrainError: it cannot be removed.
+        """
+        with os_errors(TrainError, f"cannot clear {self.work}"):
+            for path in self.work.iterdir():
+                if path.name != LOCK and (not resume or path == self.stage):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def commit(self) -> None:
         """Move the staged result to its folder, and remove the run's state.

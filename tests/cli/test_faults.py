@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import training_data
 from tests.conftest import TINY
+from tests.exports import checkpoint
 from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")]
 
@@ -24,9 +32,22 @@ OLD = b"what was there\n"
 
 
 def run(
-    words: list[str], *, shell: str = "", folder: Path, **environment: str
+    words: list[str],
+    *,
+    shell: str = "",
+    folder: Path,
+    prepare: Callable[[], None] | None = None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command; `shell` is what follows it on the line, such as a redirection."""
+    """Run a command.
+
+    Args:
+        words: after `qa-onnx`.
+        shell: what follows them on the line, such as a redirection.
+        folder: where it runs.
+        prepare: what the process does before.
+        environment: variables that are set.
+    """
     line = f'exec "$@" {shell}' if "|" not in shell else f'"$@" {shell}'
     return subprocess.run(
         ["bash", "-c", line, "bash", sys.executable, "-m", "qa_onnx", *words],
@@ -38,7 +59,13 @@ def run(
         errors="replace",
         timeout=PATIENCE_S,
         check=False,
+        preexec_fn=prepare,
     )
+
+
+def limit_files(size: int) -> None:
+    """Make writing fail where a file would get more bytes than this, as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 @pytest.fixture
@@ -153,6 +180,88 @@ def test_an_output_that_is_the_input_or_no_file(words: list[str], target: str, f
     untouched(folder)
 
 
+# ---- commands that write folders
+
+
+CHECKPOINTS = [
+    ["export", "base", "--max-length", "64", "--precision", "fp32", "--to"],
+    ["train", "base", "train.json", "--max-length", "96", "--epochs", "0.5", "--to"],
+]
+commands = pytest.mark.parametrize("words", CHECKPOINTS, ids=["export", "train"])
+
+
+@pytest.fixture
+def bases(folder: Path) -> Path:
+    """The folder with a checkpoint to export and to train, its data, and a folder that nobody may write to."""
+    pytest.importorskip("torch")
+    shutil.copytree(checkpoint("bert"), folder / "base")
+    training_data.write(folder / "train.json")
+    (folder / "fifo").unlink(missing_ok=True)
+    os.mkfifo(folder / "fifo")
+    (folder / "locked").mkdir()
+    (folder / "locked").chmod(0o555)
+    return folder
+
+
+def without_privileges() -> None:
+    """Make permissions hold for this process even if it is root's: it loses what makes root pass them."""
+    drop, override, search = 24, 1, 2  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    for capability in (override, search):
+        ctypes.CDLL(None).prctl(drop, capability, 0, 0, 0)
+
+
+@pytest.mark.export
+@commands
+@pytest.mark.parametrize("target", ["fifo", "locked/new", "x" * 300])
+def test_a_folder_that_cannot_be_written(words: list[str], target: str, bases: Path) -> None:
+    done = run([*words, target], folder=bases, prepare=without_privileges)
+    one_line(done, done.returncode)
+    assert done.returncode in {1, 2}
+    assert target[:20] in done.stderr
+    untouched(bases)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize(
+    ("words", "hidden"),
+    [(CHECKPOINTS[0], "base"), (CHECKPOINTS[1], "base/model.safetensors")],
+    ids=["export", "train"],
+)
+def test_a_checkpoint_that_may_not_be_read(words: list[str], hidden: str, bases: Path) -> None:
+    (bases / hidden).chmod(0)
+    try:
+        done = run([*words, "new"], folder=bases, prepare=without_privileges)
+    finally:
+        (bases / hidden).chmod(0o755)
+    one_line(done)
+    assert "Permission denied" in done.stderr
+    assert hidden in done.stderr
+    assert not (bases / "new").exists()
+    untouched(bases)
+
+
+@pytest.mark.export
+@commands
+def test_a_checkpoint_on_a_full_disk(words: list[str], bases: Path) -> None:
+    done = run([*words, "new"], folder=bases, prepare=partial(limit_files, 64 << 10))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert not (bases / "new").exists()
+    done = run([*words, "new", *(["--resume"] if words[0] == "train" else [])], folder=bases)
+    assert done.returncode == 0, done.stderr
+    assert (bases / "new").is_dir()
+
+
+@pytest.mark.export
+@commands
+def test_a_checkpoint_is_written_though_nobody_can_be_told(words: list[str], bases: Path) -> None:
+    done = run([*words, "new"], shell=">/dev/full", folder=bases)
+    assert done.returncode == 1
+    assert "cannot write to standard output" in done.stderr.splitlines()[-1]
+    assert list((bases / "new").glob("bundle.json" if words[0] == "export" else "training.json"))
+
+
 def test_stdout_that_is_the_input(folder: Path) -> None:
     one_line(done := run(TO_STDOUT[3], shell=">>data.jsonl", folder=folder))
     assert "standard output goes to the file that is read" in done.stderr
@@ -164,17 +273,7 @@ def test_a_full_disk(words: list[str], folder: Path) -> None:
     record = {**ROW, "context": "The boat is blue. " * 40, "answers": ["red"]}
     (folder / "data.jsonl").write_text("".join(json.dumps({**record, "id": n}) + "\n" for n in range(40)))
     before = (folder / "data.jsonl").read_bytes()
-    limit = (4096, resource.RLIM_INFINITY)
-    done = subprocess.run(
-        [sys.executable, "-m", "qa_onnx", *words, "out"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
-    )
+    done = run([*words, "out"], folder=folder, prepare=partial(limit_files, 4096))
     one_line(done)
     assert "File too large" in done.stderr
     assert (folder / "out").read_bytes() == OLD
