@@ -138,13 +138,19 @@ class Options:
             raise InputError(f"null_threshold is {quoted(threshold)}; it must be a number, None or 'bundle'")
 
     @classmethod
-    def for_windows_of(cls, max_length: int) -> Options:
-        """Return the defaults, with a smaller overlap and shorter questions where windows are short."""
+    def for_windows_of(cls, max_length: int, *, batch_tokens: int | None = None) -> Options:
+        """Return the defaults, with a smaller overlap and shorter questions where windows are short.
+
+        Args:
+            max_length: see `Options`.
+            batch_tokens: see `Options`; None: the default.
+        """
         check_bounds("max_length", max_length)
         return cls(
             max_length=max_length,
             doc_stride=min(128, max_length // 3),
             max_question_length=min(64, max_length // 3),
+            batch_tokens=BATCH_TOKENS["cpu"] if batch_tokens is None else batch_tokens,
         )
 
     def room(self, special_tokens: int) -> int:

@@ -1,13 +1,14 @@
 """Reader: questions and contexts -> answers.
 
-`ask` is `predict` of one example, `predict` is a list of `predict_iter`, and `predict_iter` takes the steps of
-steps.py for one group of examples after the other. All state of a call is local to it, so any number of threads
-may share a Reader. Left out: asyncio, and batches that several callers share (dynamic_batching).
+`ask` is `predict` of one example, `predict` a list of `predict_iter`, and that takes the steps of steps.py for one
+group of examples after the other. Calls share no state: any number of threads may share a Reader. Asyncio, and
+batches that several callers share, are in dynamic_batching.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -130,22 +131,21 @@ class Reader:
         check_types({**arguments, "options": options})
         opened = Bundle.load(bundle, revision=revision, require_signature=require_signature)
         manifest = opened.manifest
-        runtime, session = load_runtime(opened, **arguments)
-        if options is None:
-            options = Options.for_windows_of(manifest.max_length)
-            if runtime.batch_tokens is not None:
-                options = dataclasses.replace(options, batch_tokens=runtime.batch_tokens)
+        with ThreadPoolExecutor(1) as beside:  # opening a graph leaves the GIL free
+            windower = beside.submit(lambda: Windower(opened.text(manifest.tokenizer), cls_id=manifest.cls_id))
+            runtime, session = load_runtime(opened, **arguments)
+        options = options or Options.for_windows_of(manifest.max_length, batch_tokens=runtime.batch_tokens)
         reader = cls(
             session=session,
-            windower=Windower(opened.text(manifest.tokenizer), cls_id=manifest.cls_id),
+            windower=windower.result(),
             pad_id=manifest.pad_id,
             options=options,
             max_positions=manifest.max_positions,
             null_threshold=manifest.null_threshold,
             temperature=manifest.temperature,
         )
-        place = {"bundle": None if bundle is None else opened.path.absolute()}  # None: the default one there
-        reader._arguments = {**place, "require_signature": require_signature, **arguments}
+        place = None if bundle is None else opened.path.absolute()
+        reader._arguments = {"bundle": place, "require_signature": require_signature, **arguments}
         reader._runtime = runtime
         return reader
 
