@@ -205,7 +205,9 @@ run(lambda order: Started(answer, {{"threads": order.threads}}))
 
 @pytest.mark.export
 @pytest.mark.slow
-@pytest.mark.parametrize("pieces", [False, True], ids=["whole", "in pieces"])
+@pytest.mark.parametrize(
+    "pieces", [pytest.param(False, id="whole"), pytest.param(True, id="in pieces", marks=pytest.mark.soak)]
+)
 def test_everybody_on_a_tiny_model(
     tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch, *, pieces: bool
 ) -> None:
