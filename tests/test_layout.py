@@ -27,6 +27,7 @@ _ALL = _PATH | {
     "pipelines",
     "evaluation",
     "data",
+    "mapping",
 }
 BOXES = {
     "errors": set(),
@@ -47,8 +48,9 @@ BOXES = {
     "evaluation": _PATH | {"reader", "engines", "bundle", "data"},
     "dynamic_batching": _PATH | {"reader"},
     "pipelines": _PATH | {"reader", "engines", "bundle", "export"},
+    "mapping": _PATH | {"reader", "engines", "machine", "bundle", "data"},
     "testing": _PATH | {"reader", "tokens"},
-    "__init__": _ALL - {"data", "evaluation"},
+    "__init__": _ALL - {"data", "evaluation", "mapping"},
     "doctor": _ALL | {"__init__"},
     "export": _ALL | {"__init__"},
     "serve": _ALL | {"__init__"},
@@ -69,7 +71,10 @@ PACKAGES = {
     "huggingface_hub": {"bundle"},
     "cryptography": {"bundle"},  # imported where a bundle is signed, or its signature is checked
     "packaging": {"machine"},
-    "pyarrow": {"data"},  # imported where a Parquet or Zstandard file is read
+    "pyarrow": {
+        "data",
+        "mapping",
+    },  # imported where a Parquet or Zstandard file is read, and where rows are answered
     "datasets": {"data"},  # imported where the name of a hub data set is read
     "regex": {"tokens"},
 }
