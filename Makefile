@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(C
 PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo demo-web test test-fast test-benchmarks test-cpus test-random soak test-light coverage fuzz shape check format wheel oldest gpu rivals bench-check clean
+.PHONY: help demo demo-web test test-fast test-benchmarks test-cpus test-random soak test-light coverage fuzz shape check format wheel sbom oldest gpu rivals bench-check clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
@@ -32,6 +32,7 @@ help:
 	@echo "make fuzz        changed inputs for everything that reads them; SECONDS=3600, SEED=1"
 	@echo "make shape       the package in figures: files, lines, imports between rooms, what is too long"
 	@echo "make check       format, lint, types, spelling"
+	@echo "make sbom        the wheel, and what it runs with, as a CycloneDX file"
 	@echo "make oldest      the built wheel with the oldest versions that it allows"
 	@echo "make rivals      everybody on the same questions, in under an hour; QUICK=1: in minutes"
 	@echo "make bench-check whether qa-onnx became slower beside the same rivals"
@@ -140,6 +141,7 @@ check: $(VENV)/.full
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/pre-commit validate-config
+	$(BIN)/reuse lint --quiet
 
 format: $(VENV)/.full
 	$(BIN)/ruff format .
@@ -150,6 +152,18 @@ wheel: $(VENV)/.full
 	$(BIN)/python -m build --installer pip --outdir dist .
 
 # Its own environment, with every lower bound of pyproject.toml: the bundle must load and give the same logits.
+sbom: wheel
+	@echo "== what the wheel runs with, and the files of its bundle: dist/qa-onnx.cdx.json (CycloneDX)"
+	@rm -rf $(VENV)-sbom build/sbom
+	@$(PYTHON) -m venv build/sbom
+	@build/sbom/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls dist/qa_onnx-*.whl)[cpu]"
+	@$(PYTHON) -m venv $(VENV)-sbom
+	@$(VENV)-sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom==7.5.0'
+	@$(VENV)-sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible \
+	    --output-file build/packages.cdx.json build/sbom/bin/python
+	@$(VENV)-sbom/bin/python .ci/sbom.py build/packages.cdx.json exported/minilm-squad >dist/qa-onnx.cdx.json
+	@rm -rf build/sbom $(VENV)-sbom
+
 oldest: wheel
 	@echo "== installing the wheel with the oldest versions that it allows"
 	@rm -rf $(VENV)-oldest

@@ -4,7 +4,8 @@
 # Flags of `qa-onnx serve` go after the name of the image; mount your own bundle and name it with -b.
 FROM python:3.13-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE LICENSE-MODEL ./
+COPY pyproject.toml README.md LICENSE ./
+COPY LICENSES ./LICENSES
 COPY qa_onnx qa_onnx
 COPY exported/minilm-squad exported/minilm-squad
 RUN python -m venv /opt/qa-onnx \

@@ -5,7 +5,8 @@
 # fp32; the one that comes with qa-onnx holds int8 alone.
 FROM python:3.13-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE LICENSE-MODEL ./
+COPY pyproject.toml README.md LICENSE ./
+COPY LICENSES ./LICENSES
 COPY qa_onnx qa_onnx
 COPY exported/minilm-squad exported/minilm-squad
 RUN python -m venv /opt/qa-onnx \

@@ -5,8 +5,9 @@
     python -m tests.kills batch --runs 50 --seed 1
 
 A run is a process of the command line on a tiny model. It is killed by SIGKILL at a random moment between its
-first write and the time that a whole run takes. After each kill the result is loaded, and is, byte for byte, the
-old one or the new one; at the end one more run comes to its end and leaves nothing beside its result.
+first write and the time that a whole run takes, half of the runs near their end, where results are put in place.
+After each kill the result is loaded, and is, byte for byte, the old one or the new one; at the end one more run
+comes to its end and leaves nothing beside its result.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def kill(victim: Victim, runs: int, chance: random.Random) -> Counter[str]:
         before = victim.whole()
         process = victim.start()
         if victim.writes(process):
-            time.sleep(chance.uniform(0, seconds))
+            time.sleep(chance.choice((chance.uniform(0, seconds), chance.uniform(0.9 * seconds, 1.1 * seconds))))
         process.kill()
         ended = process.wait() == 0
         after = victim.whole()

@@ -40,7 +40,11 @@ def test_it_holds_the_bundle_and_the_licences_but_not_the_checkpoint(wheel: Path
     assert "qa_onnx/serve/page.html" in names
     assert "qa_onnx/bench/questions.json" in names
     assert "qa_onnx/default_bundle/README.md" in names  # attribution travels with the weights
-    assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "LICENSE-MODEL"}
+    assert {Path(name).name for name in names if "/licenses/" in name} == {
+        "LICENSE",
+        "Apache-2.0.txt",
+        "CC-BY-SA-4.0.txt",
+    }
     assert not [name for name in names if name.endswith(".safetensors") or "tests" in name]
     assert len([name for name in names if name.startswith("qa_onnx/default_bundle/model-")]) == 2  # int8 and fp32
     assert wheel.stat().st_size < 62e6
