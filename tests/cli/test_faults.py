@@ -113,6 +113,8 @@ TO_STDOUT = [
     ["inspect", *B],
     ["inspect", *B, "--json"],
     ["tune", *B, "--forget"],
+    ["pack", str(TINY), "--to", "new.qab"],
+    ["keygen", "new"],
     ["--help"],
     ["--version"],
 ]
