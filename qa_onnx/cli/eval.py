@@ -79,7 +79,7 @@ def _show(report: Report, *, by_length: bool) -> None:
         f"{tables.printable(report.data)}: EM {report.em:.2f} "
         f"({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
         f"F1 {report.f1:.2f} ({report.f1_interval[0]:.2f} to {report.f1_interval[1]:.2f}) over {report.n:,} "
-        f"questions, {report.questions_per_second:.1f} a second"
+        f"question{'' if report.n == 1 else 's'}, {report.questions_per_second:.1f} a second"
     )
     if report.by_characters:
         click.echo(

@@ -45,7 +45,7 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool) -> None:
     else:
         _describe(loaded)
         for name, check in (checks or {}).items():
-            click.echo(f"verify {name:16} {printable(str(check['said']))}")
+            click.echo(f"verify {name:16} {printable(str(check['message']))}")
     if checks and any(check["passed"] is False for check in checks.values()):
         raise click.ClickException("the bundle does not give the same results here as at export")
 
@@ -90,7 +90,7 @@ def _verify(bundle: Bundle) -> dict[str, dict[str, Any]]:
     hashes = "; ".join(damaged) or f"{len(bundle.manifest.files())} files"
     graphs = () if damaged else bundle.manifest.graphs
     checks = {precision: _verify_precision(bundle, precision) for precision in graphs}
-    return {"hashes": {"passed": not damaged, "said": hashes}, **checks}
+    return {"hashes": {"passed": not damaged, "message": hashes}, **checks}
 
 
 def _verify_precision(bundle: Bundle, precision: str) -> dict[str, Any]:
@@ -106,10 +106,10 @@ def _verify_precision(bundle: Bundle, precision: str) -> dict[str, Any]:
                 raise
             reason = str(error)
     if reason:
-        return {"passed": None, "max_abs": None, "said": f"not run: {reason}"}
+        return {"passed": None, "max_abs": None, "message": f"not run: {reason}"}
     check = golden.check(reader, bundle.text(bundle.graph(precision).golden), precision)
     if check.max_abs == float("inf"):  # which JSON has not
         text = "the golden texts give other tokens, or logits that are not numbers"
-        return {"passed": False, "max_abs": None, "said": text}
+        return {"passed": False, "max_abs": None, "message": text}
     text = f"logits of {check.windows} golden windows within {check.max_abs:.2g}; {check.tolerance:g} is allowed"
-    return {"passed": check.passed, "max_abs": check.max_abs, "said": text}
+    return {"passed": check.passed, "max_abs": check.max_abs, "message": text}
