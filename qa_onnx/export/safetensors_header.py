@@ -106,9 +106,9 @@ def _weight_map(path: Path, data: bytes) -> dict[str, str]:
 
 def _header(name: Path, path: Path) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
     """Return the shapes of a safetensors file's tensors, and the stamp of the file."""
-    with opened(path) as file:
-        facts = os.fstat(file)
-        start = os.read(file, 8)
+    with opened(path) as (file, _):
+        facts = os.fstat(file.fileno())
+        start = file.read(8)
         if start == b"version ":
             raise ExportError(f"{name} is a pointer of Git LFS, not the file", remedy="run git lfs pull")
         length = int.from_bytes(start, "little")
@@ -117,7 +117,7 @@ def _header(name: Path, path: Path) -> tuple[dict[str, tuple[int, ...]], tuple[i
                 f"{name} is damaged: its header should have {length} bytes, the file has {facts.st_size} "
                 f"and the limit is {_HEADER_LIMIT}"
             )
-        header = json_object(name, os.read(file, length))
+        header = json_object(name, file.read(length))
     notes = header.pop("__metadata__", {})
     if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
         raise ExportError(f"{name} is damaged: its __metadata__ does not consist of texts")

@@ -9,16 +9,23 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
-import stat
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import ExportError
+from qa_onnx.machine.regular_files import (
+    LinkError,
+    NotRegularError,
+    inside,
+    kind_of,
+    open_regular,
+    read_exactly,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 TEXT_LIMIT = 256 << 20  # bytes of a tokenizer's file; the largest multilingual ones have some 35 MB
 _SHOWN = 80  # characters of a name or value in a message
@@ -26,13 +33,6 @@ _DEPTH = 64  # of nested lists and objects
 _DIGITS = 64  # of a number; the largest usual one is 10 ** 30
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 def shown(value: object) -> str:
@@ -53,51 +53,39 @@ def check_entries(folder: Path) -> None:
 
 
 def real_file(path: Path) -> Path | None:
-    """Return the regular file of a folder at a path, with links resolved; None if there is none.
+    """Return the regular file of a folder at a path, with links resolved as `regular_files.inside` does.
 
-    A link may lead to another file of the folder. In the cache of the Hugging Face hub, where every file is a
-    link, it may lead to the cache's blobs, those of the repository or those that all repositories share.
+    Returns:
+        The file; None: there is none.
 
     Raises:
         ExportError: it is no regular file, or a link out of the folder.
     """
     try:
-        mode = path.lstat().st_mode
-        if not stat.S_ISLNK(mode):
-            _require_regular(path, mode)
-            return path
-        target = path.resolve(strict=True)
-        mode = target.lstat().st_mode
+        target = inside(path.parent, path.name)
+        _require_regular(path, target.lstat().st_mode)
     except FileNotFoundError as error:
         if not path.is_symlink():
             return None
         raise ExportError(f"{shown_path(path)} is a link to a file that does not exist") from error
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
-        raise ExportError(f"{shown_path(path)} cannot be read: {error}") from error
-    if not any(target.is_relative_to(place) for place in _places(path.parent.resolve())):
+    except LinkError as error:
         raise ExportError(
-            f"{shown_path(path)} is a link out of the folder, to {shown(str(target))}",
+            f"{shown_path(path)} is a link out of the folder, to {shown(str(error.target))}",
             remedy="if you trust it, put a copy of the file in the link's place",
-        )
-    _require_regular(path, mode)
+        ) from error
+    except OSError as error:
+        raise ExportError(f"{shown_path(path)} cannot be read: {error}") from error
     return target
-
-
-def _places(folder: Path) -> list[Path]:
-    """Return the folders that the links of a folder may lead to."""
-    repository = folder.parents[1] if len(folder.parents) > 2 else folder
-    if folder.parent.name == "snapshots" and repository.name.startswith("models--"):
-        return [folder, repository / "blobs", repository.parent / "blobs"]
-    return [folder]
 
 
 def _require_regular(path: Path, mode: int) -> None:
     """Raise an ExportError if a file is not a regular one."""
-    if not stat.S_ISREG(mode):
-        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no file")
-        raise ExportError(
-            f"{shown_path(path)} is {kind}; a checkpoint consists of regular files", remedy="remove it"
-        )
+    if kind := kind_of(mode):
+        raise _wrong_kind(path, kind)
+
+
+def _wrong_kind(path: Path, kind: str) -> ExportError:
+    return ExportError(f"{shown_path(path)} is {kind}; a checkpoint consists of regular files", remedy="remove it")
 
 
 def shown_path(path: Path) -> str:
@@ -108,24 +96,19 @@ def shown_path(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[int]:
-    """Open a regular file for reading, without waiting for anybody who writes.
+def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file; see `regular_files.open_regular`.
 
     Raises:
-        ExportError: it cannot be opened, or was replaced by something else.
+        ExportError: it cannot be opened or read, or was replaced by something else.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        file = os.open(path, flags)
+        with open_regular(path) as found:
+            yield found
+    except NotRegularError as error:
+        raise _wrong_kind(path, error.kind) from error
     except OSError as error:
-        raise ExportError(f"{shown_path(path)} cannot be read: {error.strerror}") from error
-    try:
-        _require_regular(path, os.fstat(file).st_mode)
-        yield file
-    except OSError as error:
-        raise ExportError(f"{shown_path(path)} cannot be read: {error.strerror}") from error
-    finally:
-        os.close(file)
+        raise ExportError(f"{shown_path(path)} cannot be read: {error.strerror or error}") from error
 
 
 def read_bytes(path: Path, limit: int) -> bytes | None:
@@ -141,12 +124,10 @@ def read_bytes(path: Path, limit: int) -> bytes | None:
     found = real_file(path)
     if found is None:
         return None
-    with opened(found) as file:
-        size = os.fstat(file).st_size
+    with opened(found) as (file, size):
         if size > limit:
             raise ExportError(f"{shown_path(path)} has {size} bytes; the limit is {limit}")
-        with open(file, "rb", closefd=False) as stream:
-            return stream.read(limit)
+        return read_exactly(file, size)
 
 
 def json_object(path: Path, data: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-# A fifo would make `open` wait for a writer. Windows has neither fifos nor these flags.
+# A named pipe would make `open` wait for a writer. Windows has neither those nor these flags.
 _FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
@@ -22,7 +22,7 @@ _FLAGS = (
 )
 _KINDS = {
     stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a fifo",
+    stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
@@ -31,7 +31,7 @@ _KINDS = {
 
 
 class NotRegularError(OSError):
-    """A path is a folder, fifo, socket, device or link; `kind` says which."""
+    """A path is a folder, named pipe, socket, device or link; `kind` says which."""
 
     def __init__(self, path: Path, kind: str) -> None:
         super().__init__(f"{path} is {kind}, not a file")
@@ -39,7 +39,11 @@ class NotRegularError(OSError):
 
 
 class LinkError(OSError):
-    """A path is a link that may not be followed."""
+    """A path is a link that may not be followed; `target` is where it leads to."""
+
+    def __init__(self, path: Path, target: Path, home: Path) -> None:
+        super().__init__(f"{path} is a link to {target}, outside of {home}")
+        self.target = target
 
 
 @contextmanager
@@ -53,52 +57,61 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         NotRegularError: it is something else.
         OSError: it does not exist, or may not be read.
     """
-    kind = _kind(path.lstat().st_mode)
+    kind = kind_of(path.lstat().st_mode)
     if kind:  # a device may do something when it is opened
         raise NotRegularError(path, kind)
     with open(os.open(path, _FLAGS), "rb", buffering=0) as file:  # noqa: PTH123  # of a descriptor
         status = os.fstat(file.fileno())
-        if kind := _kind(status.st_mode):
+        if kind := kind_of(status.st_mode):
             raise NotRegularError(path, kind)
         yield file, status.st_size
 
 
 @contextmanager
 def open_inside(folder: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file of a folder; see `open_regular`.
-
-    A link is followed where its target lies in the same folder; in the cache of the hub, in the same repository,
-    or among the contents that repositories share. So no other file is read in place of the folder's own.
+    """Open a regular file of a folder; see `inside` and `open_regular`.
 
     Raises:
         LinkError: it is a link that leads out of there.
         NotRegularError: see `open_regular`.
         OSError: see `open_regular`.
     """
-    path = folder / name
-    if path.is_symlink():
-        target, repository = real(path), hub_cache_of(folder)
-        home = real(repository or folder)
-        shared = repository and real(repository.parent / "blobs")  # of huggingface_hub 2
-        if not (target.is_relative_to(home) or (shared and target.is_relative_to(shared))):
-            raise LinkError(f"{path} is a link to {target}, outside of {home}")
-        path = target
-    with open_regular(path) as opened:
+    with open_regular(inside(folder, name)) as opened:
         yield opened
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return where the content of a file of a folder is: its own path, or where its link leads to.
+
+    A link is followed where its target lies in the same folder; in the cache of the hub, in the same repository,
+    or among the contents that repositories share. So no other file is read in place of the folder's own.
+
+    Raises:
+        LinkError: it is a link that leads out of there.
+    """
+    path = folder / name
+    if not path.is_symlink():
+        return path
+    target, repository = real(path), hub_cache_of(folder)
+    home = real(repository or folder)
+    shared = repository and real(repository.parent / "blobs")  # of huggingface_hub 2
+    if not (target.is_relative_to(home) or (shared and target.is_relative_to(shared))):
+        raise LinkError(path, target, home)
+    return target
 
 
 def read_start(path: Path, most: int) -> tuple[bytes, os.stat_result]:
     """Return at most so many bytes of a regular file, from its start, and its status.
 
-    A link is followed, as the caller's user named the file; a fifo is not waited for.
+    A link is followed, as the caller's user named the file; a named pipe is not waited for.
 
     Raises:
-        NotRegularError: it is a fifo, socket or device.
+        NotRegularError: it is a named pipe, socket or device.
         OSError: it does not exist, is a folder, or may not be read.
     """
     with open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
-        if kind := _kind(status.st_mode):
+        if kind := kind_of(status.st_mode):
             raise NotRegularError(path, kind)
         return file.read(most), status
 
@@ -117,7 +130,7 @@ def hub_cache_of(folder: Path) -> Path | None:
     return folder.parents[1] if folder.parent.name == "snapshots" else None
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
     """Return what a file of this mode is; "": a regular one."""
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no file")
 

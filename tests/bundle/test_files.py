@@ -68,7 +68,7 @@ def as_loop(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "problem"),
     [
-        (as_fifo, "is a fifo, not a file"),
+        (as_fifo, "is a named pipe, not a file"),
         (as_folder, "is a folder, not a file"),
         (as_socket, "is a socket, not a file"),
         (as_device, "is a link to /dev/zero, outside of"),
