@@ -88,7 +88,7 @@ class Size:
     """What must be on a node before it answers, in bytes.
 
     Attributes:
-        bundle: of all files of the bundle.
+        bundle: of all files that its manifest names.
         graph: of the graph that ran.
         packages: of the packages that pip installs; None: unknown.
     """

@@ -67,6 +67,10 @@ class Mix:
         """Mean of the squared service time, in ms^2."""
         return float(sum(share * (times**2).mean() for share, times in zip(self.shares, self.times, strict=True)))
 
+    def percentile(self, share: float) -> float:
+        """Return a percentile of the service time in ms: what a question takes that never waits."""
+        return float(np.percentile(self.draw(np.random.default_rng(0), ARRIVALS), 100 * share))
+
     def draw(self, random: np.random.Generator, count: int) -> Floats:
         """Return service times in ms: float64 (count,)."""
         length = np.searchsorted(np.cumsum(self.shares)[:-1], random.random(count), side="right")
@@ -156,11 +160,11 @@ def waits_of(arrivals: Floats, services: Floats, *, workers: int, most: int | No
     return waits
 
 
-def mix_of(singles: Mapping[int, Single], text: str) -> Mix:
-    """Return the mix that a text such as "128:9,1024:1" names; shares need not add up to 1 there.
+def shares_of(text: str) -> dict[int, float]:
+    """Return the shares, by words, that a text such as "128:9,1024:1" names; their sum is 1.
 
     Raises:
-        InputError: it is no such text, or names a length that was not measured.
+        InputError: it is no such text.
     """
     shares: dict[int, float] = {}
     for part in text.split(","):
@@ -169,15 +173,22 @@ def mix_of(singles: Mapping[int, Single], text: str) -> Mix:
             shares[int(words)] = float(share)
         except ValueError as error:
             raise InputError(f"--mix holds {part!r}", remedy="write WORDS:SHARE, such as 128:9,1024:1") from error
-    if unknown := sorted(set(shares) - set(singles)):
-        raise InputError(f"--mix has texts of {unknown[0]} words; measured are those of {sorted(singles)} words")
     if not all(0 <= share < math.inf for share in shares.values()) or not any(shares.values()):
         raise InputError(f"--mix is {text!r}; no share may be negative, and one must be more than 0")
     total = sum(shares.values())
-    return Mix(
-        tuple(share / total for share in shares.values()),
-        tuple(np.array(singles[words].milliseconds) for words in shares),
-    )
+    return {words: share / total for words, share in shares.items()}
+
+
+def mix_of(singles: Mapping[int, Single], text: str) -> Mix:
+    """Return the service times of a mix; see `shares_of`.
+
+    Raises:
+        InputError: it is no mix, or has a length that was not measured.
+    """
+    shares = shares_of(text)
+    if unknown := sorted(set(shares) - set(singles)):
+        raise InputError(f"--mix has texts of {unknown[0]} words; measured are those of {sorted(singles)} words")
+    return Mix(tuple(shares.values()), tuple(np.array(singles[words].milliseconds) for words in shares))
 
 
 def numbers(name: str, text: str, kind: type[Number], *, least: float, most: float) -> list[Number]:
@@ -213,14 +224,13 @@ def row(
 def page_of(mix: Mix, rows: Sequence[tuple[str, ...]], *, notes: Sequence[str]) -> Page:
     """Return the table with what a reader must know."""
     spread = mix.mean_square / mix.mean**2 - 1
-    idle = np.percentile(mix.draw(np.random.default_rng(0), ARRIVALS), (50, 99))
     return Page(
         title="Servers under load, simulated",
         head=HEAD,
         rows=tuple(rows),
         notes=(
             f"a question takes {mix.mean:.1f} ms of a core on average, squared coefficient of variation "
-            f"{spread:.2f}; without any wait p50 is {idle[0]:.1f} and p99 {idle[1]:.1f} ms",
+            f"{spread:.2f}; without a wait p50 is {mix.percentile(0.5):.1f} ms, p99 {mix.percentile(0.99):.1f} ms",
             "load: work that arrives, as a share of what the workers can do; p50 and p99: from arrival to answer, "
             "of questions that were not refused",
             *notes,

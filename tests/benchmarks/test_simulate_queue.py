@@ -51,6 +51,14 @@ def test_exponential_service_waits_as_erlang_says(workers: int, load: float) -> 
     assert abs(queue.wait - expected) < 3 * queue.margin + 1e-6  # the margin is that of the figure
 
 
+@pytest.mark.parametrize("load", [0.3, 0.5, 0.8])
+def test_percentiles_are_those_of_one_worker_with_exponential_service(load: float) -> None:
+    """In M/M/1 the time from arrival to answer is exponential, with mean 1 / (1 - load) of a service time."""
+    queue = simulate(EXPONENTIAL, load=load, workers=1, most=None, arrivals=ARRIVALS, seed=1)
+    for share in (0.5, 0.9, 0.99):
+        assert queue.percentile(share) == pytest.approx(-math.log(1 - share) / (1 - load), rel=0.08)
+
+
 @pytest.mark.parametrize("load", [0.3, 0.5, 0.8, 0.9])
 def test_fixed_service_waits_as_pollaczek_and_khinchine_say(load: float) -> None:
     queue = simulate(FIXED, load=load, workers=1, most=None, arrivals=ARRIVALS, seed=1)
