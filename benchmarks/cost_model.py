@@ -1,12 +1,14 @@
 """The cost model of docs/scaling.md: assumptions, and what follows from them and from what was measured.
 
-    results/service-times.json, results/queue.json --> Plan --> scaling.py, which makes tables of it
+results/service-times.json, results/queue.json --> Plan --> scaling.py, which makes tables of it
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from environments import ROOT
 from measured import STORED, ServiceTimes
@@ -15,6 +17,9 @@ from simulate_queue import HEAD, MIX, Mix, mix_of, shares_of
 
 from qa_onnx.errors import InputError
 from qa_onnx.machine.files import os_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 QUEUE = STORED.with_name("queue.json")
 
@@ -28,7 +33,7 @@ PRICE = 0.04  # of a core-hour
 GIGABIT = 125e6  # bytes a second of a link
 ENTRY = 200  # bytes of a shard in the list of shards
 LISTED = 1000  # names in an answer of an object store to a request for a list
-SLOWER = 1.5  # p99 under load, as a multiple of p99 without any wait, that is still good
+SLOWER = 1.5  # p50 and p99 under load, as multiples of those without a wait, that are still good
 AUTOSCALER = 120  # seconds from more load to a new node
 SURGE = 1.5  # load during a surge, as a multiple of what the servers can do
 
@@ -72,25 +77,44 @@ class Plan:
         """Hours for all rows."""
         return ROWS / (self.rate * CORES * nodes * USEFUL) / 3600
 
-    def p99(self, workers: int) -> dict[float, float]:
-        """Milliseconds from arrival to answer by load: 99th percentile."""
-        column = HEAD.index("p99 ms")
-        rows = [row for row in self.queue.rows if int(row[0]) == workers]
-        return {float(row[1]): float(row[column].replace(",", "")) for row in rows}
+    def times_to_answer(self, workers: int) -> dict[float, tuple[float, float]]:
+        """Milliseconds from arrival to answer by load: 50th and 99th percentile."""
+        return {
+            float(row[HEAD.index("load")]): (_cell(row, "p50 ms"), _cell(row, "p99 ms"))
+            for row in self.queue.rows
+            if int(row[HEAD.index("workers")]) == workers
+        }
+
+    @property
+    def margin(self) -> float:
+        """Half of the widest 95 % interval of a mean wait at the highest load, as a share of that wait."""
+        load = max(_cell(row, "load") for row in self.queue.rows)
+        rows = [row for row in self.queue.rows if _cell(row, "load") == load]
+        return max(_cell(row, "95 % +-") / _cell(row, "wait ms, mean") for row in rows)
+
+    @cached_property
+    def idle(self) -> tuple[float, float]:
+        """Milliseconds of a question that never waits: 50th and 99th percentile."""
+        return self.mix.percentile(0.5), self.mix.percentile(0.99)
 
     @property
     def workers(self) -> list[int]:
         """Numbers of workers that were simulated."""
-        return sorted({int(row[0]) for row in self.queue.rows})
+        return sorted({int(row[HEAD.index("workers")]) for row in self.queue.rows})
 
     def planned(self, workers: int) -> float:
-        """Return the highest load up to which p99 stays good; 0: it is never."""
+        """Return the highest load up to which p50 and p99 stay good; 0: none of those that were simulated."""
         good = 0.0
-        for load, p99 in sorted(self.p99(workers).items()):
-            if p99 > SLOWER * self.mix.percentile(0.99):
+        for load, percentiles in sorted(self.times_to_answer(workers).items()):
+            if any(time > SLOWER * idle for time, idle in zip(percentiles, self.idle, strict=True)):
                 break
             good = load
         return good
+
+
+def _cell(row: Sequence[str], column: str) -> float:
+    """Return the number in a column of `HEAD`."""
+    return float(row[HEAD.index(column)].replace(",", ""))
 
 
 def stored_queue() -> Page:

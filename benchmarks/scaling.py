@@ -66,7 +66,7 @@ def assumptions(plan: Plan) -> str:
             f"a core-hour costs {PRICE} of your currency (`PRICE`): an example, put in your own",
             f"a link has 1 Gbit/s, all of it for this (`GIGABIT`); a shard is {ENTRY} bytes in the list of shards "
             f"(`ENTRY`), and an object store names {LISTED:,} objects an answer (`LISTED`)",
-            f"p99 is good up to {SLOWER} times what it is without any wait (`SLOWER`)",
+            f"p50 and p99 are good up to {SLOWER} times what they are without a wait (`SLOWER`)",
             f"an autoscaler adds a node {AUTOSCALER} s after the load rose (`AUTOSCALER`), and a surge is {SURGE} "
             "times what the servers can do (`SURGE`)",
         )
@@ -121,19 +121,23 @@ def process_facts(plan: Plan) -> Iterable[str]:
 
 def load(plan: Plan) -> str:
     """Return the loads to plan for."""
-    loads = sorted(plan.p99(plan.workers[0]))
+    loads = sorted(plan.times_to_answer(plan.workers[0]))
     head = ("workers that share a queue", *(f"{one:g}" for one in loads), "plan for")
     rows = []
     for workers in plan.workers:
-        p99, best = plan.p99(workers), plan.planned(workers)
-        rows.append((str(workers), *(f"{p99[one]:,.0f}" for one in loads), f"{best:g}" if best else "less"))
-    table = ReportTable(head, rows)
-    return f"p99 from arrival to answer in milliseconds, by load:\n\n{table}\n\n{bullets(plan.queue.notes)}"
+        found, best = plan.times_to_answer(workers), plan.planned(workers)
+        cells = (f"{p50:,.0f} / {p99:,.0f}" for p50, p99 in (found[one] for one in loads))
+        rows.append((str(workers), *cells, f"{best:g}" if best else "less"))
+    notes = bullets(
+        (*plan.queue.notes, f"mean waits at load {loads[-1]:g} are known to {100 * plan.margin:.0f} %")
+    )
+    title = "Milliseconds from arrival to answer, p50 / p99, by load:"
+    return f"{title}\n\n{ReportTable(head, rows)}\n\n{notes}"
 
 
 def serving(plan: Plan) -> str:
     """Return questions a second at the planned load, for nodes that share a queue and for workers that do not."""
-    alone, shared = plan.planned(1) or min(plan.p99(1)), plan.planned(CORES)
+    alone, shared = plan.planned(1), plan.planned(CORES)
     capacity = 1000 / plan.mix.mean
     head = ("nodes", f"questions/s, a queue a node (load {shared:g})", f"a queue a worker (load {alone:g})")
     rows = [

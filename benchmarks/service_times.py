@@ -5,7 +5,7 @@
 Text to answer in ONNX Runtime on the CPU, by words of the text, for one question after another (with one thread
 and with all), and for many in a call (one thread on one core, in CPU time too). Also the start of a process, its
 memory, and the size of what a node needs. The texts are pieces of this project's own, each asked about once.
-Writes benchmarks/results/service-times.json; with --quick nothing, unless --out names a file.
+Writes benchmarks/results/service-times.json; with --quick nothing, unless --out names a file. Needs Linux.
 """
 
 from __future__ import annotations
@@ -215,10 +215,11 @@ def size_of(bundle: Bundle, pairs: list[Pair]) -> dict[str, float]:
     """Return the means of characters, tokens and windows of the pairs."""
     windower = Windower(bundle.text(bundle.manifest.tokenizer), cls_id=bundle.manifest.cls_id)
     cut = windower.cut([Example(*pair) for pair in pairs], Options.for_windows_of(bundle.manifest.max_length))
+    tokens = [sum(len(window.input_ids) for window in each.windows) for each in cut]
     return {
-        "characters": round(statistics.mean(sum(map(len, pair)) for pair in pairs), 1),
-        "tokens": round(statistics.mean(sum(len(one.input_ids) for one in each.windows) for each in cut), 1),
-        "windows": round(statistics.mean(len(each.windows) for each in cut), 2),
+        "characters": round(statistics.fmean(sum(map(len, pair)) for pair in pairs), 1),
+        "tokens": round(statistics.fmean(tokens), 1),
+        "windows": round(statistics.fmean(len(each.windows) for each in cut), 2),
     }
 
 

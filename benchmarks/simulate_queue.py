@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 MIX = "64:20,128:50,256:20,512:8,2048:2"
-LOADS = "0.3,0.5,0.6,0.7,0.8,0.9,0.95"
+LOADS = "0.1,0.2,0.3,0.5,0.6,0.7,0.8,0.9,0.95"
 WORKERS = "1,2,4,8,16,64"
 ARRIVALS, QUICK = 200_000, 2_000
 MAX_QUEUE = 64  # the default of `qa-onnx serve --max-queue`

@@ -92,6 +92,12 @@ def test_a_limited_queue_refuses_as_theory_says() -> None:
     assert queue.refused == pytest.approx(0.2 * 0.8**5 / (1 - 0.8**6), rel=0.05)
 
 
+@pytest.mark.parametrize("workers", [1, 16])
+def test_a_surge_is_refused_down_to_what_the_workers_can_do(workers: int) -> None:
+    queue = simulate(stored_mix(), load=1.5, workers=workers, most=64 * workers, arrivals=ARRIVALS, seed=1)
+    assert queue.refused == pytest.approx(1 - 1 / 1.5, abs=0.01)
+
+
 def test_waits_by_hand() -> None:
     arrivals, services = np.array([0.0, 1.0, 2.0, 3.0, 20.0]), np.array([5.0, 5.0, 1.0, 1.0, 1.0])
     assert waits_of(arrivals, services, workers=1, most=None).tolist() == [0, 4, 8, 8, 0]
@@ -158,7 +164,7 @@ def test_the_command(tmp_path: Path) -> None:
         (["--max-queue", "-1"], "--max-queue is -1; it must be at least 0"),
         (["--threads", "77"], "no service times with 77 threads: the measurement has those with [1, "),
         (["--times", "none.json"], "cannot read none.json: No such file or directory"),
-        (["--times", __file__], "is no measurement of service times: JSON is malformed"),
+        (["--times", __file__], "is no measurement of service times: Expected `object`"),
     ],
 )
 def test_wrong_usage_is_refused_with_the_reason(words: list[str], message: str) -> None:
