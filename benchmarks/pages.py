@@ -9,9 +9,12 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bench.document import ReportTable, bullets, console
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +74,17 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def finish(page: Page, to: Path | None) -> None:
     """Print a page, and write it to a file if there is one."""
-    arguments = [word for word in sys.argv[1:] if to is None or word not in ("--json", str(to))]
-    script = Path(sys.argv[0]).resolve().relative_to(Path(__file__).parents[1].resolve())
-    page = dataclasses.replace(page, command=shlex.join(["python", str(script), *arguments]))
+    page = dataclasses.replace(page, command=command(without={"--json": to}))
     print(page.text())
     if to is not None:
         write(to, page.to_json())
+
+
+def command(*, without: Mapping[str, Path | None]) -> str:
+    """Return the command line of this process, without options that say where its results go."""
+    left_out = {word for option, path in without.items() if path is not None for word in (option, str(path))}
+    script = Path(sys.argv[0]).resolve().relative_to(Path(__file__).parents[1].resolve())
+    return shlex.join(["python", str(script), *(word for word in sys.argv[1:] if word not in left_out)])
 
 
 def write(path: Path, content: str) -> None:

@@ -68,7 +68,7 @@ class Noise:
         tick = os.sysconf("SC_CLK_TCK")
         available = (time.perf_counter() - self._began) * (os.cpu_count() or 1)
         busy, stolen = ((after - before) / tick for after, before in zip(now, self._before, strict=True))
-        own = _own_seconds() - self._own + sum(map(_cpu_seconds, pids))
+        own = _own_seconds() - self._own + sum(map(cpu_seconds, pids))
         return (busy - own) / available, stolen / available
 
     def report(self, pids: Iterable[int]) -> list[str]:
@@ -104,7 +104,7 @@ def _own_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Return the CPU seconds of a living process and of its children that have ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

@@ -221,7 +221,7 @@ def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Computer:
     monkeypatch.setattr(bench_record, "_STAT", computer.stat)
     monkeypatch.setattr(bench_record, "time", computer)
     monkeypatch.setattr(bench_record, "_own_seconds", lambda: 0.0)
-    monkeypatch.setattr(bench_record, "_cpu_seconds", computer.seconds_of.__getitem__)
+    monkeypatch.setattr(bench_record, "cpu_seconds", computer.seconds_of.__getitem__)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     return computer
 
@@ -268,7 +268,7 @@ def test_noise_hears_other_programs_but_not_those_that_are_measured(computer: Co
 def test_the_time_of_a_busy_process_is_known() -> None:
     before = bench_record._jiffies()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
-        eventually(lambda: bench_record._cpu_seconds(busy.pid) > 0.2, "it has worked for 0.2 s")
+        eventually(lambda: bench_record.cpu_seconds(busy.pid) > 0.2, "it has worked for 0.2 s")
         after = bench_record._jiffies()
         busy.kill()
     assert before

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import bundles
 import field
+import measured
 import pytest
 import rivals
 import train_speed
@@ -29,6 +30,7 @@ from qa_onnx.bench import contenders
 from qa_onnx.bench.questions import PATH
 from qa_onnx.bench.results import from_json
 from qa_onnx.data.squad import load
+from qa_onnx.machine import cpu
 from tests import training_data
 from tests.conftest import TINY, edit_manifest
 from tests.exports import checkpoint
@@ -74,6 +76,7 @@ def test_accuracy_beside_the_same_graph(tiny_bundle: Bundle, questions: Path) ->
         (["memory.py", "--requests", "99"], "--requests is 99; it must be at least 100"),
         (["rivals.py", "--pieces", "2"], "--pieces 2 needs --questions of at least 16"),
         (["rivals.py", "--only", "bert-huge"], "no part bert-huge: it must be one of minilm-squad, bert-base"),
+        (["service_times.py", "--calls", "0"], "--calls is 0; it must be at least 1"),
         (["shapes.py", "bert-huge"], "invalid choice: 'bert-huge'"),
     ],
 )
@@ -116,6 +119,47 @@ def test_parity_with_the_old_pipeline(tmp_path: Path, questions: Path, change: f
     assert f"13 calls, {differ} differ; best scores within 0.0e+00 of each other" in done.stdout, done.stderr
     assert done.returncode == differ
     assert done.stdout.count("\n") == 1 + differ
+
+
+@pytest.mark.slow
+def test_service_times(tmp_path: Path) -> None:
+    out, page_file = tmp_path / "times.json", tmp_path / "page.json"
+    small = ["--quick", "--bundle", TINY, "--precision", "fp32", "--calls", 9]
+    done = run("service_times.py", *small, "--out", out, "--json", page_file)
+    assert done.returncode == 0, done.stderr
+    times = measured.read(out)
+    assert (
+        times.command == f"python benchmarks/service_times.py --quick --bundle {TINY} --precision fp32 --calls 9"
+    )
+    assert (times.precision, times.backend) == ("fp32", "onnxruntime/cpu")
+    threads = sorted({1, cpu.default_threads()})
+    assert [(one.threads, one.words) for one in times.single] == [
+        (n, words) for n in threads for words in (32, 128)
+    ]
+    for one in times.single:
+        assert len(one.milliseconds) == 9
+        assert min(one.milliseconds) > 0
+        assert one.tokens > one.words
+    assert times.single[0].windows < times.single[1].windows  # windows of the tiny model have 64 tokens
+    assert [(one.words, one.questions, len(one.seconds)) for one in times.batch] == [(32, 8, 2), (128, 8, 2)]
+    assert times.size.bundle == sum(file.stat().st_size for file in TINY.iterdir() if file.name != "bundle.json")
+    assert times.start.loaded_mb > 0
+    page = Page.of(json.loads(page_file.read_text()))
+    assert [row[0] for row in page.rows] == ["32", "128"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--bundle", "none"], "error: none"),
+        (["--bundle", TINY, "--precision", "fp16"], "error: "),
+    ],
+)
+def test_service_times_of_what_does_not_run_end_with_the_reason(words: list[object], message: str) -> None:
+    refused = run("service_times.py", "--quick", *words)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(message)
+    assert "Traceback" not in refused.stderr
 
 
 def test_the_limit_of_int8() -> None:
