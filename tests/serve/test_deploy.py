@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -205,9 +204,6 @@ def test_the_files_that_the_comments_and_docs_name_exist() -> None:
     named = {name for page in pages for name in re.findall(r"(?:deploy|docker|docs)/[\w.-]+\w", page.read_text())}
     assert {f"deploy/{path.name}" for path in DEPLOY.iterdir()} <= named
     assert [name for name in named if not (ROOT / name).exists()] == []
-    for page in pages:
-        for line in re.findall(r"kubectl apply (-f .*)", page.read_text()):
-            assert shlex.split(line)[0] == "-f"
 
 
 def pod_of_kserve() -> dict[str, Any]:
