@@ -73,6 +73,8 @@ def serve(
     curl localhost:8000/v1/answer -H 'Content-Type: application/json' \\
          -d '{"question": "What is blue?", "context": "The boat is blue."}'
 
+    /docs lists the endpoints; /v2 speaks the Open Inference Protocol, for clients of KServe and Triton.
+
     The address goes to stdout, the log to stderr as JSON lines. SIGTERM and Ctrl-C stop the server after all
     accepted requests are answered.
     """

@@ -4,7 +4,10 @@
     server.py      processes: one, or several that share a port
     protocol.py    a connection: size and time of heads
     middleware.py  each request: id, host (hosts.py), key (keys.py), body, client that goes away, log line, metrics
-    app.py         the endpoints; schemas.py and results.py their JSON, problems.py their errors
+    endpoints.py   the paths: which are public, and what metrics call them
+    app.py         the endpoints; schemas.py and results.py their JSON, bodies.py reads it, problems.py errors
+    inference_protocol.py  the endpoints of the Open Inference Protocol; inference_schemas.py and tensors.py their
+                   JSON and binary data
     service.py     the reader behind the endpoints
 
 May import: everything of the run time. Left out: TLS, and limits on the connections and the rate of each client,

@@ -5,59 +5,29 @@ Left out: processes and signals (server.py).
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from qa_onnx import Example, __version__
-from qa_onnx.serve import metrics, pages, problems, results, schemas
+from qa_onnx.serve import bodies, inference_protocol, metrics, pages, results, schemas
 from qa_onnx.serve.middleware import RequestMiddleware, RequestState, to_problem
-from qa_onnx.serve.problems import Problem, field_problem
-from qa_onnx.serve.settings import MAX_ANSWERS, MAX_EXAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator
 
     from starlette.types import ASGIApp
 
-    from qa_onnx import Options, Prediction
+    from qa_onnx import Prediction
     from qa_onnx.serve.service import Service
     from qa_onnx.serve.settings import Model
 
-_JSON = "application/json"
 _JSON_LINES = ("application/jsonl", "application/x-ndjson")
-# Of `Options`, in a request.
-_OPTIONS = ("n_best", "null_threshold", "max_answer_length", "doc_stride", "align_to_words")
-_MAX_FIELDS = 4 * MAX_EXAMPLES  # of a body; an example has three
 _PROBLEM = {"model": schemas.ProblemDetails, "description": "A problem (RFC 9457), as application/problem+json."}
 _LINES = {"description": "With Accept: application/jsonl a line for each question; a failed one has an error."}
-
-
-class _PlainRoute(APIRoute):
-    """A route that calls its endpoint with the request and its body, if it has one.
-
-    FastAPI makes the OpenAPI document from the signature. Its own way to call an endpoint is not used: solving
-    dependencies and checking responses, which are not needed here, takes a good part of a short request.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
-        if self.body_field is None:
-            return self.endpoint
-        endpoint, adapter = self.endpoint, TypeAdapter(get_type_hints(self.endpoint, include_extras=True)["body"])
-
-        async def handle(request: Request) -> Response:
-            response: Response = await endpoint(request, _parse(request.scope["qa_onnx"], adapter))
-            return response
-
-        return handle
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -78,7 +48,7 @@ def create_app(service: Service) -> ASGIApp:
         lifespan=lifespan,
         responses={"default": _PROBLEM},
     )
-    app.router.route_class = _PlainRoute
+    app.router.route_class = bodies.PlainRoute
     answers, key = _Answers(service), []
     if service.settings.keys:  # middleware.py checks them
         key = [Depends(HTTPBearer(scheme_name="key", auto_error=False))]
@@ -89,6 +59,7 @@ def create_app(service: Service) -> ASGIApp:
     app.get("/metrics", response_class=PlainTextResponse, dependencies=key)(answers.page)
     app.get("/health/live", response_model=schemas.Health)(answers.live)
     app.get("/health/ready", response_model=schemas.Health)(answers.ready)
+    inference_protocol.add_endpoints(app, service, key)
 
     @app.get("/", include_in_schema=False)
     async def root(_: Request) -> Response:
@@ -104,12 +75,13 @@ def create_app(service: Service) -> ASGIApp:
 
 def _describe_limits(app: FastAPI, model: Model) -> None:
     """Write the limits and defaults of a model into the OpenAPI document."""
-    for name in ("AskOne", "AskMany"):
+    for name in ("AskOne", "AskMany", "InferParameters"):
         fields = app.openapi()["components"]["schemas"][name]["properties"]
         fields["doc_stride"]["maximum"] = model.max_doc_stride
         fields["max_answer_length"]["maximum"] = model.options.max_length
-        for option in _OPTIONS:
-            fields[option]["default"] = getattr(model.options, option)
+        for option in bodies.OPTIONS:
+            if "const" not in fields[option]:
+                fields[option]["default"] = getattr(model.options, option)
 
 
 class _Answers:
@@ -123,7 +95,7 @@ class _Answers:
         state: RequestState = request.scope["qa_onnx"]
         service = self._service
         items = body.examples if isinstance(body, schemas.AskMany) else [body]
-        options = _options(body, service.model, len(items))
+        options = bodies.options_of(body, service.model, len(items))
         state.questions = len(items)
         examples = [Example(item.question, item.context) for item in items]
         predictions = service.ask_each(examples, options, state.arrived + service.settings.timeout_s)
@@ -184,56 +156,5 @@ class _Answers:
         return _json({"status": "ready"})
 
 
-def _parse(state: RequestState, adapter: TypeAdapter[Any]) -> Any:
-    """Parse the body of a request: no NaN, no half of a surrogate pair, at most 200 levels.
-
-    Raises:
-        Problem: 415, the headers say that it is not JSON; 400, it is not JSON; 422, a field is wrong.
-    """
-    media, _, parameters = state.header(b"content-type").lower().partition(";")
-    charset = parameters.partition("charset=")[2].strip(' "')
-    if media.strip() != _JSON or charset not in {"", "utf-8", "utf8"}:
-        raise Problem(415, "the body must be JSON in UTF-8: send the header Content-Type: application/json")
-    if state.header(b"content-encoding", b"identity").lower() != "identity":
-        raise Problem(415, "the body must not be compressed: omit the header Content-Encoding")
-    try:
-        content = from_json(state.body, allow_inf_nan=False)
-    except ValueError as error:
-        raise Problem(400, f"the body is not JSON: {error}") from None
-    state.body = bytearray()  # the texts are held from here on
-    if _count_fields(content) > _MAX_FIELDS:  # each unknown one makes an error, which takes time
-        raise field_problem("#", f"Input should have at most {_MAX_FIELDS} fields, those of its examples included")
-    try:
-        return adapter.validate_python(content)
-    except ValidationError as error:
-        raise problems.from_validation(error) from None
-
-
-def _count_fields(content: Any) -> int:
-    """Return the number of fields of a body and its examples."""
-    if not isinstance(content, dict):
-        return 0
-    examples = content.get("examples")
-    parts = examples[:MAX_EXAMPLES] if isinstance(examples, list) else ()
-    return len(content) + sum(len(part) for part in parts if isinstance(part, dict))
-
-
-def _options(body: schemas.AskOne | schemas.AskMany, model: Model, count: int) -> Options:
-    """Return the options of a request: the server's own with its changes.
-
-    Raises:
-        Problem: an option is out of the model's range, or there are too many answers.
-    """
-    for name, limit in (("doc_stride", model.max_doc_stride), ("max_answer_length", model.options.max_length)):
-        if name in body.model_fields_set and getattr(body, name) > limit:
-            raise field_problem(f"#/{name}", f"Input should be less than or equal to {limit}")
-    changes = {name: getattr(body, name) for name in _OPTIONS if name in body.model_fields_set}
-    options = dataclasses.replace(model.options, **changes) if changes else model.options
-    if count * options.n_best > MAX_ANSWERS:
-        detail = f"{count} examples times n_best {options.n_best} is more than {MAX_ANSWERS}: reduce one of them"
-        raise field_problem("#/n_best", detail)
-    return options
-
-
 def _json(content: Any) -> Response:
-    return Response(results.encode(content), media_type=_JSON)
+    return Response(results.encode(content), media_type=bodies.JSON)

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from qa_onnx.serve import keys, logs, problems
+from qa_onnx.serve.endpoints import HEALTH, POSTED, PUBLIC, endpoint_of, speaks_protocol
 from qa_onnx.serve.hosts import AllowedHosts, host_of
 from qa_onnx.serve.problems import HEADERS, Problem, new_request_id
 from qa_onnx.serve.protocol import MAX_HEAD_BYTES
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from qa_onnx.serve.metrics import Metrics
     from qa_onnx.serve.service import Service
 
-_PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/health/live", "/health/ready"})  # need no API key
-_HEALTH = frozenset({"/health/live", "/health/ready"})  # answer under any host: probes name the host as they like
-ENDPOINTS = _PUBLIC | {"/metrics", "/v1/answer", "/v1/scores", "/v1/bundle"}
-_POSTED = frozenset({"/v1/answer", "/v1/scores"})
 _OTHER_SITES = frozenset({b"cross-site", b"same-site"})  # values of Sec-Fetch-Site; a site has many ports
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -50,7 +47,7 @@ class RequestState:
 
     Attributes:
         id: the client's X-Request-ID, or a new one.
-        endpoint: the path if it is an endpoint's, else "other": a path may hold anything.
+        endpoint: see `endpoint_of`.
         headers: values by name in lower case.
         arrived: time at which its head was complete, by `time.monotonic`.
         body: grows while it is read; empty once it is parsed.
@@ -104,7 +101,7 @@ class RequestMiddleware:
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")
         state = RequestState(
             request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
-            path if path in ENDPOINTS else "other",
+            endpoint_of(path),
             headers,
         )
         send_in_time = self._sender(state, send)
@@ -114,7 +111,9 @@ class RequestMiddleware:
             except Exception as error:
                 if state.status or isinstance(error, ClientDisconnect):
                     raise  # closes the connection: the client must see that its answer is incomplete
-                await to_problem(error, state, self._metrics).response(state.id)(scope, receive, send_in_time)
+                problem = to_problem(error, state, self._metrics)
+                response = problem.response(state.id, protocol=speaks_protocol(path))
+                await response(scope, receive, send_in_time)
         except ClientDisconnect:
             state.status = _CLIENT_GONE
         except Exception as error:
@@ -151,7 +150,7 @@ class RequestMiddleware:
         _check_head(scope)
         self._check_host(state)
         accepted = self._settings.keys
-        locked = bool(accepted) and state.endpoint not in _PUBLIC
+        locked = bool(accepted) and state.endpoint not in PUBLIC
         if locked and not keys.is_valid(state.header(b"authorization"), accepted):
             detail = "an API key is needed: send the header Authorization: Bearer KEY"
             raise Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="qa-onnx"'})
@@ -191,7 +190,7 @@ class RequestMiddleware:
         Raises:
             Problem: 400 or 421, its host is not this server; 403, its browser says so.
         """
-        if self._hosts.any or state.endpoint in _HEALTH:
+        if self._hosts.any or state.endpoint in HEALTH:
             return
         header = state.header(b"host")
         if not self._hosts.allows(header):
@@ -201,7 +200,7 @@ class RequestMiddleware:
             remedy = f"use localhost or its address, or start it with --allowed-host {host}"
             raise Problem(421, f"this server does not answer for the host {host}: {remedy}")
         # What a page may not read it need not ask either. Only browsers send this header, in secure contexts.
-        if state.headers.get(b"sec-fetch-site") in _OTHER_SITES and state.endpoint in _POSTED:
+        if state.headers.get(b"sec-fetch-site") in _OTHER_SITES and state.endpoint in POSTED:
             raise Problem(403, "a page of another site may not ask this server: ask from this server's own page")
 
     async def _read(self, state: RequestState, receive: Receive) -> None:

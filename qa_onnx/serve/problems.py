@@ -1,4 +1,4 @@
-"""Refusals and failures as problem details (RFC 9457), application/problem+json.
+"""Refusals and failures as problem details (RFC 9457), application/problem+json; under /v2 as its protocol says.
 
 A detail says what is wrong, the limit and the remedy; it never repeats a question or a context.
 """
@@ -74,9 +74,17 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's name for it
         """Return the problem as JSON in ASCII: a field's name may hold what controls a terminal."""
         return json.dumps(self.content(request_id), separators=(",", ":")).encode()
 
-    def response(self, request_id: str) -> Response:
-        """Return the problem as a response."""
-        return Response(self.encode(request_id), self.status, self.headers, MEDIA_TYPE)
+    def response(self, request_id: str, *, protocol: bool = False) -> Response:
+        """Return the problem as a response.
+
+        Args:
+            request_id: of the request.
+            protocol: in the form of the Open Inference Protocol, whose status for a wrong field is 400.
+        """
+        if not protocol:
+            return Response(self.encode(request_id), self.status, self.headers, MEDIA_TYPE)
+        content = json.dumps({"error": self.content(request_id)["detail"]}).encode()
+        return Response(content, 400 if self.status == 422 else self.status, self.headers, "application/json")
 
 
 def new_request_id() -> str:

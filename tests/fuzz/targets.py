@@ -31,7 +31,19 @@ if TYPE_CHECKING:
     from tests.served import Served
 
 TINY = Path(__file__).parents[1] / "data" / "tiny-bert"
+INFER = "/v2/models/tiny-bert/infer"
 QUESTION, CONTEXT = "Who keeps the bees?", "Élodie keeps the bees on the roof; nobody else may. 🏔️ " * 3
+
+
+COLUMNS = {
+    "inputs": [
+        {"name": "question", "shape": [2], "datatype": "BYTES", "data": [QUESTION, "Who?"]},
+        {"name": "context", "shape": [2, 1], "datatype": "BYTES", "data": [[CONTEXT], ["Élodie."]]},
+    ],
+    "outputs": [{"name": "text", "parameters": {"binary_data": True}}, {"name": "end"}],
+    "parameters": {"offset_unit": "utf8", "null_threshold": 0.5, "binary_data_output": False},
+    "id": "1",
+}
 
 
 class BrokenPromiseError(Exception):
@@ -435,16 +447,16 @@ class RawHttp(Target):
         ]
         self.seeds = [self.request("/v1/answer", json.dumps(body).encode()) for body in bodies]
         self.seeds += [self.request("/v1/scores", json.dumps(bodies[0]).encode())]
-        self.seeds += [f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-                       for path in ("/health/ready", "/v1/bundle", "/metrics", "/", "/docs")]  # fmt: skip
+        self.seeds += [self.request(INFER, json.dumps(COLUMNS).encode())]
+        pages = ("/health/ready", "/v1/bundle", "/metrics", "/", "/docs", "/v2/models/tiny-bert")
+        tail = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        self.seeds += [f"GET {path} {tail}".encode() for path in pages]
         self.log_read = 0
 
-    def request(self, path: str, body: bytes) -> bytes:
+    def request(self, path: str, body: bytes, header: bytes = b"Content-Type: application/json") -> bytes:
         """Return a whole request."""
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        )
-        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".encode() + header
+        return b"%s\r\nContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
 
     def run(self, data: bytes) -> None:
         """Send an input; the server must live on, and no answer may say that it is at fault."""
@@ -482,11 +494,32 @@ class HttpBody(RawHttp):
         """See `Target`."""
         super().set_up()
         self.seeds = [seed.partition(b"\r\n\r\n")[2] for seed in self.seeds[:2]]
+        self.seeds += [json.dumps(COLUMNS).encode()]
 
     def run(self, data: bytes) -> None:
         """See `Target`."""
-        super().run(self.request("/v1/answer", data))
-        super().run(self.request("/v1/scores", data))
+        for path in ("/v1/answer", "/v1/scores", INFER):
+            super().run(self.request(path, data))
+
+
+class BinaryTensors(RawHttp):
+    """The body of a request with binary tensors, after a line with the length of its JSON."""
+
+    def set_up(self) -> None:
+        """See `Target`."""
+        super().set_up()
+        parts = [len(text.encode()).to_bytes(4, "little") + text.encode() for text in (QUESTION, CONTEXT)]
+        inputs = [
+            {"name": name, "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(part)}}
+            for name, part in zip(("question", "context"), parts, strict=True)
+        ]
+        head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+        self.seeds = [b"%d\n%s" % (len(head), b"".join((head, *parts)))]
+
+    def run(self, data: bytes) -> None:
+        """See `Target`."""
+        length, _, body = data.partition(b"\n")
+        super().run(self.request(INFER, body, b"Inference-Header-Content-Length: " + length))
 
 
 TARGETS: dict[str, type[Target]] = {
@@ -508,4 +541,5 @@ TARGETS: dict[str, type[Target]] = {
     "options": OptionValues,
     "http": RawHttp,
     "body": HttpBody,
+    "tensors": BinaryTensors,
 }

@@ -24,7 +24,7 @@ EXECUTIONS = 50
 EXTRAS = {
     **dict.fromkeys(("signature", "key"), "cryptography"),
     **dict.fromkeys(("safetensors", "index", "config"), "optimum"),
-    **dict.fromkeys(("http", "body"), "uvicorn"),
+    **dict.fromkeys(("http", "body", "tensors"), "uvicorn"),
     "parquet": "pyarrow",
 }
 

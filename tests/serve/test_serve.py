@@ -246,7 +246,7 @@ def test_metrics_count_what_happened(served: Served) -> None:
 
 
 def test_the_document_and_its_page_need_nothing_from_elsewhere(served: Served) -> None:
-    from qa_onnx.serve.middleware import ENDPOINTS
+    from qa_onnx.serve.endpoints import ENDPOINTS
 
     document = served.client.get("/openapi.json").json()
     assert set(document["paths"]) == ENDPOINTS - {"/", "/docs", "/openapi.json"}

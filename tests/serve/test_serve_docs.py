@@ -94,6 +94,15 @@ def test_the_answers_that_are_shown_are_given() -> None:
                 assert text.startswith(beginning[0].rstrip(" .")), text
 
 
+def test_the_answer_of_the_inference_protocol_that_is_shown_is_given() -> None:
+    ((path, body, shown),) = re.findall(
+        r"curl -s http://127\.0\.0\.1:8000(/v2\S+) .*?-d '\n(.*?)'\n(\{.*?)\n```", DOCS, re.DOTALL
+    )
+    with serve("--precision", "int8", bundle=default_bundle()) as served:
+        answer = served.client.post(path, json=json.loads(body))
+        assert answer.json() == json.loads(shown)
+
+
 def test_metrics_that_are_named_are_there() -> None:
     named = set(re.findall(r"`(qa_onnx_\w+)", DOCS))
     assert len(named) >= 8
