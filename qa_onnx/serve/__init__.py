@@ -6,6 +6,7 @@
     middleware.py  each request: id, host (hosts.py), key (keys.py), body, client that goes away, log line, metrics
     app.py         the endpoints; schemas.py and results.py their JSON, problems.py their errors
     service.py     the reader behind the endpoints
+    ray_app.py     the same endpoints in replicas of Ray Serve (extra `ray`), without server.py and protocol.py
 
 May import: everything of the run time. Left out: TLS, and limits on the connections and the rate of each client,
 which a reverse proxy does well.
