@@ -49,6 +49,18 @@ def test_pages_are_linked_and_links_lead_somewhere() -> None:
         assert f"(docs/{page.name})" in README
 
 
+def test_the_recipes_are_those_of_the_examples() -> None:
+    page = (ROOT / "docs" / "dataframes.md").read_text(encoding="utf-8")
+    sections = [section for section in page.split("\n## ") if "```py\n" in section]
+    for section in sections:
+        [name] = re.findall(r"\(\.\./(examples/\w+\.py)\):", section)
+        recipe = (ROOT / name).read_text(encoding="utf-8")
+        assert [code for code in blocks("py", section) if code not in recipe] == [], name
+        assert "answer_batches(" in blocks("py", section)[0]
+    named = re.findall(r"\| \[\w+\.py\]\(\.\./(examples/\w+\.py)\) \|", page)
+    assert len(sections) == len(named) == 6
+
+
 @pytest.mark.parametrize(("command", "output"), commands())
 def test_commands_print_what_is_shown(command: str, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)

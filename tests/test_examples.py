@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
+import importlib.util
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,8 +51,8 @@ def reader() -> Reader:
     return Reader.load(threads=1)
 
 
-def printed(name: str) -> str:
-    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")]
+def printed(name: str, warnings: str = "error") -> str:
+    command = [sys.executable, "-W", warnings, str(EXAMPLES / f"{name}.py")]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
@@ -136,27 +137,53 @@ def test_haystack_component() -> None:
     assert again.to_dict() == pipeline.to_dict()
 
 
-def test_pandas_column(reader: Reader) -> None:
-    module = load("pandas_column", "pandas")
+RECIPES = {
+    "pandas_frame": "pandas",
+    "polars_frame": "polars",
+    "duckdb_relation": "duckdb",
+    "dask_frame": "dask",
+    "daft_frame": "daft",
+    "spark_frame": "pyspark",
+}
+SPARK = {
+    "PYSPARK_PYTHON": sys.executable,
+    "PYSPARK_SUBMIT_ARGS": "--master local[1] --conf spark.ui.enabled=false pyspark-shell",
+    "SPARK_LOCAL_IP": "127.0.0.1",
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_engine_has_the_same_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in (RECIPES[name], "pyarrow"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    if name == "spark_frame":
+        if shutil.which("java") is None:
+            pytest.skip("needs Java")
+        for variable, value in SPARK.items():
+            monkeypatch.setenv(variable, value)
+    # PySpark warns of a new pandas, and Python of what is not closed when a Java process ends.
+    lines = printed(name, "default" if name == "spark_frame" else "error").splitlines()
+    assert sorted(lines) == [
+        "What colour is the boat? | blue",
+        "Who came by boat? | Ida",
+        "Who is the captain? | the context is null",
+    ]
+
+
+def test_pandas_frame_keeps_index_and_columns(reader: Reader) -> None:
+    module = load("pandas_frame", "pandas", "pyarrow")
     import pandas
 
-    frame = pandas.DataFrame(
-        {"id": ["a", "b"], **{name: [text, None] for name, text in BOAT.items()}}, index=[7, 3]
-    )
-    found = module.answer_frame(frame, reader)
-    assert list(found.columns) == ["id", "question", "context", "answer", "probability"]
-    assert found["answer"].to_dict() == {7: "blue", 3: ""}
-    assert list(frame.columns) == ["id", "question", "context"]
-
-
-def test_arrow_column(reader: Reader) -> None:
-    module = load("pandas_column", "pyarrow")
-    import pyarrow
-
-    batch = pyarrow.record_batch({name: [text, None] for name, text in BOAT.items()})
-    found = module.answer_batch(batch, reader)
-    assert found.schema.names == ["question", "context", "answer", "probability"]
-    assert found.column("answer").to_pylist() == ["blue", None]
+    texts = {name: [text, None] for name, text in BOAT.items()}
+    frame = pandas.DataFrame({"id": ["a", "b"], **texts}, index=[7, 7])
+    found = module.answer_frame(frame)
+    assert list(found.columns)[:4] == ["id", "question", "context", "answer_text"]
+    assert found.index.tolist() == [7, 7]
+    answer = reader.ask(**BOAT)
+    assert (found["answer_text"].iloc[0], found["answer_end"].iloc[0]) == (answer.text, answer.end) == ("blue", 16)
+    assert found["answer_end"].isna().tolist() == [False, True]
+    assert found["answer_end"].dtype == "Int64"
 
 
 @pytest.mark.parametrize("bundle", [EXAMPLES, TINY], ids=["default", "its own"])

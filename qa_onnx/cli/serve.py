@@ -112,26 +112,14 @@ def model(settings: ReaderSettings, workers: int) -> Model:
         QaOnnxError: the bundle is not complete, or has nothing for the engine and device.
     """
     from qa_onnx import Bundle, Options
-    from qa_onnx.bundle.runtime import resolve_runtime
-    from qa_onnx.engines.names import check_precision
     from qa_onnx.machine import cpu
 
     bundle = Bundle.load(settings.bundle, require_signature=settings.require_signature)
-    runtime = resolve_runtime(bundle, **settings.runtime())
-    bundle.graph_for(runtime.precision, runtime.backend)
-    check_precision(runtime.precision)
-    threads = runtime.threads
-    if threads is None or (settings.threads is None and workers > 1):  # a profile's threads are for one process
-        threads = max(1, cpu.default_threads() // workers)
-    options = settings.change(Options.for_windows_of(bundle.manifest.max_length))
-    if runtime.batch_tokens is not None:
-        options = dataclasses.replace(options, batch_tokens=runtime.batch_tokens)
-    return Model(
-        bundle=bundle,
-        precision=runtime.precision,
-        backend=runtime.backend,
-        threads=threads,
+    return Model.resolve(
+        bundle,
+        settings.change(Options.for_windows_of(bundle.manifest.max_length)),
+        **settings.runtime(),
+        share=None if workers == 1 else max(1, cpu.default_threads() // workers),
         allow_fallback=settings.allow_fallback,
         require_signature=settings.require_signature,
-        options=options,
     )

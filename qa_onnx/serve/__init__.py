@@ -9,6 +9,7 @@
     inference_protocol.py  the endpoints of the Open Inference Protocol; inference_schemas.py and tensors.py their
                    JSON and binary data
     service.py     the reader behind the endpoints
+    ray_app.py     the same endpoints in replicas of Ray Serve (extra `ray`), without server.py and protocol.py
 
 May import: everything of the run time. Left out: TLS, and limits on the connections and the rate of each client,
 which a reverse proxy does well.

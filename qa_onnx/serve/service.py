@@ -20,7 +20,7 @@ from qa_onnx.serve.logs import LOGGER
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
-    from qa_onnx import Example, Options, Prediction
+    from qa_onnx import Example, Options, Prediction, Reader
     from qa_onnx.serve.metrics import Metrics
     from qa_onnx.serve.settings import Model, Settings
     from qa_onnx.spans import WindowLogits
@@ -43,6 +43,7 @@ class Service:
         self.model = model
         self.metrics = metrics
         self._asking: AsyncReader | None = None
+        self._golden = ""  # of the loaded graph; a bundle may be replaced while it is served
 
     def load(self) -> None:
         """Load the model, which takes a second or more, and compare its logits with those of the export.
@@ -53,14 +54,8 @@ class Service:
         """
         reader = self.model.load()
         self.model = model = self.model.as_loaded(reader)
-        text = model.bundle.text(model.bundle.graph_for(model.precision, model.backend).golden)
-        check = golden.check(reader, text, model.precision)
-        if not check.passed:
-            raise BundleError(
-                f"{model.precision} of {model.bundle.path} gives other logits here than at export: they differ by "
-                f"{check.max_abs:.2g}, and at most {check.tolerance:g} is allowed. qa-onnx inspect --verify has "
-                "details; another --precision may work"
-            )
+        self._golden = model.bundle.text(model.bundle.graph_for(model.precision, model.backend).golden)
+        self._check_logits(reader)
         batch_tokens = self.settings.max_batch_tokens
         self._asking = AsyncReader(
             reader,
@@ -101,6 +96,26 @@ class Service:
         self.check_alive()
         if problem := self.reader.problem:
             raise problems.unavailable(f"not ready: {problem}")
+
+    def check_logits(self) -> None:
+        """Run the golden examples once more, beside the questions; it takes some windows' time.
+
+        Raises:
+            Problem: 503, the model is still being loaded.
+            BundleError: the logits are not those of the export.
+            EngineError: the model cannot be run.
+        """
+        self._check_logits(self.reader.reader)
+
+    def _check_logits(self, reader: Reader) -> None:
+        model = self.model
+        check = golden.check(reader, self._golden, model.precision)
+        if not check.passed:
+            raise BundleError(
+                f"{model.precision} of {model.bundle.path} gives other logits here than at export: they differ by "
+                f"{check.max_abs:.2g}, and at most {check.tolerance:g} is allowed. qa-onnx inspect --verify has "
+                "details; another --precision may work"
+            )
 
     async def close(self) -> None:
         """Close the reader, after the last request."""

@@ -7,7 +7,10 @@ from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx import Reader
+from qa_onnx.bundle.runtime import resolve_runtime
+from qa_onnx.engines.names import check_precision
 from qa_onnx.errors import InputError
+from qa_onnx.machine import cpu
 from qa_onnx.options import check_bounds
 from qa_onnx.serve.hosts import AllowedHosts
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Bundle, Options
-    from qa_onnx.engines.names import Backend
+    from qa_onnx.engines.names import Backend, Device, Engine
 
 MAX_EXAMPLES = 1000  # of a request
 MAX_ANSWERS = 10_000  # examples of a request times n_best
@@ -97,6 +100,52 @@ class Model:
     allow_fallback: bool
     options: Options
     require_signature: Path | None = None
+
+    @classmethod
+    def resolve(
+        cls,
+        bundle: Bundle,
+        options: Options,
+        *,
+        precision: str | None = None,
+        device: Device | None = None,
+        engine: Engine | None = None,
+        threads: int | None = None,
+        share: int | None = None,
+        allow_fallback: bool = False,
+        require_signature: Path | None = None,
+    ) -> Model:
+        """Complete settings by those that the bundle runs best with here, with the checks that are quick.
+
+        Args:
+            bundle: to serve.
+            options: defaults of the requests, but for the tokens of a batch.
+            precision: of its graph; this and the next three as in `Reader.load`.
+            device: that runs it.
+            engine: that runs it.
+            threads: of one run on the CPU.
+            share: the threads without `threads`, where other processes have cores too; None: all cores.
+            allow_fallback: see the attribute.
+            require_signature: see the attribute.
+
+        Raises:
+            QaOnnxError: the bundle is not complete, or has nothing for the engine and device.
+        """
+        runtime = resolve_runtime(bundle, precision=precision, device=device, engine=engine, threads=threads)
+        bundle.graph_for(runtime.precision, runtime.backend)
+        check_precision(runtime.precision)
+        found = runtime.threads if threads is not None or share is None else share  # a profile's: for one process
+        if runtime.batch_tokens is not None:
+            options = dataclasses.replace(options, batch_tokens=runtime.batch_tokens)
+        return cls(
+            bundle=bundle,
+            precision=runtime.precision,
+            backend=runtime.backend,
+            threads=cpu.default_threads() if found is None else found,
+            allow_fallback=allow_fallback,
+            require_signature=require_signature,
+            options=options,
+        )
 
     def load(self) -> Reader:
         """Load the reader, which takes a second or more.
