@@ -191,7 +191,7 @@ def from_parquet(data: bytes) -> Iterator[Record]:
         )
         for number, row in enumerate(rows, 1):
             yield Record(f"row {number}", dict(row))
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # names and texts may be damaged, too
         raise InputError(f"damaged Parquet ({error})", remedy="fetch it again") from error
 
 

@@ -63,11 +63,14 @@ def clean_model_config(path: Path, content: Mapping[str, Any]) -> dict[str, Any]
     """Return the content of a config.json without what could make transformers load something.
 
     Raises:
-        ExportError: it does not name its kind of model.
+        ExportError: it does not name its kind of model, or its classes are no names.
     """
     kind = content.get("model_type")
     if not isinstance(kind, str) or not _MODEL_TYPE.fullmatch(kind):
         raise ExportError(f"{path} has the model_type {shown(kind)}; it must name a kind of model, such as bert")
+    classes = content.get("architectures") or []
+    if not isinstance(classes, list) or not all(isinstance(one, str) and _CLASS.fullmatch(one) for one in classes):
+        raise ExportError(f"{path} has the architectures {shown(classes)}; it must be a list of names of classes")
     dropped: list[str] = []
     cleaned = _cleaned(content, "", dropped)
     _tell(path, dropped, "as it could make transformers load code or files")

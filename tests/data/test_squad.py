@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import logging
 from collections.abc import Callable
@@ -312,6 +313,28 @@ def test_damaged_zstandard_and_parquet(write: Write, tmp_path: Path) -> None:
         load(tmp_path / "table")
     with pytest.raises(InputError, match=r"rivers\.data: damaged Parquet \(.+\): fetch it again"):
         load(write((tmp_path / "table").read_bytes()[:-20]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"notes", b"n\xa6tes"), (b"Who rows", b"Wh\xf2 rows")], ids=["name", "text"]
+)
+def test_parquet_whose_texts_are_not_utf8(tmp_path: Path, old: bytes, new: bytes) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs qa-onnx[data]")
+    from pyarrow import parquet
+
+    sink, row = io.BytesIO(), {"question": "Who rows?", "context": "Ida rows.", "notes": {"a": 1}}
+    parquet.write_table(
+        pyarrow.Table.from_pylist([row]),
+        sink,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        store_schema=False,
+    )
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(sink.getvalue().replace(old, new))
+    with pytest.raises(InputError, match=r"rows\.parquet: damaged Parquet \(.*utf-8.*: fetch it again"):
+        load(path)
 
 
 def test_a_small_file_cannot_fill_the_memory(

@@ -271,6 +271,11 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "config is a list": (text("config.json", "[]"), "config.json is not a JSON object"),
     "config is not UTF-8": (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe{}"), "not usable JSON"),
     "no kind of model": (config(model_type=None), "has the model_type None; it must name a kind of model"),
+    "architectures are no list": (
+        config(architectures=130),
+        "has the architectures 130; it must be a list of names",
+    ),
+    "an architecture is no name": (config(architectures=["a b"]), r"has the architectures \['a b'\]; it must be"),
     "kind is a path": (config(model_type="../x"), r"has the model_type '\.\./x'"),
     "kind with a kernel": (
         config(model_type="yoso"),
