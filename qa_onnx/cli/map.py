@@ -13,13 +13,14 @@ from qa_onnx.cli import streams
 from qa_onnx.cli.options import ReaderSettings, reader_options
 from qa_onnx.cli.progress import rows as show_rows
 from qa_onnx.errors import shown
+from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from qa_onnx import Options, Reader
-    from qa_onnx.mapping.job import MapJob, MapTotals
+    from qa_onnx.mapping.job import Engine, MapJob, MapTotals
 
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _ANSWER_SETTINGS = ("max_answer_length", "doc_stride", "align_to_words", "null_threshold")
@@ -36,12 +37,13 @@ _without_some = partial(reader_options, without=("engine", "threads", "allow_fal
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Who runs the workers: this machine, or a Ray cluster, whose nodes must all see INPUT and OUTPUT.",
+    help="Who runs the workers: this machine, or the nodes of a Ray cluster, which must all see INPUT and "
+    "OUTPUT under the same names: a shared folder, or URLs.",
 )
 @click.option(
     "--address",
     metavar="auto|URL",
-    help="Ray cluster to connect to; auto: the one of this machine.  [default: a new one, on this machine]",
+    help="Ray cluster; auto: one that runs on this machine.  [default: RAY_ADDRESS, else a new one here]",
 )
 @click.option("--workers", type=click.IntRange(1, 10_000), help="Readers at work.  [default: cores / threads]")
 @click.option(
@@ -150,6 +152,7 @@ def _planned(
     chosen = dataclasses.replace(
         settings,
         bundle=None,
+        require_signature=None,  # it was checked, and the workers compare the hash of the bundle
         precision=runtime.precision,
         engine=runtime.backend.engine,
         device=runtime.backend.device,
@@ -170,18 +173,30 @@ def _planned(
 
 
 def _run(job: MapJob, engine: str, address: str | None, workers: int | None, threads: int) -> MapTotals:
-    from qa_onnx.machine.cpu import default_threads
-    from qa_onnx.mapping.local import run_local
-
-    count = min(workers or max(1, default_threads() // threads), len(job.plan))
-    if count > 1:
-        job.refuse_own_memory("--workers 1")
-    states = job.run(partial(run_local, workers=count))
+    states = job.run(_engine(job, engine, address, workers, threads))
     totals = next(states)
     with show_rows(totals.total, totals.before) as show:
         for totals in states:
             show(totals.before + totals.rows, totals.failed)
     return totals
+
+
+def _engine(job: MapJob, engine: str, address: str | None, workers: int | None, threads: int) -> Engine:
+    from qa_onnx.machine.cpu import default_threads
+
+    if engine == "ray":
+        from qa_onnx.mapping.on_ray import run_ray
+
+        require("ray")
+        job.refuse_own_memory("use --engine local --workers 1")
+        on_gpu = job.plan.settings["backend"].endswith("cuda")
+        return partial(run_ray, workers=workers, threads=threads, on_gpu=on_gpu, address=address)
+    from qa_onnx.mapping.local import run_local
+
+    count = min(max(1, default_threads() // threads) if workers is None else workers, len(job.plan))
+    if count > 1:
+        job.refuse_own_memory("use --workers 1")
+    return partial(run_local, workers=count)
 
 
 def _summary(totals: MapTotals, output: str) -> str:

@@ -9,20 +9,18 @@ Left out: what is shown of it (cli).
 
 from __future__ import annotations
 
-import hashlib
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bundle.folder import manifest_bytes
 from qa_onnx.errors import InputError, MapError, shown
 from qa_onnx.machine.packages import require
 from qa_onnx.mapping import plan as plans
 from qa_onnx.mapping.forms import RowForm, ending_of, survey_all
 from qa_onnx.mapping.places import OutputFolder, find_inputs, full_name, is_of_one_process, located
 from qa_onnx.mapping.plan import MapPlan
-from qa_onnx.mapping.work import MapWork
+from qa_onnx.mapping.work import MapWork, hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -157,8 +155,8 @@ def plan_job(
     ending, files = survey_all(names, asked, id_column)
     if not any(file.rows for file in files):
         raise InputError(f"{shown(names[0])}{' and the other inputs hold' if len(names) > 1 else ' holds'} no row")
-    identity = {
-        "bundle": hashlib.sha256(manifest_bytes(bundle)).hexdigest(),
+    identity: dict[str, Any] = {
+        "bundle": hash_of(bundle),
         **settings,
         "columns": {"question": asked.question, "context": asked.context},
         "questions": dict(asked.questions),
@@ -166,4 +164,6 @@ def plan_job(
     }
     folder = OutputFolder(full_name(*located(output)))
     plan = MapPlan(tuple(files), ending, identity, plans.SHARD_ROWS)
-    return MapJob(plan, MapWork(load, bundle, RowForm(ending, asked, id_column), folder), resume)
+    return MapJob(
+        plan, MapWork(load, bundle, identity["bundle"], RowForm(ending, asked, id_column), folder), resume
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.errors import InputError, QaOnnxError, shown
+from qa_onnx.bundle.folder import manifest_bytes
+from qa_onnx.errors import InputError, MapError, QaOnnxError, shown
 from qa_onnx.mapping.arrow import Asked, answer_batches
 from qa_onnx.mapping.text_rows import ID, PLACE, PROBLEM
 
@@ -29,12 +31,14 @@ class MapWork:
     Attributes:
         load: returns a reader of the bundle, and the options of its answers.
         bundle: the bundle's folder or file.
+        bundle_sha256: of its bundle.json, which names the hashes of all other files.
         form: of the input files.
         output: folder of the parts.
     """
 
     load: Callable[[Path], tuple[Reader, Options]]
     bundle: Path
+    bundle_sha256: str
     form: RowForm
     output: OutputFolder
 
@@ -62,6 +66,11 @@ class ShardReport:
     peak_bytes: int = 0
 
 
+def hash_of(bundle: Path) -> str:
+    """Return the SHA-256 of a bundle's bundle.json, in hexadecimal; BundleError: it cannot be read."""
+    return hashlib.sha256(manifest_bytes(bundle)).hexdigest()
+
+
 class MapWorker:
     """Answers one shard after another with one reader, which it loads for the first one."""
 
@@ -74,7 +83,7 @@ class MapWorker:
         """Answer a shard and write its part; errors are in the report."""
         try:
             if self._reader is None:
-                self._reader = self._work.load(self._work.bundle)
+                self._reader = self._load()
         except QaOnnxError as error:
             return ShardReport(shard.part, error=str(error), stops=True)
         try:
@@ -86,6 +95,12 @@ class MapWorker:
             return ShardReport(shard.part, error=f"{shard}: {error}", stops=True)
         except MemoryError:
             return ShardReport(shard.part, error=f"{shard}: out of memory", stops=True)
+
+    def _load(self) -> tuple[Reader, Options]:
+        work = self._work
+        if hash_of(work.bundle) != work.bundle_sha256:
+            raise MapError(f"the bundle {work.bundle} was changed since the job began", remedy="start anew")
+        return work.load(work.bundle)
 
     def close(self) -> None:
         """Close the file that is read."""
