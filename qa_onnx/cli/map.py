@@ -149,6 +149,7 @@ def _planned(
     bundle = Bundle.load(settings.bundle, require_signature=settings.require_signature)
     device: Any = settings.device
     runtime = resolve_runtime(bundle, precision=settings.precision, device=device, engine=None, threads=threads)
+    bundle.graph_for(runtime.precision, runtime.backend)  # an error before anything is written
     chosen = dataclasses.replace(
         settings,
         bundle=None,

@@ -20,21 +20,22 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 30  # of what is read at once: a file for `load`, a document, a line, all that a packed file holds
 
 
-def unpacked(source: io.BufferedReader[Any], *, limit: int | None = MAX_BYTES) -> io.BufferedReader[Any]:
+def unpacked(source: io.BufferedReader[Any], *, bounded: bool = True) -> io.BufferedReader[Any]:
     """Return the stream inside a packed one, or the stream itself.
 
     Args:
         source: the bytes of a file, from the start.
-        limit: most bytes inside a packed stream; None: whoever reads it keeps no more than a line of it.
+        bounded: whether a packed stream may hold no more than `MAX_BYTES`; False where no more than a line of it
+            is kept in memory.
 
     Raises:
         MissingExtraError: it is Zstandard, and the extra `data` is not installed.
-        InputError: while the stream is read: it is damaged, or more than `limit`.
+        InputError: while the stream is read: it is damaged, or holds too much.
     """
     head = source.peek(4)[:4]
     for signature, (name, unpack) in _PACKINGS.items():
         if head.startswith(signature):
-            return io.BufferedReader(_Bounded(unpack(source), name, limit), BUFFER)
+            return io.BufferedReader(_Bounded(unpack(source), name, MAX_BYTES if bounded else None), BUFFER)
     return source
 
 

@@ -45,7 +45,7 @@ class MapTotals:
         rows: rows that were written since.
         failed: how many of those could not be answered.
         first_failure: one of them in words.
-        errors: shards that could not be read, in words.
+        errors: shards that could not be answered as a whole, in words.
         seconds: since the start.
         peak_bytes: most memory of one worker; 0: unknown.
     """
@@ -114,9 +114,9 @@ class MapJob:
             if totals.errors:
                 count = len(totals.errors)
                 raise MapError(
-                    f"{count} of {len(self.plan):,} shards could not be read, the others are written; the first: "
-                    f"{totals.errors[0]}",
-                    remedy="repair the file, and go on with --resume",
+                    f"{count} of {len(self.plan):,} shards could not be answered, the others are written; "
+                    f"the first: {totals.errors[0]}",
+                    remedy="mend that, and go on with --resume",
                 )
             if totals.failed and totals.failed == totals.total:
                 raise InputError(f"no row could be answered; {totals.first_failure}")

@@ -15,6 +15,7 @@ import logging
 import os
 import secrets
 import tempfile
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,13 @@ if TYPE_CHECKING:
 
     from qa_onnx.mapping.work import MapWork
 
-_RETRIES = 3  # of a shard, and of an actor, that died
+_MOST_TRIES = 4  # of a shard whose worker or node dies each time; Ray itself would never stop
 _MOST_BLOCKS = 10_000  # that Ray hands out by themselves
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 
 
 def run_ray(
@@ -61,7 +66,7 @@ def run_ray(
 
     Raises:
         MissingExtraError: Ray is not installed.
-        MapError: the cluster cannot be reached, or workers keep dying.
+        MapError: the cluster cannot be reached, is too small, or was lost.
     """
     require("ray")
     import ray
@@ -79,6 +84,7 @@ def run_ray(
                     f"the cluster has {what}, too few for {count} workers of {threads} threads",
                     remedy="ask for fewer --workers, or fewer --threads-per-worker",
                 )
+            tries = ray.remote(num_cpus=0)(_Tries).remote()
             reports = ray.data.from_items(items, override_num_blocks=min(len(items), _MOST_BLOCKS)).map_batches(
                 _Actor,
                 batch_size=1,
@@ -86,8 +92,7 @@ def run_ray(
                 compute=ActorPoolStrategy(size=count),
                 num_cpus=threads,
                 num_gpus=1 if on_gpu else None,
-                fn_constructor_args=(work, [ray.put(_packed(work.bundle))]),  # a list: each actor asks for it
-                ray_remote_args_fn=lambda: {"max_restarts": _RETRIES, "max_task_retries": _RETRIES},
+                fn_constructor_args=(work, [ray.put(_packed(work.bundle))], tries),
             )
             for row in reports.iter_rows():
                 yield ShardReport(**row)
@@ -104,20 +109,41 @@ class _Actor:
     Args:
         work: what it needs to know.
         bundle: Ray's reference to the packed bundle, uint8 (N,), alone in a list.
+        tries: handle of the actor that counts.
     """
 
-    def __init__(self, work: MapWork, bundle: list[Any]) -> None:
+    def __init__(self, work: MapWork, bundle: list[Any], tries: Any) -> None:
         import ray
+
+        self._tries = tries
 
         here = _kept(ray.get(bundle[0]), work.bundle_sha256)
         self._worker = MapWorker(dataclasses.replace(work, bundle=here))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Answer a shard; return its report as columns of one row."""
-        fields = {
-            name: column[0].item() if hasattr(column[0], "item") else column[0] for name, column in batch.items()
-        }
-        return {name: [value] for name, value in dataclasses.asdict(self._worker.run(Shard(**fields))).items()}
+        import ray
+
+        values = {name: column[0] for name, column in batch.items()}
+        shard = Shard(str(values["part"]), str(values["source"]), int(values["first"]), int(values["rows"]))
+        if ray.get(self._tries.begin.remote(shard.part)) > _MOST_TRIES:
+            problem = f"{shard}: its worker died {_MOST_TRIES} times; is there memory for so many?"
+            report = ShardReport(shard.part, error=problem)
+        else:
+            report = self._worker.run(shard)
+        return {name: [value] for name, value in dataclasses.asdict(report).items()}
+
+
+class _Tries:
+    """Counts how often each shard was begun; one for the whole cluster."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def begin(self, part: str) -> int:
+        """Count a shard, and return how often it was begun."""
+        self._counts[part] += 1
+        return self._counts[part]
 
 
 def _packed(bundle: Path) -> Any:

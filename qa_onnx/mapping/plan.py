@@ -116,11 +116,11 @@ class MapPlan:
         """Write the manifest, or compare it with this plan; return the parts that are done.
 
         Raises:
-            MapError: the folder is not empty, and `resume` is False; or it was begun with another plan, or by
-                something else; or it cannot be written.
+            MapError: the folder holds parts or other files, and `resume` is False; or it was begun with another
+                plan, or by something else; or it cannot be written.
         """
         there = output.files()
-        if not there:
+        if there <= {MANIFEST}:  # a run that came to no part has nothing to lose
             self.write(output, None)
             return set()
         if not resume:

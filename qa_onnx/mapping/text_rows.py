@@ -85,7 +85,7 @@ class TextForm:
 
     def opened(self, raw: io.BufferedReader[Any], name: str) -> Iterator[Any]:
         """Return the raw rows of an open file; of a table its header is read, which `header` then has."""
-        stream = unpacked(raw, limit=None)
+        stream = unpacked(raw, bounded=False)
         refuse_other_kinds(stream.peek(BUFFER)[:BUFFER], shown(name), file=name)
         lines = _without_mark(numbered_lines(stream))
         if self.ending == "jsonl":

@@ -244,7 +244,9 @@ def test_a_damaged_page_costs_only_its_shards(tmp_path: Path, monkeypatch: pytes
     start, size = column.dictionary_page_offset, column.total_compressed_size
     path.write_bytes(whole[: start + 40] + b"\xff" * (size - 80) + whole[start + size - 40 :])
     message = refused([path], tmp_path / "out", monkeypatch)
-    assert "1 of 3 shards could not be read, the others are written; the first: part-00001.parquet (" in message
+    assert (
+        "1 of 3 shards could not be answered, the others are written; the first: part-00001.parquet (" in message
+    )
     assert "damaged Parquet" in message
     assert len(list((tmp_path / "out").glob("part-*"))) == 2
     path.write_bytes(whole)
