@@ -45,7 +45,9 @@ _without_some = partial(reader_options, without=("engine", "threads", "allow_fal
     metavar="auto|URL",
     help="Ray cluster; auto: one that runs on this machine.  [default: RAY_ADDRESS, else a new one here]",
 )
-@click.option("--workers", type=click.IntRange(1, 10_000), help="Readers at work.  [default: cores / threads]")
+@click.option(
+    "--workers", type=click.IntRange(1, 10_000), help="Readers at work.  [default: cores / threads; GPUs]"
+)
 @click.option(
     "--threads-per-worker",
     type=click.IntRange(1, 1024),
@@ -184,17 +186,17 @@ def _run(job: MapJob, engine: str, address: str | None, workers: int | None, thr
 
 def _engine(job: MapJob, engine: str, address: str | None, workers: int | None, threads: int) -> Engine:
     from qa_onnx.machine.cpu import default_threads
-
-    if engine == "ray":
-        from qa_onnx.mapping.on_ray import run_ray
-
-        require("ray")
-        job.refuse_own_memory("use --engine local --workers 1")
-        on_gpu = job.plan.settings["backend"].endswith("cuda")
-        return partial(run_ray, workers=workers, threads=threads, on_gpu=on_gpu, address=address)
     from qa_onnx.mapping.local import run_local
 
-    count = min(max(1, default_threads() // threads) if workers is None else workers, len(job.plan))
+    on_gpu = job.plan.settings["backend"].endswith("cuda")
+    if engine == "ray":
+        require("ray")
+        from qa_onnx.mapping.on_ray import run_ray
+
+        job.refuse_own_memory("use --engine local --workers 1")
+        return partial(run_ray, workers=workers, threads=threads, on_gpu=on_gpu, address=address)
+    usual = 1 if on_gpu else max(1, default_threads() // threads)
+    count = min(usual if workers is None else workers, len(job.plan))
     if count > 1:
         job.refuse_own_memory("use --workers 1")
     return partial(run_local, workers=count)
