@@ -3,9 +3,9 @@
     python benchmarks/map_scale.py [--rows 2000 40000] [--engine local ray] [--workers 2] [--kills 3] [--bundle B]
 
 Makes rows of mixed lengths, one of a thousand of which is bad, answers them once as a whole, and then with so
-many kills of the job's first process (SIGKILL), each followed by --resume. The digest does not depend on the order of
-the rows. Exits with 1 if the digests differ, or an id is missing or there twice. Memory is the peak of one process:
-of the first one, whose memory must not grow with the rows, and of the largest worker. Needs Linux.
+many kills of the job's first process (SIGKILL), each followed by --resume. The digest does not depend on the
+order of the rows. Exits with 1 if the digests differ, or an id is missing or there twice. Memory is the peak of
+one process: of the first one, whose memory must not grow with the rows, and of the largest worker. Needs Linux.
 """
 
 from __future__ import annotations
