@@ -46,7 +46,9 @@ _without_some = partial(reader_options, without=("engine", "threads", "allow_fal
     help="Ray cluster; auto: one that runs on this machine.  [default: RAY_ADDRESS, else a new one here]",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 10_000), help="Readers at work.  [default: cores / threads; GPUs]"
+    "--workers",
+    type=click.IntRange(1, 10_000),
+    help="Readers at work.  [default: cores / threads; with --device cuda 1, on Ray one for each GPU]",
 )
 @click.option(
     "--threads-per-worker",
