@@ -211,5 +211,5 @@ def _summary(totals: MapTotals, output: str) -> str:
     if totals.before:
         lines += f"; {totals.before:,} were there before"
     if totals.failed:
-        lines += f"\n{totals.failed:,} of them could not be answered, such as {totals.first_failure}"
+        lines += f"\n{totals.failed:,} of those rows could not be answered, such as {totals.first_failure}"
     return lines

@@ -34,7 +34,7 @@ def test_a_job_says_what_it_did_and_bad_rows_are_no_failure(tmp_path: Path) -> N
     first, second = result.stderr.splitlines()
     assert first.startswith("5 rows in ")
     assert first.endswith(f"a second), written to {tmp_path}/out")
-    assert second.startswith("1 of them could not be answered, such as line 3 of ")
+    assert second.startswith("1 of those rows could not be answered, such as line 3 of ")
     assert "(id 'r2'): no \"context\"" in second
     assert len(output_of(tmp_path / "out")) == 5
 

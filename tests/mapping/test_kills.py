@@ -86,7 +86,9 @@ def workers_of(process: int) -> list[int]:
 
 def test_a_job_that_is_killed_at_any_moment_goes_on(source: Path, gate: Path, tmp_path: Path) -> None:
     whole = finished(start([source, "--to", tmp_path / "whole", "--workers", "1"], gate))
-    assert re.match(r"90 rows in .* written to .*/whole\n1 of them could not be answered, such as line 14 ", whole)
+    assert re.match(
+        r"90 rows in .* written to .*/whole\n1 of those rows could not be answered, such as line 14 ", whole
+    )
     out = tmp_path / "out"
     words = [source, "--to", out, "--workers", "2", "--resume"]
     for part, one_worker in (("part-00001.jsonl", True), ("part-00005.jsonl", False), ("_map.json", False)):
