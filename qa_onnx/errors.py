@@ -10,6 +10,7 @@
     ├── QueueFullError      more questions wait than an AsyncReader takes; it says when to try again
     ├── DeadlineError       no answer within timeout_s (also a TimeoutError)
     ├── ClosedError         the AsyncReader was closed before it came to this question
+    ├── MapError            a map job cannot start, go on or be written
     ├── TrainError          a training run cannot start, continue or be written
     └── ExportError         the checkpoint cannot become a bundle
         ├── ParityError     the ONNX graph does not answer as PyTorch does
@@ -143,6 +144,10 @@ class DeadlineError(QaOnnxError, TimeoutError):
 
 class ClosedError(QaOnnxError):
     """The `AsyncReader` is closed: it takes no more questions, or dropped those that waited."""
+
+
+class MapError(QaOnnxError):
+    """A map job cannot start, go on or be written."""
 
 
 class TrainError(QaOnnxError):

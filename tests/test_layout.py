@@ -75,6 +75,8 @@ PACKAGES = {
         "data",
         "mapping",
     },  # imported where a Parquet or Zstandard file is read, and where rows are answered
+    "fsspec": {"mapping"},  # imported where files of a map job are read and written
+    "ray": {"mapping"},  # imported where a map job runs on a cluster
     "datasets": {"data"},  # imported where the name of a hub data set is read
     "regex": {"tokens"},
 }

@@ -14,7 +14,7 @@ from qa_onnx.engines.names import DEVICES, ENGINES, PRECISIONS
 from qa_onnx.options import BOUNDS, Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from qa_onnx import Reader
     from qa_onnx.options import Bounds
@@ -110,9 +110,9 @@ threads_option = click.option(
     "--threads", type=between("threads"), help="Threads of one run on the CPU.  [default: all cores]"
 )
 
-_READER_OPTIONS = (
-    bundle_option,
-    click.option(
+_READER_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "bundle": bundle_option,
+    "require_signature": click.option(
         "--require-signature",
         type=click.Path(path_type=Path),
         metavar="KEY",
@@ -120,42 +120,46 @@ _READER_OPTIONS = (
         callback=_keep_signature,
         help="Public key that must have signed the bundle, see qa-onnx sign.  [default: none]",
     ),
-    click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]"),
-    click.option("--device", type=click.Choice(DEVICES), help="[default: cpu, or the result of tune]"),
-    click.option(
+    "precision": click.option(
+        "--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]"
+    ),
+    "device": click.option("--device", type=click.Choice(DEVICES), help="[default: cpu, or the result of tune]"),
+    "engine": click.option(
         "--engine",
         type=click.Choice(ENGINES),
         help="openvino runs int8-static and fp32 graphs on the CPU, and it alone the bf16 precisions; tensorrt, "
         "with --device cuda, unfused ones.  [default: the result of tune, or the fastest that is known here]",
     ),
-    click.option("--allow-fallback", is_flag=True, help="Use the CPU, with a warning, if the GPU cannot be used."),
-    threads_option,
-    click.option("--n-best", type=between("n_best"), help="Number of answers to show.  [default: 1]"),
-    click.option(
+    "allow_fallback": click.option(
+        "--allow-fallback", is_flag=True, help="Use the CPU, with a warning, if the GPU cannot be used."
+    ),
+    "threads": threads_option,
+    "n_best": click.option("--n-best", type=between("n_best"), help="Number of answers to show.  [default: 1]"),
+    "max_answer_length": click.option(
         "--max-answer-length",
         type=between("max_answer_length"),
         metavar="TOKENS",
         help=f"Longest answer.  [default: {Options().max_answer_length}]",
     ),
-    click.option(
+    "doc_stride": click.option(
         "--doc-stride",
         type=between("doc_stride"),
         metavar="TOKENS",
         help=f"Overlap of two windows of a long text.  [default: {Options().doc_stride}]",
     ),
-    click.option(
+    "align_to_words": click.option(
         "--align-to-words/--no-align-to-words",
         default=None,
         help="Widen an answer that begins or ends inside a word to the whole word.  [default: align-to-words]",
     ),
-    click.option(
+    "null_threshold": click.option(
         "--null-threshold",
         callback=_threshold,
         metavar="X|off",
         help="Give no answer if the score of 'no answer' leads by more than X; off: always answer.  "
         "[default: the bundle's]",
     ),
-)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,15 +204,22 @@ class ReaderSettings:
         return dataclasses.replace(options, null_threshold=self.null_threshold, **changes)
 
 
-def reader_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that set up a reader to a command, which gets them as one argument `settings`."""
+def reader_options(command: Callable[..., None], *, without: Collection[str] = ()) -> Callable[..., None]:
+    """Add the options that set up a reader to a command, which gets them as one argument `settings`.
+
+    Args:
+        command: the command.
+        without: fields of `ReaderSettings` that get no option, and are None or False.
+    """
 
     @functools.wraps(command)  # this also copies the options that the command has so far
     def call(**values: Any) -> None:
-        settings = ReaderSettings(**{name: values.pop(name) for name in ReaderSettings.__dataclass_fields__})
+        fields = ReaderSettings.__dataclass_fields__
+        left_out: dict[str, Any] = {name: False if name == "allow_fallback" else None for name in without}
+        settings = ReaderSettings(**{name: values.pop(name) for name in fields if name not in without}, **left_out)
         command(settings=settings, **values)
 
     decorated: Callable[..., None] = call
-    for option in reversed(_READER_OPTIONS):
-        decorated = option(decorated)
+    for name in reversed(_READER_OPTIONS):
+        decorated = decorated if name in without else _READER_OPTIONS[name](decorated)
     return decorated

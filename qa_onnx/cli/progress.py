@@ -1,10 +1,12 @@
-"""Progress bars of long commands, on a terminal only."""
+"""Progress of long commands: bars on a terminal; of jobs that run for hours, lines in a log too."""
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qa_onnx.cli import tables
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.progress import ProgressColumn
+
+_LINE_EVERY_S = 30.0  # in a log
 
 
 def _bar(*columns: ProgressColumn) -> Progress:
@@ -40,3 +44,38 @@ def steps() -> Iterator[Callable[[str, float], None]]:
     with _bar(TextColumn("{task.description}"), BarColumn(bar_width=20), TimeRemainingColumn()) as bar:
         task = bar.add_task("starting", total=1.0)
         yield lambda text, share: bar.update(task, description=text, completed=share)
+
+
+@contextmanager
+def rows(
+    total: int, done: int = 0, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """Show the rows of a job on stderr; yield a function to call with the rows done so far, and the failed ones.
+
+    Where stderr is no terminal it is a line now and then, at most one each 30 seconds.
+
+    Args:
+        total: rows of the whole job.
+        done: rows that were done before; they do not count for the speed.
+        clock: seconds.
+    """
+    texts = TextColumn("{task.fields[rate]} rows/s, {task.fields[failed]} failed, to go")
+    with _bar(MofNCompleteColumn(), BarColumn(), texts, TimeRemainingColumn(elapsed_when_finished=True)) as bar:
+        task = bar.add_task("", total=total, completed=done, rate="-", failed=0)
+        started = shown_at = clock()
+
+        def count(now_done: int, failed: int) -> None:
+            nonlocal shown_at
+            now = clock()
+            rate = (now_done - done) / max(now - started, 1e-9)
+            bar.update(task, completed=now_done, rate=f"{rate:,.0f}", failed=f"{failed:,}")
+            if bar.disable and now - shown_at >= _LINE_EVERY_S and now_done < total:
+                shown_at = now
+                left = (total - now_done) / rate if rate else 0.0
+                click.echo(
+                    f"{now_done:,} of {total:,} rows, {rate:,.0f} rows/s, {failed:,} failed, "
+                    f"{left / 60:,.0f} minutes to go",
+                    err=True,
+                )
+
+        yield count

@@ -20,17 +20,22 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 30  # of what is read at once: a file for `load`, a document, a line, all that a packed file holds
 
 
-def unpacked(source: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
+def unpacked(source: io.BufferedReader[Any], *, bounded: bool = True) -> io.BufferedReader[Any]:
     """Return the stream inside a packed one, or the stream itself.
+
+    Args:
+        source: the bytes of a file, from the start.
+        bounded: whether a packed stream may hold no more than `MAX_BYTES`; False where no more than a line of it
+            is kept in memory.
 
     Raises:
         MissingExtraError: it is Zstandard, and the extra `data` is not installed.
-        InputError: while the stream is read: it is damaged, or more than `MAX_BYTES`.
+        InputError: while the stream is read: it is damaged, or holds too much.
     """
     head = source.peek(4)[:4]
     for signature, (name, unpack) in _PACKINGS.items():
         if head.startswith(signature):
-            return io.BufferedReader(_Bounded(unpack(source), name), BUFFER)
+            return io.BufferedReader(_Bounded(unpack(source), name, MAX_BYTES if bounded else None), BUFFER)
     return source
 
 
@@ -55,9 +60,10 @@ _PACKINGS: dict[bytes, tuple[str, Callable[[io.BufferedReader[Any]], io.Buffered
 class _Bounded(io.RawIOBase):
     """What a packed stream holds, so that a small file cannot fill the memory."""
 
-    def __init__(self, stream: io.BufferedIOBase, packing: str) -> None:
+    def __init__(self, stream: io.BufferedIOBase, packing: str, limit: int | None) -> None:
         self._stream = stream
         self._packing = packing
+        self._limit = limit
         self._count = 0
 
     def readable(self) -> bool:
@@ -73,7 +79,7 @@ class _Bounded(io.RawIOBase):
                 f"damaged {self._packing} after {self._count} bytes ({error})", remedy="fetch it again"
             ) from error
         self._count += len(chunk)
-        if self._count > MAX_BYTES:
-            raise InputError(f"it unpacks to more than {MAX_BYTES} bytes", remedy="split the file")
+        if self._limit is not None and self._count > self._limit:
+            raise InputError(f"it unpacks to more than {self._limit} bytes", remedy="split the file")
         buffer[: len(chunk)] = chunk
         return len(chunk)

@@ -31,7 +31,7 @@ ENDINGS = tuple(
     form + packing for packing in ("", ".gz", ".zst") for form in (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 )
 FORMATS = f"it must be JSON or JSON lines, {EXPECTED}, or a CSV, TSV or Parquet table with question and context"
-_MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
+MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
 
 
 def read(source: io.BufferedReader[Any], file: str) -> Iterator[Record]:
@@ -102,13 +102,13 @@ class _Opening:
 
 def _opening(stream: io.BufferedReader[Any]) -> _Opening | None:
     """Read to the first line that is not blank; None: there is none."""
-    lines = _lines(stream)
+    lines = numbered_lines(stream)
     for number, read_line in lines:
-        line = read_line.removeprefix(_MARK) if number == 1 else read_line
+        line = read_line.removeprefix(MARK) if number == 1 else read_line
         if line.strip():
             value, cut = None, False
             try:
-                value = _parsed(line, number)
+                value = parsed(line, number)
             except InputError as error:
                 problem = error.__cause__
                 cut = isinstance(problem, json.JSONDecodeError) and problem.pos >= len(problem.doc.rstrip())
@@ -116,7 +116,8 @@ def _opening(stream: io.BufferedReader[Any]) -> _Opening | None:
     return None
 
 
-def _lines(stream: io.BufferedReader[Any]) -> Lines:
+def numbered_lines(stream: io.BufferedReader[Any]) -> Lines:
+    """Yield number, from 1, and bytes of each line; InputError: one has more than `MAX_BYTES`."""
     for number in itertools.count(1):
         line = stream.readline(MAX_BYTES + 1)
         if not line:
@@ -144,7 +145,7 @@ def _is_lines(opening: _Opening) -> bool:
 
 def _is_object(line: bytes) -> bool:
     try:
-        return isinstance(_parsed(line, 1), dict)
+        return isinstance(parsed(line, 1), dict)
     except InputError:
         return False
 
@@ -155,7 +156,7 @@ def _from_lines(opening: _Opening) -> Iterator[Record]:
             continue
         place = f"line {number}"
         try:
-            value = _parsed(line, number)
+            value = parsed(line, number)
         except InputError as error:
             yield Record(place, line=number, problem=str(error).removeprefix(place).lstrip(",: "))
             continue
@@ -171,7 +172,7 @@ def _from_document(opening: _Opening) -> Iterator[Record]:
             data += line
             _refuse_large(len(data), "the document")
         try:
-            value = _parsed(data, opening.number)
+            value = parsed(data, opening.number)
         except InputError as error:
             if error.remedy:
                 raise
@@ -186,7 +187,7 @@ def _from_table(opening: _Opening) -> Iterator[Record]:
     return from_csv(((number, _decoded(line, number)) for number, line in lines), delimiter or ",")
 
 
-def _parsed(data: bytes | bytearray, line: int) -> object:
+def parsed(data: bytes | bytearray, line: int) -> object:
     """Return the value of JSON text; `line` is the number of its first line.
 
     Raises:

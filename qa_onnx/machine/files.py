@@ -140,9 +140,11 @@ def open_file(
     return io.BufferedReader(_Source(file, name, limit=limit, size=size, update=update, owned=True), BUFFER)
 
 
-def open_stream(stream: IO[bytes], name: str, *, limit: int | None = None) -> io.BufferedReader[_Source]:
+def open_stream(
+    stream: IO[bytes], name: str, *, limit: int | None = None, update: Callable[[bytes], object] | None = None
+) -> io.BufferedReader[_Source]:
     """Read a stream that is open, such as standard input, with the limits and errors of `open_file`."""
-    return io.BufferedReader(_Source(stream, name, limit=limit), BUFFER)
+    return io.BufferedReader(_Source(stream, name, limit=limit, update=update), BUFFER)
 
 
 def _refuse_kind(found: os.stat_result, name: str) -> None:

@@ -71,13 +71,13 @@ def answer_schema(schema: Any, asked: Asked = Asked()) -> Any:
 
     for name in [asked.context, *([] if asked.questions else [asked.question])]:
         _check_column(schema, name)
-    taken = [column for column in _columns(asked) if column in schema.names]
+    taken = [column for column in answer_columns(asked) if column in schema.names]
     if taken:
         raise InputError(
             f"the rows have a column {quoted(taken[0])} already, where an answer would go",
             remedy="rename it" if not asked.questions else "rename it, or name the question otherwise",
         )
-    return pyarrow.schema([*schema, *_columns(asked).items()], metadata=schema.metadata)
+    return pyarrow.schema([*schema, *answer_columns(asked).items()], metadata=schema.metadata)
 
 
 def answer_batches(
@@ -149,7 +149,7 @@ def _fields(asked: Asked) -> dict[str, Any]:
     return fields if asked.n_best == 1 else {**fields, "n_best": pa.list_(pa.struct(list(answer.items())))}
 
 
-def _columns(asked: Asked) -> dict[str, Any]:
+def answer_columns(asked: Asked) -> dict[str, Any]:
     """Names of all new columns -> their types."""
     return {f"{name}_{key}": kind for name in asked.names for key, kind in _fields(asked).items()}
 

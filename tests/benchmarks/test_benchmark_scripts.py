@@ -73,6 +73,7 @@ def test_accuracy_beside_the_same_graph(tiny_bundle: Bundle, questions: Path) ->
             ["hf4_parity.py", "--checkpoint", TINY],
             "name the Python of an environment with transformers 4 by --hf4",
         ),
+        (["map_scale.py", "--workers", "0"], "--rows and --workers must be at least 1, --kills at least 0"),
         (["memory.py", "--requests", "99"], "--requests is 99; it must be at least 100"),
         (["rivals.py", "--pieces", "2"], "--pieces 2 needs --questions of at least 16"),
         (["rivals.py", "--only", "bert-huge"], "no part bert-huge: it must be one of minilm-squad, bert-base"),
@@ -84,6 +85,18 @@ def test_wrong_usage_is_refused_with_the_reason(words: list[object], message: st
     refused = run(str(words[0]), *words[1:])
     assert (refused.returncode, refused.stdout) == (2, "")
     assert message in refused.stderr
+
+
+@pytest.mark.slow
+def test_map_scale(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs qa-onnx[map]")
+    words = ["--quick", "--workers", 1, "--bundle", TINY, "--precision", "fp32", "--json", tmp_path / "page.json"]
+    done = run("map_scale.py", *words)
+    assert done.returncode == 0, done.stderr
+    [row] = Page.of(json.loads((tmp_path / "page.json").read_text())).rows
+    assert row[:2] == ("local", "500")
+    assert re.fullmatch("[0-9a-f]{16}", row[-1])
+    assert row[-1] == row[-2]
 
 
 @pytest.mark.export

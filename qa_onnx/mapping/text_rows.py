@@ -1,0 +1,280 @@
+"""JSON lines, CSV and TSV -> record batches with question and context, and answered batches -> the same lines.
+
+A batch has beside the texts what is needed to write the row again: its source, which stays byte for byte as it is
+in JSON lines, and cell for cell in a table. A row that cannot be read is there too, with its problem.
+
+Left out: JSON documents, whose rows are not lines (`ask --input` reads them).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from qa_onnx.data.file_kinds import refuse_other_kinds
+from qa_onnx.data.packed import unpacked
+from qa_onnx.data.read import MARK, numbered_lines, parsed
+from qa_onnx.data.records import is_absent, text_of
+from qa_onnx.errors import InputError, quoted, shown
+from qa_onnx.machine.files import BUFFER
+from qa_onnx.mapping.arrow import answer_columns
+from qa_onnx.mapping.places import open_rows
+from qa_onnx.mapping.plan import InputFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from qa_onnx.mapping.arrow import Asked
+
+# Columns of a batch beside the texts. No other column can have such a name.
+SOURCE, PLACE, PROBLEM, ID = "\0source", "\0place", "\0problem", "\0id"
+HIDDEN = (SOURCE, PLACE, PROBLEM, ID)
+_TABLE = b"qa_onnx.table"  # key in the metadata of a batch: delimiter and header of a table, JSON
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """A row of a text file.
+
+    Attributes:
+        line: number of its first line, from 1.
+        source: what is written again: a JSON object, or the cells of a table.
+        fields: name -> value.
+        problem: why it cannot be answered; empty: nothing is wrong so far.
+    """
+
+    line: int
+    source: bytes | list[bytes]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class TextForm:
+    """A form of text files: how raw rows, not yet looked at, are cut from lines and become rows.
+
+    Args:
+        ending: "jsonl", "csv" or "tsv".
+        asked: which columns are read.
+        id_column: names rows in messages; None: their lines do.
+    """
+
+    ending: str
+    asked: Asked
+    id_column: str | None = None
+    header: list[str] = field(default_factory=list)  # of the file that was opened last, of a table
+    delimiter: str = "\t"
+
+    def survey(self, name: str) -> InputFile:
+        """Read a file once: count its rows and compute its SHA-256; InputError: it cannot be read."""
+        digest = hashlib.sha256()
+        try:
+            with open_rows(name, digest.update) as raw:
+                rows = sum(1 for _ in self.opened(raw, name))
+        except InputError as error:
+            if shown(name) in error.problem:
+                raise
+            raise InputError(f"{shown(name)}: {error.problem}", remedy=error.remedy) from error
+        return InputFile(name, rows, digest.hexdigest(), tuple((column, "text") for column in self.header))
+
+    def opened(self, raw: io.BufferedReader[Any], name: str) -> Iterator[Any]:
+        """Return the raw rows of an open file; of a table its header is read, which `header` then has."""
+        stream = unpacked(raw, bounded=False)
+        refuse_other_kinds(stream.peek(BUFFER)[:BUFFER], shown(name), file=name)
+        lines = _without_mark(numbered_lines(stream))
+        if self.ending == "jsonl":
+            return ((number, line) for number, line in lines if line.strip())
+        first = next(lines, (1, b""))
+        self.delimiter = self._delimiter(_text(first[1]))
+        raws = _csv_rows(itertools.chain([first], lines), self.delimiter)
+        _, self.header, problem = next(raws, (1, [], "the file is empty"))
+        if problem:
+            raise InputError(f"{shown(name)} has no header: {problem}")
+        return raws
+
+    def _delimiter(self, header: str) -> str:
+        if self.ending == "tsv":
+            return "\t"
+        needed = {self.asked.context, *([] if self.asked.questions else [self.asked.question])}
+        for delimiter in (",", ";", "\t"):
+            if needed <= set(next(csv.reader([header], delimiter=delimiter), [])):
+                return delimiter
+        return ","
+
+    def row(self, raw: Any) -> TextRow:
+        """Return the row of a raw one."""
+        return self._json_row(*raw) if self.ending == "jsonl" else self._table_row(*raw)
+
+    def _json_row(self, number: int, line: bytes) -> TextRow:
+        try:
+            value = parsed(line, number)
+        except InputError as error:
+            return TextRow(number, b"", problem=str(error))
+        if not isinstance(value, dict):
+            return TextRow(number, b"", problem=f"line {number}: expected an object, not {quoted(value)}")
+        for name in answer_columns(self.asked):
+            if name in value:
+                problem = f"line {number}: it has a key {quoted(name)} already, where an answer would go"
+                return TextRow(number, line.strip(), value, problem)
+        return TextRow(number, line.strip(), value)
+
+    def _table_row(self, number: int, cells: list[str], problem: str) -> TextRow:
+        width = len(self.header)
+        if not problem and len(cells) != width:
+            problem = f"line {number}: expected {width} cells, as in the header, not {len(cells)}: {quoted(cells)}"
+        kept = [cell.encode("utf-8", "surrogateescape") for cell in cells]
+        fields = {} if problem else dict(zip(self.header, cells, strict=True))
+        return TextRow(number, (kept + [b""] * width)[: max(width, len(kept))], fields, problem)
+
+    def batch(self, rows: list[TextRow]) -> Any:
+        """Return rows as a `pyarrow.RecordBatch`; see the top of this file."""
+        import pyarrow as pa
+
+        wanted = dict.fromkeys([*([] if self.asked.questions else [self.asked.question]), self.asked.context])
+        texts: dict[str, list[str | None]] = {name: [] for name in wanted}
+        problems: list[str | None] = []
+        for row in rows:
+            problem, values = row.problem, dict.fromkeys(wanted, "")
+            for name in [] if problem else wanted:
+                try:
+                    values[name] = _readable(row.fields, name)
+                except ValueError as error:
+                    problem = str(error)
+                    break
+            problems.append(problem or None)
+            for name in wanted:
+                texts[name].append(None if problem else values[name])
+        source = pa.binary() if self.ending == "jsonl" else pa.list_(pa.binary())
+        columns = {
+            **{name: pa.array(values, pa.string()) for name, values in texts.items()},
+            SOURCE: pa.array([row.source for row in rows], source),
+            PLACE: pa.array([f"line {row.line}" for row in rows], pa.string()),
+            PROBLEM: pa.array(problems, pa.string()),
+            ID: pa.array([self._id(row) for row in rows], pa.string()),
+        }
+        table = json.dumps([self.delimiter, self.header])
+        schema = pa.schema([(name, column.type) for name, column in columns.items()], metadata={_TABLE: table})
+        return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+
+    def _id(self, row: TextRow) -> str | None:
+        value = None if self.id_column is None else row.fields.get(self.id_column)
+        return None if is_absent(value) else quoted(value)
+
+
+class TextCursor:
+    """Reads rows of a file in their order; from the start again for a row that it has passed.
+
+    Args:
+        name: full name of the file.
+        form: of the file.
+
+    Raises:
+        InputError: it cannot be read, or has become shorter; also from `take`.
+    """
+
+    def __init__(self, name: str, form: TextForm) -> None:
+        self._name = name
+        self._form = form
+        self._stack = ExitStack()
+        self._open()
+
+    def _open(self) -> None:
+        self._stack.close()
+        self._raws = self._form.opened(self._stack.enter_context(open_rows(self._name)), self._name)
+        self._at = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stack.close()
+
+    def take(self, first: int, rows: int, *, batch_rows: int) -> Iterator[Any]:
+        """Yield the rows from `first` on, in batches of at most `batch_rows` rows; see `TextForm.batch`."""
+        if first < self._at:
+            self._open()
+        next(itertools.islice(self._raws, first - self._at, first - self._at), None)
+        self._at = first
+        while rows:
+            raws = list(itertools.islice(self._raws, min(rows, batch_rows)))
+            if not raws:
+                raise InputError(f"{shown(self._name)} became shorter since it was counted", remedy="start anew")
+            self._at += len(raws)
+            rows -= len(raws)
+            yield self._form.batch([self._form.row(raw) for raw in raws])
+
+
+def write(file: IO[bytes], batches: Iterable[Any]) -> None:
+    """Write answered batches as lines of their form."""
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+    head = True
+    for batch in batches:
+        sources = batch.column(SOURCE).to_pylist()
+        names = batch.schema.names[batch.schema.names.index(ID) + 1 :]
+        answers = batch.select(names).to_pylist()
+        if sources and isinstance(sources[0], list):
+            delimiter, header = json.loads(batch.schema.metadata[_TABLE])
+            table = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+            if head:
+                table.writerow([*header, *names])
+            for cells, answer in zip(sources, answers, strict=True):
+                old = [cell.decode("utf-8", "surrogateescape") for cell in cells[: len(header)]]
+                table.writerow([*old, *map(_cell, answer.values())])
+        else:
+            problems = batch.column(PROBLEM).to_pylist()
+            text.writelines(map(_joined, sources, answers, problems))
+        head = False
+    text.detach()
+
+
+def _joined(source: bytes, answer: dict[str, Any], problem: str | None) -> str:
+    """Return a line with the JSON object of a row and, at its end, the keys of the answer."""
+    if problem and any(f'"{name}"'.encode() in source for name in answer):  # that key keeps its value
+        answer = {name: value for name, value in answer.items() if name.endswith("_error")}
+    added = json.dumps(answer)[1:]
+    body = source.decode("utf-8", "surrogateescape").removesuffix("}").rstrip()
+    return f"{body}{'' if body in ('', '{') else ', '}{'' if body else '{'}{added}\n"
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+def _without_mark(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Remove UTF-8's byte order mark from the first line."""
+    for number, line in lines:
+        yield number, line.removeprefix(MARK) if number == 1 else line
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")
+
+
+def _csv_rows(lines: Iterable[tuple[int, bytes]], delimiter: str) -> Iterator[tuple[int, list[str], str]]:
+    """Yield number of the first line, cells, and problem of each row of a table, the header first."""
+    table = csv.reader((_text(line) for _, line in lines), delimiter=delimiter, strict=True)
+    while True:
+        start = table.line_num + 1
+        try:
+            cells = next(table, None)
+        except csv.Error as error:
+            yield start, [], f"line {start}: not a row of a table ({error})"
+            continue
+        if cells is None:
+            return
+        if cells:
+            yield start, cells, ""
+
+
+def _readable(fields: Mapping[str, Any], name: str) -> str:
+    """Return the text of a field; ValueError: it is none, or no Unicode."""
+    text = text_of(fields, name)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the {name} is not Unicode text: {quoted(text)}") from None
+    return text
