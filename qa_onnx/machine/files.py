@@ -10,13 +10,13 @@ import io
 import os
 import stat
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from qa_onnx.errors import InputError, QaOnnxError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 BUFFER = 1 << 16  # bytes that are read at once, and that show the kind of a file
 
@@ -36,7 +36,7 @@ def os_errors(kind: type[QaOnnxError], problem: str, *, remedy: str = "") -> Ite
         raise
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.filename is not None and str(error.filename) not in problem:
+        if error.filename is not None and Path(str(error.filename)).name not in problem:
             reason += f": {quoted(str(error.filename))}"
         raise kind(f"{problem}: {reason}", remedy=remedy) from error
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from qa_onnx.cli import main, progress
+from qa_onnx.errors import shown
 from tests.conftest import TINY
 from tests.mapping.jobs import output_of, rows, write
 
@@ -33,7 +34,7 @@ def test_a_job_says_what_it_did_and_bad_rows_are_no_failure(tmp_path: Path) -> N
     assert (result.exit_code, result.stdout) == (0, "")
     first, second = result.stderr.splitlines()
     assert first.startswith("5 rows in ")
-    assert first.endswith(f"a second), written to {tmp_path}/out")
+    assert first.endswith(f"a second), written to {shown(str(tmp_path / 'out'))}")
     assert second.startswith("1 of those rows could not be answered, such as line 3 of ")
     assert "(id 'r2'): no \"context\"" in second
     assert len(output_of(tmp_path / "out")) == 5

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qa_onnx import InputError, MapError, Reader
+from qa_onnx.errors import shown
 from qa_onnx.mapping import Asked
 from tests.mapping.jobs import output_of, read_part, rows, run, write
 
@@ -103,7 +104,8 @@ def test_damaged_json_lines_stop_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(LINES))
     totals = run([tmp_path / "rows.jsonl"], tmp_path / "out", patch=monkeypatch, id_column="id", shard_rows=4)
     assert (totals.rows, totals.failed) == (10, 8)
-    assert totals.first_failure == (f'line 2 of {tmp_path}/rows.jsonl (id 2): "question" must be a text, not 5')
+    name = shown(str(tmp_path / "rows.jsonl"))
+    assert totals.first_failure == f'line 2 of {name} (id 2): "question" must be a text, not 5'
     found = output_of(tmp_path / "out")
     assert [row.get("id") for row in found] == [1, 2, 3, None, None, 5, 6, None, None, 8]
     assert [bool(row["answer_error"]) for row in found] == [False, *[True] * 8, False]
@@ -148,7 +150,7 @@ def test_nulls_of_a_table_with_types(tmp_path: Path, monkeypatch: pytest.MonkeyP
     given[3]["question"] = given[11]["context"] = None
     path = write(tmp_path / "rows.parquet", given, group=5)
     totals = run([path], tmp_path / "out", patch=monkeypatch, id_column="id", shard_rows=5)
-    assert totals.first_failure == f"row 4 of {path} (id 'r3'): the question is null"
+    assert totals.first_failure == f"row 4 of {shown(str(path))} (id 'r3'): the question is null"
     found = output_of(tmp_path / "out")
     assert [row["id"] for row in found if row["answer_error"]] == ["r3", "r11"]
 

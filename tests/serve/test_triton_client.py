@@ -118,12 +118,6 @@ def test_its_tensors_may_hold_bytes_and_a_column_of_width_1(client: InferenceSer
     assert client.infer(MODEL, made).as_numpy("text").tolist() == expected.as_numpy("text").tolist()
 
 
-def test_requests_may_overlap(client: InferenceServerClient, tiny_reader: Reader) -> None:
-    running = [client.async_infer(MODEL, tensors(QUESTIONS, CONTEXTS)) for _ in range(4)]
-    for request in running:
-        assert_answers(request.get_result(), tiny_reader)
-
-
 NUMBERS = InferInput("question", [1], "INT64")
 NUMBERS.set_data_from_numpy(np.array([1]))
 GOOD = tensors(["Who?"], ["Émile."])
