@@ -17,6 +17,7 @@ from simulate_queue import HEAD, MIX, Mix, mix_of, shares_of
 
 from qa_onnx.errors import InputError
 from qa_onnx.machine.files import os_errors
+from qa_onnx.mapping.plan import SHARD_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ QUEUE = STORED.with_name("queue.json")
 NODES = (1, 10, 100, 1000)
 CORES = 16  # of a node
 ROWS = 1_000_000_000
-SHARD = 10_000  # rows
+SHARD = SHARD_ROWS  # what `qa-onnx map` makes
 USEFUL = 0.8  # share of the core-hours that are paid for in which questions are answered
 PRICE = 0.04  # of a core-hour
 GIGABIT = 125e6  # bytes a second of a link

@@ -60,7 +60,7 @@ def assumptions(plan: Plan) -> str:
             f"the mix of texts: {mix} (`MIX`), {plan.row_bytes:,.0f} characters with the question on average, "
             "each text asked about once",
             f"a node has {CORES} cores like the measured one, with as much memory and bandwidth each (`CORES`)",
-            f"the input has {ROWS:,} rows (`ROWS`) in shards of {SHARD:,} (`SHARD`)",
+            f"the input has {ROWS:,} rows (`ROWS`) in shards of {SHARD:,}, as `qa-onnx map` makes them (`SHARD`)",
             f"{100 * USEFUL:.0f} % of the core-hours answer questions; the others are starting, reading, writing, "
             "failures, and waiting for the last shard (`USEFUL`)",
             f"a core-hour costs {PRICE} of your currency (`PRICE`): an example, put in your own",

@@ -182,7 +182,7 @@ def _run(job: MapJob, engine: str, address: str | None, workers: int | None, thr
     totals = next(states)
     with show_rows(totals.total, totals.before) as show:
         for totals in states:
-            show(totals.before + totals.rows, totals.failed)
+            show(totals.before + totals.rows, totals.failed, totals.tokens)
     return totals
 
 
@@ -206,8 +206,9 @@ def _engine(job: MapJob, engine: str, address: str | None, workers: int | None, 
 
 def _summary(totals: MapTotals, output: str) -> str:
     """Return what was done, in a line or two."""
-    rate = totals.rows / max(totals.seconds, 1e-9)
-    lines = f"{totals.rows:,} rows in {totals.seconds:.1f} s ({rate:,.1f} a second), written to {shown(output)}"
+    seconds = max(totals.seconds, 1e-9)
+    speed = f"{totals.rows / seconds:,.1f} rows/s, {totals.tokens / seconds:,.0f} tokens/s"
+    lines = f"{totals.rows:,} rows in {totals.seconds:.1f} s ({speed}), written to {shown(output)}"
     if totals.before:
         lines += f"; {totals.before:,} were there before"
     if totals.failed:

@@ -49,8 +49,8 @@ def steps() -> Iterator[Callable[[str, float], None]]:
 @contextmanager
 def rows(
     total: int, done: int = 0, *, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[int, int], None]]:
-    """Show the rows of a job on stderr; yield a function to call with the rows done so far, and the failed ones.
+) -> Iterator[Callable[[int, int, int], None]]:
+    """Show the rows of a job on stderr; yield what is called with the rows done, those failed, and tokens read.
 
     Where stderr is no terminal it is a line now and then, at most one each 30 seconds.
 
@@ -59,22 +59,23 @@ def rows(
         done: rows that were done before; they do not count for the speed.
         clock: seconds.
     """
-    texts = TextColumn("{task.fields[rate]} rows/s, {task.fields[failed]} failed, to go")
+    texts = TextColumn("{task.fields[speed]}, {task.fields[failed]} failed, to go")
     with _bar(MofNCompleteColumn(), BarColumn(), texts, TimeRemainingColumn(elapsed_when_finished=True)) as bar:
-        task = bar.add_task("", total=total, completed=done, rate="-", failed=0)
+        task = bar.add_task("", total=total, completed=done, speed="- rows/s", failed=0)
         started = shown_at = clock()
 
-        def count(now_done: int, failed: int) -> None:
+        def count(now_done: int, failed: int, tokens: int) -> None:
             nonlocal shown_at
             now = clock()
-            rate = (now_done - done) / max(now - started, 1e-9)
-            bar.update(task, completed=now_done, rate=f"{rate:,.0f}", failed=f"{failed:,}")
+            seconds = max(now - started, 1e-9)
+            rate = (now_done - done) / seconds
+            speed = f"{rate:,.0f} rows/s, {tokens / seconds:,.0f} tokens/s"
+            bar.update(task, completed=now_done, speed=speed, failed=f"{failed:,}")
             if bar.disable and now - shown_at >= _LINE_EVERY_S and now_done < total:
                 shown_at = now
                 left = (total - now_done) / rate if rate else 0.0
                 click.echo(
-                    f"{now_done:,} of {total:,} rows, {rate:,.0f} rows/s, {failed:,} failed, "
-                    f"{left / 60:,.0f} minutes to go",
+                    f"{now_done:,} of {total:,} rows, {speed}, {failed:,} failed, {left / 60:,.0f} minutes to go",
                     err=True,
                 )
 

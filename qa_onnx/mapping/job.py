@@ -44,6 +44,7 @@ class MapTotals:
         before: rows of the parts that were there at the start.
         rows: rows that were written since.
         failed: how many of those could not be answered.
+        tokens: that the model has read for them, without padding.
         first_failure: one of them in words.
         errors: shards that could not be answered as a whole, in words.
         seconds: since the start.
@@ -54,6 +55,7 @@ class MapTotals:
     before: int = 0
     rows: int = 0
     failed: int = 0
+    tokens: int = 0
     first_failure: str = ""
     errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -63,6 +65,7 @@ class MapTotals:
         """Add the report of a shard."""
         self.rows += report.rows
         self.failed += report.failed
+        self.tokens += report.tokens
         self.first_failure = self.first_failure or report.first_failure
         self.peak_bytes = max(self.peak_bytes, report.peak_bytes)
         if report.error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.bundle.folder import manifest_bytes
 from qa_onnx.errors import InputError, MapError, QaOnnxError, shown
 from qa_onnx.mapping.arrow import Asked, answer_batches
+from qa_onnx.mapping.counted import CountedSession, count_tokens
 from qa_onnx.mapping.text_rows import ID, PLACE, PROBLEM
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class ShardReport:
         first_failure: the first of those in words; empty: there is none.
         error: why it could not be read, answered or written; empty: it is done.
         stops: whether the same error would meet the other shards, so that the job ends.
+        tokens: that the model read for it, without padding.
         peak_bytes: most memory that its worker had so far; 0: unknown.
     """
 
@@ -63,6 +65,7 @@ class ShardReport:
     first_failure: str = ""
     error: str = ""
     stops: bool = False
+    tokens: int = 0
     peak_bytes: int = 0
 
 
@@ -77,6 +80,7 @@ class MapWorker:
     def __init__(self, work: MapWork) -> None:
         self._work = work
         self._reader: tuple[Reader, Options] | None = None
+        self._counted: CountedSession | None = None
         self._cursor: tuple[str, Any] | None = None  # name of the file that is open, and its cursor
 
     def run(self, shard: Shard) -> ShardReport:
@@ -100,7 +104,9 @@ class MapWorker:
         work = self._work
         if hash_of(work.bundle) != work.bundle_sha256:
             raise MapError(f"the bundle {work.bundle} was changed since the job began", remedy="start anew")
-        return work.load(work.bundle)
+        reader, options = work.load(work.bundle)
+        self._counted = count_tokens(reader)
+        return reader, options
 
     def close(self) -> None:
         """Close the file that is read."""
@@ -109,7 +115,7 @@ class MapWorker:
             self._cursor = None
 
     def _answer(self, shard: Shard, reader: Reader, options: Options) -> ShardReport:
-        form = self._work.form
+        form, before = self._work.form, self._tokens
         if self._cursor is None or self._cursor[0] != shard.source:
             self.close()
             self._cursor = shard.source, form.cursor(shard.source)
@@ -118,7 +124,18 @@ class MapWorker:
         answered = answer_batches(rows, reader, form.asked, options=options)
         with self._work.output.whole(shard.part) as file:
             form.write(file, tally.count(answered))
-        return ShardReport(shard.part, shard.rows, tally.failed, tally.first_failure, peak_bytes=_peak_bytes())
+        return ShardReport(
+            shard.part,
+            shard.rows,
+            tally.failed,
+            tally.first_failure,
+            tokens=self._tokens - before,
+            peak_bytes=_peak_bytes(),
+        )
+
+    @property
+    def _tokens(self) -> int:
+        return self._counted.tokens if self._counted else 0
 
 
 class _Tally:

@@ -87,7 +87,7 @@ def test_the_demands_by_hand() -> None:
     size = (TIMES.size.bundle, TIMES.size.bundle + (TIMES.size.packages or 0))
     for nodes, gigabits, shards, _, bundle, image in table("demands"):
         seconds = 3600 * hours[nodes]
-        assert number(shards) == pytest.approx(100_000 / seconds, rel=0.01, abs=0.006)
+        assert number(shards) == pytest.approx(500_000 / seconds, rel=0.01, abs=0.006)
         assert number(gigabits) == pytest.approx(8 * PLAN.row_bytes / seconds, rel=0.01, abs=0.001)
         expected = [8 * number(nodes) * one / 1e9 / 60 for one in size]
         assert [number(bundle), number(image)] == pytest.approx(expected, abs=0.006)

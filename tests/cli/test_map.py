@@ -34,7 +34,7 @@ def test_a_job_says_what_it_did_and_bad_rows_are_no_failure(tmp_path: Path) -> N
     assert (result.exit_code, result.stdout) == (0, "")
     first, second = result.stderr.splitlines()
     assert first.startswith("5 rows in ")
-    assert first.endswith(f"a second), written to {shown(str(tmp_path / 'out'))}")
+    assert first.endswith(f" tokens/s), written to {shown(str(tmp_path / 'out'))}")
     assert second.startswith("1 of those rows could not be answered, such as line 3 of ")
     assert "(id 'r2'): no \"context\"" in second
     assert len(output_of(tmp_path / "out")) == 5
@@ -84,8 +84,8 @@ def test_a_log_gets_a_line_each_half_minute(capsys: pytest.CaptureFixture[str]) 
     with progress.rows(1000, 100, clock=lambda: now) as count:
         for step in range(1, 91):
             now = float(step)
-            count(100 + 10 * step, step // 45)
+            count(100 + 10 * step, step // 45, 2000 * step)
     assert capsys.readouterr().err.splitlines() == [
-        "400 of 1,000 rows, 10 rows/s, 0 failed, 1 minutes to go",
-        "700 of 1,000 rows, 10 rows/s, 1 failed, 0 minutes to go",
+        "400 of 1,000 rows, 10 rows/s, 2,000 tokens/s, 0 failed, 1 minutes to go",
+        "700 of 1,000 rows, 10 rows/s, 2,000 tokens/s, 1 failed, 0 minutes to go",
     ]

@@ -145,6 +145,15 @@ def test_damaged_rows_of_a_table_stop_nothing(tmp_path: Path, monkeypatch: pytes
     assert "\xe9;Who?;Anna.;" in parts[2]
 
 
+def test_the_tokens_of_a_job_are_those_that_the_model_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_reader: Reader
+) -> None:
+    given = rows(12)
+    totals = run([write(tmp_path / "rows.jsonl", given)], tmp_path / "out", patch=monkeypatch, shard_rows=5)
+    windows = tiny_reader.logits((row["question"], row["context"]) for row in given)
+    assert totals.tokens == sum(len(one.window.input_ids) for one in windows)
+
+
 def test_nulls_of_a_table_with_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = rows(12)
     given[3]["question"] = given[11]["context"] = None
