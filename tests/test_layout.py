@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import sys
 from collections import Counter
 from pathlib import Path
@@ -135,6 +136,14 @@ def test_a_room_says_what_it_is_for() -> None:
         assert text is not None
         assert "May import" in text or box_of(path) not in RUN_TIME
         assert "Left out:" in text
+
+
+def test_no_file_hides_a_builtin_from_the_init_of_its_room() -> None:
+    """Importing `room.map` sets the name `map` in `room/__init__.py`."""
+    for path in PACKAGE.rglob("__init__.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert used & set(dir(builtins)) & {other.stem for other in path.parent.iterdir()} == set()
 
 
 def test_class_names_are_unique() -> None:

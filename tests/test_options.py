@@ -13,7 +13,12 @@ from qa_onnx.cli import main
 from qa_onnx.options import BOUNDS, check_bounds
 
 # Options of the command line under other names than in the table.
-NAMES = {("serve", "workers"): "processes", ("train", "batch_tokens"): None, ("export", "max_length"): None}
+NAMES = {
+    ("serve", "workers"): "processes",
+    ("map", "workers"): None,  # of a cluster
+    ("train", "batch_tokens"): None,
+    ("export", "max_length"): None,
+}
 
 
 def numbers() -> list[tuple[str, click.Option]]:

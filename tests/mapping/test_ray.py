@@ -76,7 +76,7 @@ def test_without_ray_the_command_says_what_is_missing(tmp_path: Path, monkeypatc
         if extra == "ray":
             raise MissingExtraError("ray not installed", remedy="pip install 'qa-onnx[ray]'")
 
-    monkeypatch.setattr("qa_onnx.cli.map.require", missing)
+    monkeypatch.setattr("qa_onnx.cli.map_rows.require", missing)
     source = write(tmp_path / "rows.jsonl", rows(2))
     words = ["map", str(source), "--to", str(tmp_path / "out"), "-b", str(TINY)]
     result = CliRunner().invoke(main, [*words, "--engine", "ray"])
