@@ -21,7 +21,7 @@ ARTICLE := examples/lighthouse.txt
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
 	@echo "make demo-web    the page in a browser: starts the server and prints its address (PORT=8000)"
-	@echo "make test        the whole test suite: about 7 minutes on 2 cores, 15 on slow ones"
+	@echo "make test        the whole test suite: about 15 minutes on 2 cores"
 	@echo "make test-fast   the core of it, in under 90 s: no exports, training, servers or browser"
 	@echo "make test-benchmarks  the tests of the scripts in benchmarks/ alone"
 	@echo "make test-cpus   the tests that depend on the CPU, as on an old one and on a new one"
@@ -82,7 +82,7 @@ demo-web: $(VENV)/.serve
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test: $(VENV)/.full
-	@echo "== running the whole test suite: about 7 minutes on 2 cores, 15 on slow ones (make test-fast: its core)"
+	@echo "== running the whole test suite: about 15 minutes on 2 cores (make test-fast: its core)"
 	$(PYTEST)
 
 test-fast: $(VENV)/.full

@@ -5,7 +5,7 @@
 FROM python:3.13-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
-COPY LICENSES ./LICENSES
+COPY LICENSES LICENSES
 COPY qa_onnx qa_onnx
 COPY exported/minilm-squad exported/minilm-squad
 RUN python -m venv /opt/qa-onnx \
