@@ -199,6 +199,7 @@ def _values(column: Any) -> Iterator[object]:
     """Yield the values of a column as Python objects; those of a dictionary are shared between rows."""
     for chunk in column.chunks:
         if hasattr(chunk, "dictionary"):
+            chunk.validate(full=True)  # indices of a damaged file may lie outside of it
             texts = chunk.dictionary.to_pylist()
             yield from (None if index is None else texts[index] for index in chunk.indices.to_pylist())
         else:

@@ -90,6 +90,9 @@ class ParquetCursor:
         if self._rest is None or not self._rest.num_rows:
             with _damage(self._name):
                 self._rest = next(self._batches, None)
+                for column in self._rest or ():
+                    if hasattr(column, "dictionary"):
+                        column.validate(full=True)  # indices of a damaged file may lie outside of it
             if self._rest is None:
                 raise InputError(f"{shown(self._name)} became shorter since it was counted", remedy="start anew")
         batch = self._rest.slice(0, most)

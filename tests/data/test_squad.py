@@ -333,7 +333,7 @@ def test_parquet_whose_texts_are_not_utf8(tmp_path: Path, old: bytes, new: bytes
     )
     path = tmp_path / "rows.parquet"
     path.write_bytes(sink.getvalue().replace(old, new))
-    with pytest.raises(InputError, match=r"rows\.parquet: damaged Parquet \(.*utf-8.*: fetch it again"):
+    with pytest.raises(InputError, match=r"rows\.parquet: damaged Parquet \(.*(utf-8|UTF8).*: fetch it again"):
         load(path)
 
 
