@@ -337,6 +337,15 @@ def test_parquet_whose_texts_are_not_utf8(tmp_path: Path, old: bytes, new: bytes
         load(path)
 
 
+def test_parquet_whose_dictionary_has_too_few_texts() -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs qa-onnx[data]")
+    damaged = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0, 5], "int32"), pyarrow.array(["Ida"]), safe=False
+    )
+    with pytest.raises(pyarrow.ArrowException):
+        list(tables._values(pyarrow.chunked_array([damaged])))
+
+
 def test_a_small_file_cannot_fill_the_memory(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
