@@ -227,7 +227,7 @@ BLOCKS = {
 
 
 def filled(page: str, plan: Plan) -> str:
-    """Return the page with its tables computed anew.
+    """Return the page with its tables computed again.
 
     Raises:
         SystemExit: a table's place is missing or unknown.

@@ -67,6 +67,11 @@ def answer_schema(schema: Any, asked: Asked = Asked()) -> Any:
         MissingExtraError: pyarrow is not installed.
     """
     require("map")
+    return _answered(schema, asked)
+
+
+def _answered(schema: Any, asked: Asked) -> Any:
+    """See `answer_schema`."""
     import pyarrow
 
     for name in [asked.context, *([] if asked.questions else [asked.question])]:
@@ -118,8 +123,9 @@ def answer_batches(
     import pyarrow
 
     options = replace(reader.resolve(options), n_best=asked.n_best)
+    fields = _fields(asked)
     for batch in batches:
-        schema = answer_schema(batch.schema, asked)
+        schema = _answered(batch.schema, asked)
         contexts = _texts(batch, asked.context)
         columns = list(batch.columns)
         for name in asked.names:
@@ -129,7 +135,6 @@ def answer_batches(
                 _row(reader, result, options)
                 for result in _predictions(reader, list(zip(questions, contexts, strict=True)), options)
             ]
-            fields = _fields(asked)
             columns += [pyarrow.array([row.get(key) for row in rows], type=kind) for key, kind in fields.items()]
         yield pyarrow.RecordBatch.from_arrays(columns, schema=schema)
 

@@ -2,7 +2,7 @@
 
 Each actor has one reader, and as many CPUs as that has threads. The bundle goes to the nodes through Ray's object
 store, as one file, which each of them keeps in its cache. Actors write the parts themselves, and small reports
-come back. Ray gives the shard of a node that died to another one; its part is there once, whoever writes it.
+come back. If a node dies, Ray gives its shard to another node. A part is there once, whichever node writes it.
 
 Needs Ray (extra `ray`), on the nodes too, beside qa-onnx with its extra `map`. Left out: starting a cluster of
 several machines (`ray start`).

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from bisect import bisect_right
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ class ParquetCursor:
         with _damage(name):
             self._table = _table(self._file)
         counts = [self._table.metadata.row_group(n).num_rows for n in range(self._table.num_row_groups)]
-        self._starts = [sum(counts[:number]) for number in range(len(counts) + 1)]
+        self._starts = [0, *itertools.accumulate(counts)]
         self._at = 0  # number of the next row
         self._batches: Iterator[Any] = iter(())
         self._rest: Any = None  # of the last batch
@@ -79,7 +80,7 @@ class ParquetCursor:
             yield batch
 
     def _group(self, row: int) -> int:
-        return max(number for number, start in enumerate(self._starts) if start <= row)
+        return bisect_right(self._starts, row) - 1
 
     def _skip(self, first: int) -> None:
         while self._at < first:
@@ -94,7 +95,7 @@ class ParquetCursor:
                     if hasattr(column, "dictionary"):
                         column.validate(full=True)  # indices of a damaged file may lie outside of it
             if self._rest is None:
-                raise InputError(f"{shown(self._name)} became shorter since it was counted", remedy="start anew")
+                raise InputError(f"{shown(self._name)} became shorter since it was counted", remedy="start again")
         batch = self._rest.slice(0, most)
         self._rest = self._rest.slice(batch.num_rows)
         self._at += batch.num_rows

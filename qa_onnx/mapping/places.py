@@ -1,6 +1,7 @@
 """Names of files and folders, here or in an object store -> streams to read, and files that are written whole.
 
-A name is a path, or a URL of a kind that fsspec knows, such as s3://bucket/rows. Needs fsspec (extra `map`).
+A name is a path, or a URL of a kind that fsspec knows, such as s3://bucket/rows. Needs fsspec (extra `map`), which
+`plan_job` looks for.
 
 Left out: what is in the files (parquet.py, text_rows.py).
 """
@@ -19,7 +20,6 @@ from typing import IO, TYPE_CHECKING, Any
 from qa_onnx.errors import InputError, MapError, MissingExtraError, quoted, shown
 from qa_onnx.machine.files import check_path, open_file, open_stream, os_errors
 from qa_onnx.machine.locks import LockBusyError, locked
-from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     import io
@@ -36,7 +36,6 @@ def located(name: str) -> tuple[Any, str]:
         InputError: it is no name, or of an unknown kind.
         MissingExtraError: the package for its kind is not installed.
     """
-    require("map")
     import fsspec
 
     check_path("the name of a file", name)

@@ -144,7 +144,7 @@ class MapPlan:
             before = {name: plan.get(name) for name in self.identity}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise MapError(
-                f"{MANIFEST} in {shown(output.name)} is damaged", remedy="start anew elsewhere"
+                f"{MANIFEST} in {shown(output.name)} is damaged", remedy="start again in another folder"
             ) from error
         for name, now in json.loads(json.dumps(self.identity)).items():
             if before[name] != now:

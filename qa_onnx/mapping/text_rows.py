@@ -202,7 +202,7 @@ class TextCursor:
         while rows:
             raws = list(itertools.islice(self._raws, min(rows, batch_rows)))
             if not raws:
-                raise InputError(f"{shown(self._name)} became shorter since it was counted", remedy="start anew")
+                raise InputError(f"{shown(self._name)} became shorter since it was counted", remedy="start again")
             self._at += len(raws)
             rows -= len(raws)
             yield self._form.batch([self._form.row(raw) for raw in raws])

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.bundle.folder import manifest_bytes
 from qa_onnx.errors import InputError, MapError, QaOnnxError, shown
 from qa_onnx.mapping.arrow import Asked, answer_batches
-from qa_onnx.mapping.counted import CountedSession, count_tokens
+from qa_onnx.mapping.counted import count_tokens
 from qa_onnx.mapping.text_rows import ID, PLACE, PROBLEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from qa_onnx.mapping.counted import CountedSession
     from qa_onnx.mapping.forms import RowForm
     from qa_onnx.mapping.places import OutputFolder
     from qa_onnx.mapping.plan import Shard
@@ -79,19 +80,18 @@ class MapWorker:
 
     def __init__(self, work: MapWork) -> None:
         self._work = work
-        self._reader: tuple[Reader, Options] | None = None
-        self._counted: CountedSession | None = None
+        self._opened: tuple[Reader, Options, CountedSession] | None = None
         self._cursor: tuple[str, Any] | None = None  # name of the file that is open, and its cursor
 
     def run(self, shard: Shard) -> ShardReport:
         """Answer a shard and write its part; errors are in the report."""
         try:
-            if self._reader is None:
-                self._reader = self._load()
+            if self._opened is None:
+                self._opened = self._load()
         except QaOnnxError as error:
             return ShardReport(shard.part, error=str(error), stops=True)
         try:
-            return self._answer(shard, *self._reader)
+            return self._answer(shard, *self._opened)
         except InputError as error:  # of this input; others may be whole
             self.close()
             return ShardReport(shard.part, error=f"{shard}: {error}")
@@ -100,13 +100,12 @@ class MapWorker:
         except MemoryError:
             return ShardReport(shard.part, error=f"{shard}: out of memory", stops=True)
 
-    def _load(self) -> tuple[Reader, Options]:
+    def _load(self) -> tuple[Reader, Options, CountedSession]:
         work = self._work
         if hash_of(work.bundle) != work.bundle_sha256:
-            raise MapError(f"the bundle {work.bundle} was changed since the job began", remedy="start anew")
+            raise MapError(f"the bundle {work.bundle} was changed since the job began", remedy="start again")
         reader, options = work.load(work.bundle)
-        self._counted = count_tokens(reader)
-        return reader, options
+        return reader, options, count_tokens(reader)
 
     def close(self) -> None:
         """Close the file that is read."""
@@ -114,8 +113,8 @@ class MapWorker:
             self._cursor[1].close()
             self._cursor = None
 
-    def _answer(self, shard: Shard, reader: Reader, options: Options) -> ShardReport:
-        form, before = self._work.form, self._tokens
+    def _answer(self, shard: Shard, reader: Reader, options: Options, counted: CountedSession) -> ShardReport:
+        form, before = self._work.form, counted.tokens
         if self._cursor is None or self._cursor[0] != shard.source:
             self.close()
             self._cursor = shard.source, form.cursor(shard.source)
@@ -129,13 +128,9 @@ class MapWorker:
             shard.rows,
             tally.failed,
             tally.first_failure,
-            tokens=self._tokens - before,
+            tokens=counted.tokens - before,
             peak_bytes=_peak_bytes(),
         )
-
-    @property
-    def _tokens(self) -> int:
-        return self._counted.tokens if self._counted else 0
 
 
 class _Tally:

@@ -44,7 +44,7 @@ def test_threads_that_come_together_load_it_once(tiny_copy: Path) -> None:
 
 
 def test_a_pickle_of_it_is_a_name() -> None:
-    """So that a function which an engine sends anew for each part finds the reader of the one before."""
+    """An engine sends the function again for each part, and it must find the reader of the part before."""
     assert pickle.loads(pickle.dumps(cached_reader)) is cached_reader
 
 
