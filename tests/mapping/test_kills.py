@@ -85,6 +85,13 @@ def workers_of(process: int) -> list[int]:
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+def blocks(process: int, sign: signal.Signals) -> bool:
+    """Whether a process has blocked a signal."""
+    mask = re.search(r"^SigBlk:\s*(\w+)$", Path(f"/proc/{process}/status").read_text(encoding="ascii"), re.M)
+    assert mask is not None
+    return bool(int(mask[1], 16) >> (sign - 1) & 1)
+
+
 def test_a_job_that_is_killed_at_any_moment_goes_on(source: Path, gate: Path, tmp_path: Path) -> None:
     whole = finished(start([source, "--to", tmp_path / "whole", "--workers", "1"], gate))
     assert re.match(
@@ -140,6 +147,8 @@ def test_ctrl_c_ends_all_workers_and_tells_how_to_go_on(source: Path, gate: Path
     process = start([source, "--to", out, "--workers", "2"], gate)
     eventually((gate / "reached").exists, "the job comes to the part")
     workers = workers_of(process.pid)
+    assert len(workers) == 2
+    assert all(blocks(one, signal.SIGINT) for one in workers)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
     errors = finished(process, 130)
     assert errors == f"stopped: what is written stays in {out}; go on with --resume\n"
