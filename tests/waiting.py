@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from contextlib import contextmanager
@@ -40,3 +41,10 @@ def state_of(process: int) -> str:
         return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def blocks(process: int, sign: signal.Signals) -> bool:
+    """Whether a process has blocked a signal."""
+    mask = re.search(r"^SigBlk:\s*(\w+)$", Path(f"/proc/{process}/status").read_text(encoding="ascii"), re.M)
+    assert mask is not None
+    return bool(int(mask[1], 16) >> (sign - 1) & 1)

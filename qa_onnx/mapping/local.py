@@ -10,15 +10,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from contextlib import contextmanager, suppress
-from multiprocessing import connection, resource_tracker
+from contextlib import suppress
+from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import MapError
+from qa_onnx.machine.processes import without_interrupts
 from qa_onnx.mapping.work import MapWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from multiprocessing.connection import Connection
 
     from qa_onnx.mapping.plan import Shard
@@ -73,7 +74,7 @@ class _Hand:
         self.shard: Shard | None = shard
         self.pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(work, other), daemon=True)
-        with _without_interrupts():
+        with without_interrupts():
             self._process.start()
         other.close()
         self.pipe.send(shard)
@@ -102,20 +103,6 @@ class _Hand:
         self._process.terminate()
         self._process.join()
         self.pipe.close()
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: signals that are blocked now stay so in them."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # the first start would start it, and that unblocks SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(work: MapWork, pipe: Connection[Any, Any]) -> None:

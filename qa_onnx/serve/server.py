@@ -28,6 +28,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from qa_onnx.errors import InputError
+from qa_onnx.machine.processes import without_interrupts
 from qa_onnx.serve import logs, metrics
 from qa_onnx.serve.app import create_app
 from qa_onnx.serve.logs import LOGGER, describe_error
@@ -144,7 +145,7 @@ class _Server(uvicorn.Server):
 
 
 class _Supervisor(Multiprocess):
-    """Starts, replaces and stops workers.
+    """Starts, replaces and stops workers, which get its signals and not a terminal's Ctrl-C.
 
     Args:
         config: of the workers.
@@ -155,6 +156,14 @@ class _Supervisor(Multiprocess):
     def __init__(self, config: uvicorn.Config, listener: socket.socket, supervising: Connection) -> None:
         super().__init__(config, [listener])
         self._supervising = supervising
+
+    def init_processes(self) -> None:
+        with without_interrupts():
+            super().init_processes()
+
+    def keep_subprocess_alive(self) -> None:
+        with without_interrupts():
+            super().keep_subprocess_alive()
 
     def terminate_all(self) -> None:
         self._supervising.close()

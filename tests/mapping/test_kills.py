@@ -20,7 +20,7 @@ from qa_onnx.errors import shown
 from tests.conftest import TINY
 from tests.mapping.jobs import output_of, rows, write
 from tests.mapping.runner import GATE
-from tests.waiting import PATIENCE_S, eventually, state_of
+from tests.waiting import PATIENCE_S, blocks, eventually, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,13 +83,6 @@ def workers_of(process: int) -> list[int]:
     """The processes that a process has started to work."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
-def blocks(process: int, sign: signal.Signals) -> bool:
-    """Whether a process has blocked a signal."""
-    mask = re.search(r"^SigBlk:\s*(\w+)$", Path(f"/proc/{process}/status").read_text(encoding="ascii"), re.M)
-    assert mask is not None
-    return bool(int(mask[1], 16) >> (sign - 1) & 1)
 
 
 def test_a_job_that_is_killed_at_any_moment_goes_on(source: Path, gate: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from qa_onnx.machine import cpu
 from tests.conftest import TINY, edit_manifest
 from tests.serve.test_serve_limits import APART, GOOD, HELD, raw
 from tests.served import ROOT, Served, received, serve
-from tests.waiting import PATIENCE_S, eventually, paused, state_of
+from tests.waiting import PATIENCE_S, blocks, eventually, paused, state_of
 
 pytestmark = pytest.mark.slow
 
@@ -460,6 +460,7 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on() -> None:
         assert set(statuses) == {200}
         assert len(workers_of(served)) == 2
         assert victim not in workers_of(served)
+        assert all(blocks(worker, signal.SIGINT) for worker in workers_of(served))  # a terminal's Ctrl-C, too
         assert served.metric("qa_onnx_questions_total") >= len(statuses)
         (new,) = ready_processes(served) - before
         eventually(lambda: "Application startup complete." in messages_of(served, new), "the new one takes part")
