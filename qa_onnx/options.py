@@ -39,6 +39,8 @@ BOUNDS = {
     # Reader.load
     "threads": Bounds(1, 1024),
     "min_f1": Bounds(0.0, 100.0),
+    # Reader
+    "temperature": Bounds(1e-3, 1e3),  # 1e-320 would make scores infinite
     # AsyncReader
     "max_batch_tokens": Bounds(1, 1 << 30),
     "max_wait_ms": Bounds(0.0, 60_000.0),
@@ -89,8 +91,9 @@ def check_types(values: Mapping[str, object]) -> None:
         if name in _TYPES:
             kinds, wanted = _TYPES[name]
             check_type(name, value, kinds, wanted)
-    if values.get("min_f1") is not None:
-        check_bounds("min_f1", values["min_f1"])
+    for name in ("min_f1", "temperature"):
+        if values.get(name) is not None:
+            check_bounds(name, values[name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +185,6 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "pad_id": ((int,), "the id of a token"),
     "max_positions": ((int, NoneType), "an integer, or None"),
     "null_threshold": ((int, float, NoneType), "a number, or None"),
-    "temperature": ((int, float), "a number"),
 }
 
 

@@ -421,6 +421,12 @@ def test_options_in_the_wrong_place_are_refused_with_the_right_one(fake_reader: 
         fake_reader.ask("q", "c", top_k=3)
 
 
+@pytest.mark.parametrize("temperature", [0, -1.0, 1e-320, 1e308, math.nan, True, "1"])
+def test_a_temperature_that_no_probability_can_come_of_is_refused(windower: Windower, temperature: Any) -> None:
+    with pytest.raises(InputError, match=r"^temperature is .*; it must be a number from 0\.001 to 1000\.0$"):
+        Reader(session=FakeSession(wave_logits), windower=windower, options=SMALL, temperature=temperature)
+
+
 def test_answers_take_in_whole_words_unless_they_are_not_to(any_reader: Reader) -> None:
     def cut_words(*, align_to_words: bool) -> int:
         options = replace(SMALL, n_best=20, align_to_words=align_to_words)

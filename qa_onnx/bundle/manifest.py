@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import BundleError, BundleFormatError
+from qa_onnx.options import BOUNDS
 
 FORMAT = "qa-onnx bundle"
 FORMAT_VERSION = (1, 2)  # the newest that this release reads
@@ -25,6 +26,7 @@ _WITH_DATA = (1, 2)  # the format that introduced weights in a file beside the g
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 NAMED_BY_CONTENT = r"^(model|weights|tokenizer|golden)-[0-9a-f]{16}\.(onnx|data|json)\Z"
 FileName = Annotated[str, Meta(pattern=NAMED_BY_CONTENT)]
+Temperature = Annotated[float, Meta(ge=BOUNDS["temperature"].low, le=BOUNDS["temperature"].high)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
@@ -224,7 +226,7 @@ class Manifest:
     cls_id: Natural
     tokenizer: FileEntry
     graphs: dict[str, Graph]
-    temperature: Annotated[float, Meta(gt=0)]
+    temperature: Temperature
     null_threshold: float | None
     confidence: Confidence | None
     versions: dict[str, str]

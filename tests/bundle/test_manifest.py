@@ -141,6 +141,7 @@ def test_a_missing_field_is_named(tiny_copy: Path, path: tuple[str, ...]) -> Non
         (("temperature",), -1.0),
         (("temperature",), True),
         (("temperature",), 10**400),
+        *((("temperature",), value) for value in (1e-320, 0.0009, 1001, 1e308)),
         (("null_threshold",), "1.0"),
         (("null_threshold",), float("nan")),
         (("versions", "numpy"), 2.4),
