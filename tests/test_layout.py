@@ -29,6 +29,8 @@ _ALL = _PATH | {
     "evaluation",
     "data",
     "mapping",
+    "documents",
+    "retrieval",
 }
 BOXES = {
     "errors": set(),
@@ -50,6 +52,8 @@ BOXES = {
     "dynamic_batching": _PATH | {"reader"},
     "pipelines": _PATH | {"reader", "engines", "bundle", "export"},
     "mapping": _PATH | {"reader", "engines", "machine", "bundle", "data"},
+    "documents": {"errors", "machine", "data"},
+    "retrieval": _PATH | {"reader", "machine", "documents", "data"},
     "testing": _PATH | {"reader", "tokens"},
     "__init__": _ALL - {"data", "evaluation", "mapping"},
     "doctor": _ALL | {"__init__"},

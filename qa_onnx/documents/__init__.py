@@ -1,0 +1,4 @@
+"""Files of many kinds -> texts, and where in them an answer stands.
+
+May import: errors, machine, data. Left out: which documents are worth reading (retrieval), and reading them.
+"""
