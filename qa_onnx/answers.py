@@ -5,6 +5,7 @@ counts once, with its better score. The model scored each window by itself, so c
 heuristic, the one of the BERT paper. For the same reason `probability` is one softmax over the spans of all
 windows, and not one for each window.
 
+An answer stands for all spans that overlap it (groups.py); with the option `overlapping`, for itself alone.
 "No answer" has a score too, the null score: start logit + end logit of the [CLS] token.
 
 Left out: where logits come from (steps.py), how spans are found (spans.py) and added up (probabilities.py), and
@@ -15,19 +16,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, repeat
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from qa_onnx.groups import GroupFinder
 from qa_onnx.options import check_type
-from qa_onnx.probabilities import log_span_sum, log_span_sums, probability
-from qa_onnx.spans import ContextLogits, Span, WindowLogits, best_spans
+from qa_onnx.probabilities import log_span_sum, log_span_sums, share
+from qa_onnx.spans import ContextLogits, Span, WindowLogits, best_of_starts, best_spans
 from qa_onnx.tokens.boundaries import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from qa_onnx.options import Options
+    from qa_onnx.spans import Scores
     from qa_onnx.windows import CutExample, Window
 
 # Most spans that are compared at once, and most that are searched for the distinct answers of one example: all
@@ -47,7 +52,8 @@ class Answer:
         start: index of its first character (code point).
         end: index after its last character.
         score: start logit + end logit; of "no answer": the null score.
-        probability: share among all spans of the context and "no answer", 0 to 1.
+        probability: share of all spans that overlap it, or, with `Options.overlapping`, of itself alone, among all
+            spans of the context and "no answer", 0 to 1.
     """
 
     text: str
@@ -69,9 +75,10 @@ class Prediction:
     """The answers of a model for one example, and the score of "no answer".
 
     Attributes:
-        answers: the n best distinct answers, best first; fewer where the context has fewer.
+        answers: the n best answers, best first, none of which overlap; with `Options.overlapping` the n best that
+            read differently. Fewer where the context has fewer.
         null_score: score of "no answer": the lowest of the windows' start logit + end logit of [CLS].
-        null_probability: its share. With those of all possible answers it sums to 1.
+        null_probability: its share. With those of all answers it sums to 1 at most.
         warnings: what the user should know, such as a question that was cut.
     """
 
@@ -106,12 +113,15 @@ class ScoredWindow(NamedTuple):
 
     Attributes:
         logits: the window and its logits.
-        spans: its best spans, best first, in positions of the window.
+        best: float64 (L,), the score of the best span that starts at each token of the context; empty where
+            answers may overlap.
+        spans: its best spans, best first, in positions of the window; empty where answers may not overlap.
         log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf where it has none, or
             where the sum was not needed.
     """
 
     logits: WindowLogits
+    best: Scores
     spans: tuple[Span, ...]
     log_sum: float = -math.inf
 
@@ -126,7 +136,7 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
 
     Args:
         rows: windows that have run.
-        options: `max_answer_length` and `n_best` are read.
+        options: `max_answer_length`, `n_best` and `overlapping` are read.
         temperature: see `merge`.
 
     Yields:
@@ -145,7 +155,12 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
         log_sums = [-math.inf] * len(some)
         if any(row.window.holds_whole_context for row in some):  # of several, `merge` counts shared spans once
             log_sums = log_span_sums(contexts, temperature=temperature).tolist()
-        yield from map(ScoredWindow, some, best_spans(contexts, n_best=count), log_sums)
+        if options.overlapping:
+            best: Iterable[Scores] = repeat(np.empty(0))
+            found: Iterable[tuple[Span, ...]] = best_spans(contexts, n_best=count)
+        else:
+            best, found = best_of_starts(contexts), repeat(())
+        yield from map(ScoredWindow, some, best, found, log_sums)
 
 
 def merge(
@@ -156,7 +171,7 @@ def merge(
     Args:
         example: the example, cut into windows.
         scored: all of its windows, in the order of the text, as `search` gives them for the same options.
-        options: `max_answer_length`, `n_best` and `align_to_words` are read.
+        options: `max_answer_length`, `n_best`, `overlapping` and `align_to_words` are read.
         temperature: divides scores before the softmax; from the bundle's calibration, and the same as in `search`.
     """
     rows = [part.logits for part in scored]
@@ -164,14 +179,30 @@ def merge(
     log_sum = scored[0].log_sum if len(scored) == 1 else -math.inf
     if log_sum == -math.inf:
         log_sum = log_span_sum(rows, max_answer_length=options.max_answer_length, temperature=temperature)
-    best = _best_characters(scored, options)
-    shares = probability([*best.values(), null_score], null_score, log_sum, temperature=temperature).tolist()
+    if options.overlapping:
+        best = _best_characters(scored, options)
+        weights = [score / temperature for score in best.values()]
+    else:
+        finder = GroupFinder(rows, _best_of_context(scored), options, temperature)
+        groups = list(islice(finder.find(), options.n_best))
+        best = {(group.start, group.end): group.span.score for group in groups}
+        weights = [group.log_sum for group in groups]
+    shares = share([*weights, null_score / temperature], null_score, log_sum, temperature=temperature).tolist()
     text = scored[0].window.context.text
     answers = tuple(
-        Answer(text[start:end], start, end, score, share)
-        for ((start, end), score), share in zip(best.items(), shares[:-1], strict=True)
+        Answer(text[start:end], start, end, score, probability)
+        for ((start, end), score), probability in zip(best.items(), shares[:-1], strict=True)
     )
     return Prediction(answers, null_score, shares[-1], example.warnings)
+
+
+def _best_of_context(scored: Sequence[ScoredWindow]) -> Scores:
+    """Return the score of the best span that starts at each of the N tokens of the context: float64 (N,)."""
+    best = np.full(len(scored[0].window.context.ids), -np.inf)
+    for part in scored:
+        own = best[part.window.token_offset :][: part.window.last - part.window.first + 1]
+        np.maximum(own, part.best[: len(own)], out=own)
+    return best
 
 
 def _listed(options: Options) -> int:

@@ -108,6 +108,8 @@ class Options:
             `Prediction.warnings`. None: all are used, and a question that leaves the context no room is an error.
         max_answer_length: most tokens of an answer, before it is widened to whole letters and words.
         n_best: most answers of a `Prediction`.
+        overlapping: answers may overlap, such as "1912" and "in 1912", and each has the probability of itself
+            alone. Otherwise these are one answer, its best form, with the probability of all forms together.
         align_to_words: an answer that starts or ends inside a word is widened to the whole word, which is a run of
             letters, digits and marks. Scripts without blanks between words, and Korean, stay as tokens say. In all
             cases an answer takes in the marks, vowel signs and joiners of its last letter.
@@ -126,6 +128,7 @@ class Options:
     max_question_length: int | None = 64
     max_answer_length: int = 30
     n_best: int = 20
+    overlapping: bool = False
     align_to_words: bool = True
     batch_tokens: int = BATCH_TOKENS["cpu"]
     null_threshold: float | Literal["bundle"] | None = "bundle"
@@ -134,7 +137,8 @@ class Options:
         for name in self.__slots__:
             if name in BOUNDS and (name != "max_question_length" or getattr(self, name) is not None):
                 check_bounds(name, getattr(self, name))
-        check_type("align_to_words", self.align_to_words, bool, "True or False")
+        for name in ("overlapping", "align_to_words"):
+            check_type(name, getattr(self, name), bool, "True or False")
         threshold = self.null_threshold
         is_name = isinstance(threshold, str) and threshold == "bundle"
         if not (threshold is None or is_name or is_number(threshold)):

@@ -120,6 +120,50 @@ def log_span_sum(rows: Sequence[WindowLogits], *, max_answer_length: int, temper
     return highest + math.log(_sum_distinct(offsets, (np.exp(band - highest) for band in scores())))
 
 
+def log_overlap_sum(
+    rows: Sequence[WindowLogits],
+    taken: tuple[int, int],
+    gap: tuple[int, int],
+    *,
+    max_answer_length: int,
+    temperature: float = 1.0,
+) -> float:
+    """Return the logarithm of the sum of exp(score / temperature) over the distinct spans at one place.
+
+    Args:
+        rows: see `log_span_sum`.
+        taken: first and last token of the place; the spans have at least one of its tokens.
+        gap: first and last token that they may have; it holds the place.
+        max_answer_length: most tokens that a span may have.
+        temperature: divides scores.
+
+    Returns:
+        The logarithm; -inf where no window shows such a span.
+    """
+    (first, last), (low, high) = taken, gap
+    longest = min(max_answer_length, max(len(row.window.input_ids) for row in rows))
+    low, high = max(low, first - longest + 1), min(high, last + longest - 1)
+    scores = np.full((last - low + 1, high - first + 1), -np.inf)  # of spans by start and end
+    for window, start, end in rows:
+        shift = window.first - window.token_offset  # index in the context -> position in the window
+        starts = slice(max(low, window.token_offset), min(last, window.last - shift) + 1)
+        ends = slice(max(first, window.token_offset), min(high, window.last - shift) + 1)
+        if starts.start < starts.stop and ends.start < ends.stop:
+            part = scores[starts.start - low : starts.stop - low, ends.start - first : ends.stop - first]
+            own = np.add(
+                start[starts.start + shift : starts.stop + shift, None],
+                end[ends.start + shift : ends.stop + shift],
+                dtype=np.float64,
+            )
+            np.maximum(part, own, out=part)
+    length = np.arange(first, high + 1) - np.arange(low, last + 1)[:, None]  # in tokens, less 1
+    scores = scores[(length >= 0) & (length < max_answer_length)]
+    highest = scores.max(initial=-np.inf)
+    if highest == -np.inf:
+        return -math.inf
+    return float(highest / temperature + math.log(np.exp((scores - highest) / temperature).sum()))
+
+
 def _band(start: Scores, end: Scores, width: int, combine: np.ufunc, nothing: float) -> Scores:
     """Return a value for each span of a window: float64 (L, width), row i the spans that start at token i.
 
@@ -149,16 +193,27 @@ def _sum_distinct(offsets: Sequence[int], bands: Iterable[Scores]) -> float:
 
 
 def probability(score: ArrayLike, null_score: ArrayLike, log_span_sum: ArrayLike, *, temperature: float) -> Scores:
-    """Return the share of an answer among all spans of its context and "no answer"; arguments broadcast.
-
-    Rounding of large scores can make the exponent positive, and the result much more than 1; such a one is 1.
+    """Return the share of a span among all spans of its context and "no answer"; arguments broadcast.
 
     Args:
-        score: start logit + end logit of the answer, or `null_score` itself for the share of "no answer".
+        score: start logit + end logit of the span, or `null_score` itself for the share of "no answer".
         null_score: of "no answer".
         log_span_sum: of the context, at the same temperature.
         temperature: divides scores before the softmax.
     """
-    scaled = np.asarray(null_score) / temperature
-    exponent = np.asarray(score) / temperature - np.logaddexp(log_span_sum, scaled)
-    return np.exp(np.minimum(exponent, 0.0))
+    return share(np.asarray(score) / temperature, null_score, log_span_sum, temperature=temperature)
+
+
+def share(log_part: ArrayLike, null_score: ArrayLike, log_span_sum: ArrayLike, *, temperature: float) -> Scores:
+    """Return the share of some spans among all spans of their context and "no answer"; arguments broadcast.
+
+    Rounding of large scores can make the exponent positive, and the result much more than 1; such a one is 1.
+
+    Args:
+        log_part: logarithm of the sum of exp(score / temperature) over these spans.
+        null_score: of "no answer".
+        log_span_sum: of the context, at the same temperature.
+        temperature: divides scores before the softmax.
+    """
+    exponent = np.asarray(log_part) - np.logaddexp(log_span_sum, np.asarray(null_score) / temperature)
+    return np.asarray(np.exp(np.minimum(exponent, 0.0)))

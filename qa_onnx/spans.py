@@ -103,15 +103,22 @@ class Span(NamedTuple):
     last: int
 
 
+def best_of_starts(contexts: ContextLogits) -> Scores:
+    """Return the score of the best span that starts at each context token: float64 (B, L), filled up with -inf."""
+    _, start, end = contexts
+    length = start.shape[1]
+    width = min(contexts.width, length)
+    return np.add(start, _sliding_max(end[:, : length + width - 1], width), dtype=np.float64)
+
+
 def best_spans(contexts: ContextLogits, *, n_best: int) -> list[tuple[Span, ...]]:
     """Find the n best spans of each of B windows, or all that it has, best first, in positions of the window."""
     first, start, end = contexts
-    length = start.shape[1]
-    width = min(contexts.width, length)
-    end = end[:, : length + width - 1]
-    best_of_start = np.add(start, _sliding_max(end, width), dtype=np.float64)  # (B, L)
+    width = min(contexts.width, start.shape[1])
     row = np.arange(len(first))[:, None]
-    starts = np.sort(_largest(best_of_start, n_best), axis=1)  # (B, n); by position, as ties are to be ordered
+    starts = np.sort(
+        _largest(best_of_starts(contexts), n_best), axis=1
+    )  # (B, n); by position, as ties are to be ordered
     ends = starts[:, :, None] + np.arange(width)  # (B, n, D): all ends of the best starts
     scores = np.add(start[row, starts][:, :, None], end[row[:, :, None], ends], dtype=np.float64)
 

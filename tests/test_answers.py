@@ -97,6 +97,7 @@ def narrow_options(draw: st.DrawFn) -> Options:
         doc_stride=draw(st.integers(0, room - 1)),
         n_best=draw(st.integers(1, 30)),
         max_answer_length=draw(st.integers(1, 10)),
+        overlapping=True,
         align_to_words=draw(st.booleans()),
     )
 
@@ -129,7 +130,9 @@ def test_probability_is_one_softmax_over_all_distinct_spans_and_no_answer(
 
 def test_a_span_of_two_windows_counts_once_with_its_best_score() -> None:
     """One letter a token, seven letters, windows of four that share two."""
-    options = Options(max_length=9, max_question_length=2, doc_stride=2, max_answer_length=2, n_best=3)
+    options = Options(
+        max_length=9, max_question_length=2, doc_stride=2, max_answer_length=2, n_best=3, overlapping=True
+    )
     example = cut(KINDS["bert"], "a b c d e f g", replace(options, max_length=8))
     assert [window.token_offset for window in example.windows] == [0, 2, 4]
     rows: list[WindowLogits] = []
@@ -164,7 +167,7 @@ def byte_rows(context: str, logits: list[float], options: Options) -> tuple[CutE
 
 
 def test_blank_spans_are_no_answers_even_when_they_score_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = Options(n_best=1, max_answer_length=2)
+    options = Options(n_best=1, max_answer_length=2, overlapping=True)
     example, rows = byte_rows("\n\n\n\na", [9.0, 9.0, 9.0, 9.0, 0.0], options)
     prediction = predict(example, rows, options)
     [answer] = prediction.answers
@@ -175,7 +178,7 @@ def test_blank_spans_are_no_answers_even_when_they_score_best(monkeypatch: pytes
 
 
 def test_bytes_of_one_character_give_one_answer_and_leave_room_for_the_next() -> None:
-    options = Options(n_best=2, max_answer_length=9)
+    options = Options(n_best=2, max_answer_length=9, overlapping=True)
     example, rows = byte_rows("🦉-", [9.0, 9.0, 9.0, 9.0, 0.0], options)
     prediction = predict(example, rows, options)
     assert [(answer.text, answer.score) for answer in prediction.answers] == [("🦉", 18.0), ("🦉-", 9.0)]
@@ -211,8 +214,9 @@ def test_the_sums_of_the_search_are_what_merge_would_find(words: int, temperatur
     ]
 
 
-def test_the_memory_of_a_search_does_not_grow_with_the_windows(windower: Windower) -> None:
-    options = Options(max_length=384, doc_stride=8, n_best=200, max_answer_length=200)
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_the_memory_of_a_search_does_not_grow_with_the_windows(windower: Windower, overlapping: bool) -> None:
+    options = Options(max_length=384, doc_stride=8, n_best=200, max_answer_length=200, overlapping=overlapping)
     example = windower.cut([Example("a", "mast " * 9000)], options)[0]
     rows = random_rows(example, 0)
     assert len(rows) > 20

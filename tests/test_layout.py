@@ -17,7 +17,18 @@ PACKAGE = Path(qa_onnx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A box is a file of the root or a room. Each may import those boxes, for type checking included, and itself.
-_PATH = {"errors", "options", "windows", "batches", "session", "spans", "probabilities", "answers", "steps"}
+_PATH = {
+    "errors",
+    "options",
+    "windows",
+    "batches",
+    "session",
+    "spans",
+    "probabilities",
+    "groups",
+    "answers",
+    "steps",
+}
 _ALL = _PATH | {
     "reader",
     "tokens",
@@ -41,7 +52,8 @@ BOXES = {
     "batches": {"errors", "windows", "session"},
     "spans": {"windows"},
     "probabilities": {"errors", "spans"},
-    "answers": {"errors", "options", "windows", "spans", "probabilities", "tokens"},
+    "groups": {"options", "spans", "probabilities", "tokens"},
+    "answers": {"errors", "options", "windows", "spans", "probabilities", "groups", "tokens"},
     "machine": {"errors"},
     "data": {"errors", "machine"},
     "engines": {"errors", "options", "session", "machine"},

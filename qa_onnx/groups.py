@@ -1,0 +1,155 @@
+"""Logits of all windows of a context -> its distinct answers, best first: groups of spans that overlap.
+
+Spans that overlap are forms of one answer: "1912", "in 1912", "1912 in Paris". The best span of all is the first
+answer, and its group takes every span that shares a token with it. The best of the spans that are left is the
+second answer, and so on. So no two answers overlap, each span belongs to one group at most, and the shares of all
+groups and of "no answer" add up to 1 at most.
+
+Only the best span of each start has to be known to find them. Where its end is taken by a better group, a shorter
+one may do, and the start is looked at again when its turn comes.
+
+An answer is widened to whole words and letters; then the group takes all spans that share one of their tokens too.
+Left out: lists of single spans (answers.py).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect, insort
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from qa_onnx.probabilities import log_overlap_sum
+from qa_onnx.spans import Span
+from qa_onnx.tokens.boundaries import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qa_onnx.options import Options
+    from qa_onnx.spans import Scores, WindowLogits
+    from qa_onnx.tokens.encoding import EncodedContext
+
+
+# Most spans that are looked at and are no answers. It bounds the work on long texts of little but blanks; others
+# never reach it.
+_MOST_REFUSED = 10_000
+
+
+class Group(NamedTuple):
+    """A distinct answer: its best span, and the weight of all of its spans.
+
+    Attributes:
+        span: the best one, in tokens of the context.
+        start: index of the first character of the answer.
+        end: index after its last character.
+        log_sum: logarithm of the sum of exp(score / temperature) over all spans of the group.
+    """
+
+    span: Span
+    start: int
+    end: int
+    log_sum: float
+
+
+class _Taken(NamedTuple):
+    """What a group has taken of the context: tokens, both inclusive, and characters, half-open."""
+
+    first: int
+    last: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class GroupFinder:
+    """Finds the groups of one context.
+
+    Args:
+        rows: the windows of the context, in the order of the text.
+        best: float64 (N,), the score of the best span that starts at each token of the context; it is changed.
+        options: `max_answer_length` and `align_to_words` are read.
+        temperature: divides scores before exp.
+    """
+
+    rows: Sequence[WindowLogits]
+    best: Scores
+    options: Options
+    temperature: float
+    _taken: list[_Taken] = field(default_factory=list)
+    _refused: dict[int, list[int]] = field(default_factory=dict)  # last tokens of spans by their first
+
+    def find(self) -> Iterator[Group]:
+        """Yield the groups, best first; equal scores are ordered by start, then by end."""
+        best, context, refused = self.best, self.rows[0].window.context, 0
+        while len(best):
+            first = int(best.argmax())
+            if best[first] == -math.inf:
+                return
+            low, high = self._gap(first)
+            span = self._best_span(first, high)
+            if span.score < best[first]:
+                best[first] = span.score  # its turn comes later, or never
+                continue
+            start, end = whole(
+                context.text, *context.characters(*span[1:]), align_to_words=self.options.align_to_words
+            )
+            if start == end or self._reads_into_another(first, start, end):
+                if (refused := refused + 1) == _MOST_REFUSED:
+                    return
+                self._refused.setdefault(first, []).append(span.last)
+                best[first] = self._best_span(first, high).score
+                continue
+            taken = _Taken(*_tokens(context, span, (low, high), (start, end)), start, end)
+            insort(self._taken, taken)
+            best[taken.first : taken.last + 1] = -math.inf
+            weight = log_overlap_sum(
+                self.rows,
+                (taken.first, taken.last),
+                (low, high),
+                max_answer_length=self.options.max_answer_length,
+                temperature=self.temperature,
+            )
+            yield Group(span, start, end, weight)
+
+    def _gap(self, first: int) -> tuple[int, int]:
+        """Return the tokens around one that is not taken, up to the next ones that are; both inclusive."""
+        at = bisect(self._taken, (first,))
+        low = self._taken[at - 1].last + 1 if at else 0
+        high = self._taken[at].first - 1 if at < len(self._taken) else len(self.best) - 1
+        return low, high
+
+    def _best_span(self, first: int, high: int) -> Span:
+        """Return the best span that starts at a token and ends at `high` at the latest; score -inf: none."""
+        best, length = -math.inf, 0
+        for window, start, end in self.rows:
+            at = first + window.first - window.token_offset  # its position in the window
+            stop = min(window.last, at + high - first, at + self.options.max_answer_length - 1)
+            if not window.first <= at <= stop:
+                continue
+            scores = np.add(start[at], end[at : stop + 1], dtype=np.float64)
+            refused = [last - first for last in self._refused.get(first, ()) if last - first < len(scores)]
+            scores[refused] = -math.inf
+            shortest = int(scores.argmax())
+            if (scores[shortest], -shortest) > (best, -length):
+                best, length = float(scores[shortest]), shortest
+        return Span(best, first, first + length)
+
+    def _reads_into_another(self, first: int, start: int, end: int) -> bool:
+        """Whether an answer, widened to whole words, has characters of a group beside it."""
+        at = bisect(self._taken, (first,))
+        return any(start < other.end and other.start < end for other in self._taken[max(0, at - 1) : at + 1])
+
+
+def _tokens(
+    context: EncodedContext, span: Span, gap: tuple[int, int], characters: tuple[int, int]
+) -> tuple[int, int]:
+    """Return the tokens, both inclusive, of a span and of the characters that it was widened to, within a gap."""
+    _, first, last = span
+    while first > gap[0] and context.characters(first - 1, first - 1)[1] > characters[0]:
+        first -= 1
+    while last < gap[1] and context.characters(last + 1, last + 1)[0] < characters[1]:
+        last += 1
+    return first, last
