@@ -15,15 +15,15 @@ where words and letters end (tokens/boundaries.py).
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice, repeat
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from qa_onnx.groups import GroupFinder
-from qa_onnx.options import check_type
+from qa_onnx.options import check_bounds, check_type
 from qa_onnx.probabilities import log_span_sum, log_span_sums, share
 from qa_onnx.spans import ContextLogits, Span, WindowLogits, best_of_starts, best_spans
 from qa_onnx.tokens.boundaries import whole
@@ -42,10 +42,12 @@ _SEARCH_LIMIT = 1 << 18
 # arrays stay in the CPU's cache as long as n_best is not large.
 _WINDOWS_AT_ONCE = 32
 
+State: TypeAlias = Literal["answer", "unsure", "none"]
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A piece of the context, or no answer, which is falsy: `if answer:`.
+    """A piece of the context, or none, which is falsy: `if answer:`.
 
     Attributes:
         text: `context[start:end]`, letters with all of their marks; empty when there is no answer.
@@ -54,6 +56,7 @@ class Answer:
         score: start logit + end logit; of "no answer": the null score.
         probability: share of all spans that overlap it, or, with `Options.overlapping`, of itself alone, among all
             spans of the context and "no answer", 0 to 1.
+        sure: False where the probability is below `Options.min_probability`; such an answer is falsy, too.
     """
 
     text: str
@@ -61,13 +64,27 @@ class Answer:
     end: int
     score: float
     probability: float
+    sure: bool = True
 
     def __bool__(self) -> bool:
-        return bool(self.text)
+        return self.state == "answer"
+
+    @property
+    def state(self) -> State:
+        """What became of the question.
+
+        "none": the context is blank, or "no answer" passes the null threshold. "unsure": there is an answer, but
+        it is less probable than it has to be. "answer": the text is one.
+        """
+        if not self.text:
+            return "none"
+        return "answer" if self.sure else "unsure"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes by name, ready for JSON."""
-        return asdict(self)
+        """Return the attributes by name, ready for JSON, without `sure`."""
+        values = asdict(self)
+        del values["sure"]
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +104,27 @@ class Prediction:
     null_probability: float
     warnings: tuple[str, ...] = ()
 
-    def choose(self, null_threshold: float | None) -> Answer:
+    def choose(self, null_threshold: float | None, *, min_probability: float = 0.0) -> Answer:
         """Decide between the best answer and none, as SQuAD 2.0's null_score_diff_threshold does.
 
         Args:
             null_threshold: there is no answer when null score - best score is greater; None: there is one
                 whenever the context holds any text.
+            min_probability: the answer is not sure, and falsy, when its probability is less.
 
         Raises:
-            InputError: it is not a number, and not None.
+            InputError: a value is not a number, or out of range.
         """
         check_type("null_threshold", null_threshold, (int, float, NoneType), "a number, or None")
+        check_bounds("min_probability", min_probability)
         best = self.answers[0] if self.answers else None
-        if best and (null_threshold is None or self.null_score - best.score <= null_threshold):
-            return best
-        return Answer("", 0, 0, self.null_score, self.null_probability)
+        if best is None or (null_threshold is not None and self.null_score - best.score > null_threshold):
+            return Answer("", 0, 0, self.null_score, self.null_probability)
+        return best if best.probability >= min_probability else replace(best, sure=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON."""
-        return asdict(self)
+        return asdict(self) | {"answers": [answer.to_dict() for answer in self.answers]}
 
 
 class ScoredWindow(NamedTuple):

@@ -36,6 +36,7 @@ BOUNDS = {
     "max_answer_length": Bounds(1, _TOKENS),
     "n_best": Bounds(1, 10_000),
     "batch_tokens": Bounds(1, 1 << 30),
+    "min_probability": Bounds(0.0, 1.0),
     # Reader.load
     "threads": Bounds(1, 1024),
     "min_f1": Bounds(0.0, 100.0),
@@ -118,6 +119,7 @@ class Options:
             (`BATCH_TOKENS`), which `Reader.load` sets where it gets no options.
         null_threshold: "no answer" wins when null score - best score is greater than this. None: the best span is
             always the answer. "bundle": the threshold that the bundle was calibrated to, else None.
+        min_probability: an answer that is less probable is marked as not sure, and is falsy: see `Answer.sure`.
 
     Raises:
         InputError: a value is out of range or of a wrong type. `room` checks whether they leave the context room.
@@ -132,6 +134,7 @@ class Options:
     align_to_words: bool = True
     batch_tokens: int = BATCH_TOKENS["cpu"]
     null_threshold: float | Literal["bundle"] | None = "bundle"
+    min_probability: float = 0.0
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -179,7 +179,7 @@ class Reader:
             other: nothing; an option that comes by itself, such as `n_best=3`, gets an error that tells the way.
 
         Returns:
-            The answer; falsy when there is none, because the context is blank or "no answer" passes the threshold.
+            The answer; falsy when there is none, and when it is not sure: see `Answer.state`.
 
         Raises:
             InputError: a text is not a str, or the options do not fit the model.
@@ -192,8 +192,9 @@ class Reader:
     def choose(self, prediction: Prediction, *, options: Options | None = None) -> Answer:
         """Choose between a prediction's best answer and none, by the null threshold of options or bundle."""
         check_type("prediction", prediction, Prediction, "a Prediction, which `predict` returns")
-        threshold = self.resolve(options).null_threshold
-        return prediction.choose(self.null_threshold if threshold == "bundle" else threshold)
+        options = self.resolve(options)
+        threshold = self.null_threshold if options.null_threshold == "bundle" else options.null_threshold
+        return prediction.choose(threshold, min_probability=options.min_probability)
 
     def predict(self, examples: Iterable[AnyExample], *, options: Options | None = None) -> list[Prediction]:
         """Predict any number of examples, or (question, context) tuples or dicts; see `predict_iter`."""

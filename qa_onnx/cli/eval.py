@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     help="Write the questions without an exact match to this file, as JSON lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-@reader_options
+@partial(reader_options, without=("min_probability",))
 def evaluate(
     *,
     settings: ReaderSettings,

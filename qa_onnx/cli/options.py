@@ -135,6 +135,11 @@ _READER_OPTIONS: dict[str, Callable[[Any], Any]] = {
     ),
     "threads": threads_option,
     "n_best": click.option("--n-best", type=between("n_best"), help="Number of answers to show.  [default: 1]"),
+    "overlapping": click.option(
+        "--overlapping/--no-overlapping",
+        default=None,
+        help="Let answers overlap, each with the probability of itself alone.  [default: no-overlapping]",
+    ),
     "max_answer_length": click.option(
         "--max-answer-length",
         type=between("max_answer_length"),
@@ -151,6 +156,12 @@ _READER_OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--align-to-words/--no-align-to-words",
         default=None,
         help="Widen an answer that begins or ends inside a word to the whole word.  [default: align-to-words]",
+    ),
+    "min_probability": click.option(
+        "--min-probability",
+        type=between("min_probability"),
+        metavar="P",
+        help="Withhold an answer that is less probable, from 0 to 1: the question is unsure.  [default: 0]",
     ),
     "null_threshold": click.option(
         "--null-threshold",
@@ -174,9 +185,11 @@ class ReaderSettings:
     allow_fallback: bool
     threads: int | None
     n_best: int | None
+    overlapping: bool | None
     max_answer_length: int | None
     doc_stride: int | None
     align_to_words: bool | None
+    min_probability: float | None
     null_threshold: float | Literal["bundle"] | None
 
     def runtime(self) -> dict[str, Any]:
@@ -198,7 +211,7 @@ class ReaderSettings:
     def change(self, options: Options) -> Options:
         """Return options with the user's changes."""
         changes: dict[str, Any] = {"n_best": 1 if self.n_best is None else self.n_best}
-        for name in ("max_answer_length", "doc_stride", "align_to_words"):
+        for name in ("overlapping", "max_answer_length", "doc_stride", "align_to_words", "min_probability"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
         return dataclasses.replace(options, null_threshold=self.null_threshold, **changes)

@@ -45,7 +45,8 @@ class TextResult:
 
 def prediction_to_dict(prediction: Prediction, answer: Answer) -> dict[str, Any]:
     """Return a prediction and the chosen answer as the fields of a JSON object."""
-    return {"answer": answer.to_dict() if answer else None, **prediction.to_dict()}
+    chosen = answer.to_dict() if answer else None
+    return {"state": answer.state, "answer": chosen, **prediction.to_dict()}
 
 
 def ask_texts(reader: Reader, options: Options, question: str, texts: Sequence[Text]) -> TextResult:

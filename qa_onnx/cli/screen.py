@@ -32,7 +32,7 @@ def show(result: TextResult, *, several: bool, table: bool, name_question: bool)
     if table and result.answers:
         _table(result, several=several)
     else:
-        _print_answer(result.answer.text)
+        _print_answer(result.answer.text if result.answer else "")
     if not result.answer:
         click.echo(_why_none(result), err=True)
     elif sys.stderr.isatty():
@@ -40,8 +40,14 @@ def show(result: TextResult, *, several: bool, table: bool, name_question: bool)
 
 
 def _why_none(result: TextResult) -> str:
-    """Explain why a question has no answer: a blank text, or a best span below the threshold."""
+    """Explain why a question has no answer: a blank text, or a best span that passes no threshold."""
     question, answers = printable(result.question), result.prediction.answers
+    if result.answer.state == "unsure":
+        return (
+            f"not sure of an answer to {question!r}: the probability of the best one, "
+            f"{printable(result.answer.text)!r}, is {result.answer.probability:.2f}; a lower --min-probability "
+            f"gives it ({result.milliseconds:.0f} ms)"
+        )
     if not answers or result.null_threshold is None:
         return f"no answer to {question!r}: the text is blank"
     best = answers[0]

@@ -185,6 +185,7 @@ class QuestionAnsweringPipeline:
             max_question_length=question,
             max_answer_length=arguments.max_answer_len,
             n_best=arguments.top_k,
+            overlapping=True,  # as transformers lists them
             align_to_words=arguments.align_to_words,
             batch_tokens=own.batch_tokens if batch is None else batch * base.max_length,
         )

@@ -106,8 +106,8 @@ class _Answers:
             named = {"id": item.id} if isinstance(item, schemas.AskExample) else {}
             if isinstance(prediction, Exception):
                 return named | {"error": to_problem(prediction, state, service.metrics).content(state.id)}
-            answered = bool(service.reader.choose(prediction, options=options))
-            answers = results.result(item.context, prediction, body.offset_unit, answered=answered)
+            state_of_it = service.reader.choose(prediction, options=options).state
+            answers = results.result(item.context, prediction, body.offset_unit, state_of_it)
             times = {"milliseconds": round(state.milliseconds, 3), "offset_unit": body.offset_unit}
             return named | {"question": item.question} | answers | times
 

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 JSON = "application/json"
 _NOT_JSON = "the body must be JSON in UTF-8: send the header Content-Type: application/json"
 # Of `Options`, in a request.
-OPTIONS = ("n_best", "null_threshold", "max_answer_length", "doc_stride", "align_to_words")
+OPTIONS = (
+    "n_best",
+    "overlapping",
+    "null_threshold",
+    "min_probability",
+    "max_answer_length",
+    "doc_stride",
+    "align_to_words",
+)
 _MAX_FIELDS = 4 * MAX_EXAMPLES  # of a body; an example has three
 
 

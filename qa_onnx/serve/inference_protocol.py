@@ -141,7 +141,7 @@ def _row(context: str, answer: Answer, unit: OffsetUnit) -> dict[str, Any]:
     """Return an answer, or none, as a row of most outputs."""
     row = answer.to_dict()
     if not answer:
-        return row | {"start": -1, "end": -1}
+        return row | {"text": "", "start": -1, "end": -1}
     units = results.convert(context, (answer.start, answer.end), unit)
     return row | {"start": units[answer.start], "end": units[answer.end]}
 

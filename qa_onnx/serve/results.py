@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from qa_onnx import Prediction
+    from qa_onnx.answers import State
     from qa_onnx.serve.settings import Model
     from qa_onnx.spans import WindowLogits
 
@@ -25,8 +26,8 @@ _CODECS = {"utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
 encode = partial(to_json, inf_nan_mode="null")  # content -> JSON text in UTF-8
 
 
-def result(context: str, prediction: Prediction, unit: OffsetUnit, *, answered: bool) -> dict[str, Any]:
-    """Return most of an `AnswerResult` about a context; `answered` is False if "no answer" wins."""
+def result(context: str, prediction: Prediction, unit: OffsetUnit, state: State) -> dict[str, Any]:
+    """Return most of an `AnswerResult` about a context; `state` is that of the chosen answer."""
     positions = [position for answer in prediction.answers for position in (answer.start, answer.end)]
     units = convert(context, positions, unit)
     answers = [
@@ -34,7 +35,8 @@ def result(context: str, prediction: Prediction, unit: OffsetUnit, *, answered: 
         for answer in prediction.answers
     ]
     return {
-        "answer": answers[0] if answered else None,
+        "state": state,
+        "answer": answers[0] if state == "answer" else None,
         "answers": answers,
         "null_score": prediction.null_score,
         "null_probability": prediction.null_probability,

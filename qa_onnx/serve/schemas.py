@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from qa_onnx.answers import State  # noqa: TC001 - pydantic reads the annotations
 from qa_onnx.options import BOUNDS
 from qa_onnx.serve.results import OffsetUnit  # noqa: TC001 - pydantic reads the annotations
 from qa_onnx.serve.settings import MAX_EXAMPLES, MAX_N_BEST, MAX_SCORE_CHARACTERS
@@ -63,10 +64,19 @@ class AnswerOptions(_Body):
     """Options of a request; those that are missing have the server's defaults."""
 
     n_best: int = Field(1, ge=BOUNDS["n_best"].low, le=MAX_N_BEST, description="Number of answers.")
+    overlapping: bool = Field(
+        default=False, description="Let answers overlap, each with the probability of itself alone."
+    )
     null_threshold: Threshold = Field(
         "bundle",
         description="There is no answer if null score - best score is greater. null: always answer; "
         "bundle: the calibrated threshold of the bundle.",
+    )
+    min_probability: float = Field(
+        0.0,
+        ge=BOUNDS["min_probability"].low,
+        le=BOUNDS["min_probability"].high,
+        description="An answer that is less probable is withheld: the state of the question is unsure.",
     )
     max_answer_length: int = Field(
         30, ge=BOUNDS["max_answer_length"].low, le=BOUNDS["max_answer_length"].high, description="In tokens."
@@ -136,7 +146,8 @@ class AnswerResult(BaseModel):
     """The answers to one question."""
 
     question: str
-    answer: AnswerItem | None = Field(description="null if there is none.")
+    state: State = Field(description='"unsure": the best answer is less probable than min_probability.')
+    answer: AnswerItem | None = Field(description='null unless the state is "answer".')
     answers: list[AnswerItem] = Field(description="The n best, best first.")
     null_score: float = Field(description='Score of "no answer".')
     null_probability: float = Field(ge=0, le=1)
