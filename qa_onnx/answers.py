@@ -18,26 +18,23 @@ import math
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, repeat
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from qa_onnx.groups import GroupFinder
+from qa_onnx.groups import find_groups, listed, overlapping_answers
 from qa_onnx.options import check_bounds, check_type
 from qa_onnx.probabilities import log_span_sum, log_span_sums, share
-from qa_onnx.spans import ContextLogits, Span, WindowLogits, best_of_starts, best_spans
-from qa_onnx.tokens.boundaries import whole
+from qa_onnx.spans import ContextLogits, ScoredWindow, best_of_starts, best_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from qa_onnx.options import Options
-    from qa_onnx.spans import Scores
-    from qa_onnx.windows import CutExample, Window
+    from qa_onnx.spans import Scores, Span, WindowLogits
+    from qa_onnx.windows import CutExample
 
-# Most spans that are compared at once, and most that are searched for the distinct answers of one example: all
-# spans of some twenty windows. It bounds the memory of long texts of little but blanks; others never reach it.
-_SEARCH_LIMIT = 1 << 18
+_COMPARED_AT_ONCE = 1 << 18  # spans: all of some twenty windows
 # Windows that are searched at once: enough that NumPy's calls cost little beside their work, few enough that the
 # arrays stay in the CPU's cache as long as n_best is not large.
 _WINDOWS_AT_ONCE = 32
@@ -127,29 +124,6 @@ class Prediction:
         return asdict(self) | {"answers": [answer.to_dict() for answer in self.answers]}
 
 
-class ScoredWindow(NamedTuple):
-    """A window that has run and was searched.
-
-    Attributes:
-        logits: the window and its logits.
-        best: float64 (L,), the score of the best span that starts at each token of the context; empty where
-            answers may overlap.
-        spans: its best spans, best first, in positions of the window; empty where answers may not overlap.
-        log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf where it has none, or
-            where the sum was not needed.
-    """
-
-    logits: WindowLogits
-    best: Scores
-    spans: tuple[Span, ...]
-    log_sum: float = -math.inf
-
-    @property
-    def window(self) -> Window:
-        """The window that was searched."""
-        return self.logits.window
-
-
 def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float = 1.0) -> Iterator[ScoredWindow]:
     """Find the best spans of windows of any examples, some windows at a time, in bounded memory.
 
@@ -164,10 +138,11 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
     Raises:
         EngineError: a logit is infinite or not a number.
     """
-    longest = max((len(row.window.input_ids) for row in rows), default=1)
-    count = _listed(options)
-    spans = min(count, longest) * min(options.max_answer_length, longest)  # compared for each window
-    at_once = max(1, min(_WINDOWS_AT_ONCE, _SEARCH_LIMIT // spans))
+    longest = spans = max((len(row.window.input_ids) for row in rows), default=1)  # compared for each window
+    count = listed(options)
+    if options.overlapping:
+        spans = min(count, longest) * min(options.max_answer_length, longest)
+    at_once = max(1, min(_WINDOWS_AT_ONCE, _COMPARED_AT_ONCE // spans))
     for at in range(0, len(rows), at_once):
         some = rows[at : at + at_once]
         contexts = ContextLogits.of(some, max_answer_length=options.max_answer_length)
@@ -199,11 +174,10 @@ def merge(
     if log_sum == -math.inf:
         log_sum = log_span_sum(rows, max_answer_length=options.max_answer_length, temperature=temperature)
     if options.overlapping:
-        best = _best_characters(scored, options)
+        best = overlapping_answers(scored, options)
         weights = [score / temperature for score in best.values()]
     else:
-        finder = GroupFinder(rows, _best_of_context(scored), options, temperature)
-        groups = list(islice(finder.find(), options.n_best))
+        groups = list(islice(find_groups(scored, options, temperature=temperature), options.n_best))
         best = {(group.start, group.end): group.span.score for group in groups}
         weights = [group.log_sum for group in groups]
     shares = share([*weights, null_score / temperature], null_score, log_sum, temperature=temperature).tolist()
@@ -213,58 +187,3 @@ def merge(
         for ((start, end), score), probability in zip(best.items(), shares[:-1], strict=True)
     )
     return Prediction(answers, null_score, shares[-1], example.warnings)
-
-
-def _best_of_context(scored: Sequence[ScoredWindow]) -> Scores:
-    """Return the score of the best span that starts at each of the N tokens of the context: float64 (N,)."""
-    best = np.full(len(scored[0].window.context.ids), -np.inf)
-    for part in scored:
-        own = best[part.window.token_offset :][: part.window.last - part.window.first + 1]
-        np.maximum(own, part.best[: len(own)], out=own)
-    return best
-
-
-def _listed(options: Options) -> int:
-    """Return the spans that a window is searched for: some more than answers, as parts of a word become one."""
-    return options.n_best + options.n_best // 4 if options.align_to_words else options.n_best
-
-
-def _best_characters(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
-    """Return the characters, start and end, of the n best answers with their scores, best first.
-
-    Different spans may read the same: the bytes of one emoji, a blank beside a word, parts of one word. The
-    best of them stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
-    """
-    context, count, done = scored[0].window.context, _listed(options), 0
-    best: dict[tuple[int, int], float] = {}
-    while True:
-        # A window with `count` spans may have more, which could rank before the last ones of other windows. So
-        # only the first `count` of the ranking are sure to be the best, unless every window has listed all spans.
-        complete = all(len(part.spans) < count for part in scored)
-        for span in islice(_ranked(scored), done, None if complete else count):
-            characters = context.characters(span.first, span.last)
-            start, end = whole(context.text, *characters, align_to_words=options.align_to_words)
-            if start < end:
-                best.setdefault((start, end), span.score)
-            if len(best) == options.n_best:
-                return best
-        if complete or count * len(scored) > _SEARCH_LIMIT:
-            return best
-        done, count = count, 2 * count
-        length = options.max_answer_length
-        more = (
-            best_spans(ContextLogits.of([part.logits], max_answer_length=length), n_best=count) for part in scored
-        )
-        scored = [part._replace(spans=spans) for part, [spans] in zip(scored, more, strict=True)]
-
-
-def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[Span]:
-    """Yield the distinct spans of all windows in tokens of the context, best first."""
-    best: dict[tuple[int, int], float] = {}
-    for part in scored:
-        shift = part.window.token_offset - part.window.first  # position in the window -> index in the context
-        for score, first, last in part.spans:
-            tokens = (first + shift, last + shift)
-            best[tokens] = max(score, best.get(tokens, score))
-    for tokens, score in sorted(best.items(), key=lambda item: (-item[1], item[0])):
-        yield Span(score, *tokens)

@@ -1,4 +1,4 @@
-"""Logits of all windows of a context -> its distinct answers, best first: groups of spans that overlap.
+"""Searched windows of a context -> its answers in characters, best first: distinct ones, or spans that overlap.
 
 Spans that overlap are forms of one answer: "1912", "in 1912", "1912 in Paris". The best span of all is the first
 answer, and its group takes every span that shares a token with it. The best of the spans that are left is the
@@ -9,7 +9,8 @@ Only the best span of each start has to be known to find them. Where its end is 
 one may do, and the start is looked at again when its turn comes.
 
 An answer is widened to whole words and letters; then the group takes all spans that share one of their tokens too.
-Left out: lists of single spans (answers.py).
+With the option `overlapping` each span is an answer of its own, where it does not read as a better one does. Left
+out: how windows are searched, and probabilities (answers.py).
 """
 
 from __future__ import annotations
@@ -17,25 +18,26 @@ from __future__ import annotations
 import math
 from bisect import bisect, insort
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from qa_onnx.probabilities import log_overlap_sum
-from qa_onnx.spans import Span
+from qa_onnx.spans import ContextLogits, Span, best_spans
 from qa_onnx.tokens.boundaries import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qa_onnx.options import Options
-    from qa_onnx.spans import Scores, WindowLogits
+    from qa_onnx.spans import ScoredWindow, Scores, WindowLogits
     from qa_onnx.tokens.encoding import EncodedContext
 
-
-# Most spans that are looked at and are no answers. It bounds the work on long texts of little but blanks; others
-# never reach it.
+# Most spans of one example that are looked at and are no answers, and most that are searched for overlapping ones.
+# They bound the work on long texts of little but blanks; others never reach them.
 _MOST_REFUSED = 10_000
+_SEARCH_LIMIT = 1 << 18
 
 
 class Group(NamedTuple):
@@ -43,12 +45,14 @@ class Group(NamedTuple):
 
     Attributes:
         span: the best one, in tokens of the context.
+        tokens: first and last token, inclusive, of the context that it takes, those of widened words included.
         start: index of the first character of the answer.
         end: index after its last character.
         log_sum: logarithm of the sum of exp(score / temperature) over all spans of the group.
     """
 
     span: Span
+    tokens: tuple[int, int]
     start: int
     end: int
     log_sum: float
@@ -64,7 +68,7 @@ class _Taken(NamedTuple):
 
 
 @dataclass(slots=True)
-class GroupFinder:
+class _GroupFinder:
     """Finds the groups of one context.
 
     Args:
@@ -107,12 +111,12 @@ class GroupFinder:
             best[taken.first : taken.last + 1] = -math.inf
             weight = log_overlap_sum(
                 self.rows,
-                (taken.first, taken.last),
+                taken[:2],
                 (low, high),
                 max_answer_length=self.options.max_answer_length,
                 temperature=self.temperature,
             )
-            yield Group(span, start, end, weight)
+            yield Group(span, taken[:2], start, end, weight)
 
     def _gap(self, first: int) -> tuple[int, int]:
         """Return the tokens around one that is not taken, up to the next ones that are; both inclusive."""
@@ -153,3 +157,58 @@ def _tokens(
     while last < gap[1] and context.characters(last + 1, last + 1)[0] < characters[1]:
         last += 1
     return first, last
+
+
+def find_groups(scored: Sequence[ScoredWindow], options: Options, *, temperature: float = 1.0) -> Iterator[Group]:
+    """Yield all distinct answers of one context, best first; see `answers.merge`."""
+    best = np.full(len(scored[0].window.context.ids), -np.inf)
+    for part in scored:
+        own = best[part.window.token_offset :][: part.window.last - part.window.first + 1]
+        np.maximum(own, part.best[: len(own)], out=own)
+    return _GroupFinder([part.logits for part in scored], best, options, temperature).find()
+
+
+def listed(options: Options) -> int:
+    """Return the spans that a window is searched for: some more than answers, as parts of a word become one."""
+    return options.n_best + options.n_best // 4 if options.align_to_words else options.n_best
+
+
+def overlapping_answers(scored: Sequence[ScoredWindow], options: Options) -> dict[tuple[int, int], float]:
+    """Return the characters, start and end, of the n best answers with their scores, best first.
+
+    Different spans may read the same: the bytes of one emoji, a blank beside a word, parts of one word. The
+    best of them stays. Where that leaves fewer than n answers, more spans are searched, up to `_SEARCH_LIMIT`.
+    """
+    context, count, done = scored[0].window.context, listed(options), 0
+    best: dict[tuple[int, int], float] = {}
+    while True:
+        # A window with `count` spans may have more, which could rank before the last ones of other windows. So
+        # only the first `count` of the ranking are sure to be the best, unless every window has listed all spans.
+        complete = all(len(part.spans) < count for part in scored)
+        for span in islice(_ranked(scored), done, None if complete else count):
+            characters = context.characters(span.first, span.last)
+            start, end = whole(context.text, *characters, align_to_words=options.align_to_words)
+            if start < end:
+                best.setdefault((start, end), span.score)
+            if len(best) == options.n_best:
+                return best
+        if complete or count * len(scored) > _SEARCH_LIMIT:
+            return best
+        done, count = count, 2 * count
+        length = options.max_answer_length
+        more = (
+            best_spans(ContextLogits.of([part.logits], max_answer_length=length), n_best=count) for part in scored
+        )
+        scored = [part._replace(spans=spans) for part, [spans] in zip(scored, more, strict=True)]
+
+
+def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[Span]:
+    """Yield the distinct spans of all windows in tokens of the context, best first."""
+    best: dict[tuple[int, int], float] = {}
+    for part in scored:
+        shift = part.window.token_offset - part.window.first  # position in the window -> index in the context
+        for score, first, last in part.spans:
+            tokens = (first + shift, last + shift)
+            best[tokens] = max(score, best.get(tokens, score))
+    for tokens, score in sorted(best.items(), key=lambda item: (-item[1], item[0])):
+        yield Span(score, *tokens)

@@ -123,7 +123,7 @@ def log_span_sum(rows: Sequence[WindowLogits], *, max_answer_length: int, temper
 def log_overlap_sum(
     rows: Sequence[WindowLogits],
     taken: tuple[int, int],
-    gap: tuple[int, int],
+    gap: tuple[int, int] | None = None,
     *,
     max_answer_length: int,
     temperature: float = 1.0,
@@ -133,16 +133,18 @@ def log_overlap_sum(
     Args:
         rows: see `log_span_sum`.
         taken: first and last token of the place; the spans have at least one of its tokens.
-        gap: first and last token that they may have; it holds the place.
+        gap: first and last token that they may have; it holds the place. None: all of the context.
         max_answer_length: most tokens that a span may have.
         temperature: divides scores.
 
     Returns:
         The logarithm; -inf where no window shows such a span.
     """
-    (first, last), (low, high) = taken, gap
+    first, last = taken
     longest = min(max_answer_length, max(len(row.window.input_ids) for row in rows))
-    low, high = max(low, first - longest + 1), min(high, last + longest - 1)
+    low, high = max(0, first - longest + 1), last + longest - 1
+    if gap is not None:
+        low, high = max(low, gap[0]), min(high, gap[1])
     scores = np.full((last - low + 1, high - first + 1), -np.inf)  # of spans by start and end
     for window, start, end in rows:
         shift = window.first - window.token_offset  # index in the context -> position in the window

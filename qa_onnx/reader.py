@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.answers import Prediction
+from qa_onnx.answers import Answer, Prediction
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.runtime import load_runtime
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options, check_type, check_types, refuse_arguments
-from qa_onnx.spans import WindowLogits
+from qa_onnx.spans import ScoredWindow, WindowLogits
 from qa_onnx.steps import Steps
 from qa_onnx.windows import Example, Windower
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from qa_onnx.answers import Answer, ScoredWindow
     from qa_onnx.bundle.runtime import Runtime
     from qa_onnx.engines.names import Backend, Device, Engine
     from qa_onnx.session import Session

@@ -103,6 +103,29 @@ class Span(NamedTuple):
     last: int
 
 
+class ScoredWindow(NamedTuple):
+    """A window that has run and was searched.
+
+    Attributes:
+        logits: the window and its logits.
+        best: float64 (L,), the score of the best span that starts at each token of the context; empty where
+            answers may overlap.
+        spans: its best spans, best first, in positions of the window; empty where answers may not overlap.
+        log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf where it has none, or
+            where the sum was not needed.
+    """
+
+    logits: WindowLogits
+    best: Scores
+    spans: tuple[Span, ...]
+    log_sum: float = -math.inf
+
+    @property
+    def window(self) -> Window:
+        """The window that was searched."""
+        return self.logits.window
+
+
 def best_of_starts(contexts: ContextLogits) -> Scores:
     """Return the score of the best span that starts at each context token: float64 (B, L), filled up with -inf."""
     _, start, end = contexts

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qa_onnx.answers import Prediction, ScoredWindow
+    from qa_onnx.answers import Prediction
     from qa_onnx.batches import Batch
     from qa_onnx.options import Options
     from qa_onnx.session import Arrays, Session, Stop
+    from qa_onnx.spans import ScoredWindow
     from qa_onnx.windows import AnyExample, CutExample, Example, Window, Windower
 
 # A group of examples ends with so many characters or examples: enough windows to sort by length into full batches,
@@ -53,7 +54,7 @@ class Steps:
         windower: cuts examples with the graph's own tokenizer.
         pad_id: token id that pads a batch.
         max_positions: tokens that the model reads at most.
-        temperature: divides scores before the softmax; see `Manifest.temperature`.
+        temperature: divides scores before the softmax over distinct answers; see `Manifest.temperature`.
 
     Raises:
         InputError: a number is of a wrong type.
@@ -125,12 +126,16 @@ class Steps:
 
     def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
         """Find the best spans of windows that have run; see `answers.search`."""
-        return search(rows, options, temperature=self.temperature)
+        return search(rows, options, temperature=self._temperature(options))
 
     def merge(self, example: CutExample, scored: Iterable[ScoredWindow], options: Options) -> Prediction:
         """Make the prediction of an example from all of its windows, in any order."""
         ordered = sorted(scored, key=lambda part: part.window.token_offset)
-        return merge(example, ordered, options, temperature=self.temperature)
+        return merge(example, ordered, options, temperature=self._temperature(options))
+
+    def _temperature(self, options: Options) -> float:
+        """Return what divides scores: overlapping answers have the plain softmax that transformers has."""
+        return 1.0 if options.overlapping else self.temperature
 
     def stream(
         self, examples: Iterable[AnyExample], options: Options

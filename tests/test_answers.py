@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tracemalloc
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_onnx import Answer, Example, Options, Prediction, Windower, answers
+from qa_onnx import Answer, Example, InputError, Options, Prediction, Windower, groups
 from qa_onnx.answers import merge, search
 from qa_onnx.spans import WindowLogits
 from qa_onnx.tokens.boundaries import whole
@@ -173,7 +173,7 @@ def test_blank_spans_are_no_answers_even_when_they_score_best(monkeypatch: pytes
     [answer] = prediction.answers
     assert (answer.text, answer.start, answer.end, answer.score) == ("a", 4, 5, 9.0)
     assert prediction.choose(None) == answer
-    monkeypatch.setattr(answers, "_SEARCH_LIMIT", 0)  # the search behind blanks is bounded
+    monkeypatch.setattr(groups, "_SEARCH_LIMIT", 0)  # the search behind blanks is bounded
     assert predict(example, rows, replace(options, max_answer_length=1)).answers == ()
 
 
@@ -221,7 +221,7 @@ def test_the_memory_of_a_search_does_not_grow_with_the_windows(windower: Windowe
     rows = random_rows(example, 0)
     assert len(rows) > 20
     peaks = []
-    for some in (rows[:8], rows):
+    for some in (2 * rows, 8 * rows):
         tracemalloc.start()
         for _ in search(some, options):
             pass
@@ -248,16 +248,27 @@ def test_no_answer_wins_when_null_minus_best_is_greater_than_the_threshold(
     assert prediction().choose(threshold) == Answer("", 0, 0, 1.0, 0.25)
 
 
+@pytest.mark.parametrize(("least", "state"), [(0.0, "answer"), (0.5, "answer"), (0.51, "unsure"), (1, "unsure")])
+def test_an_answer_that_is_not_probable_enough_is_unsure(least: float, state: str) -> None:
+    chosen = prediction(-1.5).choose(3.0, min_probability=least)
+    assert (chosen.state, bool(chosen), chosen.text) == (state, state == "answer", "text")
+    assert prediction(-1.5).choose(2.0, min_probability=least).state == "none"
+    for wrong in (-0.1, 1.1, math.nan, True, "0.5"):
+        with pytest.raises(InputError, match=r"^min_probability is .*; it must be a number from 0\.0 to 1\.0$"):
+            prediction(-1.5).choose(None, min_probability=wrong)  # type: ignore[arg-type]
+
+
 def test_the_json_of_a_prediction_holds_all_of_it() -> None:
     found = replace(prediction(-1.5), warnings=("mind the gap",))
     answer = {"text": "text", "start": 2, "end": 6, "score": -1.5, "probability": 0.5}
-    assert found.answers[0].to_dict() == asdict(found.answers[0]) == answer
+    assert found.answers[0].to_dict() == answer
     assert json.loads(json.dumps(found.to_dict())) == {
         "answers": [answer],
         "null_score": 1.0,
         "null_probability": 0.25,
         "warnings": ["mind the gap"],
     }
+    assert "sure" not in found.choose(None, min_probability=0.9).to_dict()
 
 
 def test_an_answer_is_truthy_only_with_text() -> None:

@@ -53,7 +53,7 @@ BOXES = {
     "spans": {"windows"},
     "probabilities": {"errors", "spans"},
     "groups": {"options", "spans", "probabilities", "tokens"},
-    "answers": {"errors", "options", "windows", "spans", "probabilities", "groups", "tokens"},
+    "answers": {"errors", "options", "windows", "spans", "probabilities", "groups"},
     "machine": {"errors"},
     "data": {"errors", "machine"},
     "engines": {"errors", "options", "session", "machine"},

@@ -52,9 +52,10 @@ def test_the_command_line_has_such_options() -> None:
 @pytest.mark.parametrize("name", sorted(BOUNDS.keys() & {field.name for field in dataclasses.fields(Options)}))
 def test_options_follow_the_table(name: str) -> None:
     low, high = BOUNDS[name]
+    wanted = "an integer" if isinstance(low, int) else "a number"
     assert getattr(Options(**{name: low}), name) == low  # type: ignore[arg-type]
     for value in (low - 1, high + 1, 16.0, "16", True):
-        with pytest.raises(InputError, match=f"{name} is {value!r}; it must be an integer from {low} to {high}"):
+        with pytest.raises(InputError, match=f"{name} is {value!r}; it must be {wanted} from {low} to {high}"):
             Options(**{name: value})  # type: ignore[arg-type]
 
 

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qa_onnx.answers import ScoredWindow
     from qa_onnx.session import Session
-    from qa_onnx.spans import Logits, WindowLogits
+    from qa_onnx.spans import Logits, ScoredWindow, WindowLogits
 
 STAGES = ("tokenize", "pack", "model", "search", "map")
 

@@ -183,7 +183,7 @@ class Confidence:
 
     Fitted and checked with the float32 graph, on different questions. `ece_before` and `ece_after` are expected
     calibration errors in per cent at temperature 1 and at the bundle's; `before` and `after` are the points of the
-    reliability plots.
+    reliability plots. An answer is right where it overlaps a right one (evaluation/calibration.py).
     """
 
     fitted_on: str
@@ -210,7 +210,7 @@ class Manifest:
         cls_id: token id whose logits score "no answer".
         tokenizer: the tokenizer's file.
         graphs: by precision.
-        temperature: divides scores before they become probabilities.
+        temperature: divides scores before they become probabilities of distinct answers.
         null_threshold: see `Options.null_threshold`; None: not calibrated, always answer.
         confidence: calibration record of these two; None: not calibrated.
         versions: of the packages that made it.

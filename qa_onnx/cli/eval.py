@@ -15,6 +15,7 @@ from qa_onnx.cli.output import check_file, to_json, whole_file
 from qa_onnx.cli.progress import progress
 
 if TYPE_CHECKING:
+    from qa_onnx.evaluation.calibration import CalibrationReport
     from qa_onnx.evaluation.evaluate import Part, Report
 
 
@@ -95,12 +96,26 @@ def _show(report: Report, *, by_length: bool) -> None:
     rows = [(name, f"{part.n:,}", f"{part.em:.2f}", f"{part.f1:.2f}") for name, part in parts.items() if part]
     if rows:
         tables.console().print(tables.grid(("questions", "n", "EM", "F1"), rows))
+    _show_calibration(report.calibration)
     if report.null_threshold:
         best = report.null_threshold
         click.echo(
             f"best null threshold: {best.best_f1_threshold:.3f} for F1 {best.best_f1:.2f}, "
             f"{best.best_em_threshold:.3f} for EM {best.best_em:.2f}"
         )
+
+
+def _show_calibration(calibration: CalibrationReport) -> None:
+    click.echo(
+        f"probabilities: expected calibration error {calibration.ece:.2f} %, Brier score {calibration.brier:.4f}; "
+        "an answer counts as right where it overlaps a right one"
+    )
+    rows = [
+        (f"{point.coverage:.0%}", f"{point.min_probability:.2f}", f"{point.f1:.2f}", f"{point.right:.1%}")
+        for point in calibration.coverage
+    ]
+    console = tables.console()
+    console.print(tables.grid(("answered", "--min-probability", "F1 of these", "at a right place"), rows))
 
 
 def _write_errors(path: Path, report: Report) -> None:

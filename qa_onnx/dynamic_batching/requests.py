@@ -22,10 +22,11 @@ from qa_onnx.spans import WindowLogits
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from qa_onnx.answers import Prediction, ScoredWindow
+    from qa_onnx.answers import Prediction
     from qa_onnx.dynamic_batching.observer import Watch
     from qa_onnx.options import Options
     from qa_onnx.session import Stop
+    from qa_onnx.spans import ScoredWindow
     from qa_onnx.steps import Steps
     from qa_onnx.windows import CutExample, Example, Window
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from qa_onnx.errors import InputError
 from qa_onnx.evaluation import metrics
+from qa_onnx.evaluation.calibration import CalibrationReport, is_right
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Report:
         no_answer: scores of the questions that have none; None if there are none.
         null_threshold: None if every question has an answer, or every context is blank.
         seconds: time to answer, excluding the time to compute metrics.
+        calibration: how far the probabilities of the answers can be trusted.
         by_characters: number of questions whose F1 is that of characters; that of the others is of words.
         repairs: what was repaired in the file, by kind; see `Repairs`.
         outcomes: in the order of the data.
@@ -102,6 +104,7 @@ class Report:
     no_answer: Part | None
     null_threshold: NullThreshold | None
     seconds: float
+    calibration: CalibrationReport
     by_characters: int
     repairs: dict[str, int]
     outcomes: tuple[Outcome, ...]
@@ -169,6 +172,7 @@ def evaluate(
         no_answer=_part(outcome for outcome in outcomes if not outcome.gold.answers),
         null_threshold=_null_threshold(outcomes) if data.has_unanswerable else None,
         seconds=seconds,
+        calibration=_calibration(outcomes),
         by_characters=sum(outcome.by_characters for outcome in outcomes),
         repairs=dict(data.repairs.counts),
         outcomes=outcomes,
@@ -182,6 +186,14 @@ def _outcome(gold: Gold, prediction: Prediction, answer: Answer) -> Outcome:
         for score in (metrics.exact_match, metrics.f1)
     )
     return Outcome(gold, answer, prediction, em, f1, by_characters)
+
+
+def _calibration(outcomes: tuple[Outcome, ...]) -> CalibrationReport:
+    return CalibrationReport.of(
+        np.array([outcome.answer.probability for outcome in outcomes]),
+        np.array([is_right(outcome.answer, outcome.gold) for outcome in outcomes]),
+        np.array([outcome.f1 for outcome in outcomes]),
+    )
 
 
 def _part(outcomes: Iterable[Outcome]) -> Part | None:

@@ -2,8 +2,8 @@
 
 A model is rarely as often right as it is confident. Dividing its scores by one number, the temperature, before the
 softmax keeps the order of the answers and calibrates their probabilities (Guo et al. 2017, "On Calibration of
-Modern Neural Networks"). The temperature minimizes the negative log-likelihood that the reader's answers are
-right.
+Modern Neural Networks"). The temperature minimizes the negative log-likelihood that the answers, each with the
+probability of all of its forms, stand at a right place.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx.bundle.manifest import Confidence, ReliabilityBin
-from qa_onnx.evaluation import metrics
+from qa_onnx.bundle.manifest import Confidence
+from qa_onnx.evaluation.calibration import bins, expected_calibration_error, is_right
 from qa_onnx.evaluation.evaluate import evaluate
-from qa_onnx.probabilities import log_span_sum, probability
+from qa_onnx.groups import find_groups
+from qa_onnx.probabilities import log_overlap_sum, log_span_sum, share
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
@@ -26,23 +27,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qa_onnx.data.squad import DataSet
+    from qa_onnx.data.gold import DataSet
     from qa_onnx.evaluation.evaluate import Outcome
     from qa_onnx.reader import Reader
     from qa_onnx.spans import WindowLogits
 
 _LOG = logging.getLogger(__name__)
 
-_BINS = 10
 _LOWEST, _HIGHEST = 0.25, 8.0  # temperatures
 _STEPS = 24  # of the golden-section search, which leave 1/100,000 of the range
 
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """A question's scores of its answer and of "no answer", its windows' logits, and if the answer is right."""
+    """A question: tokens of the answer's place (None: "no answer"), logits, and whether the answer is right."""
 
-    score: float
+    tokens: tuple[int, int] | None
     null_score: float
     rows: tuple[WindowLogits, ...]
     right: bool
@@ -60,8 +60,7 @@ class Fit:
 def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
     """Fit a temperature and, if the data has unanswerable questions, a null threshold.
 
-    The temperature stays 1 if the fitted one makes the probabilities worse on the other questions: with one gold
-    answer a question, as in SQuAD's training data, some right answers do not match.
+    The temperature stays 1 if the fitted one makes the probabilities worse on the other questions.
 
     Args:
         reader: with temperature 1.
@@ -81,7 +80,7 @@ def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
         )
     checked = _score(reader, evaluate(reader, check, options=options).outcomes, threshold)
     right = np.array([item.right for item in checked])
-    before, after = (_bins(_probabilities(checked, value, width), right) for value in (1.0, temperature))
+    before, after = (bins(_probabilities(checked, value, width), right) for value in (1.0, temperature))
     if expected_calibration_error(after) > expected_calibration_error(before):
         _LOG.info(
             "a temperature of %.3f, fitted to %s, makes the expected calibration error on %s %.2f %%: 1 is kept",
@@ -104,40 +103,32 @@ def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
     )
 
 
-def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Return the mean distance of confidence and accuracy over the bins, weighted by size, in per cent.
-
-    Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning".
-    """
-    total = sum(item.n for item in bins)
-    return 100 * sum(item.n * abs(item.confidence - item.accuracy) for item in bins) / total
-
-
 def _score(reader: Reader, outcomes: Sequence[Outcome], threshold: float | None) -> list[_Scored]:
-    """Return the scores of each question, answered with the threshold."""
+    """Return what the probability of each question's answer is made of, answered with the threshold."""
     examples = [Example(outcome.gold.question, outcome.gold.context) for outcome in outcomes]
     rows: list[list[WindowLogits]] = [[] for _ in outcomes]
     for row in reader.logits(examples):
         rows[row.window.example].append(row)
-    answers = [outcome.prediction.choose(threshold) for outcome in outcomes]
-    return [
-        _Scored(
-            score=answer.score,
-            null_score=outcome.prediction.null_score,
-            rows=tuple(windows),
-            right=metrics.exact_match(answer.text, outcome.gold.answers, by_characters=outcome.by_characters)
-            == 1.0,
+    found = []
+    for outcome, windows in zip(outcomes, rows, strict=True):
+        answer = outcome.prediction.choose(threshold)
+        scored = list(reader.steps.search(windows, reader.options)) if answer else []
+        tokens = next(find_groups(scored, reader.options)).tokens if answer else None
+        found.append(
+            _Scored(tokens, outcome.prediction.null_score, tuple(windows), is_right(answer, outcome.gold))
         )
-        for outcome, answer, windows in zip(outcomes, answers, rows, strict=True)
-    ]
+    return found
 
 
 def _probabilities(scored: Sequence[_Scored], temperature: float, width: int) -> NDArray[np.float64]:
     """Return the value of `Answer.probability` at a temperature: float64 (n,)."""
     values = np.empty(len(scored))
     for row, item in enumerate(scored):
+        part = item.null_score / temperature
+        if item.tokens:
+            part = log_overlap_sum(item.rows, item.tokens, max_answer_length=width, temperature=temperature)
         spans = log_span_sum(item.rows, max_answer_length=width, temperature=temperature)
-        values[row] = probability(item.score, item.null_score, spans, temperature=temperature)
+        values[row] = share(part, item.null_score, spans, temperature=temperature)
     return values
 
 
@@ -164,14 +155,3 @@ def _fit_temperature(scored: Sequence[_Scored], width: int) -> float:
             losses = [losses[1], loss(right_end)]
     found = float(np.exp((low + high) / 2))
     return next((bound for bound in (_LOWEST, _HIGHEST) if math.isclose(found, bound, rel_tol=1e-3)), found)
-
-
-def _bins(probabilities: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:
-    """Return the points of the reliability plot: ten equal ranges of probability, without empty ones."""
-    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
-    members = [np.flatnonzero(bins == number) for number in range(_BINS)]
-    return tuple(
-        ReliabilityBin(len(rows), float(probabilities[rows].mean()), float(right[rows].mean()))
-        for rows in members
-        if len(rows)
-    )

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from msgspec import structs
 
 from qa_onnx import Bundle, BundleError, Example, GateError, InputError, Reader
-from qa_onnx.bundle.manifest import ReliabilityBin
 from qa_onnx.cli import main
 from qa_onnx.data import squad
 from qa_onnx.data.squad import DataSet, Gold
@@ -318,14 +317,9 @@ def test_a_temperature_that_makes_it_worse_elsewhere_is_not_kept(
 def test_the_fitted_temperature_has_the_least_loss() -> None:
     """Two spans, logit gap 4, right in 75 %: the temperature at which the better one has probability 0.75."""
     row = row_of(0, [4.0, 0.0], [0.0, 0.0])
-    scored = [confidence._Scored(4.0, -1e9, (row,), number % 4 != 0) for number in range(400)]
+    scored = [confidence._Scored((0, 0), -1e9, (row,), number % 4 != 0) for number in range(400)]
     temperature = confidence._fit_temperature(scored, 1)
     assert temperature == pytest.approx(4 / math.log(3), rel=1e-3)
-
-
-def test_expected_calibration_error_is_the_weighted_distance() -> None:
-    bins = (ReliabilityBin(30, 0.9, 0.6), ReliabilityBin(10, 0.2, 0.3))
-    assert confidence.expected_calibration_error(bins) == pytest.approx(100 * (30 * 0.3 + 10 * 0.1) / 40)
 
 
 def test_calibrate_stores_what_the_reader_then_uses(easy: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_results_are_distinct_slices_with_probabilities_that_sum_to_at_most_one(
 
 
 def test_the_results_are_those_of_the_reader(fake: Reader, qa: QuestionAnsweringPipeline) -> None:
-    options = dataclasses.replace(fake.options, max_answer_length=15, n_best=4, align_to_words=True)
+    options = dataclasses.replace(fake.options, max_answer_length=15, n_best=4, overlapping=True)
     expected = fake.predict([qa_example(LONG)], options=options)[0].answers
     found = rows(qa(question=QUESTION, context=LONG, top_k=4))
     assert [(row["start"], row["end"], row["score"]) for row in found] == [
