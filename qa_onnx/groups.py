@@ -2,8 +2,8 @@
 
 Spans that overlap are forms of one answer: "1912", "in 1912", "1912 in Paris". The best span of all is the first
 answer, and its group takes every span that shares a token with it. The best of the spans that are left is the
-second answer, and so on. So no two answers overlap, each span belongs to one group at most, and the shares of all
-groups and of "no answer" add up to 1 at most.
+second answer, and so on; after the first one, punctuation alone is none. So no two answers overlap, each span
+belongs to one group at most, and the shares of all groups and of "no answer" add up to 1 at most.
 
 Only the best span of each start has to be known to find them. Where its end is taken by a better group, a shorter
 one may do, and the start is looked at again when its turn comes.
@@ -16,6 +16,7 @@ out: how windows are searched, and probabilities (answers.py).
 from __future__ import annotations
 
 import math
+import unicodedata
 from bisect import bisect, insort
 from dataclasses import dataclass, field
 from itertools import islice
@@ -100,7 +101,7 @@ class _GroupFinder:
             start, end = whole(
                 context.text, *context.characters(*span[1:]), align_to_words=self.options.align_to_words
             )
-            if start == end or self._reads_into_another(first, start, end):
+            if not self._may_answer(first, start, end):
                 if (refused := refused + 1) == _MOST_REFUSED:
                     return
                 self._refused.setdefault(first, []).append(span.last)
@@ -141,10 +142,15 @@ class _GroupFinder:
                 best, length = float(scores[shortest]), shortest
         return Span(best, first, first + length)
 
-    def _reads_into_another(self, first: int, start: int, end: int) -> bool:
-        """Whether an answer, widened to whole words, has characters of a group beside it."""
+    def _may_answer(self, first: int, start: int, end: int) -> bool:
+        """Whether characters can be an answer: neither blank nor of a group, and not punctuation alone, but once."""
         at = bisect(self._taken, (first,))
-        return any(start < other.end and other.start < end for other in self._taken[max(0, at - 1) : at + 1])
+        if any(start < other.end and other.start < end for other in self._taken[max(0, at - 1) : at + 1]):
+            return False
+        characters = self.rows[0].window.context.text[start:end]
+        return bool(characters) and (
+            not self._taken or any(unicodedata.category(c)[0] in "LNS" for c in characters)
+        )
 
 
 def _tokens(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,6 +56,8 @@ def every_group(rows: Sequence[WindowLogits], options: Options) -> list[Expected
             continue
         if any(start < other.end and other.start < end for other in found):
             continue
+        if found and not any(unicodedata.category(char)[0] in "LNS" for char in context.text[start:end]):
+            continue
         taken = set(range(first, last + 1))
         for step, tokens in ((-1, range(first - 1, -1, -1)), (1, range(last + 1, len(context.ids)))):
             for token in tokens:
@@ -103,15 +106,15 @@ def test_no_two_answers_overlap_and_the_first_is_the_best_of_all_spans(
 
 def test_the_forms_of_an_answer_are_one_and_their_probabilities_add_up() -> None:
     options = Options(max_answer_length=2)
-    example, rows = byte_rows("a-b", [3.0, 2.0, 1.0], options)
+    example, rows = byte_rows("a+b", [3.0, 2.0, 1.0], options)
     several = {
         (answer.text, answer.start): answer.probability
         for answer in predict(example, rows, replace(options, overlapping=True)).answers
     }
     assert len(several) == 5
     found = predict(example, rows, options).answers
-    assert [(answer.text, answer.score) for answer in found] == [("a", 6.0), ("-", 4.0), ("b", 2.0)]
-    forms = {"a": [("a", 0), ("a-", 0)], "-": [("-", 1), ("-b", 1)], "b": [("b", 2)]}
+    assert [(answer.text, answer.score) for answer in found] == [("a", 6.0), ("+", 4.0), ("b", 2.0)]
+    forms = {"a": [("a", 0), ("a+", 0)], "+": [("+", 1), ("+b", 1)], "b": [("b", 2)]}
     for answer in found:
         assert answer.probability == pytest.approx(math.fsum(several[form] for form in forms[answer.text]))
 
@@ -119,11 +122,18 @@ def test_the_forms_of_an_answer_are_one_and_their_probabilities_add_up() -> None
 def test_an_answer_that_was_widened_to_a_word_takes_all_of_its_tokens() -> None:
     """The tokens of the best span are a part of a word; another part is no second answer."""
     options = Options(max_answer_length=1)
-    example, rows = byte_rows("owls-a", [4.0, 3.0, 2.0, 1.0, 0.0, -1.0][: token_count("owls-a")], options)
+    example, rows = byte_rows("owls+a", [4.0, 3.0, 2.0, 1.0, 0.0, -1.0][: token_count("owls+a")], options)
     found = predict(example, rows, options).answers
-    assert [answer.text for answer in found] == ["owls", "-", "a"]
+    assert [answer.text for answer in found] == ["owls", "+", "a"]
     unaligned = predict(example, rows, replace(options, align_to_words=False)).answers
-    assert len(unaligned) == token_count("owls-a")
+    assert len(unaligned) == token_count("owls+a")
+
+
+def test_punctuation_alone_is_an_answer_only_as_the_best_span() -> None:
+    options = Options(max_answer_length=1)
+    for best, texts in ((9.0, ["-", "+", "a"]), (1.0, ["+", "a"])):
+        example, rows = byte_rows("-+a", [best, 2.0, 1.0], options)
+        assert [answer.text for answer in predict(example, rows, options).answers] == texts
 
 
 def token_count(text: str) -> int:
@@ -143,7 +153,7 @@ def test_blank_spans_are_no_answers_and_the_search_behind_them_is_bounded(monkey
 def test_sums_that_no_float_holds_do_not_spoil_the_shares() -> None:
     """The best start and the best end lie too far apart for one span, and exp of all spans underflows."""
     options = Options(max_answer_length=1)
-    example, rows = byte_rows("-" * 3, [0.0, 0.0, 0.0], options)
+    example, rows = byte_rows("+" * 3, [0.0, 0.0, 0.0], options)
     [(window, start, end)] = rows
     start[window.first], end[window.last] = 2000.0, 2000.0
     start[window.first + 1] = end[window.first + 1] = 999.0

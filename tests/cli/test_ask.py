@@ -64,7 +64,8 @@ def test_json_has_every_field_and_offsets_into_the_file_as_it_is(article: Path) 
     result = ask("-q", "What is it today?", "-c", article, "--json", "--n-best", 3)
     record = json.loads(result.stdout)
     rest = ["null_score", "null_probability", "warnings", "milliseconds"]
-    assert list(record) == ["question", "answer", "answers", *rest]
+    assert list(record) == ["question", "state", "answer", "answers", *rest]
+    assert record["state"] == "answer"
     assert list(record["answer"]) == ["text", "start", "end", "score", "probability"]
     assert len(record["answers"]) == 3
     assert record["answers"][0] == record["answer"]
