@@ -5,7 +5,8 @@ counts once, with its better score. The model scored each window by itself, so c
 heuristic, the one of the BERT paper. For the same reason `probability` is one softmax over the spans of all
 windows, and not one for each window.
 
-An answer stands for all spans that overlap it (groups.py); with the option `overlapping`, for itself alone.
+An answer stands for all spans that overlap it (groups.py); with the option `overlapping`, for itself alone. Spans
+across the borders of paragraphs, list items and table cells are none, unless the option `across_blocks` is set.
 "No answer" has a score too, the null score: start logit + end logit of the [CLS] token.
 
 Left out: where logits come from (steps.py), how spans are found (spans.py) and added up (probabilities.py), and
@@ -16,22 +17,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from itertools import islice, repeat
+from itertools import chain, islice
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from qa_onnx.groups import find_groups, listed, overlapping_answers
+from qa_onnx.groups import find_groups, listed, overlapping_answers, pieces_of
 from qa_onnx.options import check_bounds, check_type
 from qa_onnx.probabilities import log_span_sum, log_span_sums, share
-from qa_onnx.spans import ContextLogits, ScoredWindow, best_of_starts, best_spans
+from qa_onnx.spans import ContextLogits, ScoredWindow, best_of, best_of_starts, best_spans, cut_at_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from qa_onnx.options import Options
-    from qa_onnx.spans import Scores, Span, WindowLogits
+    from qa_onnx.spans import Span, WindowLogits
     from qa_onnx.windows import CutExample
 
 _COMPARED_AT_ONCE = 1 << 18  # spans: all of some twenty windows
@@ -129,7 +130,7 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
 
     Args:
         rows: windows that have run.
-        options: `max_answer_length`, `n_best` and `overlapping` are read.
+        options: `max_answer_length`, `n_best`, `overlapping` and `across_blocks` are read.
         temperature: see `merge`.
 
     Yields:
@@ -139,22 +140,35 @@ def search(rows: Sequence[WindowLogits], options: Options, *, temperature: float
         EngineError: a logit is infinite or not a number.
     """
     longest = spans = max((len(row.window.input_ids) for row in rows), default=1)  # compared for each window
-    count = listed(options)
     if options.overlapping:
-        spans = min(count, longest) * min(options.max_answer_length, longest)
+        spans = min(listed(options), longest) * min(options.max_answer_length, longest)
     at_once = max(1, min(_WINDOWS_AT_ONCE, _COMPARED_AT_ONCE // spans))
     for at in range(0, len(rows), at_once):
-        some = rows[at : at + at_once]
-        contexts = ContextLogits.of(some, max_answer_length=options.max_answer_length)
-        log_sums = [-math.inf] * len(some)
-        if any(row.window.holds_whole_context for row in some):  # of several, `merge` counts shared spans once
-            log_sums = log_span_sums(contexts, temperature=temperature).tolist()
-        if options.overlapping:
-            best: Iterable[Scores] = repeat(np.empty(0))
-            found: Iterable[tuple[Span, ...]] = best_spans(contexts, n_best=count)
-        else:
-            best, found = best_of_starts(contexts), repeat(())
-        yield from map(ScoredWindow, some, best, found, log_sums)
+        yield from _search_together(rows[at : at + at_once], options, temperature)
+
+
+def _search_together(rows: Sequence[WindowLogits], options: Options, temperature: float) -> Iterator[ScoredWindow]:
+    pieces = [(row,) if options.across_blocks else cut_at_blocks(row) for row in rows]
+    contexts = ContextLogits.of(list(chain(*pieces)), max_answer_length=options.max_answer_length)
+    log_sums = [-math.inf] * len(contexts.start)
+    if any(row.window.holds_whole_context for row in chain(*pieces)):  # of several, `merge` sums shared spans once
+        log_sums = log_span_sums(contexts, temperature=temperature).tolist()
+    best = np.empty((len(log_sums), 0))
+    found: list[tuple[Span, ...]] = [()] * len(log_sums)
+    if options.overlapping:
+        found = best_spans(contexts, n_best=listed(options))
+    else:
+        best = best_of_starts(contexts)
+    stop = 0
+    for row, parts in zip(rows, pieces, strict=True):
+        at, stop = stop, stop + len(parts)
+        if len(parts) == 1:
+            yield ScoredWindow(row, parts, best[at], found[at], log_sums[at])
+            continue
+        of_window = slice(at, stop)
+        lengths = (part.window.last + 1 - part.window.first for part in parts)
+        own = np.concatenate([scores[:length] for scores, length in zip(best[of_window], lengths, strict=True)])
+        yield ScoredWindow(row, parts, own, best_of(found[of_window], listed(options)))
 
 
 def merge(
@@ -168,9 +182,9 @@ def merge(
         options: `max_answer_length`, `n_best`, `overlapping` and `align_to_words` are read.
         temperature: divides scores before the softmax; from the bundle's calibration, and the same as in `search`.
     """
-    rows = [part.logits for part in scored]
+    rows = pieces_of(scored)
     null_score = min(float(start[window.cls]) + float(end[window.cls]) for window, start, end in rows)
-    log_sum = scored[0].log_sum if len(scored) == 1 else -math.inf
+    log_sum = scored[0].log_sum if len(rows) == 1 else -math.inf
     if log_sum == -math.inf:
         log_sum = log_span_sum(rows, max_answer_length=options.max_answer_length, temperature=temperature)
     if options.overlapping:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from qa_onnx.probabilities import log_overlap_sum
-from qa_onnx.spans import ContextLogits, Span, best_spans
+from qa_onnx.spans import ContextLogits, Span, best_of, best_spans
 from qa_onnx.tokens.boundaries import whole
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _GroupFinder:
     """Finds the groups of one context.
 
     Args:
-        rows: the windows of the context, in the order of the text.
+        rows: the windows of the context, cut at its blocks, in the order of the text.
         best: float64 (N,), the score of the best span that starts at each token of the context; it is changed.
         options: `max_answer_length` and `align_to_words` are read.
         temperature: divides scores before exp.
@@ -143,7 +143,7 @@ class _GroupFinder:
         return Span(best, first, first + length)
 
     def _may_answer(self, first: int, start: int, end: int) -> bool:
-        """Whether characters can be an answer: neither blank nor of a group, and not punctuation alone, but once."""
+        """Whether characters can be an answer: not blank, of no group, and punctuation alone only as the best."""
         at = bisect(self._taken, (first,))
         if any(start < other.end and other.start < end for other in self._taken[max(0, at - 1) : at + 1]):
             return False
@@ -171,7 +171,12 @@ def find_groups(scored: Sequence[ScoredWindow], options: Options, *, temperature
     for part in scored:
         own = best[part.window.token_offset :][: part.window.last - part.window.first + 1]
         np.maximum(own, part.best[: len(own)], out=own)
-    return _GroupFinder([part.logits for part in scored], best, options, temperature).find()
+    return _GroupFinder(pieces_of(scored), best, options, temperature).find()
+
+
+def pieces_of(scored: Sequence[ScoredWindow]) -> list[WindowLogits]:
+    """Return the windows of one context, cut at its blocks, in the order of the text."""
+    return sorted((piece for part in scored for piece in part.pieces), key=lambda row: row.window.token_offset)
 
 
 def listed(options: Options) -> int:
@@ -203,9 +208,9 @@ def overlapping_answers(scored: Sequence[ScoredWindow], options: Options) -> dic
         done, count = count, 2 * count
         length = options.max_answer_length
         more = (
-            best_spans(ContextLogits.of([part.logits], max_answer_length=length), n_best=count) for part in scored
+            best_spans(ContextLogits.of(part.pieces, max_answer_length=length), n_best=count) for part in scored
         )
-        scored = [part._replace(spans=spans) for part, [spans] in zip(scored, more, strict=True)]
+        scored = [part._replace(spans=best_of(spans, count)) for part, spans in zip(scored, more, strict=True)]
 
 
 def _ranked(scored: Sequence[ScoredWindow]) -> Iterator[Span]:

@@ -111,6 +111,7 @@ class Options:
         n_best: most answers of a `Prediction`.
         overlapping: answers may overlap, such as "1912" and "in 1912", and each has the probability of itself
             alone. Otherwise these are one answer, its best form, with the probability of all forms together.
+        across_blocks: answers may run from one paragraph, list item or table cell into the next one.
         align_to_words: an answer that starts or ends inside a word is widened to the whole word, which is a run of
             letters, digits and marks. Scripts without blanks between words, and Korean, stay as tokens say. In all
             cases an answer takes in the marks, vowel signs and joiners of its last letter.
@@ -131,6 +132,7 @@ class Options:
     max_answer_length: int = 30
     n_best: int = 20
     overlapping: bool = False
+    across_blocks: bool = False
     align_to_words: bool = True
     batch_tokens: int = BATCH_TOKENS["cpu"]
     null_threshold: float | Literal["bundle"] | None = "bundle"
@@ -140,7 +142,7 @@ class Options:
         for name in self.__slots__:
             if name in BOUNDS and (name != "max_question_length" or getattr(self, name) is not None):
                 check_bounds(name, getattr(self, name))
-        for name in ("overlapping", "align_to_words"):
+        for name in ("overlapping", "across_blocks", "align_to_words"):
             check_type(name, getattr(self, name), bool, "True or False")
         threshold = self.null_threshold
         is_name = isinstance(threshold, str) and threshold == "bundle"

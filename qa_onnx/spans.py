@@ -19,13 +19,16 @@ reads (answers.py).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
+from dataclasses import replace
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from qa_onnx.windows import Window
 
@@ -50,6 +53,20 @@ class WindowLogits(NamedTuple):
     window: Window
     start: Logits
     end: Logits
+
+
+def cut_at_blocks(row: WindowLogits) -> tuple[WindowLogits, ...]:
+    """Return a window as narrower ones, each of which shows one block of the context; see tokens/blocks.py."""
+    window, blocks = row.window, row.window.context.blocks
+    begin, stop = window.token_offset, window.token_offset + window.last + 1 - window.first
+    inside = blocks[bisect_right(blocks, begin) : bisect_left(blocks, stop)]
+    if not inside:
+        return (row,)
+    shift = window.first - begin  # index in the context -> position in the window
+    return tuple(
+        row._replace(window=replace(window, token_offset=first, first=first + shift, last=next_first + shift - 1))
+        for first, next_first in pairwise((begin, *inside, stop))
+    )
 
 
 class ContextLogits(NamedTuple):
@@ -108,6 +125,7 @@ class ScoredWindow(NamedTuple):
 
     Attributes:
         logits: the window and its logits.
+        pieces: the same, cut where blocks of the text begin, in their order; see `cut_at_blocks`.
         best: float64 (L,), the score of the best span that starts at each token of the context; empty where
             answers may overlap.
         spans: its best spans, best first, in positions of the window; empty where answers may not overlap.
@@ -116,6 +134,7 @@ class ScoredWindow(NamedTuple):
     """
 
     logits: WindowLogits
+    pieces: tuple[WindowLogits, ...]
     best: Scores
     spans: tuple[Span, ...]
     log_sum: float = -math.inf
@@ -156,6 +175,12 @@ def best_spans(contexts: ContextLogits, *, n_best: int) -> list[tuple[Span, ...]
         tuple(span for span in map(Span._make, zip(*row, strict=True)) if span.score > -math.inf)
         for row in zip(*(column.tolist() for column in columns), strict=True)
     ]
+
+
+def best_of(found: Iterable[tuple[Span, ...]], n_best: int) -> tuple[Span, ...]:
+    """Return the n best spans of several lists, best first."""
+    spans = sorted(chain.from_iterable(found), key=lambda span: (-span.score, span.first, span.last))
+    return tuple(spans[:n_best])
 
 
 def _largest(values: Scores, count: int) -> Positions:

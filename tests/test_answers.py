@@ -32,13 +32,16 @@ TEXTS = st.lists(st.sampled_from(["owl", "hunts", " ", "  ", "\n", "🍮", "é",
 )
 
 
-def every_span(rows: Iterable[WindowLogits], max_answer_length: int) -> dict[tuple[int, int], float]:
+def every_span(rows: Iterable[WindowLogits], options: Options) -> dict[tuple[int, int], float]:
     """The best score of every distinct (first token, last token) of a context, over all of its windows."""
     best: dict[tuple[int, int], float] = {}
     for window, start, end in rows:
+        shift = window.token_offset - window.first
+        blocks = () if options.across_blocks else window.context.blocks
         for i in range(window.first, window.last + 1):
-            for j in range(i, min(i + max_answer_length, window.last + 1)):
-                shift = window.token_offset - window.first
+            for j in range(i, min(i + options.max_answer_length, window.last + 1)):
+                if any(i + shift < block <= j + shift for block in blocks):
+                    break
                 score = float(start[i]) + float(end[j])
                 best[i + shift, j + shift] = max(score, best.get((i + shift, j + shift), score))
     return best
@@ -48,7 +51,7 @@ def every_answer(rows: Sequence[WindowLogits], options: Options) -> list[tuple[C
     """All answers with their scores, best first, each text's place once."""
     found: dict[Characters, float] = {}
     context = rows[0].window.context
-    spans = every_span(rows, options.max_answer_length)
+    spans = every_span(rows, options)
     for tokens, score in sorted(spans.items(), key=lambda item: (-item[1], item[0])):
         start, end = whole(context.text, *context.characters(*tokens), align_to_words=options.align_to_words)
         if start < end:
@@ -56,10 +59,10 @@ def every_answer(rows: Sequence[WindowLogits], options: Options) -> list[tuple[C
     return list(found.items())
 
 
-def log_total(rows: Sequence[WindowLogits], max_answer_length: int, temperature: float = 1.0) -> float:
+def log_total(rows: Sequence[WindowLogits], options: Options, temperature: float = 1.0) -> float:
     """Logarithm of the sum of exp(score / temperature) over all distinct spans and "no answer"."""
     null_score = min(float(start[window.cls]) + float(end[window.cls]) for window, start, end in rows)
-    scores = [*every_span(rows, max_answer_length).values(), null_score]
+    scores = [*every_span(rows, options).values(), null_score]
     highest = max(scores)
     return highest / temperature + math.log(
         math.fsum(math.exp((score - highest) / temperature) for score in scores)
@@ -98,6 +101,7 @@ def narrow_options(draw: st.DrawFn) -> Options:
         n_best=draw(st.integers(1, 30)),
         max_answer_length=draw(st.integers(1, 10)),
         overlapping=True,
+        across_blocks=draw(st.booleans()),
         align_to_words=draw(st.booleans()),
     )
 
@@ -121,7 +125,7 @@ def test_probability_is_one_softmax_over_all_distinct_spans_and_no_answer(
     example = cut(KINDS["bert"], context, options)
     rows = random_rows(example, seed)
     prediction = predict(example, rows, options, temperature)
-    total = log_total(rows, options.max_answer_length, temperature)
+    total = log_total(rows, options, temperature)
     for answer in prediction.answers:
         assert answer.probability == pytest.approx(math.exp(answer.score / temperature - total), rel=1e-9)
     assert prediction.null_probability == pytest.approx(math.exp(prediction.null_score / temperature - total))
@@ -167,7 +171,7 @@ def byte_rows(context: str, logits: list[float], options: Options) -> tuple[CutE
 
 
 def test_blank_spans_are_no_answers_even_when_they_score_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = Options(n_best=1, max_answer_length=2, overlapping=True)
+    options = Options(n_best=1, max_answer_length=2, overlapping=True, across_blocks=True)
     example, rows = byte_rows("\n\n\n\na", [9.0, 9.0, 9.0, 9.0, 0.0], options)
     prediction = predict(example, rows, options)
     [answer] = prediction.answers

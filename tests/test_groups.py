@@ -47,7 +47,7 @@ class Expected(NamedTuple):
 def every_group(rows: Sequence[WindowLogits], options: Options) -> list[Expected]:
     """All groups, best first, of all spans one by one."""
     context = rows[0].window.context
-    left = every_span(rows, options.max_answer_length)
+    left = every_span(rows, options)
     free = set(range(len(context.ids)))
     found: list[Expected] = []
     for (first, last), score in sorted(left.items(), key=lambda item: (-item[1], item[0])):
@@ -83,7 +83,7 @@ def test_groups_equal_brute_force(
     expected = every_group(rows, options)[: options.n_best]
     places = [(answer.start, answer.end, answer.score) for answer in found.answers]
     assert places == [group[:3] for group in expected]
-    total = log_total(rows, options.max_answer_length, temperature)
+    total = log_total(rows, options, temperature)
     for answer, group in zip(found.answers, expected, strict=True):
         share = math.fsum(math.exp(score / temperature - total) for score in group.members)
         assert answer.probability == pytest.approx(share, rel=1e-9)
@@ -142,7 +142,7 @@ def token_count(text: str) -> int:
 
 
 def test_blank_spans_are_no_answers_and_the_search_behind_them_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = Options(n_best=1, max_answer_length=2)
+    options = Options(n_best=1, max_answer_length=2, across_blocks=True)
     example, rows = byte_rows("\n\n\n\na", [9.0, 9.0, 9.0, 9.0, 0.0], options)
     [answer] = predict(example, rows, options).answers
     assert (answer.text, answer.start, answer.end, answer.score) == ("a", 4, 5, 9.0)

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from qa_onnx.mapping.job import Engine, MapJob, MapTotals
 
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_ANSWER_SETTINGS = ("overlapping", "max_answer_length", "doc_stride", "align_to_words", "null_threshold")
+_ANSWER_SETTINGS = (
+    "overlapping",
+    "max_answer_length",
+    "doc_stride",
+    "across_blocks",
+    "align_to_words",
+    "null_threshold",
+)
 # `--engine` says who shares the work out here, and `--threads-per-worker` what `--threads` would.
 _without_some = partial(reader_options, without=("engine", "threads", "allow_fallback", "min_probability"))
 

@@ -152,6 +152,12 @@ _READER_OPTIONS: dict[str, Callable[[Any], Any]] = {
         metavar="TOKENS",
         help=f"Overlap of two windows of a long text.  [default: {Options().doc_stride}]",
     ),
+    "across_blocks": click.option(
+        "--across-blocks/--no-across-blocks",
+        default=None,
+        help="Let answers run from one paragraph, list item or table cell into the next one.  "
+        "[default: no-across-blocks]",
+    ),
     "align_to_words": click.option(
         "--align-to-words/--no-align-to-words",
         default=None,
@@ -188,6 +194,7 @@ class ReaderSettings:
     overlapping: bool | None
     max_answer_length: int | None
     doc_stride: int | None
+    across_blocks: bool | None
     align_to_words: bool | None
     min_probability: float | None
     null_threshold: float | Literal["bundle"] | None
@@ -211,7 +218,14 @@ class ReaderSettings:
     def change(self, options: Options) -> Options:
         """Return options with the user's changes."""
         changes: dict[str, Any] = {"n_best": 1 if self.n_best is None else self.n_best}
-        for name in ("overlapping", "max_answer_length", "doc_stride", "align_to_words", "min_probability"):
+        for name in (
+            "overlapping",
+            "max_answer_length",
+            "doc_stride",
+            "across_blocks",
+            "align_to_words",
+            "min_probability",
+        ):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
         return dataclasses.replace(options, null_threshold=self.null_threshold, **changes)

@@ -185,7 +185,8 @@ class QuestionAnsweringPipeline:
             max_question_length=question,
             max_answer_length=arguments.max_answer_len,
             n_best=arguments.top_k,
-            overlapping=True,  # as transformers lists them
+            overlapping=True,  # as in transformers, like the next line
+            across_blocks=True,
             align_to_words=arguments.align_to_words,
             batch_tokens=own.batch_tokens if batch is None else batch * base.max_length,
         )

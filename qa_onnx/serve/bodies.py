@@ -33,6 +33,7 @@ OPTIONS = (
     "min_probability",
     "max_answer_length",
     "doc_stride",
+    "across_blocks",
     "align_to_words",
 )
 _MAX_FIELDS = 4 * MAX_EXAMPLES  # of a body; an example has three

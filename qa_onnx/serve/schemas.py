@@ -84,6 +84,9 @@ class AnswerOptions(_Body):
     doc_stride: int = Field(
         128, ge=BOUNDS["doc_stride"].low, description="Overlap of two windows of a long context, in tokens."
     )
+    across_blocks: bool = Field(
+        default=False, description="Let answers run from one paragraph, list item or table cell into the next one."
+    )
     align_to_words: bool = Field(
         default=True, description="Widen an answer that begins or ends inside a word to the whole word."
     )

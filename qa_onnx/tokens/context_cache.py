@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qa_onnx.tokens.blocks import block_tokens
 from qa_onnx.tokens.encoding import EncodedContext
 
 if TYPE_CHECKING:
@@ -46,8 +48,7 @@ class ContextCache:
         if not missing:
             return held
         new = {
-            text: EncodedContext(text, np.array(encoding.ids, np.int64), encoding)
-            for text, encoding in zip(missing, self._encode(missing), strict=True)
+            text: _encoded(text, encoding) for text, encoding in zip(missing, self._encode(missing), strict=True)
         }
         with self._lock:
             for text, context in new.items():
@@ -64,3 +65,8 @@ class ContextCache:
         with self._lock:
             self._contexts.clear()
             self._held = 0
+
+
+def _encoded(text: str, encoding: Encoding) -> EncodedContext:
+    context = EncodedContext(text, np.array(encoding.ids, np.int64), encoding)
+    return replace(context, blocks=block_tokens(context))

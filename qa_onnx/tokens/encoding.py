@@ -43,11 +43,13 @@ class EncodedContext:
         text: the context.
         ids: int64 (N,), the token ids without special tokens.
         encoding: the tokens with their offsets.
+        blocks: index of the first token of each paragraph, list item or table cell but the first, ascending.
     """
 
     text: str
     ids: Ids
     encoding: Encoding
+    blocks: tuple[int, ...] = ()
 
     def characters(self, first: int, last: int) -> tuple[int, int]:
         """Return the characters, half-open, of the tokens `first` to `last`, inclusive."""

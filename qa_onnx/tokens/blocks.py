@@ -1,0 +1,48 @@
+"""A text -> where its blocks begin: paragraphs, list items, and the rows and cells of tables.
+
+No answer begins in one list item and ends in the next, so spans do not cross the borders of blocks. A border is
+
+    a blank line
+    a line that begins with a bullet, or with a number or letter and a full stop or bracket: "- ", "3. ", "b) "
+    in a line with tabs, or with two or more "|": its beginning, its end, and each tab or "|"
+
+A line break alone is none, because lines of prose are broken anywhere; nor is the end of a page. Left out: which
+spans are answers (groups.py).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qa_onnx.tokens.encoding import EncodedContext
+
+_MAY_HAVE_BLOCKS = re.compile(r"[\n\r\t|]")
+_BLANK_LINE = r"(?:\r\n|[\n\r])[ \t\f]*(?:\r\n|[\n\r])\s*"
+_LIST_ITEM = r"(?:^|(?<=[\n\r]))[ \t]*(?=(?:[-*+•‣◦▪–—]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)])[ \t])"
+_ROW = r"^[^\n\r]*(?:\t|\|[^\n\r|]*\|)[^\n\r]*$"
+_BORDER = re.compile(f"{_BLANK_LINE}|{_LIST_ITEM}")
+_TABLE_ROW = re.compile(_ROW, re.MULTILINE)
+_CELL_END = re.compile(r"[\t|]+")
+
+
+def block_starts(text: str) -> list[int]:
+    """Return the index of the first character of each block but the first, ascending; empty for a single block."""
+    if _MAY_HAVE_BLOCKS.search(text) is None:
+        return []
+    starts = {match.end() for match in _BORDER.finditer(text)}
+    for row in _TABLE_ROW.finditer(text):
+        starts |= {row.start(), row.end(), *(cell.end() for cell in _CELL_END.finditer(text, *row.span()))}
+    return sorted(starts - {0, len(text)})
+
+
+def block_tokens(context: EncodedContext) -> tuple[int, ...]:
+    """Return the index of the first token of each block but the first, ascending; empty for a single block."""
+    count = len(context.ids)
+    found = (
+        bisect_right(range(count), start, key=lambda token: context.characters(token, token)[1])
+        for start in block_starts(context.text)
+    )
+    return tuple(dict.fromkeys(token for token in found if 0 < token < count))
