@@ -5,8 +5,8 @@ answer, and its group takes every span that shares a token with it. The best of 
 second answer, and so on; after the first one, punctuation alone is none. So no two answers overlap, each span
 belongs to one group at most, and the shares of all groups and of "no answer" add up to 1 at most.
 
-Only the best span of each start has to be known to find them. Where its end is taken by a better group, a shorter
-one may do, and the start is looked at again when its turn comes.
+Only the score of the best span of each start has to be known to find them. Where its end is taken by a better
+group, a shorter one is.
 
 An answer is widened to whole words and letters; then the group takes all spans that share one of their tokens too.
 With the option `overlapping` each span is an answer of its own, where it does not read as a better one does. Left
@@ -95,8 +95,8 @@ class _GroupFinder:
                 return
             low, high = self._gap(first)
             span = self._best_span(first, high)
-            if span.score < best[first]:
-                best[first] = span.score  # its turn comes later, or never
+            if span.score < best[first]:  # a better one was refused
+                best[first] = span.score
                 continue
             start, end = whole(
                 context.text, *context.characters(*span[1:]), align_to_words=self.options.align_to_words
@@ -105,11 +105,9 @@ class _GroupFinder:
                 if (refused := refused + 1) == _MOST_REFUSED:
                     return
                 self._refused.setdefault(first, []).append(span.last)
-                best[first] = self._best_span(first, high).score
                 continue
             taken = _Taken(*_tokens(context, span, (low, high), (start, end)), start, end)
             insort(self._taken, taken)
-            best[taken.first : taken.last + 1] = -math.inf
             weight = log_overlap_sum(
                 self.rows,
                 taken[:2],
@@ -118,6 +116,8 @@ class _GroupFinder:
                 temperature=self.temperature,
             )
             yield Group(span, taken[:2], start, end, weight)
+            best[taken.first : taken.last + 1] = -math.inf
+            self._end_before(low, taken.first)
 
     def _gap(self, first: int) -> tuple[int, int]:
         """Return the tokens around one that is not taken, up to the next ones that are; both inclusive."""
@@ -125,6 +125,19 @@ class _GroupFinder:
         low = self._taken[at - 1].last + 1 if at else 0
         high = self._taken[at].first - 1 if at < len(self._taken) else len(self.best) - 1
         return low, high
+
+    def _end_before(self, low: int, stop: int) -> None:
+        """Let the spans that start at the tokens from `low` on end before the token `stop`, which is taken."""
+        low = max(low, stop - self.options.max_answer_length + 1)  # spans that start before it end anyhow
+        scores = np.full(max(0, stop - low), -np.inf)
+        for window, start, end in self.rows:
+            shift = window.first - window.token_offset  # index in the context -> position in the window
+            part = slice(max(low, window.token_offset) + shift, min(stop + shift, window.last + 1))
+            if part.start < part.stop:
+                highest_end = np.maximum.accumulate(end[part][::-1])[::-1]
+                own = scores[part.start - shift - low : part.stop - shift - low]
+                np.maximum(own, np.add(start[part], highest_end, dtype=np.float64), out=own)
+        np.minimum(self.best[low:stop], scores, out=self.best[low:stop])
 
     def _best_span(self, first: int, high: int) -> Span:
         """Return the best span that starts at a token and ends at `high` at the latest; score -inf: none."""
