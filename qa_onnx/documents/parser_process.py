@@ -1,0 +1,150 @@
+"""Bytes of a document -> its text, in a process of its own that is ended when its time is over.
+
+Not multiprocessing, whose new processes run the program's own main file again: a library must not. The process is
+another run of this Python, which speaks through its standard streams: a line of JSON with the sizes, then bytes. A
+parser that crashes, fills its memory or does not end costs that process alone; the next document starts another.
+This guards against damage and hostile loops. It is no sandbox: the process has the user's rights.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from array import array
+from contextlib import suppress
+from threading import Lock, Timer
+from typing import IO, TYPE_CHECKING, Any
+
+from qa_onnx.documents.document import Origin
+from qa_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    from qa_onnx.documents.limits import Limits
+
+# The paths of this process, so that the other one finds the same packages.
+_START = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import qa_onnx.documents.parser_main as m; m.main()"
+)
+_BEGIN_S = 60  # for starting Python, beside the time of the first document
+_LONGEST_LINE = 10_000  # characters of an answer's first line
+
+
+class ParserProcess:
+    """A process that converts documents, one after the other; it starts when it is needed.
+
+    Args:
+        limits: of each document.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = Lock()
+
+    def convert(self, kind: str, data: bytes) -> tuple[str, Origin]:
+        """Return text and origin of a document.
+
+        Args:
+            kind: "pdf", "html" or "markdown".
+            data: the file; of the last two, in UTF-8.
+
+        Raises:
+            InputError: the parser says so, needs more time or memory than it may have, or crashed.
+        """
+        with self._lock:
+            process, new = self._started()
+            late = False
+
+            def end() -> None:
+                nonlocal late
+                late = True
+                process.kill()
+
+            timer = Timer(self._limits.seconds + (_BEGIN_S if new else 0), end)
+            timer.daemon = True
+            timer.start()
+            answer: tuple[dict[str, Any], bytes, bytes] | None = None
+            try:
+                answer = _exchange(process, kind, data)
+            finally:
+                timer.cancel()
+                if answer is None:  # also if Ctrl-C came: the next answer would be this one's
+                    self._end()
+            if late or answer is None:
+                raise self._ended(process.returncode, late=late)
+        head, text, runs = answer
+        if "problem" in head:
+            raise InputError(str(head["problem"]), remedy=str(head.get("remedy", "")))
+        numbers = array("q", runs)
+        return text.decode(), Origin(numbers[::4], numbers[1::4], numbers[2::4], numbers[3::4])
+
+    def close(self) -> None:
+        """End the process, if it runs."""
+        with self._lock:
+            self._end()
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], bool]:
+        """Return the process, and whether it was started now."""
+        if self._process is not None and self._process.poll() is None:
+            return self._process, False
+        self._end()
+        limits = {name: getattr(self._limits, name) for name in self._limits.__slots__}
+        command = [sys.executable or "python3", "-c", _START, json.dumps(sys.path), json.dumps(limits)]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches this process, which ends the other
+            )
+        except OSError as error:
+            raise InputError(f"the process that reads documents cannot start: {error.strerror}") from error
+        return self._process, True
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            with suppress(OSError):  # what was not written yet cannot be
+                stream.close()
+        process.wait()
+
+    def _ended(self, code: int | None, *, late: bool) -> InputError:
+        if late:
+            return InputError(
+                f"taking the text out took more than {self._limits.seconds} seconds",
+                remedy="split the document, or raise Limits(seconds=...)",
+            )
+        return InputError(
+            f"its parser crashed, or filled its {self._limits.memory_bytes:,} bytes of memory (status {code})",
+            remedy="it is damaged or too large: save it again, split it, or raise Limits(memory_bytes=...)",
+        )
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], kind: str, data: bytes
+) -> tuple[dict[str, Any], bytes, bytes] | None:
+    """Send a document and return the answer: facts, text and runs; None: the process has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps({"kind": kind, "size": len(data)}).encode() + b"\n")
+        process.stdin.write(data)
+        process.stdin.flush()
+        head = json.loads(process.stdout.readline(_LONGEST_LINE))
+        text, runs = (_exactly(process.stdout, head[name]) for name in ("text", "runs"))
+    except (OSError, EOFError, ValueError):
+        return None
+    return head, text, runs
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
