@@ -1,7 +1,7 @@
 """The other side of parser_process.py: documents from standard input -> texts on standard output.
 
-It limits its own memory, and by an alarm its time for each document, in case the process that would end it is gone.
-Left out: which parser reads what (pdf.py, html.py, markdown.py).
+It limits its own memory, and by an alarm its time for each document, in case the process that would end it has
+ended. Left out: which parser reads what (pdf.py, html.py, markdown.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any
 
 from qa_onnx.documents.limits import Limits
+from qa_onnx.documents.parser_process import READY
 from qa_onnx.errors import QaOnnxError, shown
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def main() -> None:
     _limit_memory(limits.memory_bytes)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
+    answers.write(READY)
+    answers.flush()
     while line := sys.stdin.buffer.readline():
         request = json.loads(line)
         data = sys.stdin.buffer.read(request["size"])

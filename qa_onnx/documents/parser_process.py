@@ -12,21 +12,24 @@ import json
 import subprocess
 import sys
 from array import array
-from contextlib import suppress
-from threading import Lock, Timer
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, Timer
 from typing import IO, TYPE_CHECKING, Any
 
 from qa_onnx.documents.document import Origin
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from qa_onnx.documents.limits import Limits
 
 # The paths of this process, so that the other one finds the same packages.
 _START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import qa_onnx.documents.parser_main as m; m.main()"
 )
-_BEGIN_S = 60  # for starting Python, beside the time of the first document
+READY = b"ready\n"  # its first line
+_BEGIN_S = 60  # for starting Python
 _LONGEST_LINE = 10_000  # characters of an answer's first line
 
 
@@ -53,26 +56,16 @@ class ParserProcess:
             InputError: the parser says so, needs more time or memory than it may have, or crashed.
         """
         with self._lock:
-            process, new = self._started()
-            late = False
-
-            def end() -> None:
-                nonlocal late
-                late = True
-                process.kill()
-
-            timer = Timer(self._limits.seconds + (_BEGIN_S if new else 0), end)
-            timer.daemon = True
-            timer.start()
+            process = self._started()
             answer: tuple[dict[str, Any], bytes, bytes] | None = None
             try:
-                answer = _exchange(process, kind, data)
+                with _ended_after(self._limits.seconds, process) as is_late:
+                    answer = _exchange(process, kind, data)
             finally:
-                timer.cancel()
                 if answer is None:  # also if Ctrl-C came: the next answer would be this one's
                     self._end()
-            if late or answer is None:
-                raise self._ended(process.returncode, late=late)
+            if is_late() or answer is None:
+                raise self._problem(process.returncode, late=is_late())
         head, text, runs = answer
         if "problem" in head:
             raise InputError(str(head["problem"]), remedy=str(head.get("remedy", "")))
@@ -84,10 +77,10 @@ class ParserProcess:
         with self._lock:
             self._end()
 
-    def _started(self) -> tuple[subprocess.Popen[bytes], bool]:
-        """Return the process, and whether it was started now."""
+    def _started(self) -> subprocess.Popen[bytes]:
+        """Return the process, which waits for a document."""
         if self._process is not None and self._process.poll() is None:
-            return self._process, False
+            return self._process
         self._end()
         limits = {name: getattr(self._limits, name) for name in self._limits.__slots__}
         command = [sys.executable or "python3", "-c", _START, json.dumps(sys.path), json.dumps(limits)]
@@ -101,7 +94,21 @@ class ParserProcess:
             )
         except OSError as error:
             raise InputError(f"the process that reads documents cannot start: {error.strerror}") from error
-        return self._process, True
+        ready = b""
+        try:
+            with _ended_after(_BEGIN_S, self._process):
+                assert self._process.stdout is not None
+                ready = self._process.stdout.readline(_LONGEST_LINE)
+        finally:
+            process = self._process
+            if ready != READY:
+                self._end()
+        if ready != READY:
+            raise InputError(
+                f"the process that reads documents did not start (status {process.returncode})",
+                remedy=f"raise Limits(memory_bytes=...), now {self._limits.memory_bytes:,}, if that is little",
+            )
+        return process
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -114,7 +121,7 @@ class ParserProcess:
                 stream.close()
         process.wait()
 
-    def _ended(self, code: int | None, *, late: bool) -> InputError:
+    def _problem(self, code: int | None, *, late: bool) -> InputError:
         if late:
             return InputError(
                 f"taking the text out took more than {self._limits.seconds} seconds",
@@ -124,6 +131,29 @@ class ParserProcess:
             f"its parser crashed, or filled its {self._limits.memory_bytes:,} bytes of memory (status {code})",
             remedy="it is damaged or too large: save it again, split it, or raise Limits(memory_bytes=...)",
         )
+
+
+@contextmanager
+def _ended_after(seconds: float, process: subprocess.Popen[bytes]) -> Iterator[Callable[[], bool]]:
+    """End a process after a time; what reads from it then meets its end.
+
+    Yields:
+        A function that tells whether the time was over.
+    """
+    late = Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late.is_set
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _exchange(
