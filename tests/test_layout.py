@@ -96,6 +96,9 @@ PACKAGES = {
     "ray": {"mapping"},  # imported where a map job runs on a cluster
     "datasets": {"data"},  # imported where the name of a hub data set is read
     "regex": {"tokens"},
+    "pypdfium2": {"documents"},  # these are imported in the process that takes the text out of a file
+    "selectolax": {"documents"},
+    "markdown_it": {"documents"},
 }
 
 

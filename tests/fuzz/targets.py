@@ -12,12 +12,14 @@ import io
 import json
 import shutil
 import socket
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qa_onnx import Bundle, Example, Options, QaOnnxError, Reader
 from qa_onnx.bundle.files import MANIFEST
 from qa_onnx.bundle.packed import pack
+from qa_onnx.documents import DocumentReader, Limits
 from qa_onnx.evaluation import golden
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from tests.fuzz.mutation import change_bytes, change_json, change_lines, change_message
@@ -386,6 +388,56 @@ class Parquet(DataFile):
         self.seeds = [sink.getvalue()]
 
 
+class DocumentFile(Target):
+    """A document whose text is taken out."""
+
+    ending: ClassVar[str]
+    changes = (change_bytes,)
+
+    def set_up(self) -> None:
+        """See `Target`."""
+        self.reader = DocumentReader(Limits(seconds=20, characters=1_000_000))
+        self.exits.enter_context(self.reader)
+
+    def run(self, data: bytes) -> None:
+        """Read it, and look for all of its text in the source."""
+        document = self.reader.read_bytes(data, f"document{self.ending}")
+        place = document.source_range(0, len(document.text))
+        expect("a place is one of the source", kept=place is None or 0 <= place[0] < place[1] <= len(data))
+
+
+class MarkdownFile(DocumentFile):
+    """Marks and tables, links and code."""
+
+    ending = ".md"
+
+    def set_up(self) -> None:
+        """See `Target`."""
+        super().set_up()
+        self.seeds = [
+            b"# A *b*\n\n> [c](d 'e') &amp; `f`\n\n- g\n  - h\n\n|i|j|\n|-|-|\n|k|l|\n\n```py\nm\n```\n<b>n</b>\n"
+        ]
+
+
+class WordFile(DocumentFile):
+    """An archive of XML."""
+
+    ending = ".docx"
+
+    def set_up(self) -> None:
+        """See `Target`."""
+        super().set_up()
+        space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+        text = "<w:p><w:pPr><w:numPr/></w:pPr><w:r><w:t>a</w:t><w:br/></w:r></w:p>"
+        table = f"<w:tbl><w:tr><w:tc>{text}</w:tc></w:tr></w:tbl>"
+        sink = io.BytesIO()
+        with zipfile.ZipFile(sink, "w") as archive:
+            archive.writestr(
+                "word/document.xml", f'<w:document xmlns:w="{space}"><w:body>{text}{table}</w:body></w:document>'
+            )
+        self.seeds = [sink.getvalue()]
+
+
 class Pair(Target):
     """A question and its context."""
 
@@ -537,6 +589,8 @@ TARGETS: dict[str, type[Target]] = {
     "lines": JsonLines,
     "csv": Csv,
     "parquet": Parquet,
+    "markdown": MarkdownFile,
+    "docx": WordFile,
     "pair": Pair,
     "options": OptionValues,
     "http": RawHttp,
