@@ -1,7 +1,7 @@
 """A document: a text, and the name of the file that it comes from.
 
-Pages end with a form feed, as in the output of pdftotext and in plain text for printers, so one rule tells the page
-of an answer, whatever the document was.
+Pages end with a form feed, as in the output of pdftotext and in plain text for printers, so one rule tells the
+page of an answer, whatever the document was.
 """
 
 from __future__ import annotations
