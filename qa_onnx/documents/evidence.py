@@ -12,7 +12,7 @@ from typing import Any
 
 from qa_onnx.documents.document import PAGE_END
 from qa_onnx.documents.sentences import PARAGRAPH_END, borders, trimmed
-from qa_onnx.errors import InputError
+from qa_onnx.errors import InputError, quoted
 from qa_onnx.tokens.boundaries import whole
 
 LONGEST_SENTENCE = 2_000  # characters; a longer one is cut on both sides of the answer
@@ -83,7 +83,7 @@ def evidence(text: str, start: int, end: int) -> Evidence:
         raise InputError(f"the text is of type {type(text).__name__}: give a str")
     if not (_is_index(start) and _is_index(end) and 0 <= start < end <= len(text)):
         raise InputError(
-            f"an answer from {start!r} to {end!r} does not lie in a text of {len(text):,} characters",
+            f"an answer from {quoted(start)} to {quoted(end)} does not lie in a text of {len(text):,} characters",
             remedy="give 0 <= start < end <= length; an empty answer stands nowhere, so check `if answer` before",
         )
     first, last = trimmed(text, start, end)
@@ -148,7 +148,7 @@ def _sentence(text: str, start: int, end: int, low: int, high: int) -> tuple[int
 def _excerpt(text: str, natural: tuple[int, int], start: int, end: int, limit: int) -> Excerpt:
     """Return a range without white space around it, cut to a limit on both sides of the answer, at blanks."""
     low, high = trimmed(text, *natural)
-    low, high = min(low, start), max(high, end)
+    low, high = (min(low, start), max(high, end)) if low < high else (start, end)
     if high - low > limit:
         room = max(0, limit - (end - start))
         left = min(start - low, max(room // 2, room - (high - end)))

@@ -81,6 +81,7 @@ def test_what_is_no_text_is_refused() -> None:
         evidence(b"abc", 0, 1)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(TEXTS, st.data())
 def test_the_neighbourhood_says_what_the_whole_text_says(text: str, data: st.DataObject) -> None:

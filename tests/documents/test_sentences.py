@@ -151,6 +151,6 @@ def test_borders_of_a_range_that_begins_at_one_are_those_of_the_text(text: str, 
     )
 
 
-@pytest.mark.parametrize("text", ["." * 300_000, '."' * 150_000, ".[1]" * 80_000, "a" * 300_000, "\n" * 300_000])
+@pytest.mark.parametrize("text", ["." * 300_000, '."' * 150_000, ".[1]" * 80_000, "a" * 300_000, "\n" * 100_000])
 def test_hostile_texts_are_split_in_linear_work(text: str) -> None:
     assert sum(1 for _ in sentences(text)) <= 1
