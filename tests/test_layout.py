@@ -64,7 +64,7 @@ BOXES = {
     "dynamic_batching": _PATH | {"reader"},
     "pipelines": _PATH | {"reader", "engines", "bundle", "export"},
     "mapping": _PATH | {"reader", "engines", "machine", "bundle", "data"},
-    "documents": {"errors", "machine", "data"},
+    "documents": {"errors", "machine", "data", "tokens"},
     "retrieval": _PATH | {"reader", "machine", "documents", "data"},
     "testing": _PATH | {"reader", "tokens"},
     "__init__": _ALL - {"data", "evaluation", "mapping"},
@@ -95,7 +95,7 @@ PACKAGES = {
     "fsspec": {"mapping"},  # imported where files of a map job are read and written
     "ray": {"mapping"},  # imported where a map job runs on a cluster
     "datasets": {"data"},  # imported where the name of a hub data set is read
-    "regex": {"tokens"},
+    "regex": {"tokens", "documents"},
     "pypdfium2": {"documents"},  # these are imported in the process that takes the text out of a file
     "selectolax": {"documents"},
     "markdown_it": {"documents"},

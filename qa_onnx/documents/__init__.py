@@ -1,6 +1,7 @@
 """Files of many kinds -> texts, and where in them an answer stands.
 
-May import: errors, machine, data. Left out: which documents are worth reading (retrieval), and reading them.
+May import: errors, machine, data, tokens, regex. Left out: which documents are worth reading (retrieval), and
+reading them.
 """
 
 from qa_onnx.documents.document import PAGE_BREAK, PAGE_END, Document, Origin
