@@ -72,7 +72,7 @@ PACKAGES = {
     "tokenizers": {"tokens", "testing"},
     "onnxruntime": {"engines", "machine"},
     "openvino": {"engines"},
-    "msgspec": {"bundle", "data", "tokens"},
+    "msgspec": {"bundle", "data", "tokens", "retrieval"},
     "huggingface_hub": {"bundle"},
     "cryptography": {"bundle"},  # imported where a bundle is signed, or its signature is checked
     "packaging": {"machine"},
@@ -83,7 +83,8 @@ PACKAGES = {
     "fsspec": {"mapping"},  # imported where files of a map job are read and written
     "ray": {"mapping"},  # imported where a map job runs on a cluster
     "datasets": {"data"},  # imported where the name of a hub data set is read
-    "regex": {"tokens"},
+    "regex": {"tokens", "retrieval"},
+    "bm25s": {"retrieval"},  # imported where terms are scored
 }
 
 
