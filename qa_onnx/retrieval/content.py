@@ -141,7 +141,7 @@ class _Draft:
 
     def add(self, document: LazyDocument) -> None:
         """Add a document."""
-        check_type("the name of a document", document.name, str, "a str")
+        _check_name(document.name)
         if document.name in self.documents:
             raise InputError(
                 f"two documents have the name {quoted(document.name)}", remedy="name each differently"
@@ -197,6 +197,15 @@ class _Draft:
             vocabulary=vocabulary,
             scores=score_terms(terms, term_bounds, len(vocabulary)),
         )
+
+
+def _check_name(name: object) -> None:
+    check_type("the name of a document", name, str, "a str")
+    try:
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        problem = f"the name of a document, {quoted(name)}, has characters that are no text"
+        raise InputError(problem, remedy="rename it") from error
 
 
 def _renumbered(terms: NDArray[np.uint32], words: Sequence[str]) -> tuple[NDArray[np.uint32], dict[str, int]]:

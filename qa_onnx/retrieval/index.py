@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_onnx.errors import InputError, shown
+from qa_onnx.errors import InputError, quoted, shown
 from qa_onnx.machine.packages import require
-from qa_onnx.options import check_type, is_number
+from qa_onnx.options import check_type
 from qa_onnx.retrieval.content import collect, passage_bounds
 from qa_onnx.retrieval.scoring import best
 from qa_onnx.retrieval.terms import terms_of
@@ -116,8 +116,8 @@ class PassageIndex:
             InputError: an argument is of a wrong type, or the folder of the index is damaged.
         """
         scores = self.scores(question)
-        if not is_number(count) or not isinstance(count, int) or count < 1:
-            raise InputError(f"count is {count!r}; it must be an integer of at least 1")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise InputError(f"count is {quoted(count)}; it must be an integer of at least 1")
         return [self.passage(int(number), float(scores[number])) for number in best(scores, count)]
 
     def scores(self, question: str) -> NDArray[np.float32]:
