@@ -1,6 +1,7 @@
 """A question and many documents -> the passages that are worth reading -> answers on one scale.
 
     documents --passages.py, terms.py, scoring.py--> content.py --build.py, storage.py--> a folder
+    a folder  --storage.py, checks.py--> content.py
     question  --index.py--> passages --ask.py--> answers
 
 May import: the files of the root, machine, documents, data. Needs bm25s (extra `search`). Left out: files of other

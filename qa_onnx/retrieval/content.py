@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_PASSAGES = 10_000_000
+MOST_DOCUMENTS = 2_000_000
+MOST_TERMS = 1 << 24  # different ones
 _REMAPPED = 1 << 22  # terms that get their new numbers at once
 
 
@@ -154,12 +156,17 @@ class _Draft:
             self._cut(document)
         count = len(self._starts) - before
         self.documents[document.name] = IndexedDocument(document.name, document.sha256, count)
-        if len(self._starts) > MOST_PASSAGES:
-            raise InputError(
-                f"the documents up to {shown(document.name)} have more than {MOST_PASSAGES:,} passages, the limit "
-                "of an index",
-                remedy="make several indexes",
-            )
+        for count, limit, what in (
+            (len(self._starts), MOST_PASSAGES, "passages"),
+            (len(self.documents), MOST_DOCUMENTS, "documents"),
+            (len(self._vocabulary), MOST_TERMS, "different terms"),
+        ):
+            if count > limit:
+                raise InputError(
+                    f"the documents up to {shown(document.name)} make more than {limit:,} {what}, the limit of an "
+                    "index",
+                    remedy="make several indexes",
+                )
 
     def _cut(self, document: LazyDocument) -> None:
         text, numbers = document.read(), self._vocabulary

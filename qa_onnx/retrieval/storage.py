@@ -12,20 +12,19 @@ An index that is open has all files of its generation mapped, so it does not not
 file cannot be removed, the next build removes it. The texts are stored too: an index answers where its documents
 are not, and places in it cannot point into a file that was changed.
 
-All files are untrusted: sizes, hashes, types, shapes and all offsets are checked before anything is answered. Not
-guarded: a program that shortens a file while it is mapped, which the system answers with a signal. Left out: what
-the content means (content.py), and when it is written (build.py).
+All files are untrusted: sizes and hashes are checked here, types, shapes and offsets in checks.py, before anything
+is answered. Not guarded: a program that shortens a file while it is mapped, which the system ends with a signal.
+Left out: what the content means (content.py), and when it is written (build.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import mmap
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -33,9 +32,7 @@ import numpy as np
 from qa_onnx.errors import InputError, quoted, shown
 from qa_onnx.machine.files import check_path, os_errors
 from qa_onnx.machine.regular_files import open_regular, read_start
-from qa_onnx.retrieval.content import MOST_PASSAGES, IndexContent, IndexedDocument
-from qa_onnx.retrieval.passages import MOST_CHARACTERS
-from qa_onnx.retrieval.scoring import TermScores
+from qa_onnx.retrieval.checks import ARRAYS, content_of
 from qa_onnx.retrieval.terms import VERSION
 
 if TYPE_CHECKING:
@@ -44,26 +41,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qa_onnx.retrieval.content import IndexContent
+
 MANIFEST = "index.json"
 FORMAT = 1
 GENERATION = re.compile(r"generation-[0-9a-f]{16}")
 _LARGEST_MANIFEST = 1 << 16
-_LARGEST_LIST = 1 << 30  # bytes of documents.json and vocabulary.txt, which are read into memory
-_LARGEST_FILE = 1 << 37  # bytes: what `MOST_PASSAGES` can take
-_LONGEST_HEADER = 512  # bytes of a .npy file
+_LARGEST_LIST = 1 << 28  # bytes of documents.json and vocabulary.txt, which are read into memory
+_LARGEST_FILE = 1 << 35  # bytes of the others, which are mapped
 _ATTEMPTS = 10  # to open an index while it is built again and again
 _REMEDY = "build the index again"
 
-_ARRAYS: dict[str, str] = {
-    "starts": "<i8",
-    "text_bounds": "<i8",
-    "terms": "<u4",
-    "term_bounds": "<i8",
-    "score_values": "<f4",
-    "score_passages": "<i4",
-    "score_columns": "<i8",
-}
-_FILES = {"documents.json", "vocabulary.txt", "texts.bin", *(f"{name}.npy" for name in _ARRAYS)}
+_FILES = {"documents.json", "vocabulary.txt", "texts.bin", *(f"{name}.npy" for name in ARRAYS)}
 
 
 class IndexFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,27 +137,7 @@ def _opened(folder: Path, manifest: IndexManifest) -> IndexContent:
         raise InputError(f"{shown(str(home))} is a link", remedy=_REMEDY)
     files = {name: _mapped(home / name, entry) for name, entry in manifest.files.items()}
     try:
-        arrays = {name: _array(name, files[f"{name}.npy"], kind) for name, kind in _ARRAYS.items()}
-        documents = msgspec.json.decode(files["documents.json"], type=tuple[IndexedDocument, ...])
-        words = str(files["vocabulary.txt"], "utf-8", "surrogatepass").split("\n")[:-1]
-        vocabulary = {word: number for number, word in enumerate(words)}
-        if len(vocabulary) != len(words):
-            raise ValueError("vocabulary.txt has a term twice")
-        content = IndexContent(
-            documents=documents,
-            starts=arrays["starts"],
-            texts=files["texts.bin"],
-            text_bounds=arrays["text_bounds"],
-            terms=arrays["terms"],
-            term_bounds=arrays["term_bounds"],
-            vocabulary=vocabulary,
-            scores=TermScores(
-                arrays["score_values"], arrays["score_passages"], arrays["score_columns"], len(arrays["starts"])
-            ),
-        )
-        _check_documents(content)
-        _check_bounds(content)
-        _check_scores(content)
+        content = content_of(files)
     except (ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"the index {shown(str(folder))} is damaged: {error}", remedy=_REMEDY) from error
     return content
@@ -177,7 +146,7 @@ def _opened(folder: Path, manifest: IndexManifest) -> IndexContent:
 def _mapped(path: Path, entry: IndexFile) -> memoryview:
     """Return the bytes of a file, mapped, after its size and hash were compared."""
     name = shown(str(path))
-    limit = _LARGEST_FILE if path.suffix in (".npy", ".bin") else _LARGEST_LIST
+    limit = _limit_of(path)
     with os_errors(InputError, f"cannot read {name}", remedy=_REMEDY), open_regular(path) as (file, size):
         if size != entry.bytes or size > limit:
             raise InputError(
@@ -187,67 +156,6 @@ def _mapped(path: Path, entry: IndexFile) -> memoryview:
         if hashlib.file_digest(cast("FileIO", file), "sha256").hexdigest() != entry.sha256:
             raise InputError(f"{name} is damaged: its hash is not that of the index", remedy=_REMEDY)
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
-
-
-def _array(name: str, data: memoryview, kind: str) -> NDArray[Any]:
-    """Return the array of a .npy file: of one axis, of a type, and as long as the file."""
-    header = io.BytesIO(bytes(data[:_LONGEST_HEADER]))
-    if np.lib.format.read_magic(header) != (1, 0):
-        raise ValueError(f"{name}.npy has another version of its format")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(header, max_header_size=_LONGEST_HEADER)
-    if dtype != np.dtype(kind) or len(shape) != 1:
-        raise ValueError(f"{name}.npy is {dtype} of shape {shape}; it must be {np.dtype(kind)} with one axis")
-    if header.tell() + shape[0] * dtype.itemsize != len(data):
-        raise ValueError(f"{name}.npy says that it has {shape[0]:,} values, and has {len(data):,} bytes")
-    return np.frombuffer(data, dtype, offset=header.tell())
-
-
-def _check_documents(content: IndexContent) -> None:
-    """Check that documents have different names, and that their passages are all passages, in their order."""
-    if len({document.name for document in content.documents}) != len(content.documents):
-        raise ValueError("two documents have one name")
-    counts = [document.passages for document in content.documents]
-    if len(content.starts) > MOST_PASSAGES or min(counts, default=0) < 0 or sum(counts) != len(content.starts):
-        _refuse("documents.json")
-    firsts = np.cumsum([0, *counts])[:-1][np.array(counts, np.int64) > 0]
-    steps = np.diff(content.starts, prepend=0)
-    steps[firsts] = 1
-    if (content.starts[firsts] != 0).any() or (steps <= 0).any() or (steps > MOST_CHARACTERS).any():
-        _refuse("starts.npy")
-
-
-def _check_bounds(content: IndexContent) -> None:
-    """Check that each passage has a text and terms inside of what is there."""
-    passages = len(content.starts)
-    text_sizes = _steps("text_bounds", content.text_bounds, passages, len(content.texts))
-    if (text_sizes < 1).any() or (text_sizes > 4 * MOST_CHARACTERS).any():
-        _refuse("text_bounds.npy")
-    _steps("term_bounds", content.term_bounds, passages, len(content.terms))
-    if content.terms.max(initial=0) >= max(1, len(content.vocabulary)):
-        _refuse("terms.npy")
-
-
-def _check_scores(content: IndexContent) -> None:
-    """Check that each term has scores of passages that are there."""
-    values, passages, columns, count = (getattr(content.scores, name) for name in TermScores.__slots__)
-    _steps("score_columns", columns, len(content.vocabulary), len(values))
-    if len(passages) != len(values) or passages.min(initial=0) < 0 or passages.max(initial=-1) >= count:
-        _refuse("score_passages.npy")
-    if not np.isfinite(values).all():
-        _refuse("score_values.npy")
-
-
-def _steps(name: str, bounds: NDArray[np.int64], count: int, total: int) -> NDArray[np.int64]:
-    """Return the sizes of parts between bounds; check that these begin at 0, never fall, and end at a total."""
-    if len(bounds) != count + 1 or bounds[0] != 0 or bounds[-1] != total:
-        _refuse(f"{name}.npy")
-    if (bounds[1:] < bounds[:-1]).any():
-        _refuse(f"{name}.npy")
-    return np.diff(bounds)
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} does not fit the other files")
 
 
 def write_generation(home: Path, content: IndexContent) -> dict[str, IndexFile]:
@@ -275,7 +183,7 @@ def write_generation(home: Path, content: IndexContent) -> dict[str, IndexFile]:
     }
     for name, array in arrays.items():
         with (home / f"{name}.npy").open("xb") as file:
-            np.lib.format.write_array(file, array.astype(_ARRAYS[name], copy=False), (1, 0), allow_pickle=False)
+            np.lib.format.write_array(file, array.astype(ARRAYS[name], copy=False), (1, 0), allow_pickle=False)
     for name, blob in blobs.items():
         with (home / name).open("xb") as file:
             file.write(blob)
@@ -283,7 +191,17 @@ def write_generation(home: Path, content: IndexContent) -> dict[str, IndexFile]:
 
 
 def _described(path: Path) -> IndexFile:
-    """Return size and hash of a file, which then is on the disk."""
+    """Return size and hash of a file, which then is on the disk; InputError: it is too large to be opened."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        return IndexFile(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        size = os.fstat(file.fileno()).st_size
+        if size > _limit_of(path):
+            raise InputError(
+                f"{path.name} of the index has {size:,} bytes; the limit is {_limit_of(path):,}",
+                remedy="make several indexes",
+            )
+        return IndexFile(size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _limit_of(path: Path) -> int:
+    return _LARGEST_FILE if path.suffix in (".npy", ".bin") else _LARGEST_LIST

@@ -5,28 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from qa_onnx.errors import InputError
-from qa_onnx.retrieval import PassageIndex, build_index
+from qa_onnx.retrieval import PassageIndex, build_index, checks, content
 from qa_onnx.retrieval.storage import FORMAT
 from tests.retrieval.texts import make_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 ARRAYS = ["starts", "text_bounds", "terms", "term_bounds", "score_values", "score_passages", "score_columns"]
 FILES = [*(f"{name}.npy" for name in ARRAYS), "documents.json", "vocabulary.txt", "texts.bin"]
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    build_index(make_documents(3), folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    build_index(make_documents(3), tmp_path)
-    return tmp_path
+def folder(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "index"))
 
 
 def path_of(folder: Path, name: str) -> Path:
@@ -154,7 +162,7 @@ def test_an_array_of_another_length(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
+    "data",
     [
         b"",
         b"null",
@@ -169,14 +177,14 @@ def test_an_array_of_another_length(folder: Path, name: str) -> None:
         b"\xff\xfe",
     ],
 )
-def test_documents_that_are_none(folder: Path, content: bytes) -> None:
-    trust(folder, "documents.json", content)
+def test_documents_that_are_none(folder: Path, data: bytes) -> None:
+    trust(folder, "documents.json", data)
     refused(folder, "is damaged")
 
 
-@pytest.mark.parametrize("content", [b"", b"a\na\n", b"\xff\n", b"a\nb"])
-def test_vocabularies_that_are_none(folder: Path, content: bytes) -> None:
-    trust(folder, "vocabulary.txt", content)
+@pytest.mark.parametrize("data", [b"", b"a\na\n", b"\xff\n", b"a\nb"])
+def test_vocabularies_that_are_none(folder: Path, data: bytes) -> None:
+    trust(folder, "vocabulary.txt", data)
     refused(folder, "is damaged")
 
 
@@ -194,7 +202,7 @@ def test_texts_that_are_not_utf8_are_an_error_when_they_are_read(folder: Path) -
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("data", "message"),
     [
         (b"", "damaged"),
         (b"\x00" * 100, "damaged"),
@@ -206,8 +214,8 @@ def test_texts_that_are_not_utf8_are_an_error_when_they_are_read(folder: Path) -
         (b'{"format": 0, "terms": 1, "generation": "x", "files": {}}', "damaged"),
     ],
 )
-def test_manifests_that_are_none(folder: Path, content: bytes, message: str) -> None:
-    (folder / "index.json").write_bytes(content)
+def test_manifests_that_are_none(folder: Path, data: bytes, message: str) -> None:
+    (folder / "index.json").write_bytes(data)
     refused(folder, message)
 
 
@@ -239,12 +247,54 @@ def test_sizes_that_the_files_do_not_have(folder: Path, size: int) -> None:
     refused(folder, "generation|index")
 
 
+@pytest.mark.parametrize("limit", ["MOST_DOCUMENTS", "MOST_PASSAGES", "MOST_TERMS"])
+def test_more_than_the_limits(folder: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(checks, limit, 2)
+    refused(folder, "is damaged")
+    monkeypatch.setattr(content, limit, 2)
+    with pytest.raises(InputError, match=r"make more than 2 .*, the limit of an index: make several indexes"):
+        PassageIndex.of(make_documents(3))
+
+
+@pytest.mark.parametrize(
+    "header", ["{'descr': '<i8'", "{[]: 1}", "(", " " * 100, "{'descr': '<i8', 'shape': (5L,)}"]
+)
+def test_headers_that_numpy_does_not_read(folder: Path, header: str) -> None:
+    line = header.ljust(117).encode() + b"\n"
+    trust(folder, "starts.npy", b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line + bytes(40))
+    refused(folder, r"starts\.npy has no header that NumPy reads")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_random_changes_with_their_hash(folder: Path, name: str) -> None:
+    """Whatever is in a file, the index is refused, or it answers with what is in it."""
+    whole, chance = path_of(folder, name).read_bytes(), random.Random(name)
+    for _ in range(8):
+        data = bytearray(whole)
+        for _ in range(chance.choice([1, 2, 20])):
+            data[chance.randrange(min(len(data), chance.choice([130, 1 << 30])))] = chance.choice(
+                [0, 1, 127, 255, 40]
+            )
+        changed = folder / "changed"
+        shutil.copytree(folder, changed, ignore=shutil.ignore_patterns("changed"))
+        trust(changed, name, bytes(data))
+        try:
+            index = PassageIndex.open(changed)
+            index.search("ban dust lom", 5)
+            index.search("Who?", len(index))
+        except InputError:
+            pass
+        build_index(make_documents(4), changed)  # copies what is not changed, or nothing
+        shutil.rmtree(changed)
+
+
 def test_a_huge_file_with_holes_is_refused_by_its_size(folder: Path) -> None:
     files = json.loads((folder / "index.json").read_text())["files"]
     files["vocabulary.txt"]["bytes"] = 1 << 40
     edit(folder, files=files)
     os.truncate(path_of(folder, "vocabulary.txt"), 1 << 40)
-    refused(folder, "and the limit is 1,073,741,824")
+    refused(folder, "and the limit is 268,435,456")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
