@@ -13,14 +13,13 @@ are taken in calls of their own, with nothing remembered.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
 import random
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -308,8 +307,8 @@ def texts_of(index: PassageIndex) -> dict[str, str]:
     return {name: "".join(parts) for name, parts in texts.items()}
 
 
-def measure(chosen: Namespace) -> list[Page]:
-    """Return all pages, and print each when it is there."""
+def measure(chosen: Namespace) -> None:
+    """Print each page when it is there, and write all of them so far to the file."""
     reader = Reader.load(chosen.bundle, precision=chosen.precision, threads=chosen.threads)
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     corpus, golds = paragraphs(chosen.data, chosen.questions, chosen.everything)
@@ -321,15 +320,15 @@ def measure(chosen: Namespace) -> list[Page]:
         f"{reader.precision} on {reader.backend}, {chosen.threads or 'all'} threads, {cpu.cpu_model()}, "
         f"{cpu.cores().usable} cores; load of the machine before the start: {load}"
     )
-    pages: list[Page] = []
+    repeat = command(without={"--json": chosen.json})
+    pages: list[dict[str, Any]] = []
 
     def add(page: Page) -> None:
-        pages.append(
-            dataclasses.replace(
-                page, notes=(*page.notes, machine), command=command(without={"--json": chosen.json})
-            )
-        )
-        print(pages[-1].text(), flush=True)
+        whole = replace(page, notes=(*page.notes, machine), command=repeat)
+        print(whole.text(), flush=True)
+        pages.append(asdict(whole))
+        if chosen.json:
+            write(chosen.json, json.dumps(pages, indent=1, ensure_ascii=False) + "\n")
 
     add(recall(corpus, golds))
     add(times(corpora, reader, chosen.timed))
@@ -337,7 +336,6 @@ def measure(chosen: Namespace) -> list[Page]:
         recording = RecordingReader(reader)
         add(reading(one, reader, recording))
         add(scales(one, reader, recording))
-    return pages
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -355,12 +353,7 @@ def main(words: Sequence[str] | None = None) -> None:
         chosen.questions, chosen.everything, chosen.timed = 8, 2, 4
     if min(chosen.questions, chosen.everything, chosen.timed) < 1:
         cli.error("--questions, --everything and --timed must be at least 1")
-    pages = measure(chosen)
-    if chosen.json:
-        write(
-            chosen.json,
-            json.dumps([dataclasses.asdict(page) for page in pages], indent=1, ensure_ascii=False) + "\n",
-        )
+    measure(chosen)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,20 +78,20 @@ def build_index(documents: Iterable[Document | LazyDocument], folder: str | Path
     check_path("the folder of an index", folder)
     folder = Path(folder)
     name = shown(str(folder))
-    with os_errors(InputError, f"cannot write the index {name}"):
-        _refuse_other_files(folder)
+    writing = partial(os_errors, InputError, f"cannot write the index {name}")
+    with ExitStack() as stack:
         try:
-            with locked(folder / _LOCK), work_folder(folder, _WORK) as work:
-                return _build(documents, folder, work)
+            with writing():
+                _refuse_other_files(folder)
+                stack.enter_context(locked(folder / _LOCK))
+                work = stack.enter_context(work_folder(folder, _WORK))
         except LockBusyError as error:
             raise InputError(f"the index {name} is being built by {error}", remedy="wait for it") from error
-
-
-def _build(documents: Iterable[Document | LazyDocument], folder: Path, work: Path) -> IndexReport:
-    old, warning = _old(folder)
-    content, copied = collect(documents, old)
-    size = 0 if content is old else _replace(content, folder, work)
-    _remove_others(folder)
+        old, warning = _old(folder)
+        content, copied = collect(documents, old)  # an error of a document's file keeps its own words
+        with writing():
+            size = 0 if content is old else _replace(content, folder, work)
+            _remove_others(folder)
     return IndexReport(len(content.documents), len(content.starts), copied, size, warning)
 
 

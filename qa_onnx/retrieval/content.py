@@ -171,7 +171,7 @@ class _Draft:
     def _cut(self, document: LazyDocument) -> None:
         text, numbers = document.read(), self._vocabulary
         check_type(f"the text of {shown(document.name)}", text, str, "a str")
-        for start, end in cut_passages(text):
+        for start, end in cut_passages(text, name=shown(document.name)):
             passage = text[start:end]
             self._starts.append(start)
             self._texts += encoded(passage)

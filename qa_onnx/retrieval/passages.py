@@ -49,13 +49,14 @@ class _Piece(NamedTuple):
     words: int
 
 
-def cut_passages(text: str) -> list[Place]:
+def cut_passages(text: str, *, name: str = "the document") -> list[Place]:
     """Cut a text into passages.
 
     A word is only cut where it is longer than `MOST_CHARACTERS`, or belongs to a script without blanks.
 
     Args:
         text: of a document, with any line ends.
+        name: what an error calls it.
 
     Returns:
         The passages in the order of the text; each has at least one character and at most `MOST_CHARACTERS`, and
@@ -65,9 +66,7 @@ def cut_passages(text: str) -> list[Place]:
         InputError: the text is longer than `LONGEST_TEXT`.
     """
     if len(text) > LONGEST_TEXT:
-        raise InputError(
-            f"a document has {len(text):,} characters; the limit is {LONGEST_TEXT:,}", remedy="split it"
-        )
+        raise InputError(f"{name} has {len(text):,} characters; the limit is {LONGEST_TEXT:,}", remedy="split it")
     return [Place(piece.start, piece.end) for piece in _joined(_paragraphs(text), LEAST_WORDS)]
 
 

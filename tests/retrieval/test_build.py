@@ -104,6 +104,13 @@ def test_a_failed_build_leaves_the_old_index(tmp_path: Path) -> None:
     assert names(tmp_path) == ["generation", "index.json"]
 
 
+def test_a_document_that_cannot_be_read_keeps_its_error(tmp_path: Path) -> None:
+    lost = LazyDocument("lost", "1" * 64, (tmp_path / "lost.txt").read_text)
+    with pytest.raises(FileNotFoundError, match=r"lost\.txt"):
+        build_index([lost], tmp_path / "index")
+    assert names(tmp_path / "index") == []
+
+
 def test_what_killed_builds_left_is_removed(tmp_path: Path) -> None:
     build_index(make_documents(2), tmp_path)
     (tmp_path / "generation-0123456789abcdef").mkdir()

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qa_onnx.documents.document import Document
 from qa_onnx.errors import InputError
-from qa_onnx.retrieval import passages
+from qa_onnx.retrieval import PassageIndex, passages
 from qa_onnx.retrieval.passages import MOST_CHARACTERS, MOST_WORDS, count_words, cut_passages
 
 _PARTS = st.sampled_from(
@@ -110,5 +111,5 @@ def test_a_hundred_thousand_of_anything_end(part: str) -> None:
 
 def test_a_text_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passages, "LONGEST_TEXT", 10)
-    with pytest.raises(InputError, match="has 11 characters; the limit is 10"):
-        cut_passages("a" * 11)
+    with pytest.raises(InputError, match=r"long\.txt has 11 characters; the limit is 10: split it"):
+        PassageIndex.of([Document("long.txt", "a" * 11)])
