@@ -84,7 +84,7 @@ PACKAGES = {
     "tokenizers": {"tokens", "testing"},
     "onnxruntime": {"engines", "machine"},
     "openvino": {"engines"},
-    "msgspec": {"bundle", "data", "tokens"},
+    "msgspec": {"bundle", "data", "tokens", "retrieval"},
     "huggingface_hub": {"bundle"},
     "cryptography": {"bundle"},  # imported where a bundle is signed, or its signature is checked
     "packaging": {"machine"},
@@ -95,10 +95,11 @@ PACKAGES = {
     "fsspec": {"mapping"},  # imported where files of a map job are read and written
     "ray": {"mapping"},  # imported where a map job runs on a cluster
     "datasets": {"data"},  # imported where the name of a hub data set is read
-    "regex": {"tokens", "documents"},
+    "regex": {"tokens", "documents", "retrieval"},
     "pypdfium2": {"documents"},  # these are imported in the process that takes the text out of a file
     "selectolax": {"documents"},
     "markdown_it": {"documents"},
+    "bm25s": {"retrieval"},  # imported where terms are scored
 }
 
 

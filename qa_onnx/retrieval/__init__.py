@@ -1,4 +1,25 @@
 """A question and many documents -> the passages that are worth reading -> answers on one scale.
 
-May import: what a reader is made of, reader, documents, machine. Left out: files of other kinds (documents).
+    documents --passages.py, terms.py, scoring.py--> content.py --build.py, storage.py--> a folder
+    a folder  --storage.py, checks.py--> content.py
+    question  --index.py--> passages --ask.py--> answers
+
+May import: the files of the root, machine, documents, data. Needs bm25s (extra `search`). Left out: files of other
+kinds (documents), and what is shown of answers (cli).
 """
+
+from qa_onnx.retrieval.ask import DocumentAnswer, DocumentAnswers, ask_documents
+from qa_onnx.retrieval.build import IndexReport, build_index
+from qa_onnx.retrieval.content import LazyDocument
+from qa_onnx.retrieval.index import Passage, PassageIndex
+
+__all__ = [
+    "DocumentAnswer",
+    "DocumentAnswers",
+    "IndexReport",
+    "LazyDocument",
+    "Passage",
+    "PassageIndex",
+    "ask_documents",
+    "build_index",
+]

@@ -88,6 +88,24 @@ def test_wrong_usage_is_refused_with_the_reason(words: list[object], message: st
 
 
 @pytest.mark.slow
+def test_retrieval(tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bm25s", reason="needs qa-onnx[search]")
+    import retrieval
+
+    out = tmp_path / "pages.json"
+    monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / "retrieval.py")])
+    retrieval.main([str(questions), "--book", str(questions), "--quick", "--json", str(out)])
+    pages = [Page.of(page) for page in json.loads(out.read_text())]
+    assert [page.title.partition(",")[0] for page in pages] == [
+        "Recall of BM25",
+        "Milliseconds",
+        *["F1 by the passages that are read at most", "F1 by the scale that answers of different passages share"]
+        * 2,
+    ]
+    assert all(row[-1] == "100.0" for row in pages[0].rows)  # of so few passages each is among the first 100
+
+
+@pytest.mark.slow
 def test_map_scale(tmp_path: Path) -> None:
     pytest.importorskip("fsspec", reason="needs qa-onnx[map]")
     words = ["--quick", "--workers", 1, "--bundle", TINY, "--precision", "fp32", "--json", tmp_path / "page.json"]

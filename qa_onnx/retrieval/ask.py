@@ -1,0 +1,256 @@
+"""A question and many documents -> answers: the passages that a search ranks first are read, the best ones first.
+
+Scores of different passages are put on one scale, in logits:
+
+    score = (start logit + end logit - null score) - w * (the best passage's BM25 score - this passage's)
+
+The raw sum of logits says which span of a passage is the best, and little about whether the passage answers at
+all; the null score says that, and BM25 adds a little. Over all that was read, `probability` is one softmax of
+score / temperature, with "no answer" at the score 0. How other scales do is measured in benchmarks/retrieval.py.
+
+Reading stops early once no unread passage is expected to matter; see `_SURE`. Left out: what a passage is
+(passages.py) and how it is found (index.py).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from qa_onnx.errors import InputError, quoted
+from qa_onnx.options import check_type, is_number
+from qa_onnx.retrieval.index import PassageIndex
+from qa_onnx.retrieval.scoring import best
+
+if TYPE_CHECKING:
+    from qa_onnx.answers import Answer, Prediction
+    from qa_onnx.documents.document import Document
+    from qa_onnx.options import Options
+    from qa_onnx.reader import Reader
+    from qa_onnx.retrieval.content import LazyDocument
+    from qa_onnx.retrieval.index import Passage
+
+MOST_READ = 1_000_000  # passages
+# w above: logits for each point of BM25. Of 0 to 3 the best on 350 questions of SQuAD, by little from 0.5 to 1.3.
+BM25_WEIGHT = 0.7
+# Logits above "no answer" that few wrong passages reach. An unread passage has at most the BM25 score of the next
+# one, so reading stops where the best score is so far above what that one would have. The lowest value with which
+# the same 350 questions lost no F1; they read 8 of 20 passages. It is one for the scores of the default model.
+_SURE = 14.0
+_COPIES = 4  # of equal passages: so many times the limit are looked at to find different ones
+_AT_ONCE = 4  # passages that are read between two decisions to go on
+
+Stopped = Literal["all read", "read", "seconds", "sure"]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentAnswer:
+    """A piece of a document that answers a question.
+
+    Attributes:
+        document: name of the document.
+        text: the document's text from `start` to `end`.
+        start: index of its first character in the document's text.
+        end: index after its last character.
+        score: logits above "no answer", less what BM25 says against its passage; see the module.
+        probability: share among all spans of the passages that were read and "no answer", 0 to 1.
+        passage: where it was read.
+    """
+
+    document: str
+    text: str
+    start: int
+    end: int
+    score: float
+    probability: float
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentAnswers:
+    """The answers of many documents to a question.
+
+    Attributes:
+        answers: the n best, best first; no place twice.
+        null_probability: the share of "no answer".
+        read: number of passages that were read.
+        passages: number of passages that there are.
+        stopped: why no more were read: "all read"; "read" or "seconds", the limits of the call; or "sure", when no
+            other passage was expected to have a better answer.
+        seconds: that the search and the reading took.
+        null_threshold: of the call; see `best`.
+        warnings: of the model, such as a question that was cut.
+    """
+
+    answers: tuple[DocumentAnswer, ...]
+    null_probability: float
+    read: int
+    passages: int
+    stopped: Stopped
+    seconds: float
+    null_threshold: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> DocumentAnswer | None:
+        """The best answer; None where there is none, or "no answer" is better by more than the null threshold."""
+        first = self.answers[0] if self.answers else None
+        if first is None or (self.null_threshold is not None and -first.score > self.null_threshold):
+            return None
+        return first
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, ready for JSON."""
+        return asdict(self)
+
+
+def ask_documents(
+    reader: Reader,
+    question: str,
+    documents: PassageIndex | Iterable[Document | LazyDocument],
+    *,
+    read: int = 20,
+    seconds: float | None = None,
+    stop_early: bool = True,
+    options: Options | None = None,
+) -> DocumentAnswers:
+    """Answer a question from many documents.
+
+    Args:
+        reader: reads the passages.
+        question: in plain words.
+        documents: an index; or documents, of which one is made for this call.
+        read: passages that are read at most; equal ones are read once.
+        seconds: begin no passages that are expected to end later; the first ones are read in any case. None: no
+            limit.
+        stop_early: whether to stop as soon as no unread passage is expected to have a better answer.
+        options: of the reader; None: its own.
+
+    Raises:
+        InputError: an argument is of a wrong type or out of range, or see `PassageIndex.of`.
+        EngineError: the model cannot be run.
+        MissingExtraError: bm25s is not installed.
+    """
+    started = time.perf_counter()
+    _check(question, read, seconds)
+    options = reader.resolve(options)
+    if not isinstance(documents, PassageIndex):
+        check_type("the documents", documents, Iterable, "a PassageIndex or some Documents")
+        documents = PassageIndex.of(documents)
+    pool = _Pool(reader.steps.temperature)
+    waiting, are_all = _candidates(documents, question, read)
+    stopped: Stopped = "all read" if are_all else "read"
+    while waiting:
+        some, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+        for passage, prediction in zip(
+            some, reader.predict([(question, one.text) for one in some], options=options), strict=True
+        ):
+            pool.add(passage, prediction)
+        if waiting and stop_early and pool.is_sure(waiting[0]):
+            stopped, waiting = "sure", []
+        spent = time.perf_counter() - started
+        if waiting and seconds is not None and spent * (1 + min(_AT_ONCE, len(waiting)) / pool.read) > seconds:
+            stopped, waiting = "seconds", []
+    threshold = reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold
+    answers, null_probability = pool.answers(options.n_best)
+    return DocumentAnswers(
+        answers,
+        null_probability,
+        pool.read,
+        len(documents),
+        stopped,
+        time.perf_counter() - started,
+        threshold,
+        pool.warnings,
+    )
+
+
+def _check(question: object, read: object, seconds: object) -> None:
+    check_type("the question", question, str, "a str")
+    if not isinstance(read, int) or isinstance(read, bool) or not 1 <= read <= MOST_READ:
+        raise InputError(f"read is {quoted(read)}; it must be an integer from 1 to {MOST_READ:,}")
+    if seconds is not None and not (is_number(seconds) and seconds > 0):
+        raise InputError(f"seconds is {quoted(seconds)}; it must be a number above 0, or None")
+
+
+def _candidates(index: PassageIndex, question: str, count: int) -> tuple[list[Passage], bool]:
+    """Return so many of the best passages, those of equal texts once, and whether there are no others."""
+    scores = index.scores(question)
+    found: dict[str, Passage] = {}
+    left = len(scores)
+    for number in best(scores, _COPIES * count).tolist():
+        passage = index.passage(number, float(scores[number]))
+        found.setdefault(passage.text, passage)
+        left -= 1
+        if len(found) == count:
+            break
+    return list(found.values()), not left
+
+
+class _Pool:
+    """The predictions of the passages that were read, in the order of their ranks."""
+
+    def __init__(self, temperature: float) -> None:
+        self._temperature = temperature
+        self._predictions: list[tuple[Passage, Prediction]] = []
+        self._highest = -math.inf
+
+    @property
+    def read(self) -> int:
+        """Number of passages that were read."""
+        return len(self._predictions)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the model says of the question; what it says of passages is not the user's matter."""
+        all_of_them = (text for _, prediction in self._predictions for text in prediction.warnings)
+        return tuple(dict.fromkeys(text for text in all_of_them if "question" in text))
+
+    def add(self, passage: Passage, prediction: Prediction) -> None:
+        """Add a prediction."""
+        self._predictions.append((passage, prediction))
+        if prediction.answers:
+            self._highest = max(self._highest, self._score(passage, prediction, prediction.answers[0]))
+
+    def is_sure(self, following: Passage) -> bool:
+        """Return whether the best answer is expected to stay so, with this passage as the best unread one."""
+        return self._highest >= _SURE - self._against(following)
+
+    def _score(self, passage: Passage, prediction: Prediction, answer: Answer) -> float:
+        return answer.score - prediction.null_score - self._against(passage)
+
+    def _against(self, passage: Passage) -> float:
+        """Return what BM25 says against a passage, in logits; 0 for the best one."""
+        return BM25_WEIGHT * (self._predictions[0][0].score - passage.score)
+
+    def answers(self, count: int) -> tuple[tuple[DocumentAnswer, ...], float]:
+        """Return the best answers of all passages, and the probability of "no answer"."""
+        scale = self._temperature
+        # The spans of a passage add up to (1 - q) / q times "no answer", whose share of the passage is q.
+        odds = (
+            (1 / max(prediction.null_probability, 1e-290) - 1) * math.exp(-self._against(passage) / scale)
+            for passage, prediction in self._predictions
+        )
+        null_probability = 1 / (1 + math.fsum(odds))
+        scored = [
+            (self._score(passage, prediction, answer), passage, answer)
+            for passage, prediction in self._predictions
+            for answer in prediction.answers
+        ]
+        scored.sort(key=lambda entry: -entry[0])  # equal scores stay in the order of the ranks
+        answers = tuple(
+            DocumentAnswer(
+                passage.document,
+                answer.text,
+                passage.start + answer.start,
+                passage.start + answer.end,
+                score,
+                min(1.0, null_probability * math.exp(min(score / scale, 700.0))),
+                passage,
+            )
+            for score, passage, answer in scored[:count]
+        )
+        return answers, null_probability
