@@ -31,6 +31,8 @@ _PACKAGE = Path(__file__).parents[1]
 # Name -> module and function, and the line in --help.
 _COMMANDS = {
     "ask": ("ask:ask", "Answer questions from texts."),
+    "index": ("index:index", "Make an index of documents for ask, or bring one up to date."),
+    "cite": ("cite:cite", "Check whether quotes stand in documents."),
     "map": ("map_rows:map_rows", "Answer the rows of many files, on all cores or on a Ray cluster."),
     "export": ("export:export", "Make a bundle of a checkpoint or a finished ONNX model."),
     "train": ("train:train", "Fine-tune an encoder or checkpoint on questions with their answers."),

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qa_onnx.cli import batch, screen
+from qa_onnx.cli import batch, screen, sources
 from qa_onnx.cli.options import DataPath, ReaderSettings, reader_options
 from qa_onnx.cli.output import to_json
-from qa_onnx.cli.result import Text, ask_texts
-from qa_onnx.data.file_kinds import decode
-from qa_onnx.errors import shown
-from qa_onnx.machine.files import open_file, open_stream
+from qa_onnx.cli.result import ask_index, ask_texts
+from qa_onnx.cli.sources import is_file
+from qa_onnx.documents import Document
+from qa_onnx.retrieval.ask import MOST_READ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from qa_onnx import Options, Reader
+    from qa_onnx.cli.result import TextResult
 
-_LONGEST_TEXT = 64 << 20  # bytes
+_READ = 20  # passages
 
 
 # Words without an option are accepted, to explain the right form in the error.
@@ -31,8 +33,18 @@ _LONGEST_TEXT = 64 << 20  # bytes
     "--context-file",
     "files",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="A text file (UTF-8); - is stdin. Repeat it to get the best answer over several texts.",
+    metavar="PATH",
+    help="A document: text, Markdown, HTML, PDF, Word (DOCX), CSV; - is stdin. Or a folder or pattern of documents, of "
+    "which the best passages are read. Repeat it to get the best answer over several.",
+)
+@click.option(
+    "--index", "index_path", type=click.Path(path_type=Path), help="An index of documents, from qa-onnx index."
+)
+@click.option(
+    "--read",
+    type=click.IntRange(1, MOST_READ),
+    metavar="N",
+    help=f"Passages that are read of a folder, a pattern or an index, the best ones first.  [default: {_READ}]",
 )
 @click.option("--context", "texts", multiple=True, metavar="TEXT", help="A text itself, not a file.")
 @click.option("-i", "--interactive", is_flag=True, help="Ask for questions until the end of input.")
@@ -58,6 +70,8 @@ def ask(
     questions: tuple[str, ...],
     files: tuple[str, ...],
     texts: tuple[str, ...],
+    index_path: Path | None,
+    read: int | None,
     interactive: bool,
     input_path: str | None,
     output_path: str | None,
@@ -74,14 +88,14 @@ def ask(
     """
     if ctx.args:
         raise click.UsageError(_with_options(ctx.args))
-    for text in filter(_is_file, texts):
+    for text in filter(is_file, texts):
         raise click.UsageError(
             f"--context takes a text itself, and {text} is the name of a file: -c {shlex.quote(text)} reads it"
         )
     if input_path is not None:
-        if questions or files or texts or interactive:
+        if questions or files or texts or interactive or index_path or read:
             raise click.UsageError(
-                "--input has its own questions and contexts: leave out -q, -c, --context and -i"
+                "--input has its own questions and contexts: leave out -q, -c, --context, --index, --read and -i"
             )
         batch.check(input_path, output_path)
         reader, options = settings.load()
@@ -91,56 +105,60 @@ def ask(
         return
     if output_path is not None:
         raise click.UsageError("--output needs --input; to keep single answers redirect stdout")
-    if not (files or texts):
-        raise click.UsageError("nothing to read: give a text with -c FILE, -c - (stdin) or --context TEXT")
+    if not (files or texts or index_path):
+        raise click.UsageError(
+            "nothing to read: give a text with -c FILE, -c - (stdin), --context TEXT or --index INDEX"
+        )
     if interactive == bool(questions):
         raise click.UsageError("give questions with -q, or -i to be asked for them")
     if interactive and "-" in files:
         raise click.UsageError("-i reads questions from stdin, so the text must come from a file or --context")
-    sources = [_read(name) for name in files]
-    sources += [Text(f"context {number}", text) for number, text in enumerate(texts, 1)]
+    if index_path is not None and (files or texts):
+        raise click.UsageError("--index has its own documents: leave out -c and --context")
+    many = index_path is not None or read is not None or not all(name == "-" or is_file(name) for name in files)
+    if many and (texts or "-" in files):
+        raise click.UsageError("a folder, a pattern and --read take neither --context nor -c -: write a file")
+    answerer = _many_texts(index_path, files, read or _READ) if many else _few_texts(files, texts)
     reader, options = settings.load()
-    several, table = len(sources) > 1, settings.n_best is not None
+    several, table = many or len(files) + len(texts) > 1, settings.n_best is not None
     for question in _prompted() if interactive else questions:
-        result = ask_texts(reader, options, question, sources)
+        result = answerer(reader, options, question)
         if as_json:
             click.echo(to_json(result.to_dict(several=several)))
         else:
             screen.show(result, several=several, table=table, name_question=len(questions) > 1)
 
 
+def _few_texts(files: Sequence[str], texts: Sequence[str]) -> Callable[[Reader, Options, str], TextResult]:
+    """Return what answers a question from all of some texts."""
+    documents = sources.read_files(files)
+    documents += [Document(f"context {number}", text) for number, text in enumerate(texts, 1)]
+    return lambda reader, options, question: ask_texts(reader, options, question, documents)
+
+
+def _many_texts(
+    index_path: Path | None, files: Sequence[str], read: int
+) -> Callable[[Reader, Options, str], TextResult]:
+    """Return what answers a question from the best passages of many documents."""
+    from qa_onnx.retrieval.index import PassageIndex
+
+    if index_path is not None:
+        index = PassageIndex.open(index_path)
+    else:
+        with sources.found_documents(files) as documents:
+            index = PassageIndex.of(documents, on_problem=sources.left_out)
+    if not len(index):
+        raise click.ClickException("there is no text in these documents")
+    return lambda reader, options, question: ask_index(reader, options, question, index, read=read)
+
+
 def _with_options(words: Sequence[str]) -> str:
     """Return the error for words without an option: the command with options."""
-    files = [word for word in words if _is_file(word)]
+    files = [word for word in words if is_file(word)]
     questions = [word for word in words if word not in files]
     form = [part for word in questions or ["QUESTION"] for part in ("-q", word)]
     form += [part for word in files or ["FILE"] for part in ("-c", word)]
     return f"a question comes after -q and a file after -c: {shlex.join(['qa-onnx', 'ask', *form])}"
-
-
-def _is_file(word: str) -> bool:
-    try:
-        return Path(word).is_file()
-    except (OSError, ValueError):  # too long for a file name, or with an invalid character
-        return False
-
-
-def _read(name: str) -> Text:
-    if name == "-":
-        source = open_stream(batch.stdin(), "standard input", limit=_LONGEST_TEXT)
-    else:
-        source = open_file(name, limit=_LONGEST_TEXT)
-    with source:
-        data = source.read()
-    text = Text("stdin" if name == "-" else name, decode(data, "FILE" if name == "-" else name))
-    zeros = text.content.count("\0")
-    if zeros:
-        click.echo(
-            f"warning: {shown(text.name)} has {zeros:,} NUL character{'s' * (zeros > 1)}, which "
-            "no text has: is it part of a binary file?",
-            err=True,
-        )
-    return text
 
 
 def _prompted() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Results of questions: the best answers over several texts, and answers as JSON objects."""
+"""Results of questions: the best answers over several documents, and answers as JSON objects."""
 
 from __future__ import annotations
 
@@ -6,39 +6,54 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx.documents.document import Document
+from qa_onnx.documents.evidence import evidence
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx import Answer, Options, Prediction, Reader
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text to find answers in, and its name."""
-
-    name: str
-    content: str
+    from qa_onnx.retrieval.ask import DocumentAnswers
+    from qa_onnx.retrieval.index import PassageIndex
 
 
 @dataclass(frozen=True, slots=True)
 class TextResult:
-    """The answers to one question in all texts."""
+    """The answers to one question in all documents.
+
+    Attributes:
+        question: as the user asked it.
+        answer: the best one; falsy if there is none, or an unsure one.
+        answers: the n best over all documents, each with its document.
+        prediction: as for one text; the null probability is the least of all documents.
+        milliseconds: that it took.
+        null_threshold: that the answer had to pass; None: the best span is always the answer.
+        reading: how much of many documents was read; None: all of them.
+    """
 
     question: str
-    answer: Answer  # the best one; falsy if there is none
-    answers: tuple[tuple[Answer, Text], ...]  # the n best over all texts
-    prediction: Prediction  # as for one text; null score and probability are the minimum over all texts
+    answer: Answer
+    answers: tuple[tuple[Answer, Document], ...]
+    prediction: Prediction
     milliseconds: float
-    null_threshold: float | None  # that the answer had to pass; None: the best span is always the answer
+    null_threshold: float | None
+    reading: DocumentAnswers | None = None
 
     def to_dict(self, *, several: bool) -> dict[str, Any]:
-        """Return the result as a JSON object; with several texts each answer names its text."""
-        answers = [answer.to_dict() | ({"file": text.name} if several else {}) for answer, text in self.answers]
+        """Return the result as a JSON object; with several documents each answer names its own."""
+        answers = [
+            answer.to_dict()
+            | ({"file": document.name} if several else {})
+            | {"evidence": evidence(document.text, answer.start, answer.end).to_dict()}
+            for answer, document in self.answers
+        ]
+        read = {name: getattr(self.reading, name) for name in ("read", "passages", "stopped")} if self.reading else {}
         return {
             "question": self.question,
             **prediction_to_dict(self.prediction, self.answer),
             "answers": answers,
             "answer": answers[0] if self.answer else None,
+            **read,
             "milliseconds": round(self.milliseconds, 3),
         }
 
@@ -49,27 +64,59 @@ def prediction_to_dict(prediction: Prediction, answer: Answer) -> dict[str, Any]
     return {"state": answer.state, "answer": chosen, **prediction.to_dict()}
 
 
-def ask_texts(reader: Reader, options: Options, question: str, texts: Sequence[Text]) -> TextResult:
-    """Ask a question of several texts, and rank their answers together."""
+def ask_texts(reader: Reader, options: Options, question: str, documents: Sequence[Document]) -> TextResult:
+    """Ask a question of all of several documents, and rank their answers together: by score less null score."""
     from qa_onnx import Example
 
     started = time.perf_counter()
-    predictions = reader.predict([Example(question, text.content) for text in texts], options=options)
+    predictions = reader.predict([Example(question, document.text) for document in documents], options=options)
     ranked = [
-        (answer, text)
-        for prediction, text in zip(predictions, texts, strict=True)
+        (answer, document, prediction)
+        for prediction, document in zip(predictions, documents, strict=True)
         for answer in prediction.answers
     ]
-    ranked.sort(key=lambda item: -item[0].score)  # stable: of equal scores the earlier text's comes first
+    ranked.sort(key=lambda item: item[2].null_score - item[0].score)  # stable: of equals the first document's leads
     ranked = ranked[: options.n_best]
     merged = replace(
-        predictions[0],
-        answers=tuple(answer for answer, _ in ranked),
-        null_score=min(prediction.null_score for prediction in predictions),
+        ranked[0][2] if ranked else predictions[0],
+        answers=tuple(answer for answer, _, _ in ranked),
         null_probability=min(prediction.null_probability for prediction in predictions),
         warnings=tuple(dict.fromkeys(note for prediction in predictions for note in prediction.warnings)),
     )
-    answer = reader.choose(merged, options=options)
-    milliseconds = 1000 * (time.perf_counter() - started)
+    answers = tuple((answer, document) for answer, document, _ in ranked)
+    return _result(reader, options, question, answers, merged, started)
+
+
+def ask_index(
+    reader: Reader, options: Options, question: str, index: PassageIndex, *, read: int
+) -> TextResult:
+    """Ask a question of many documents, of which the best passages are read."""
+    from qa_onnx import Answer, Prediction
+    from qa_onnx.retrieval.ask import ask_documents
+
+    started = time.perf_counter()
+    reading = ask_documents(reader, question, index, read=read, options=options)
+    texts = {name: Document(name, index.text(name)) for name in {found.document for found in reading.answers}}
+    answers = tuple(
+        (Answer(found.text, found.start, found.end, found.score, found.probability), texts[found.document])
+        for found in reading.answers
+    )
+    # Scores are logits above "no answer", so its own is 0.
+    prediction = Prediction(
+        tuple(answer for answer, _ in answers), 0.0, reading.null_probability, reading.warnings
+    )
+    return replace(_result(reader, options, question, answers, prediction, started), reading=reading)
+
+
+def _result(
+    reader: Reader,
+    options: Options,
+    question: str,
+    answers: tuple[tuple[Answer, Document], ...],
+    prediction: Prediction,
+    started: float,
+) -> TextResult:
+    answer = reader.choose(prediction, options=options)
     threshold = reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold
-    return TextResult(question, answer, tuple(ranked), merged, milliseconds, threshold)
+    milliseconds = 1000 * (time.perf_counter() - started)
+    return TextResult(question, answer, answers, prediction, milliseconds, threshold)

@@ -10,17 +10,19 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.tables import printable
+from qa_onnx.documents.document import PAGE_END
+from qa_onnx.documents.evidence import evidence
 
 if TYPE_CHECKING:
     from rich.text import Text as RichText
 
     from qa_onnx import Answer
     from qa_onnx.cli.result import TextResult
+    from qa_onnx.documents.document import Document
 
-_SENTENCE_END = re.compile(r"[.!?。！？]['\")\]’”»]*\s+|\n\s*\n|[。！？]")
 _HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, which no encoding has
 _ASCII = {"ascii", "us-ascii", "ANSI_X3.4-1968"}  # where click prints UTF-8
-_WIDEST = 300  # characters of context shown on each side of the answer
+_WIDEST = 300  # characters of the sentence shown on each side of the answer
 
 
 def show(result: TextResult, *, several: bool, table: bool, name_question: bool) -> None:
@@ -60,42 +62,57 @@ def _why_none(result: TextResult) -> str:
 
 
 def _sentence(result: TextResult, *, several: bool) -> None:
-    answer, text = result.answers[0]
+    answer, document = result.answers[0]
     console = tables.console(stderr=True)
-    console.print(sentence_around(answer, text.content))
-    name = f"{printable(text.name)}, " if several else ""
+    console.print(sentence_around(answer, document.text))
+    read = f"read {result.reading.read} of {result.reading.passages:,} passages, " if result.reading else ""
     console.print(
-        f"{name}probability {answer.probability:.2f}, characters {answer.start}-{answer.end}, "
-        f"{result.milliseconds:.0f} ms",
+        f"{_place(answer, document, several=several)}, probability {answer.probability:.2f}, "
+        f"{read}{result.milliseconds:.0f} ms",
         style="dim",
     )
+
+
+def _place(answer: Answer, document: Document, *, several: bool) -> str:
+    """Return where an answer stands: document, page, line, and which of several equal places it is."""
+    found = evidence(document.text, answer.start, answer.end)
+    parts = [printable(document.name)] if several else []
+    if PAGE_END in document.text:
+        parts.append(f"page {found.page}")
+    elif "\n" in document.text:
+        parts.append(f"line {found.line}")
+    parts.append(f"characters {answer.start}-{answer.end}")
+    if found.occurrences is not None and found.occurrences > 1:
+        parts.append(f"place {found.occurrence} of {found.occurrences} with this text")
+    return ", ".join(parts)
 
 
 def sentence_around(answer: Answer, context: str) -> RichText:
     """Return the sentence or sentences around an answer, with the answer highlighted."""
     from rich.text import Text
 
-    left, right = max(0, answer.start - _WIDEST), min(len(context), answer.end + _WIDEST)
-    begin = max((end.end() for end in _SENTENCE_END.finditer(context, left, answer.start)), default=left)
-    match = _SENTENCE_END.search(context, answer.end, right)
-    finish = match.end() if match else right
+    sentence = evidence(context, answer.start, answer.end).sentence
+    begin, finish = max(sentence.start, answer.start - _WIDEST), min(sentence.end, answer.end + _WIDEST)
     return Text.assemble(
-        "…" if begin and begin == left else "",
+        "…" if begin > sentence.start else "",
         printable(context[begin : answer.start].lstrip()),
         (printable(answer.text), "bold reverse"),
         printable(context[answer.end : finish].rstrip()),
-        "…" if finish == right < len(context) else "",
+        "…" if finish < sentence.end else "",
     )
 
 
 def _table(result: TextResult, *, several: bool) -> None:
-    head = ("#", "answer", "score", "probability", "characters", *(["text"] if several else []))
+    paged = any(PAGE_END in document.text for _, document in result.answers)
+    head = ("#", "answer", "score", "probability", "characters", *(["page"] if paged else []))
     rows = []
-    for number, (answer, text) in enumerate(result.answers, 1):
+    for number, (answer, document) in enumerate(result.answers, 1):
         figures = (f"{answer.score:.2f}", f"{answer.probability:.3f}", f"{answer.start}-{answer.end}")
-        names = [printable(text.name)] if several else []
-        rows.append((str(number), printable(" ".join(answer.text.split())), *figures, *names))
-    tables.console().print(tables.grid(head, rows, texts=(1, 5)))
+        pages = [str(1 + document.text.count(PAGE_END, 0, answer.start))] if paged else []
+        names = [printable(document.name)] if several else []
+        rows.append((str(number), printable(" ".join(answer.text.split())), *figures, *pages, *names))
+    names = ["text"] if several else []
+    tables.console().print(tables.grid((*head, *names), rows, texts=(1, len(head)) if several else (1,)))
 
 
 def _print_answer(text: str) -> None:

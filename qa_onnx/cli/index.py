@@ -1,0 +1,41 @@
+"""`qa-onnx index`: make an index of documents, or bring one up to date."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from qa_onnx.cli import sources
+from qa_onnx.cli.tables import printable
+
+
+@click.command
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option(
+    "--to", "target", type=click.Path(path_type=Path), required=True, help="Folder of the index; made if it is new."
+)
+def index(*, paths: tuple[str, ...], target: Path) -> None:
+    """Make an index of documents, which `qa-onnx ask --index` searches, or bring one up to date.
+
+    \b
+    qa-onnx index contracts/ "mails/**/*.txt" --to contracts.index
+    qa-onnx ask -q "When is the rent due?" --index contracts.index
+
+    PATH is a file, a folder or a pattern: plain text, Markdown, HTML, PDF, Word (DOCX), CSV and TSV. Only documents
+    that are new or changed are read; those that are gone leave the index. While it is built, the old one answers.
+    """
+    from qa_onnx.retrieval.build import build_index
+
+    started = time.perf_counter()
+    with sources.found_documents(paths) as documents:
+        report = build_index(documents, target, on_problem=sources.left_out)
+    if report.warning:
+        sources.warn(report.warning)
+    new = report.documents - report.copied
+    size = f", {report.bytes / 1e6:.1f} MB written" if report.bytes else ", nothing to write"
+    click.echo(
+        f"{printable(str(target))}: {report.passages:,} passages of {report.documents:,} documents, {new:,} of "
+        f"them new or changed{size}, {time.perf_counter() - started:.1f} s"
+    )
