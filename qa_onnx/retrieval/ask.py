@@ -26,6 +26,8 @@ from qa_onnx.retrieval.index import PassageIndex
 from qa_onnx.retrieval.scoring import best
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qa_onnx.answers import Answer, Prediction
     from qa_onnx.documents.document import Document
     from qa_onnx.options import Options
@@ -40,7 +42,6 @@ BM25_WEIGHT = 0.7
 # one, so reading stops where the best score is so far above what that one would have. The lowest value with which
 # the same 350 questions lost no F1; they read 8 of 20 passages. It is one for the scores of the default model.
 _SURE = 14.0
-_COPIES = 4  # of equal passages: so many times the limit are looked at to find different ones
 _AT_ONCE = 4  # passages that are read between two decisions to go on
 
 Stopped = Literal["all read", "read", "seconds", "sure"]
@@ -141,19 +142,21 @@ def ask_documents(
         check_type("the documents", documents, Iterable, "a PassageIndex or some Documents")
         documents = PassageIndex.of(documents)
     pool = _Pool(reader.steps.temperature)
-    waiting, are_all = _candidates(documents, question, read)
-    stopped: Stopped = "all read" if are_all else "read"
-    while waiting:
-        some, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
-        for passage, prediction in zip(
-            some, reader.predict([(question, one.text) for one in some], options=options), strict=True
-        ):
+    candidates = _Candidates(documents, question, read)
+    stopped: Stopped | None = None
+    waiting = candidates.take(_AT_ONCE)
+    while waiting and stopped is None:
+        predictions = reader.predict([(question, passage.text) for passage in waiting], options=options)
+        for passage, prediction in zip(waiting, predictions, strict=True):
             pool.add(passage, prediction)
-        if waiting and stop_early and pool.is_sure(waiting[0]):
-            stopped, waiting = "sure", []
+        waiting = candidates.take(_AT_ONCE)
         spent = time.perf_counter() - started
-        if waiting and seconds is not None and spent * (1 + min(_AT_ONCE, len(waiting)) / pool.read) > seconds:
-            stopped, waiting = "seconds", []
+        if waiting and stop_early and pool.is_sure(waiting[0]):
+            stopped = "sure"
+        elif waiting and seconds is not None and spent * (1 + len(waiting) / pool.read) > seconds:
+            stopped = "seconds"
+    if stopped is None:
+        stopped = "read" if candidates.left else "all read"
     threshold = reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold
     answers, null_probability = pool.answers(options.n_best)
     return DocumentAnswers(
@@ -176,18 +179,40 @@ def _check(question: object, read: object, seconds: object) -> None:
         raise InputError(f"seconds is {quoted(seconds)}; it must be a number above 0, or None")
 
 
-def _candidates(index: PassageIndex, question: str, count: int) -> tuple[list[Passage], bool]:
-    """Return so many of the best passages, those of equal texts once, and whether there are no others."""
-    scores = index.scores(question)
-    found: dict[str, Passage] = {}
-    left = len(scores)
-    for number in best(scores, _COPIES * count).tolist():
-        passage = index.passage(number, float(scores[number]))
-        found.setdefault(passage.text, passage)
-        left -= 1
-        if len(found) == count:
-            break
-    return list(found.values()), not left
+class _Candidates:
+    """The best passages of an index, best first, those of equal texts once.
+
+    Attributes:
+        left: number of passages that were not looked at.
+    """
+
+    def __init__(self, index: PassageIndex, question: str, count: int) -> None:
+        self._index, self._scores = index, index.scores(question)
+        self._count, self._seen = count, set[str]()
+        self._sorted = 0  # passages that were put in order so far
+        self._numbers: Iterator[int] = iter(())
+        self.left = len(self._scores)
+
+    def take(self, count: int) -> list[Passage]:
+        """Return so many of the next ones; fewer where there are no more."""
+        found: list[Passage] = []
+        while len(found) < count and len(self._seen) < self._count and self.left:
+            number = self._next()
+            passage = self._index.passage(number, float(self._scores[number]))
+            if passage.text not in self._seen:
+                self._seen.add(passage.text)
+                found.append(passage)
+        return found
+
+    def _next(self) -> int:
+        """Return the number of the next passage; more are put in order where equal ones used them up."""
+        number = next(self._numbers, None)
+        if number is None:
+            done, self._sorted = self._sorted, 4 * max(self._sorted, self._count)
+            self._numbers = iter(best(self._scores, self._sorted)[done:].tolist())
+            number = next(self._numbers)
+        self.left -= 1
+        return number
 
 
 class _Pool:

@@ -114,6 +114,12 @@ def test_equal_passages_are_read_once() -> None:
     assert (result.read, result.passages, result.stopped) == (2, 4, "all read")
 
 
+def test_many_equal_passages_hide_no_others() -> None:
+    reader, result = scripted({}, [*[SAME[0]] * 50, *SAME[1:], *[SAME[0]] * 50], read=5)
+    assert reader.read == SAME[:5]
+    assert (result.read, result.stopped) == (5, "read")
+
+
 def test_no_place_comes_twice() -> None:
     result = ask_documents(fake_reader("blue"), "What colour is the boat?", with_needle(), read=100)
     places = [(answer.document, answer.start, answer.end) for answer in result.answers]
