@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -14,6 +16,7 @@ from qa_onnx.cli.output import to_json
 from qa_onnx.cli.result import ask_index, ask_texts
 from qa_onnx.cli.sources import is_file
 from qa_onnx.documents import Document
+from qa_onnx.errors import shown
 from qa_onnx.retrieval.ask import MOST_READ
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
     from qa_onnx import Options, Reader
     from qa_onnx.cli.result import TextResult
+
+    _Answerer: TypeAlias = Callable[[Reader, Options, str], TextResult]
 
 _READ = 20  # passages
 
@@ -34,8 +39,8 @@ _READ = 20  # passages
     "files",
     multiple=True,
     metavar="PATH",
-    help="A document: text, Markdown, HTML, PDF, Word (DOCX), CSV; - is stdin. Or a folder or pattern of documents, of "
-    "which the best passages are read. Repeat it to get the best answer over several.",
+    help="A document: text, Markdown, HTML, PDF, Word (DOCX), CSV; - is stdin. Or a folder or a pattern, of whose "
+    "documents the best passages are read. Repeat it to get the best answer over several.",
 )
 @click.option(
     "--index", "index_path", type=click.Path(path_type=Path), help="An index of documents, from qa-onnx index."
@@ -81,6 +86,7 @@ def ask(
 
     \b
     qa-onnx ask -q "Who designed the tower?" -c article.txt
+    qa-onnx ask -q "When is the rent due?" -c contracts/
     qa-onnx ask -i -c article.txt
     qa-onnx ask --input pairs.jsonl --output answers.jsonl
 
@@ -105,40 +111,49 @@ def ask(
         return
     if output_path is not None:
         raise click.UsageError("--output needs --input; to keep single answers redirect stdout")
-    if not (files or texts or index_path):
-        raise click.UsageError(
-            "nothing to read: give a text with -c FILE, -c - (stdin), --context TEXT or --index INDEX"
-        )
     if interactive == bool(questions):
         raise click.UsageError("give questions with -q, or -i to be asked for them")
     if interactive and "-" in files:
         raise click.UsageError("-i reads questions from stdin, so the text must come from a file or --context")
-    if index_path is not None and (files or texts):
-        raise click.UsageError("--index has its own documents: leave out -c and --context")
-    many = index_path is not None or read is not None or not all(name == "-" or is_file(name) for name in files)
-    if many and (texts or "-" in files):
-        raise click.UsageError("a folder, a pattern and --read take neither --context nor -c -: write a file")
-    answerer = _many_texts(index_path, files, read or _READ) if many else _few_texts(files, texts)
+    answerer, several = _answerer(files, texts, index_path, read)
     reader, options = settings.load()
-    several, table = many or len(files) + len(texts) > 1, settings.n_best is not None
     for question in _prompted() if interactive else questions:
         result = answerer(reader, options, question)
         if as_json:
             click.echo(to_json(result.to_dict(several=several)))
         else:
+            table = settings.n_best is not None
             screen.show(result, several=several, table=table, name_question=len(questions) > 1)
 
 
-def _few_texts(files: Sequence[str], texts: Sequence[str]) -> Callable[[Reader, Options, str], TextResult]:
+def _answerer(
+    files: Sequence[str], texts: Sequence[str], index_path: Path | None, read: int | None
+) -> tuple[_Answerer, bool]:
+    """Return what answers a question from the documents that the user names, and whether they may be several."""
+    if not (files or texts or index_path):
+        raise click.UsageError(
+            "nothing to read: give a text with -c FILE, -c - (stdin), --context TEXT or --index INDEX"
+        )
+    if index_path is not None and (files or texts):
+        raise click.UsageError("--index has its own documents: leave out -c and --context")
+    if index_path is None and read is None and all(name == "-" or is_file(name) for name in files):
+        return _few_texts(files, texts), len(files) + len(texts) > 1
+    for name in files:
+        if not (name == "-" or os.path.lexists(name) or glob.has_magic(name)):
+            raise click.UsageError(f"{shown(name)} does not exist: give a file, a folder or a pattern")
+    if texts or "-" in files:
+        raise click.UsageError("a folder, a pattern and --read take neither --context nor -c -: write a file")
+    return _many_texts(index_path, files, read or _READ), True
+
+
+def _few_texts(files: Sequence[str], texts: Sequence[str]) -> _Answerer:
     """Return what answers a question from all of some texts."""
     documents = sources.read_files(files)
     documents += [Document(f"context {number}", text) for number, text in enumerate(texts, 1)]
     return lambda reader, options, question: ask_texts(reader, options, question, documents)
 
 
-def _many_texts(
-    index_path: Path | None, files: Sequence[str], read: int
-) -> Callable[[Reader, Options, str], TextResult]:
+def _many_texts(index_path: Path | None, files: Sequence[str], read: int) -> _Answerer:
     """Return what answers a question from the best passages of many documents."""
     from qa_onnx.retrieval.index import PassageIndex
 

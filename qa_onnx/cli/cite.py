@@ -57,8 +57,8 @@ def cite(*, quotes: str, paths: tuple[str, ...], as_json: bool) -> None:
     qa-onnx cite quotes.txt report.pdf notes/
 
     QUOTES is a text file with a quote a line; - is stdin. SOURCE is a file, a folder or a pattern: plain text,
-    Markdown, HTML, PDF, Word (DOCX), CSV and TSV. A quote stands there exactly, or after changes that are named (white
-    space, hyphens at line ends, ligatures, composed letters, typographic marks, upper and lower case), or not at all.
+    Markdown, HTML, PDF, Word (DOCX), CSV and TSV. A quote stands there exactly, or after changes that are named
+    (white space, hyphens at line ends, ligatures, composed letters, typographic marks, case), or not at all.
 
     Exit code 1 if a quote was not found.
     """
@@ -114,8 +114,8 @@ def _line(checked: _Checked) -> str:
         changes = f" ({', '.join(checked.match.changes)})" if checked.match.changes else ""
         where = f"page {found.page}, line {found.line}" if found.page > 1 else f"line {found.line}"
         return (
-            f"{checked.match.verdict:10}  {quote}\n            {printable(checked.document.name)}, {where}, characters "
-            f"{checked.match.start}-{checked.match.end}{changes}"
+            f"{checked.match.verdict:10}  {quote}\n            {printable(checked.document.name)}, {where}, "
+            f"characters {checked.match.start}-{checked.match.end}{changes}"
         )
     if checked.near and checked.document and checked.near.similarity >= _CLOSE:
         passage = printable(" ".join(checked.near.text.split()))

@@ -14,7 +14,11 @@ from qa_onnx.cli.tables import printable
 @click.command
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "--to", "target", type=click.Path(path_type=Path), required=True, help="Folder of the index; made if it is new."
+    "--to",
+    "target",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the index; made if it is new.",
 )
 def index(*, paths: tuple[str, ...], target: Path) -> None:
     """Make an index of documents, which `qa-onnx ask --index` searches, or bring one up to date.
@@ -23,8 +27,8 @@ def index(*, paths: tuple[str, ...], target: Path) -> None:
     qa-onnx index contracts/ "mails/**/*.txt" --to contracts.index
     qa-onnx ask -q "When is the rent due?" --index contracts.index
 
-    PATH is a file, a folder or a pattern: plain text, Markdown, HTML, PDF, Word (DOCX), CSV and TSV. Only documents
-    that are new or changed are read; those that are gone leave the index. While it is built, the old one answers.
+    PATH is a file, a folder or a pattern: plain text, Markdown, HTML, PDF, Word (DOCX), CSV and TSV. Only new and
+    changed documents are read; those that are gone leave the index. While it is built, the old one answers.
     """
     from qa_onnx.retrieval.build import build_index
 

@@ -6,15 +6,19 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx.answers import Answer, Prediction
 from qa_onnx.documents.document import Document
 from qa_onnx.documents.evidence import evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qa_onnx import Answer, Options, Prediction, Reader
+    from qa_onnx import Options, Reader
     from qa_onnx.retrieval.ask import DocumentAnswers
     from qa_onnx.retrieval.index import PassageIndex
+
+
+_NONE = Answer("", 0, 0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +27,21 @@ class TextResult:
 
     Attributes:
         question: as the user asked it.
-        answer: the best one; falsy if there is none, or an unsure one.
         answers: the n best over all documents, each with its document.
         prediction: as for one text; the null probability is the least of all documents.
-        milliseconds: that it took.
-        null_threshold: that the answer had to pass; None: the best span is always the answer.
         reading: how much of many documents was read; None: all of them.
+        answer: the best one; falsy if there is none, or an unsure one.
+        null_threshold: that the answer had to pass; None: the best span is always the answer.
+        milliseconds: that it took.
     """
 
     question: str
-    answer: Answer
     answers: tuple[tuple[Answer, Document], ...]
     prediction: Prediction
-    milliseconds: float
-    null_threshold: float | None
     reading: DocumentAnswers | None = None
+    answer: Answer = _NONE
+    null_threshold: float | None = None
+    milliseconds: float = 0.0
 
     def to_dict(self, *, several: bool) -> dict[str, Any]:
         """Return the result as a JSON object; with several documents each answer names its own."""
@@ -47,7 +51,9 @@ class TextResult:
             | {"evidence": evidence(document.text, answer.start, answer.end).to_dict()}
             for answer, document in self.answers
         ]
-        read = {name: getattr(self.reading, name) for name in ("read", "passages", "stopped")} if self.reading else {}
+        read = (
+            {name: getattr(self.reading, name) for name in ("read", "passages", "stopped")} if self.reading else {}
+        )
         return {
             "question": self.question,
             **prediction_to_dict(self.prediction, self.answer),
@@ -65,33 +71,33 @@ def prediction_to_dict(prediction: Prediction, answer: Answer) -> dict[str, Any]
 
 
 def ask_texts(reader: Reader, options: Options, question: str, documents: Sequence[Document]) -> TextResult:
-    """Ask a question of all of several documents, and rank their answers together: by score less null score."""
+    """Ask a question of all of some documents, and rank their answers together.
+
+    Scores of several documents are logits above "no answer", since those of different texts cannot be compared.
+    """
     from qa_onnx import Example
 
     started = time.perf_counter()
     predictions = reader.predict([Example(question, document.text) for document in documents], options=options)
+    origins = [prediction.null_score if len(documents) > 1 else 0.0 for prediction in predictions]
     ranked = [
-        (answer, document, prediction)
-        for prediction, document in zip(predictions, documents, strict=True)
+        (replace(answer, score=answer.score - origin), document)
+        for prediction, document, origin in zip(predictions, documents, origins, strict=True)
         for answer in prediction.answers
     ]
-    ranked.sort(key=lambda item: item[2].null_score - item[0].score)  # stable: of equals the first document's leads
-    ranked = ranked[: options.n_best]
-    merged = replace(
-        ranked[0][2] if ranked else predictions[0],
-        answers=tuple(answer for answer, _, _ in ranked),
+    ranked.sort(key=lambda item: -item[0].score)  # stable: of equal scores the earlier document's comes first
+    answers = tuple(ranked[: options.n_best])
+    merged = Prediction(
+        answers=tuple(answer for answer, _ in answers),
+        null_score=predictions[0].null_score - origins[0],
         null_probability=min(prediction.null_probability for prediction in predictions),
         warnings=tuple(dict.fromkeys(note for prediction in predictions for note in prediction.warnings)),
     )
-    answers = tuple((answer, document) for answer, document, _ in ranked)
-    return _result(reader, options, question, answers, merged, started)
+    return _with_choice(reader, options, TextResult(question, answers, merged), started)
 
 
-def ask_index(
-    reader: Reader, options: Options, question: str, index: PassageIndex, *, read: int
-) -> TextResult:
+def ask_index(reader: Reader, options: Options, question: str, index: PassageIndex, *, read: int) -> TextResult:
     """Ask a question of many documents, of which the best passages are read."""
-    from qa_onnx import Answer, Prediction
     from qa_onnx.retrieval.ask import ask_documents
 
     started = time.perf_counter()
@@ -105,18 +111,14 @@ def ask_index(
     prediction = Prediction(
         tuple(answer for answer, _ in answers), 0.0, reading.null_probability, reading.warnings
     )
-    return replace(_result(reader, options, question, answers, prediction, started), reading=reading)
+    return _with_choice(reader, options, TextResult(question, answers, prediction, reading), started)
 
 
-def _result(
-    reader: Reader,
-    options: Options,
-    question: str,
-    answers: tuple[tuple[Answer, Document], ...],
-    prediction: Prediction,
-    started: float,
-) -> TextResult:
-    answer = reader.choose(prediction, options=options)
-    threshold = reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold
-    milliseconds = 1000 * (time.perf_counter() - started)
-    return TextResult(question, answer, answers, prediction, milliseconds, threshold)
+def _with_choice(reader: Reader, options: Options, result: TextResult, started: float) -> TextResult:
+    """Return a result with the chosen answer, the threshold that it had to pass, and the time since the start."""
+    return replace(
+        result,
+        answer=reader.choose(result.prediction, options=options),
+        null_threshold=reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold,
+        milliseconds=1000 * (time.perf_counter() - started),
+    )

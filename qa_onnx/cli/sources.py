@@ -51,8 +51,8 @@ def read_files(names: Iterable[str]) -> list[Document]:
                 document = reader.read(name)
             if zeros := document.text.count("\0"):
                 warn(
-                    f"{shown(document.name)} has {zeros:,} NUL character{'s' * (zeros > 1)}, which no text has: is "
-                    "it part of a binary file?"
+                    f"{shown(document.name)} has {zeros:,} NUL character{'s' * (zeros > 1)}, which no text has: "
+                    "is it part of a binary file?"
                 )
             documents.append(document)
     return documents

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from qa_onnx.documents.document import Document
-    from qa_onnx.retrieval.content import IndexContent, LazyDocument
+    from qa_onnx.retrieval.content import IndexContent, LazyDocument, OnProblem
 
 _LOCK = "lock"
 _WORK = ".build-"
@@ -62,12 +62,15 @@ class IndexReport:
     warning: str = ""
 
 
-def build_index(documents: Iterable[Document | LazyDocument], folder: str | Path) -> IndexReport:
+def build_index(
+    documents: Iterable[Document | LazyDocument], folder: str | Path, *, on_problem: OnProblem | None = None
+) -> IndexReport:
     """Build an index, or bring one up to date.
 
     Args:
         documents: all that the index shall have; those that it has and that are missing here leave it.
         folder: of the index; made if it does not exist. One with other files in it is refused.
+        on_problem: see `collect`.
 
     Raises:
         InputError: see `PassageIndex.of`; or the folder cannot be written, is in use by another build, or holds
@@ -88,7 +91,9 @@ def build_index(documents: Iterable[Document | LazyDocument], folder: str | Path
         except LockBusyError as error:
             raise InputError(f"the index {name} is being built by {error}", remedy="wait for it") from error
         old, warning = _old(folder)
-        content, copied = collect(documents, old)  # an error of a document's file keeps its own words
+        content, copied = collect(
+            documents, old, on_problem=on_problem
+        )  # an error of a document's file keeps its own words
         with writing():
             size = 0 if content is old else _replace(content, folder, work)
             _remove_others(folder)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from qa_onnx.documents.document import Document
-from qa_onnx.errors import InputError, quoted, shown
+from qa_onnx.errors import InputError, QaOnnxError, quoted, shown
 from qa_onnx.options import check_type
 from qa_onnx.retrieval.passages import cut_passages
 from qa_onnx.retrieval.scoring import TermScores, score_terms
@@ -59,6 +59,9 @@ class LazyDocument:
         return cls(document.name, digest, lambda: document.text)
 
 
+OnProblem: TypeAlias = "Callable[[str, QaOnnxError], object]"
+
+
 @dataclass(frozen=True, slots=True)
 class IndexedDocument:
     """A document of an index: its name, the hash of its content, and the number of its passages."""
@@ -99,13 +102,18 @@ def encoded(text: str) -> bytes:
 
 
 def collect(
-    documents: Iterable[Document | LazyDocument], old: IndexContent | None = None
+    documents: Iterable[Document | LazyDocument],
+    old: IndexContent | None = None,
+    *,
+    on_problem: OnProblem | None = None,
 ) -> tuple[IndexContent, int]:
     """Cut documents into passages and score their terms.
 
     Args:
         documents: any number.
         old: an index whose documents are copied where their hash is the same.
+        on_problem: is called with the name and the error of a document that cannot be read, which is left out;
+            None: the error is raised.
 
     Returns:
         The content, and the number of the documents that were copied; `old` itself where it has the same ones.
@@ -116,7 +124,13 @@ def collect(
     """
     draft = _Draft(old)
     for document in documents:
-        draft.add(LazyDocument.of(document))
+        lazy = LazyDocument.of(document)
+        try:
+            draft.add(lazy)
+        except QaOnnxError as error:
+            if on_problem is None or lazy.name in draft.documents:
+                raise
+            on_problem(lazy.name, error)
     if old is not None and tuple(draft.documents.values()) == old.documents:
         return old, draft.copied
     return draft.content(), draft.copied

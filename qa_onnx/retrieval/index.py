@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qa_onnx.documents.document import Document
-    from qa_onnx.retrieval.content import IndexContent, LazyDocument
+    from qa_onnx.retrieval.content import IndexContent, LazyDocument, OnProblem
 
 # Words that make a question and say little about its subject. To leave them out finds 0.8 % more passages among
 # the first five (benchmarks/retrieval.py); a whole list of stop words finds fewer.
@@ -71,15 +71,17 @@ class PassageIndex:
         self._firsts = passage_bounds(content.documents)
 
     @classmethod
-    def of(cls, documents: Iterable[Document | LazyDocument]) -> PassageIndex:
-        """Make an index of documents in memory.
+    def of(
+        cls, documents: Iterable[Document | LazyDocument], *, on_problem: OnProblem | None = None
+    ) -> PassageIndex:
+        """Make an index of documents in memory; see `collect` for `on_problem`.
 
         Raises:
             InputError: two documents have one name, or something is of a wrong type or too large.
             MissingExtraError: bm25s is not installed.
         """
         require("search")
-        content, _ = collect(documents)
+        content, _ = collect(documents, on_problem=on_problem)
         return cls(content)
 
     @classmethod
@@ -102,6 +104,18 @@ class PassageIndex:
     def documents(self) -> tuple[str, ...]:
         """The names of its documents."""
         return tuple(document.name for document in self.content.documents)
+
+    def text(self, document: str) -> str:
+        """Return the whole text of a document, by its name.
+
+        Raises:
+            InputError: there is none, or the folder of the index is damaged.
+        """
+        if document not in self.documents:
+            raise InputError(f"the index has no document {quoted(document)}")
+        number = self.documents.index(document)
+        first, stop = self._firsts[number : number + 2]
+        return "".join(self.passage(part).text for part in range(int(first), int(stop)))
 
     def search(self, question: str, count: int = 20) -> list[Passage]:
         """Return the passages with the highest scores, best first.

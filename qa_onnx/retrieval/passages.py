@@ -41,7 +41,7 @@ class Place(NamedTuple):
     end: int
 
 
-class _Piece(NamedTuple):
+class _Part(NamedTuple):
     """A part of a text that is not cut further, and its size in words."""
 
     start: int
@@ -76,11 +76,11 @@ def count_words(text: str) -> int:
     return words if text.isascii() else words + len(UNSPACED.findall(text))
 
 
-def _fits(piece: _Piece) -> bool:
+def _fits(piece: _Part) -> bool:
     return piece.words <= MOST_WORDS and piece.end - piece.start <= MOST_CHARACTERS
 
 
-def _paragraphs(text: str) -> Iterator[_Piece]:
+def _paragraphs(text: str) -> Iterator[_Part]:
     """Yield the paragraphs of a text; those that are too long, in parts of equal size where sentences allow."""
     for paragraph in _split(text, Place(0, len(text)), 0):
         if _fits(paragraph):
@@ -93,7 +93,7 @@ def _paragraphs(text: str) -> Iterator[_Piece]:
         yield from _joined(_small(text, paragraph, 1), math.ceil(paragraph.words / parts))
 
 
-def _small(text: str, place: _Piece, level: int) -> Iterator[_Piece]:
+def _small(text: str, place: _Part, level: int) -> Iterator[_Part]:
     """Yield the parts of a place that fit a passage, cut at the borders of a level, or of the next one."""
     if level == len(_BORDERS):
         yield from _characters(text, place)
@@ -105,29 +105,29 @@ def _small(text: str, place: _Piece, level: int) -> Iterator[_Piece]:
             yield from _small(text, piece, level + 1)
 
 
-def _split(text: str, place: Place, level: int) -> Iterator[_Piece]:
+def _split(text: str, place: Place, level: int) -> Iterator[_Part]:
     """Yield the parts of a place between the borders of a level."""
     ends = (match.end() for match in _BORDERS[level].finditer(text, *place))
     cuts = [place.start, *(end for end in ends if place.start < end < place.end), place.end]
     for start, end in pairwise(cuts):
         if start < end:
-            yield _Piece(start, end, count_words(text[start:end]))
+            yield _Part(start, end, count_words(text[start:end]))
 
 
-def _characters(text: str, place: _Piece) -> Iterator[_Piece]:
+def _characters(text: str, place: _Part) -> Iterator[_Part]:
     """Yield the parts of a long run without blanks: characters of scripts that have none, or slices."""
     starts = {place.start, *range(place.start, place.end, MOST_CHARACTERS)}
     starts |= {match.start() for match in UNSPACED.finditer(text, place.start, place.end)}
     for start, end in pairwise([*sorted(starts), place.end]):
-        yield _Piece(start, end, count_words(text[start:end]))
+        yield _Part(start, end, count_words(text[start:end]))
 
 
-def _joined(pieces: Iterable[_Piece], least_words: int) -> Iterator[_Piece]:
+def _joined(pieces: Iterable[_Part], least_words: int) -> Iterator[_Part]:
     """Join neighbouring pieces until they have enough words; none becomes too large."""
-    joined: _Piece | None = None
+    joined: _Part | None = None
     for piece in pieces:
         if joined is not None:
-            both = _Piece(joined.start, piece.end, joined.words + piece.words)
+            both = _Part(joined.start, piece.end, joined.words + piece.words)
             if joined.words < least_words and _fits(both):
                 joined = both
                 continue

@@ -66,7 +66,7 @@ def test_json_has_every_field_and_offsets_into_the_file_as_it_is(article: Path) 
     rest = ["null_score", "null_probability", "warnings", "milliseconds"]
     assert list(record) == ["question", "state", "answer", "answers", *rest]
     assert record["state"] == "answer"
-    assert list(record["answer"]) == ["text", "start", "end", "score", "probability"]
+    assert list(record["answer"]) == ["text", "start", "end", "score", "probability", "evidence"]
     assert len(record["answers"]) == 3
     assert record["answers"][0] == record["answer"]
     for answer in record["answers"]:  # \r\n counts as two characters, as it does in the file
@@ -211,7 +211,7 @@ def test_on_a_terminal_the_sentence_is_shown_with_the_answer_highlighted(article
     assert done.stdout == b"Agnes Halloran\n"
     assert "was designed by \x1b[1;7mAgnes Halloran\x1b[0m" in shown
     assert "She chose granite" not in shown  # the next sentence
-    assert re.search(r"probability [01]\.\d\d, characters 31-45, \d+ ms", shown)
+    assert re.search(r"line 1, characters 31-45, probability [01]\.\d\d, \d+ ms", shown)
 
 
 @pytest.mark.parametrize("arguments", [["-q", "x", "-c", "-"], ["--input", "-"]])

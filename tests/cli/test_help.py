@@ -60,7 +60,7 @@ def test_python_m_runs_the_command_line() -> None:
     [
         (["asks"], "unknown command 'asks': did you mean 'ask'?"),
         (["exporter", "x"], "unknown command 'exporter': did you mean 'export'?"),
-        (["quux"], "unknown command 'quux': it must be one of ask, map, export, train,"),
+        (["quux"], "unknown command 'quux': it must be one of ask, index, cite, map, export,"),
         (["ask", "--contxt", "x"], "--context"),
         (["ask", "Who?"], "qa-onnx ask -q 'Who?' -c FILE"),
         (["ask", "Who?", "article.txt"], "qa-onnx ask -q 'Who?' -c article.txt"),
