@@ -26,6 +26,7 @@ LIMITS = Limits(seconds=20, unpacked_bytes=8 << 20, characters=1_000_000, cells=
 def bounded() -> Iterator[DocumentReader]:
     pytest.importorskip("pypdfium2")
     pytest.importorskip("selectolax")
+    pytest.importorskip("fpdf")
     with DocumentReader(LIMITS) as one:
         yield one
 

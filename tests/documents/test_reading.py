@@ -102,6 +102,8 @@ def test_limits_are_whole_numbers(value: object) -> None:
 
 @pytest.mark.parametrize(("name", "package"), [("a.pdf", "pypdfium2"), ("a.html", "selectolax")])
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch, name: str, package: str) -> None:
+    pytest.importorskip("selectolax")
+    pytest.importorskip("pypdfium2")
     found = packages.version
     monkeypatch.setattr(packages, "version", lambda one: None if one == package else found(one))
     needs = packages._needs
