@@ -49,7 +49,7 @@ class ParserProcess:
         """Return text and origin of a document.
 
         Args:
-            kind: "pdf", "html" or "markdown".
+            kind: "pdf", "docx", "html" or "markdown".
             data: the file; of the last two, in UTF-8.
 
         Raises:

@@ -48,7 +48,9 @@ def test_plain_text_stays_as_it_is(text: str) -> None:
 )
 def test_kinds(reader: DocumentReader, data: bytes, name: str, kind: str) -> None:
     pytest.importorskip("selectolax")
-    assert reader.read_bytes(data, name).kind == kind
+    document = reader.read_bytes(data, name)
+    assert document.kind == kind
+    assert document.text[0] in "Aa#<"
 
 
 @pytest.mark.parametrize(
