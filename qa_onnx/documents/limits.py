@@ -15,10 +15,10 @@ class Limits:
         file_bytes: size of the file.
         characters: length of the text.
         pages: of a PDF.
-        cells: of all tables of a document.
+        cells: of all tables of a document; in a CSV or TSV a blank line counts as one.
         nesting: elements inside of each other, in HTML and DOCX.
         unpacked_bytes: of the parts of a DOCX that are read, unpacked.
-        seconds: for taking the text out of a PDF, HTML or Markdown file; DOCX, CSV and text need no clock.
+        seconds: for taking the text out of a PDF, DOCX, HTML or Markdown file; CSV and plain text need no clock.
         memory_bytes: address space of the process that does it (Linux and macOS; Windows has no such limit).
 
     Raises:

@@ -1,7 +1,7 @@
 """The other side of parser_process.py: documents from standard input -> texts on standard output.
 
 It limits its own memory, and by an alarm its time for each document, in case the process that would end it has
-ended. Left out: which parser reads what (pdf.py, html.py, markdown.py).
+ended. Left out: which parser reads what (pdf.py, docx.py, html.py, markdown.py).
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ def _convert(kind: str, data: bytes, limits: Limits) -> tuple[str, Origin | None
         from qa_onnx.documents.pdf import pdf_text
 
         return pdf_text(data, limits), None
+    if kind == "docx":
+        from qa_onnx.documents.docx import docx_text
+
+        return docx_text(data, limits), None
     if kind == "html":
         from qa_onnx.documents.html import html_text
 

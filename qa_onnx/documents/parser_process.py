@@ -49,7 +49,7 @@ class ParserProcess:
         """Return text and origin of a document.
 
         Args:
-            kind: "pdf", "html" or "markdown".
+            kind: "pdf", "docx", "html" or "markdown".
             data: the file; of the last two, in UTF-8.
 
         Raises:
@@ -83,7 +83,13 @@ class ParserProcess:
             return self._process
         self._end()
         limits = {name: getattr(self._limits, name) for name in self._limits.__slots__}
-        command = [sys.executable or "python3", "-c", _START, json.dumps(sys.path), json.dumps(limits)]
+        command = [
+            sys.executable or "python3",
+            "-c",
+            _START,
+            json.dumps([path for path in sys.path if isinstance(path, str)]),
+            json.dumps(limits),
+        ]
         try:
             self._process = subprocess.Popen(
                 command,

@@ -1,8 +1,8 @@
 """A file, or its bytes -> a `Document`, within limits.
 
-Plain text, CSV and DOCX are read here, by code whose work grows with the size of the file alone. PDF, HTML and
-Markdown go through parsers that a crafted file can keep busy for hours, or crash: they run in a process of their
-own (parser_process.py), which a clock ends.
+Plain text, CSV and TSV are read here, by code whose work the limits bound. PDF, HTML, Markdown and DOCX go through
+parsers that a crafted file can keep busy for minutes or hours, or crash: they run in a process of their own
+(parser_process.py), which a clock ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.data.file_kinds import decode
 from qa_onnx.documents.document import Document, Origin
-from qa_onnx.documents.docx import docx_text
 from qa_onnx.documents.kinds import kind_of_document
 from qa_onnx.documents.limits import Limits
 from qa_onnx.documents.parser_process import ParserProcess
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _IN_EXTRA = {"pdf", "html"}
+_WITHOUT_ORIGIN = {"pdf", "docx", "html"}
 
 
 class DocumentReader:
@@ -81,9 +81,8 @@ class DocumentReader:
         kind = kind_of_document(data, name)
         if kind in _IN_EXTRA:
             require("documents")
-        if kind == "docx":
-            text, origin = docx_text(data, self.limits), None
-        elif kind == "pdf":
+        origin: Origin | None
+        if kind in {"pdf", "docx"}:
             text, origin = self._process.convert(kind, data)
         else:
             source = decode(data, shown(name))
@@ -95,7 +94,7 @@ class DocumentReader:
                 origin.add(0, len(source), 0, len(source))
             else:
                 text, origin = self._process.convert(kind, source.encode())
-        return Document(name, text, kind, origin if kind != "html" else None)
+        return Document(name, text, kind, None if kind in _WITHOUT_ORIGIN else origin)
 
 
 def read_document(path: str | Path, *, name: str | None = None, limits: Limits | None = None) -> Document:

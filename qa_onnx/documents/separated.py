@@ -41,7 +41,12 @@ def table_text(source: str, limits: Limits, *, delimiter: str | None = None) -> 
         delimiter = max(_DELIMITERS, key=first.count)
     builder = TextBuilder(limits)
     header: list[str] | None = None
-    for number, row in _rows(source, delimiter):
+    count = 0
+    for number, row in _rows(source, delimiter, limits):
+        count += max(1, len(row))
+        limits.refuse("cells", count, "cells of tables")  # before there is a piece for each
+        if not row:
+            continue
         if header is None:
             header = [one_line(name) for name in row]
             if not any(header):
@@ -55,9 +60,15 @@ def table_text(source: str, limits: Limits, *, delimiter: str | None = None) -> 
     return builder.finish()
 
 
-def _rows(source: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield number, from 1, and cells of each row; blank lines are no rows."""
-    rows = csv.reader(io.StringIO(source, newline=""), delimiter=delimiter, strict=True)
+def _lines(source: str, delimiter: str, limits: Limits) -> Iterator[str]:
+    for line in io.StringIO(source, newline=""):
+        limits.refuse("cells", line.count(delimiter), "cells of tables")  # before there is a text for each
+        yield line
+
+
+def _rows(source: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:
+    """Yield number, from 1, and cells of each row; a blank line has no cells, and no number of its own."""
+    rows = csv.reader(_lines(source, delimiter, limits), delimiter=delimiter, strict=True)
     number = 0
     while True:
         try:
@@ -69,6 +80,5 @@ def _rows(source: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             ) from error
         if row is None:
             return
-        if row:
-            number += 1
-            yield number, row
+        number += bool(row)
+        yield number, row

@@ -48,7 +48,7 @@ class TextBuilder:
         """Write a piece as it is, after the separator that waits."""
         if not piece.text:
             return
-        if not self._fresh:
+        if self._waiting and not self._fresh:
             self._append(self._waiting)
         self._waiting, self._fresh = "", False
         start = self._length
@@ -124,7 +124,8 @@ class TextBuilder:
 
     def _append(self, text: str) -> None:
         self._length += len(text)
-        self._limits.refuse("characters", self._length, "characters of text")
+        if self._length > self._limits.characters:
+            self._limits.refuse("characters", self._length, "characters of text")
         self._parts.append(text)
 
 

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qa_onnx.documents import read_document_bytes
+from qa_onnx.documents import Limits
+from qa_onnx.documents.docx import docx_text
 from tests.documents.made import WORDS, paragraph, word_archive
 
 
 def text_of(data: bytes) -> str:
-    return read_document_bytes(data, "a.docx").text
+    return docx_text(data, Limits())
 
 
 def test_what_python_docx_writes() -> None:

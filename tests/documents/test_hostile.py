@@ -26,6 +26,13 @@ LIMITS = Limits(seconds=20, unpacked_bytes=8 << 20, characters=1_000_000, cells=
 def bounded() -> Iterator[DocumentReader]:
     pytest.importorskip("pypdfium2")
     pytest.importorskip("selectolax")
+    pytest.importorskip("fpdf")
+    with DocumentReader(LIMITS) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def words() -> Iterator[DocumentReader]:
     with DocumentReader(LIMITS) as one:
         yield one
 
@@ -157,28 +164,27 @@ WORD_FILES: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("name", WORD_FILES)
-def test_word_documents_are_refused(name: str) -> None:
+def test_word_documents_are_refused(name: str, words: DocumentReader) -> None:
     make, message = WORD_FILES[name]
     with pytest.raises(InputError, match=message):
-        read_document_bytes(make(), "a.docx", limits=LIMITS)
+        words.read_bytes(make(), "a.docx")
 
 
-def test_word_documents_with_merged_cells_without_end_are_read() -> None:
+def test_word_documents_with_merged_cells_without_end_are_read(words: DocumentReader) -> None:
     wide = f'<w:tr><w:tc><w:tcPr><w:gridSpan w:val="2000000000"/></w:tcPr>{paragraph("wide")}</w:tc></w:tr>'
     tall = f"<w:tr><w:tc><w:tcPr><w:vMerge/></w:tcPr>{paragraph('no')}</w:tc></w:tr>" * 5000
-    assert read_document_bytes(word_archive(f"<w:tbl>{wide}{tall}</w:tbl>"), "a.docx").text == "wide"
+    assert words.read_bytes(word_archive(f"<w:tbl>{wide}{tall}</w:tbl>"), "a.docx").text == "wide"
     odd = word_archive(paragraph("x")).replace(WORDS.encode(), b"http://other", 1)
-    _read(DocumentReader(LIMITS), odd, "a.docx")
+    _read(words, odd, "a.docx")
 
 
-def test_changed_word_documents_are_read_or_refused() -> None:
-    reader = DocumentReader(LIMITS)
+def test_changed_word_documents_are_read_or_refused(words: DocumentReader) -> None:
     chance, whole = random.Random(3), word_archive(paragraph("text") * 9, compression=zipfile.ZIP_STORED)
     for _ in range(300):
         data = bytearray(whole)
         for _ in range(chance.randrange(1, 6)):
             data[chance.randrange(4, len(data))] = chance.randrange(256)
-        _read(reader, bytes(data), "a.docx")
+        _read(words, bytes(data), "a.docx")
 
 
 TEXTS: dict[str, tuple[str, str]] = {
@@ -199,7 +205,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "tags": ("a.md", "<a" * 20_000 + "\n\n<!--\n" + "<div\n" * 5_000),
     "a quote without end": ("a.csv", 'a,b\n"' + "x" * 100_000),
     "a wide row": ("a.csv", "a," * 20_000 + "\n" + "b," * 20_000),
-    "no line ends": ("a.csv", "\r" * 100_000),
+    "blank lines": ("a.csv", "a,b\r" + "\r" * 100_000),
+    "empty cells": ("a.csv", "a,b\n" + "," * 9_000_000),
+    "empty rows": ("a.csv", "a,b\n" + ",\n" * 3_000_000),
 }
 
 

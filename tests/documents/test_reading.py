@@ -48,7 +48,9 @@ def test_plain_text_stays_as_it_is(text: str) -> None:
 )
 def test_kinds(reader: DocumentReader, data: bytes, name: str, kind: str) -> None:
     pytest.importorskip("selectolax")
-    assert reader.read_bytes(data, name).kind == kind
+    document = reader.read_bytes(data, name)
+    assert document.kind == kind
+    assert document.text[0] in "Aa#<"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,8 @@ def test_limits_are_whole_numbers(value: object) -> None:
 
 @pytest.mark.parametrize(("name", "package"), [("a.pdf", "pypdfium2"), ("a.html", "selectolax")])
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch, name: str, package: str) -> None:
+    pytest.importorskip("selectolax")
+    pytest.importorskip("pypdfium2")
     found = packages.version
     monkeypatch.setattr(packages, "version", lambda one: None if one == package else found(one))
     needs = packages._needs

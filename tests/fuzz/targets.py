@@ -420,7 +420,7 @@ class MarkdownFile(DocumentFile):
 
 
 class WordFile(DocumentFile):
-    """An archive of XML."""
+    """The XML of a Word document; of a changed archive hardly more than its checksum would be read."""
 
     ending = ".docx"
 
@@ -428,14 +428,16 @@ class WordFile(DocumentFile):
         """See `Target`."""
         super().set_up()
         space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
-        text = "<w:p><w:pPr><w:numPr/></w:pPr><w:r><w:t>a</w:t><w:br/></w:r></w:p>"
-        table = f"<w:tbl><w:tr><w:tc>{text}</w:tc></w:tr></w:tbl>"
+        text = '<w:p><w:pPr><w:numPr/></w:pPr><w:r><w:t>a</w:t><w:br w:type="page"/></w:r></w:p>'
+        table = f"<w:tbl><w:tr><w:trPr><w:tblHeader/></w:trPr><w:tc>{text}</w:tc></w:tr></w:tbl>"
+        self.seeds = [f'<w:document xmlns:w="{space}"><w:body>{text}{table}</w:body></w:document>'.encode()]
+
+    def run(self, data: bytes) -> None:
+        """See `DocumentFile`."""
         sink = io.BytesIO()
         with zipfile.ZipFile(sink, "w") as archive:
-            archive.writestr(
-                "word/document.xml", f'<w:document xmlns:w="{space}"><w:body>{text}{table}</w:body></w:document>'
-            )
-        self.seeds = [sink.getvalue()]
+            archive.writestr("word/document.xml", data)
+        super().run(sink.getvalue())
 
 
 class Pair(Target):
