@@ -107,7 +107,9 @@ class _Answers:
             if isinstance(prediction, Exception):
                 return named | {"error": to_problem(prediction, state, service.metrics).content(state.id)}
             state_of_it = service.reader.choose(prediction, options=options).state
-            answers = results.result(item.context, prediction, body.offset_unit, state_of_it)
+            answers = results.result(
+                item.context, prediction, body.offset_unit, state_of_it, with_evidence=body.evidence
+            )
             times = {"milliseconds": round(state.milliseconds, 3), "offset_unit": body.offset_unit}
             return named | {"question": item.question} | answers | times
 

@@ -101,6 +101,7 @@ class InferParameters(AnswerOptions):
     """Options of a request, those of /v1/answer; those that are missing have the server's defaults."""
 
     n_best: Literal[1] = Field(1, description="A row has one answer.")
+    evidence: Literal[False] = Field(default=False, description="No output has it.")
     binary_data_output: bool = Field(
         default=False, description="Return all outputs after the JSON, unless one says otherwise."
     )

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from qa_onnx import __version__
+from qa_onnx.documents.evidence import evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,14 +27,28 @@ _CODECS = {"utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
 encode = partial(to_json, inf_nan_mode="null")  # content -> JSON text in UTF-8
 
 
-def result(context: str, prediction: Prediction, unit: OffsetUnit, state: State) -> dict[str, Any]:
-    """Return most of an `AnswerResult` about a context; `state` is that of the chosen answer."""
-    positions = [position for answer in prediction.answers for position in (answer.start, answer.end)]
-    units = convert(context, positions, unit)
-    answers = [
-        answer.to_dict() | {"start": units[answer.start], "end": units[answer.end]}
-        for answer in prediction.answers
+def result(
+    context: str, prediction: Prediction, unit: OffsetUnit, state: State, *, with_evidence: bool
+) -> dict[str, Any]:
+    """Return most of an `AnswerResult` about a context.
+
+    Args:
+        context: of the question.
+        prediction: the answers.
+        unit: of all starts and ends.
+        state: of the chosen answer.
+        with_evidence: whether each answer says where it stands.
+    """
+    answers = [answer.to_dict() for answer in prediction.answers]
+    if with_evidence:
+        for answer in answers:
+            answer["evidence"] = evidence(context, answer["start"], answer["end"]).to_dict()
+    ranges = answers + [
+        answer["evidence"][part] for answer in answers if with_evidence for part in ("sentence", "paragraph")
     ]
+    units = convert(context, [found[side] for found in ranges for side in ("start", "end")], unit)
+    for found in ranges:
+        found |= {"start": units[found["start"]], "end": units[found["end"]]}
     return {
         "state": state,
         "answer": answers[0] if state == "answer" else None,

@@ -90,6 +90,9 @@ class AnswerOptions(_Body):
     align_to_words: bool = Field(
         default=True, description="Widen an answer that begins or ends inside a word to the whole word."
     )
+    evidence: bool = Field(
+        default=False, description="Say of each answer where it stands: sentence, paragraph, line, page, place."
+    )
     offset_unit: OffsetUnit = Field(
         "character", description="Unit of start and end: code points, UTF-8 bytes or UTF-16 units."
     )
@@ -135,6 +138,25 @@ class AskScores(_Body):
     offset_unit: OffsetUnit = "character"
 
 
+class ExcerptItem(BaseModel):
+    """A part of the context around an answer."""
+
+    text: str
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+
+
+class EvidenceItem(BaseModel):
+    """Where an answer stands in the context."""
+
+    sentence: ExcerptItem
+    paragraph: ExcerptItem
+    line: int = Field(ge=1)
+    page: int = Field(ge=1, description="Pages end at form feeds.")
+    occurrence: int | None = Field(description="Which of the places with this text it is; null: not counted.")
+    occurrences: int | None
+
+
 class AnswerItem(BaseModel):
     """A part of the context that may answer the question."""
 
@@ -143,6 +165,7 @@ class AnswerItem(BaseModel):
     end: int = Field(ge=0, description="Index after its last unit.")
     score: float = Field(description="Start logit + end logit.")
     probability: float = Field(ge=0, le=1, description='Among all spans of the context and "no answer".')
+    evidence: EvidenceItem | None = Field(None, description="Only if the request asks for it.")
 
 
 class AnswerResult(BaseModel):

@@ -1,0 +1,184 @@
+"""Documents on the command line: `ask` of files, folders and an index, `index`, and `cite`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from qa_onnx.cli import main
+from tests.documents.made import paragraph, pdf, word_archive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+pytest.importorskip("pypdfium2", reason="needs qa-onnx[documents]")
+pytest.importorskip("selectolax", reason="needs qa-onnx[documents]")
+pytest.importorskip("bm25s", reason="needs qa-onnx[search]")
+pytestmark = pytest.mark.slow
+
+FILES = {
+    "lease.pdf": pdf(
+        "Lease agreement\n\nThe landlord is Mara Field.",
+        "The monthly rent is 900 euros.\n\nThe deposit is 2,700 euros, due before the keys are handed over.",
+    ),
+    "harbour/ferry.html": b"<h1>Ferry</h1><p>The ferry to <b>Ormen</b> leaves at 7:40 from pier 3.</p>",
+    "harbour/keeper.docx": word_archive(
+        paragraph("The harbour master is Tove Lind.") + paragraph("She has a dog.")
+    ),
+    "harbour/hours.md": b"# Museum\n\n- It opens at **10:15** on weekdays.\n- On Sundays it is closed.\n",
+    "crew.csv": b"name,role\nIda Holm,cook\nBo Brandt,engineer\n",
+}
+QUESTIONS = {
+    "How high is the deposit?": ("2,700 euros", "lease.pdf"),
+    "When does the ferry to Ormen leave?": ("7:40", "harbour/ferry.html"),
+    "Who is the harbour master?": ("Tove Lind", "harbour/keeper.docx"),
+    "When does the museum open on weekdays?": ("10:15", "harbour/hours.md"),
+    "Who is the engineer?": ("Bo Brandt", "crew.csv"),
+}
+
+
+def run(*arguments: object, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, data in FILES.items():
+        path = tmp_path / "papers" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "papers"
+
+
+def records(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def asked() -> list[str]:
+    return [word for question in QUESTIONS for word in ("-q", question)]
+
+
+def check(found: list[dict[str, Any]]) -> None:
+    for record, (text, name) in zip(found, QUESTIONS.values(), strict=True):
+        assert (record["answer"]["text"], record["answer"]["file"]) == (text, f"papers/{name}")
+        assert text in record["answer"]["evidence"]["sentence"]["text"]
+        assert record["read"] <= record["passages"]
+
+
+def test_a_folder_and_its_index_answer_with_the_place(folder: Path) -> None:
+    direct = records(run("ask", *asked(), "-c", "papers", "--json"))
+    check(direct)
+    assert direct[0]["answer"]["evidence"]["page"] == 2
+    done = run("index", "papers", "--to", "papers.index")
+    assert done.exit_code == 0, done.output
+    assert "5 documents, 5 of them new or changed" in done.stdout
+    shutil.rmtree(folder)
+    indexed = records(run("ask", *asked(), "--index", "papers.index", "--json"))
+    check(indexed)
+    for one in (*direct, *indexed):
+        del one["milliseconds"]
+    assert indexed == direct
+
+
+def test_an_index_is_brought_up_to_date(folder: Path) -> None:
+    run("index", "papers", "--to", "i")
+    assert "0 of them new or changed, nothing to write" in run("index", "papers", "--to", "i").stdout
+    (folder / "crew.csv").unlink()
+    (folder / "note.txt").write_text("The password of the safe is 4711.", encoding="utf-8")
+    assert "5 documents, 1 of them new or changed" in run("index", "papers", "--to", "i").stdout
+    [record] = records(run("ask", "-q", "What is the password of the safe?", "--index", "i", "--json"))
+    assert record["answer"]["text"] == "4711"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_each_kind_is_read_as_a_whole(folder: Path, name: str) -> None:
+    question, text = next((question, text) for question, (text, file) in QUESTIONS.items() if file == name)
+    result = run("ask", "-q", question, "-c", folder / name)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{text}\n", "")
+
+
+def test_the_table_of_several_documents_has_page_and_name(folder: Path) -> None:
+    result = run("ask", "-q", "How high is the deposit?", "-c", "papers", "--n-best", 2)
+    head, first, *_ = (line.split() for line in result.stdout.splitlines())
+    assert head == ["#", "answer", "score", "probability", "characters", "page", "text"]
+    assert (first[1:3], first[-2:]) == (["2,700", "euros"], ["2", "papers/lease.pdf"])
+
+
+def test_a_damaged_file_of_a_folder_is_named_and_the_others_are_read(folder: Path) -> None:
+    (folder / "broken.pdf").write_bytes(FILES["lease.pdf"][:300])
+    (folder / "noise.bin").write_bytes(bytes(range(256)) * 9)
+    os.mkfifo(folder / "pipe")
+    result = run("ask", *asked(), "-c", "papers", "--json")
+    check(records(result))
+    assert {line.split()[1].rstrip(":") for line in result.stderr.splitlines()} == {
+        "papers/broken.pdf",
+        "papers/noise.bin",
+        "papers/pipe",
+    }
+    named = run("ask", "-q", "Who?", "-c", folder / "broken.pdf")
+    assert named.exit_code == 1
+    assert named.stderr.startswith("Error: ")
+    assert "broken.pdf" in named.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--index", "nowhere"], 1, "nowhere"),
+        (["--index", "papers"], 1, "papers"),
+        (["--index", "i", "-c", "papers"], 2, "--index has its own documents"),
+        (["-c", "papers", "--context", "x"], 2, "take neither --context nor -c -"),
+        (["-c", "papers", "--read", "0"], 2, "--read"),
+        (["-c", "*.odt"], 1, "no file matches *.odt"),
+        (["-c", "gone"], 2, "gone does not exist"),
+    ],
+)
+def test_what_cannot_be_read_is_one_clear_error(
+    folder: Path, arguments: list[str], code: int, message: str
+) -> None:
+    result = run("ask", "-q", "Who?", *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_fewer_passages_are_read_when_asked_for(folder: Path) -> None:
+    [record] = records(run("ask", "-q", "Who is the engineer?", "-c", "papers", "--read", 1, "--json"))
+    assert record["read"] == 1
+    assert record["answer"]["text"] == "Bo Brandt"
+
+
+def test_quotes_are_exact_or_normalised_or_not_there(folder: Path) -> None:
+    quotes = "\n".join(
+        [
+            "The monthly rent is 900 euros.",
+            "the monthly RENT is  900 euros",
+            "The monthly rent is 950 euros.",
+            "Tove Lind",
+            "nothing of this kind stands anywhere",
+        ]
+    )
+    result = run("cite", "-", "papers", "--json", stdin=quotes)
+    assert result.exit_code == 1
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [one["verdict"] for one in found] == ["exact", "normalised", "not found", "exact", "not found"]
+    assert [one["document"] for one in found[:4]] == ["papers/lease.pdf"] * 3 + ["papers/harbour/keeper.docx"]
+    assert found[0]["evidence"]["page"] == 2
+    assert found[1]["match"]["changes"] == ["white space", "case"]
+    assert [change["text"] for change in found[2]["nearest"]["differences"]] == ["900"]
+    assert result.stderr == "3 of 5 quotes found\n"
+    plain = run("cite", "-", "papers/lease.pdf", stdin=quotes.splitlines()[0])
+    assert (plain.exit_code, plain.stderr) == (0, "1 of 1 quotes found\n")
+    assert plain.stdout == (
+        "exact       The monthly rent is 900 euros.\n"
+        "            papers/lease.pdf, page 2, line 4, characters 46-76\n"
+    )
