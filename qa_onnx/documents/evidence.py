@@ -1,7 +1,7 @@
 """Text and the range of an answer -> where it stands: sentence, paragraph, line, page, and which of its places.
 
-Only the neighbourhood of the answer is read, and the whole text is only searched and counted, so a call on a
-text of 50 MB takes milliseconds. Left out: how a text is split into sentences (sentences.py).
+Only the neighbourhood of the answer is read; the whole text is only searched and counted, which takes some tenths
+of a second in a text of 50 MB. Left out: how a text is split into sentences (sentences.py).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MOST_WORDS = 2_000  # of a quote that are compared, from its beginning
 _MOST_PLACES = 100_000  # of the words of a quote in the text that are looked at, those of rare words first
 _MOST_REPEATED = 8  # places of one word in the quote that are looked at
-_CANDIDATES = 8
+_CANDIDATES = 16
 _NARROWEST = 8  # words
 
 
@@ -135,7 +135,7 @@ def _candidates(ids: NDArray[np.int32], index: WordIndex) -> list[tuple[int, int
             left -= len(positions)
             # Places before the beginning of the text are possible, so all are moved by the length of the quote.
             buckets = (positions - in_quote + len(ids)) // width
-            votes += np.bincount(buckets, minlength=len(votes)) * weight
+            votes[buckets] += weight  # once a bucket, however often the word stands there
     if not known:
         return []
     both = votes[:-1] + votes[1:]

@@ -17,7 +17,8 @@ LONGEST_TEXT = 50_000_000  # characters
 class PreparedText:
     """A text that many quotes are looked for in: what all of them need is computed once, at the first.
 
-    It takes about three times the memory of the text. Threads may share it.
+    It takes the memory of the text again, and `nearest_passage` some 30 bytes for each word more. Threads may
+    share it.
 
     Attributes:
         text: the text.

@@ -11,7 +11,8 @@ A letter, digit, accent or punctuation mark that differs is no match, and a matc
 character with its marks. What a shortened quote leaves out may be a "not": look at `text`.
 
 A quote that a line end breaks after a hyphen is read with the hyphen and without, but in one way for the whole
-quote. Left out: what comes closest to a quote that stands nowhere (nearest.py).
+quote; one that begins with the hyphen of a line end is found exactly or not at all. Left out: what comes closest
+to a quote that stands nowhere (nearest.py).
 """
 
 from __future__ import annotations
