@@ -126,14 +126,14 @@ class Steps:
 
     def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
         """Find the best spans of windows that have run; see `answers.search`."""
-        return search(rows, options, temperature=self._temperature(options))
+        return search(rows, options, temperature=self.temperature_for(options))
 
     def merge(self, example: CutExample, scored: Iterable[ScoredWindow], options: Options) -> Prediction:
         """Make the prediction of an example from all of its windows, in any order."""
         ordered = sorted(scored, key=lambda part: part.window.token_offset)
-        return merge(example, ordered, options, temperature=self._temperature(options))
+        return merge(example, ordered, options, temperature=self.temperature_for(options))
 
-    def _temperature(self, options: Options) -> float:
+    def temperature_for(self, options: Options) -> float:
         """Return what divides scores: overlapping answers have the plain softmax that transformers has."""
         return 1.0 if options.overlapping else self.temperature
 

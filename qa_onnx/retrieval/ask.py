@@ -6,7 +6,8 @@ Scores of different passages are put on one scale, in logits:
 
 The raw sum of logits says which span of a passage is the best, and little about whether the passage answers at
 all; the null score says that, and BM25 adds a little. Over all that was read, `probability` is one softmax of
-score / temperature, with "no answer" at the score 0. How other scales do is measured in benchmarks/retrieval.py.
+score / temperature over all spans, with "no answer" at the score 0, and that of an answer sums up its forms, as in
+one text (groups.py). How other scales do is measured in benchmarks/retrieval.py.
 
 Reading stops early once no unread passage is expected to matter; see `_SURE`. Left out: what a passage is
 (passages.py) and how it is found (index.py).
@@ -57,7 +58,8 @@ class DocumentAnswer:
         start: index of its first character in the document's text.
         end: index after its last character.
         score: logits above "no answer", less what BM25 says against its passage; see the module.
-        probability: share among all spans of the passages that were read and "no answer", 0 to 1.
+        probability: share of all spans that overlap it, among those of all passages that were read and "no answer",
+            0 to 1; with `Options.overlapping` its own.
         passage: where it was read.
     """
 
@@ -141,7 +143,7 @@ def ask_documents(
     if not isinstance(documents, PassageIndex):
         check_type("the documents", documents, Iterable, "a PassageIndex or some Documents")
         documents = PassageIndex.of(documents)
-    pool = _Pool(reader.steps.temperature)
+    pool = _Pool(reader.steps.temperature_for(options))
     candidates = _Candidates(documents, question, read)
     stopped: Stopped | None = None
     waiting = candidates.take(_AT_ONCE)
@@ -254,15 +256,19 @@ class _Pool:
     def answers(self, count: int) -> tuple[tuple[DocumentAnswer, ...], float]:
         """Return the best answers of all passages, and the probability of "no answer"."""
         scale = self._temperature
-        # The spans of a passage add up to (1 - q) / q times "no answer", whose share of the passage is q.
-        odds = (
-            (1 / max(prediction.null_probability, 1e-290) - 1) * math.exp(-self._against(passage) / scale)
+        # What a passage gives a probability of p is p / q times as likely as "no answer", which it gives q.
+        weights = [
+            math.exp(-self._against(passage) / scale) / max(prediction.null_probability, 1e-290)
             for passage, prediction in self._predictions
+        ]
+        odds = (
+            weight * (1 - prediction.null_probability)
+            for weight, (_, prediction) in zip(weights, self._predictions, strict=True)
         )
         null_probability = 1 / (1 + math.fsum(odds))
         scored = [
-            (self._score(passage, prediction, answer), passage, answer)
-            for passage, prediction in self._predictions
+            (self._score(passage, prediction, answer), weight * answer.probability, passage, answer)
+            for weight, (passage, prediction) in zip(weights, self._predictions, strict=True)
             for answer in prediction.answers
         ]
         scored.sort(key=lambda entry: -entry[0])  # equal scores stay in the order of the ranks
@@ -273,9 +279,9 @@ class _Pool:
                 passage.start + answer.start,
                 passage.start + answer.end,
                 score,
-                min(1.0, null_probability * math.exp(min(score / scale, 700.0))),
+                min(1.0, null_probability * odds_of_it),
                 passage,
             )
-            for score, passage, answer in scored[:count]
+            for score, odds_of_it, passage, answer in scored[:count]
         )
         return answers, null_probability
