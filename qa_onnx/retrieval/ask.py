@@ -58,8 +58,8 @@ class DocumentAnswer:
         start: index of its first character in the document's text.
         end: index after its last character.
         score: logits above "no answer", less what BM25 says against its passage; see the module.
-        probability: share of all spans that overlap it, among those of all passages that were read and "no answer",
-            0 to 1; with `Options.overlapping` its own.
+        probability: share of all spans that overlap it, among those of all passages that were read and "no
+            answer", 0 to 1; with `Options.overlapping` its own.
         passage: where it was read.
     """
 
