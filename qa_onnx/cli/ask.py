@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     _Answerer: TypeAlias = Callable[[Reader, Options, str], TextResult]
 
-_READ = 20  # passages
+_READ = 50  # passages
 
 
 # Words without an option are accepted, to explain the right form in the error.

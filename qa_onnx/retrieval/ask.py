@@ -115,7 +115,7 @@ def ask_documents(
     question: str,
     documents: PassageIndex | Iterable[Document | LazyDocument],
     *,
-    read: int = 20,
+    read: int = 50,
     seconds: float | None = None,
     stop_early: bool = True,
     options: Options | None = None,

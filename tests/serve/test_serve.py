@@ -52,7 +52,7 @@ def test_one_answer_is_the_readers(served: Served, tiny_reader: Reader) -> None:
     assert response.headers["content-type"] == "application/json"
     found = response.json()
     assert_same(found, *expected(tiny_reader, QUESTION, CONTEXT))
-    names = "question answer answers null_score null_probability warnings milliseconds offset_unit"
+    names = "question state answer answers null_score null_probability warnings milliseconds offset_unit"
     assert list(found) == names.split()
     assert found["question"] == QUESTION
     assert found["answer"] == found["answers"][0]
@@ -69,6 +69,7 @@ def test_one_answer_is_the_readers(served: Served, tiny_reader: Reader) -> None:
         {"max_answer_length": 1, "n_best": 5},
         {"doc_stride": 3, "n_best": 5},
         {"align_to_words": False, "n_best": 50},
+        {"overlapping": True, "n_best": 9},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -80,6 +81,42 @@ def test_options_of_a_request_are_those_of_the_reader(
     assert_same(found, *expected(tiny_reader, QUESTION, context, **changes))
     default = served.answer({"question": QUESTION, "context": context}).json()
     assert (found["answers"], found["null_score"]) != (default["answers"], default["null_score"])
+
+
+def test_answers_run_across_blocks_only_when_asked_for(served: Served, tiny_reader: Reader) -> None:
+    context = "owl\n\nhunts\n\nnear"
+    body = {"question": QUESTION, "context": context, "n_best": 50, "overlapping": True}
+    for across in (False, True):
+        found = served.answer({**body, "across_blocks": across}).json()
+        assert any("\n" in item["text"] for item in found["answers"]) is across
+
+
+@pytest.mark.parametrize(("least", "state"), [(0, "answer"), (1, "unsure")])
+def test_an_answer_that_is_not_probable_enough_is_withheld(served: Served, least: float, state: str) -> None:
+    found = served.answer({"question": QUESTION, "context": CONTEXT, "min_probability": least}).json()
+    assert found["state"] == state
+    assert (found["answer"] is not None) == (state == "answer")
+    assert found["answers"]
+
+
+@pytest.mark.parametrize(("unit", "codec", "size"), [("character", "utf-32-le", 4), ("utf8", "utf-8", 1)])
+def test_evidence_says_where_each_answer_stands(served: Served, unit: str, codec: str, size: int) -> None:
+    context = "🦉 first page.\n\f" + CONTEXT
+    body = {"question": QUESTION, "context": context, "n_best": 5, "offset_unit": unit}
+    assert "evidence" not in served.answer(body).json()["answers"][0]
+    encoded = context.encode(codec)
+    answers = served.answer({**body, "evidence": True}).json()["answers"]
+    assert len(answers) == 5
+    for item in answers:
+        sentence, paragraph = (item["evidence"][part] for part in ("sentence", "paragraph"))
+        for part in (sentence, paragraph):
+            assert encoded[part["start"] * size : part["end"] * size].decode(codec) == part["text"]
+        assert paragraph["start"] <= sentence["start"] <= item["start"] < item["end"] <= sentence["end"]
+        before = encoded[: item["start"] * size].decode(codec)
+        assert (item["evidence"]["page"], item["evidence"]["line"]) == (
+            1 + before.count("\f"),
+            1 + before.count("\n"),
+        )
 
 
 @pytest.mark.parametrize(("threshold", "answered"), [(-1e9, False), (1e9, True), (None, True), ("bundle", True)])
@@ -100,7 +137,7 @@ def test_an_integer_may_have_a_fraction_of_zero(served: Served) -> None:
     ("unit", "codec", "size"), [("character", "utf-32-le", 4), ("utf8", "utf-8", 1), ("utf16", "utf-16-le", 2)]
 )
 def test_offsets_count_the_unit_that_was_asked_for(served: Served, unit: str, codec: str, size: int) -> None:
-    body = {"question": QUESTION, "context": CONTEXT, "n_best": 100, "offset_unit": unit}
+    body = {"question": QUESTION, "context": CONTEXT, "n_best": 100, "overlapping": True, "offset_unit": unit}
     found = served.answer(body).json()
     assert found["offset_unit"] == unit
     assert len(found["answers"]) > 50
