@@ -95,7 +95,9 @@ def fake_reader(*answers: str, options: Options | None = None) -> Reader:
         return start, end
 
     if options is None:
-        options = Options(max_length=4096, max_answer_length=1024, batch_tokens=4096, align_to_words=False)
+        options = Options(
+            max_length=4096, max_answer_length=1024, batch_tokens=4096, across_blocks=True, align_to_words=False
+        )
     return Reader(
         session=FakeSession(logits),
         windower=Windower(tokenizer.to_str()),

@@ -433,7 +433,7 @@ def test_a_temperature_that_no_probability_can_come_of_is_refused(windower: Wind
 
 def test_answers_take_in_whole_words_unless_they_are_not_to(any_reader: Reader) -> None:
     def cut_words(*, align_to_words: bool) -> int:
-        options = replace(SMALL, n_best=20, align_to_words=align_to_words)
+        options = replace(SMALL, n_best=20, overlapping=True, align_to_words=align_to_words)
         found = any_reader.predict(EXAMPLES, options=options)
         assert len(found[0].answers) == 20
         edges = [

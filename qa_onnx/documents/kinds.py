@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from qa_onnx.data.file_kinds import refuse_other_kinds
 from qa_onnx.documents.docx import MAIN
-from qa_onnx.errors import InputError, shown
+from qa_onnx.errors import InputError
 
 ENDINGS = {
     ".txt": "text",
@@ -49,7 +49,7 @@ def kind_of_document(data: bytes, name: str) -> str:
         return "pdf"
     if data.startswith(b"PK\x03\x04") and (MAIN.encode() in data):
         return "docx"
-    refuse_other_kinds(data, shown(name))
+    refuse_other_kinds(data, name)
     if kind in {"pdf", "docx"} and not is_text:
         raise InputError(f"its content is not that of a {ending} file", remedy="fetch it again, or rename it")
     sample = data[:_SAMPLE]

@@ -85,7 +85,7 @@ class DocumentReader:
         if kind in {"pdf", "docx"}:
             text, origin = self._process.convert(kind, data)
         else:
-            source = decode(data, shown(name))
+            source = decode(data, name)
             if kind in {"csv", "tsv"}:
                 text, origin = table_text(source, self.limits, delimiter="\t" if kind == "tsv" else None)
             elif kind == "text":

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from qa_onnx.cli import main
 from qa_onnx.engines.names import PRECISIONS
-from tests.conftest import TINY
+from tests.conftest import TINY, edit_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,15 @@ pytestmark = pytest.mark.cpu
 
 def inspect(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["inspect", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["inspect", "--json"]])
+def test_escapes_in_a_name_of_the_manifest_do_not_reach_the_terminal(tiny_copy: Path, command: list[str]) -> None:
+    name = "x\x1b[31m\x07\u202egnp\x9b"
+    edit_manifest(tiny_copy, lambda content: content["source"].update(name=name))
+    result = CliRunner().invoke(main, [*command, "-b", str(tiny_copy)])
+    assert result.exit_code == 0
+    assert not any(character in result.output for character in "\x1b\x07\u202e\x9b")
 
 
 def test_it_shows_everything_that_the_manifest_says(tiny_bundle: Bundle) -> None:

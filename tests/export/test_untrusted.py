@@ -612,9 +612,8 @@ def test_a_folder_never_asks_the_network(bert: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(socket, place, ask)
     before = dict(os.environ)
     np.testing.assert_array_equal(logits_of(bert), expected)
-    by_train(bert)
-    by_bench(bert)
-    by_pipeline_with_tokenizer(bert)
+    for use in (by_export, by_train, by_bench, by_pipeline_with_tokenizer):
+        use(bert)
     assert asked == []
     assert dict(os.environ) == before
 
