@@ -183,8 +183,8 @@ def test_roles_and_names(browser: Browser, served: Served) -> None:
                 - heading "Answer" [level=2]
                 - paragraph
                 - paragraph: /probability [\\d.< ]+ % · [\\d.]+ ms/
-              - heading "Candidates" [level=2]
-              - listbox "Candidates":
+              - heading "Answers" [level=2]
+              - listbox "Answers":
                 - option [selected]
                 - option
                 - option
