@@ -130,7 +130,7 @@ class Options:
     doc_stride: int = 128
     max_question_length: int | None = 64
     max_answer_length: int = 30
-    n_best: int = 20
+    n_best: int = 5
     overlapping: bool = False
     across_blocks: bool = False
     align_to_words: bool = True

@@ -18,6 +18,7 @@ again after log: sums are returned as logarithms. They are taken in float64. Lef
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -158,12 +159,27 @@ def log_overlap_sum(
                 dtype=np.float64,
             )
             np.maximum(part, own, out=part)
-    length = np.arange(first, high + 1) - np.arange(low, last + 1)[:, None]  # in tokens, less 1
-    scores = scores[(length >= 0) & (length < max_answer_length)]
-    highest = scores.max(initial=-np.inf)
-    if highest == -np.inf:
+    scores += _allowed(first - low, *scores.shape, longest)
+    highest = float(scores.max())
+    if highest == -math.inf:
         return -math.inf
-    return float(highest / temperature + math.log(np.exp((scores - highest) / temperature).sum()))
+    scores -= highest
+    scores /= temperature
+    return highest / temperature + math.log(np.exp(scores, out=scores).sum())
+
+
+@lru_cache(maxsize=128)
+def _allowed(offset: int, starts: int, ends: int, longest: int) -> Scores:
+    """Return 0 for spans of 1 to `longest` tokens and -inf for others: float64 (starts, ends).
+
+    Args:
+        offset: tokens from the first start to the first end.
+        starts: how many starts.
+        ends: how many ends.
+        longest: tokens of a span.
+    """
+    tokens = offset + 1 + np.arange(ends) - np.arange(starts)[:, None]
+    return np.where((tokens >= 1) & (tokens <= longest), 0.0, -np.inf)
 
 
 def _band(start: Scores, end: Scores, width: int, combine: np.ufunc, nothing: float) -> Scores:

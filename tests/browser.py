@@ -88,7 +88,7 @@ class Visit:
 
     @property
     def candidates(self) -> Locator:
-        return self.page.get_by_role("listbox", name="Candidates").get_by_role("option")
+        return self.page.get_by_role("listbox", name="Answers").get_by_role("option")
 
     @property
     def error(self) -> Locator:

@@ -67,7 +67,7 @@ def test_fp32_gives_the_answers_of_an_exhaustive_search_over_pytorch(
     ours = Reader.load(export(checkpoint, tmp_path / "bundle", precisions=("fp32",)))
     golds = squad.load(shared / "data" / "squad-dev-a.json.gz").golds
     chosen = random.Random(1).sample(golds, questions)
-    options = dataclasses.replace(ours.options, align_to_words=False)
+    options = dataclasses.replace(ours.options, across_blocks=True, align_to_words=False)
     predictions = ours.predict(((gold.question, gold.context) for gold in chosen), options=options)
     search = _PyTorchSearch(checkpoint)
     for gold, prediction in zip(chosen, predictions, strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +38,7 @@ class Outcome:
     Attributes:
         gold: the question and its right answers.
         answer: the reader's; falsy for "no answer".
-        prediction: the candidates that it was chosen from.
+        prediction: the best answer, whatever the null threshold says, and the score of "no answer".
         em: exact match, 0 or 1.
         f1: 0 to 1.
         by_characters: whether characters are the tokens of F1, as the context has no blanks between words.
@@ -145,6 +145,7 @@ def evaluate(
         InputError: the data set is empty, or the options do not fit the model.
         EngineError: the graph failed.
     """
+    options = replace(reader.resolve(options), n_best=1)
     started = time.perf_counter()
     predictions = []
     examples = (Example(gold.question, gold.context, gold.id) for gold in data.golds)

@@ -18,7 +18,7 @@ import numpy as np
 from qa_onnx.bundle.manifest import Confidence
 from qa_onnx.evaluation.calibration import bins, expected_calibration_error, is_right
 from qa_onnx.evaluation.evaluate import evaluate
-from qa_onnx.groups import find_groups
+from qa_onnx.groups import find_groups, pieces_of
 from qa_onnx.probabilities import log_overlap_sum, log_span_sum, share
 from qa_onnx.windows import Example
 
@@ -112,11 +112,10 @@ def _score(reader: Reader, outcomes: Sequence[Outcome], threshold: float | None)
     found = []
     for outcome, windows in zip(outcomes, rows, strict=True):
         answer = outcome.prediction.choose(threshold)
-        scored = list(reader.steps.search(windows, reader.options)) if answer else []
+        scored = list(reader.steps.search(windows, reader.options))
         tokens = next(find_groups(scored, reader.options)).tokens if answer else None
-        found.append(
-            _Scored(tokens, outcome.prediction.null_score, tuple(windows), is_right(answer, outcome.gold))
-        )
+        pieces = tuple(pieces_of(scored))
+        found.append(_Scored(tokens, outcome.prediction.null_score, pieces, is_right(answer, outcome.gold)))
     return found
 
 

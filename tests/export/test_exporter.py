@@ -232,7 +232,14 @@ def test_answers_have_the_tokenizers_own_offsets(kind: str, question: str, conte
     expected = _every_answer(made.checkpoint, graph_path(made.bundle, "fp32"), question, context)
     reader = Reader.load(made.bundle, precision="fp32", threads=1)
     longest = made.bundle.manifest.max_positions
-    options = Options(max_length=longest, doc_stride=16, max_question_length=32, align_to_words=False)
+    options = Options(
+        max_length=longest,
+        doc_stride=16,
+        max_question_length=32,
+        n_best=20,
+        overlapping=True,
+        align_to_words=False,
+    )
     (prediction,) = reader.predict([Example(question, context)], options=options)
     answers = prediction.answers
     assert len(answers) == options.n_best
@@ -248,7 +255,7 @@ def test_byte_level_answers_keep_their_first_letter(kind: str) -> None:
     context = "tower bridge über Ærø, naïve Ωmega"
     words = [(word.start(), word.end()) for word in re.finditer(r"\S+", context)]
     reader = Reader.load(exported(kind).bundle, precision="fp32", threads=1)
-    options = Options(max_length=96, doc_stride=0, max_question_length=32, n_best=10_000)
+    options = Options(max_length=96, doc_stride=0, max_question_length=32, n_best=10_000, overlapping=True)
     (prediction,) = reader.predict([Example("Which?", context)], options=options)
     assert {(answer.start, answer.end) for answer in prediction.answers}.issuperset(words)
 

@@ -96,7 +96,7 @@ def test_the_answer_is_scrolled_to(here: Visit, served: Served) -> None:
 
 
 def test_keys_walk_through_the_candidates_and_mark_each(here: Visit, served: Served) -> None:
-    found = from_api(served, QUESTIONS[2], TEXT)
+    found = from_api(served, QUESTIONS[2], TEXT, evidence=True)
     here.read(TEXT)
     here.ask(QUESTIONS[2])
     assert here.candidates.count() == N_BEST + 1
@@ -106,7 +106,11 @@ def test_keys_walk_through_the_candidates_and_mark_each(here: Visit, served: Ser
         expect(option).to_be_focused()
         expect(option).to_have_attribute("aria-selected", "true")
         expect(here.page.locator("[aria-selected=true]")).to_have_count(1)
-        shown, _, share = option.inner_text().rpartition("\n")
+        shown, _, share = option.locator(".line").inner_text().rpartition("\n")
+        sentence = answer["evidence"]["sentence"]["text"]
+        where = option.locator(".where").inner_text()
+        assert where.startswith(" ".join(sentence.split()))
+        assert f"line {answer['evidence']['line']}" in where
         assert shown == " ".join(answer["text"].split())
         assert here.marked() == place(TEXT, answer)
         width = option.locator(".meter span").evaluate("(bar) => getComputedStyle(bar).getPropertyValue('--p')")
