@@ -190,7 +190,6 @@ def test_roles_and_names(browser: Browser, served: Served) -> None:
                 - option
                 - option
                 - option
-                - option
                 - option /No answer/
         """)
         status = here.page.get_by_role("status")

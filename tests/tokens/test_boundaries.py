@@ -196,7 +196,7 @@ def test_english_does_without_the_package_for_clusters() -> None:
 import sys
 from qa_onnx.testing import fake_reader
 reader = fake_reader("blue")
-for context in ("The boat is blue, and the sail is white.", "The boat is blue, ma ch\\u00e8re."):
+for context in ("The boat is blue, and the sail is white.", "The boat is \\u00e8blue, ma ch\\u00e8re."):
     print(reader.ask("What colour is the boat?", context).text, "regex" in sys.modules)
 """
     assert printed(code) == "blue False\nblue True\n"
