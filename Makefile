@@ -55,7 +55,7 @@ $(VENV)/.light: $(VENV)/.made pyproject.toml
 $(VENV)/.full: $(VENV)/.light
 	@echo "== installing torch, transformers, optimum and the tools of development"
 	@$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(PIP) --editable '.[cpu,openvino,hub,export,train,bench,serve,sign,data]' --group dev
+	@$(PIP) --editable '.[all]' --group dev
 	@touch $@
 
 demo: $(VENV)/.light

@@ -107,6 +107,7 @@ def find_quotes(quote: str, text: str | PreparedText) -> Iterator[QuoteMatch]:
     """Yield all places at which a quote stands: exact ones, then normalised ones, then shortened ones.
 
     Those of one verdict come in the order of the text and do not overlap; a normalised one overlaps no exact one.
+    A quote that begins with a combining mark, without the letter that it belongs to, may not be found.
 
     Args:
         quote: what is looked for; white space at its ends does not count.

@@ -36,7 +36,7 @@ def terms_of(text: str) -> list[str]:
     """Return the terms of a text, in its order."""
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
-    folded = _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    folded = _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold())).casefold()  # some letters at last
     if _ONLY_LATIN.fullmatch(folded):
         return _ASCII_WORD.findall(folded)
     terms: list[str] = []

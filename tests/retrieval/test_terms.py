@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qa_onnx.retrieval.terms import LONGEST_TERM, terms_of
@@ -31,6 +31,7 @@ def test_terms(text: str, terms: list[str]) -> None:
     assert terms_of(text) == terms
 
 
+@example("\u0370", "\U0001d400")  # a capital of mathematics
 @given(st.text(), st.text())
 def test_a_text_has_the_terms_of_its_lines(first: str, second: str) -> None:
     """So the short way for ASCII, and that for Latin, give what the general one does."""
