@@ -75,7 +75,9 @@ SAME = [f"{name}. tower tower" for name in ("a", "b", "c", "d", "e", "f", "g", "
 
 def test_answers_are_ranked_by_what_is_above_their_own_null_scores() -> None:
     _, result = scripted(
-        {SAME[2]: 3.0, SAME[7]: 4.0, SAME[0]: 1.0}, [text + "!" * n for n, text in enumerate(SAME)]
+        {SAME[2]: 3.0, SAME[7]: 4.0, SAME[0]: 1.0},
+        [text + "!" * n for n, text in enumerate(SAME)],
+        options=replace(fake_reader().options, n_best=20),
     )
     assert len(result.answers) == len(SAME)
     _, result = scripted({SAME[2]: 3.0, SAME[7]: 4.0, SAME[0]: 1.0}, SAME)
