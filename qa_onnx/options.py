@@ -165,6 +165,10 @@ class Options:
             batch_tokens=BATCH_TOKENS["cpu"] if batch_tokens is None else batch_tokens,
         )
 
+    def threshold(self, of_bundle: float | None) -> float | None:
+        """Return the null threshold, where "bundle" means that of the bundle; None: always answer."""
+        return of_bundle if self.null_threshold == "bundle" else self.null_threshold
+
     def room(self, special_tokens: int) -> int:
         """Return the tokens that the longest allowed question leaves for the context in each window.
 

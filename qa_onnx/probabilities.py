@@ -210,18 +210,6 @@ def _sum_distinct(offsets: Sequence[int], bands: Iterable[Scores]) -> float:
     return total
 
 
-def probability(score: ArrayLike, null_score: ArrayLike, log_span_sum: ArrayLike, *, temperature: float) -> Scores:
-    """Return the share of a span among all spans of its context and "no answer"; arguments broadcast.
-
-    Args:
-        score: start logit + end logit of the span, or `null_score` itself for the share of "no answer".
-        null_score: of "no answer".
-        log_span_sum: of the context, at the same temperature.
-        temperature: divides scores before the softmax.
-    """
-    return share(np.asarray(score) / temperature, null_score, log_span_sum, temperature=temperature)
-
-
 def share(log_part: ArrayLike, null_score: ArrayLike, log_span_sum: ArrayLike, *, temperature: float) -> Scores:
     """Return the share of some spans among all spans of their context and "no answer"; arguments broadcast.
 

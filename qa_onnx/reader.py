@@ -192,7 +192,7 @@ class Reader:
         """Choose between a prediction's best answer and none, by the null threshold of options or bundle."""
         check_type("prediction", prediction, Prediction, "a Prediction, which `predict` returns")
         options = self.resolve(options)
-        threshold = self.null_threshold if options.null_threshold == "bundle" else options.null_threshold
+        threshold = options.threshold(self.null_threshold)
         return prediction.choose(threshold, min_probability=options.min_probability)
 
     def predict(self, examples: Iterable[AnyExample], *, options: Options | None = None) -> list[Prediction]:

@@ -158,9 +158,7 @@ def best_spans(contexts: ContextLogits, *, n_best: int) -> list[tuple[Span, ...]
     first, start, end = contexts
     width = min(contexts.width, start.shape[1])
     row = np.arange(len(first))[:, None]
-    starts = np.sort(
-        _largest(best_of_starts(contexts), n_best), axis=1
-    )  # (B, n); by position, as ties are to be ordered
+    starts = np.sort(_largest(best_of_starts(contexts), n_best), axis=1)  # (B, n); by position, to order ties
     ends = starts[:, :, None] + np.arange(width)  # (B, n, D): all ends of the best starts
     scores = np.add(start[row, starts][:, :, None], end[row[:, :, None], ends], dtype=np.float64)
 

@@ -157,11 +157,7 @@ def _many_texts(index_path: Path | None, files: Sequence[str], read: int) -> _An
     """Return what answers a question from the best passages of many documents."""
     from qa_onnx.retrieval.index import PassageIndex
 
-    if index_path is not None:
-        index = PassageIndex.open(index_path)
-    else:
-        with sources.found_documents(files) as documents:
-            index = PassageIndex.of(documents, on_problem=sources.left_out)
+    index = PassageIndex.of(sources.read_found(files)) if index_path is None else PassageIndex.open(index_path)
     if not len(index):
         raise click.ClickException("there is no text in these documents")
     return lambda reader, options, question: ask_index(reader, options, question, index, read=read)

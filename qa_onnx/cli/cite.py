@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -13,14 +13,14 @@ from qa_onnx.cli.tables import printable
 from qa_onnx.documents.evidence import evidence
 from qa_onnx.documents.nearest import NearPassage, nearest_passage
 from qa_onnx.documents.prepared_text import PreparedText
-from qa_onnx.documents.quotes import QuoteMatch, find_quote
+from qa_onnx.documents.quotes import QuoteMatch, Verdict, find_quote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx.documents import Document
 
-_RANKS = ("exact", "normalised", "shortened")
+_RANKS = get_args(Verdict)  # best first
 _CLOSE = 0.5  # similarity from which a passage is shown as what may be meant
 
 
@@ -64,7 +64,7 @@ def cite(*, quotes: str, paths: tuple[str, ...], as_json: bool) -> None:
     """
     [listed] = sources.read_files([quotes])
     wanted = [line.strip() for line in listed.text.splitlines() if line.strip()]
-    documents = _documents(paths)
+    documents = list(sources.read_found(paths))
     prepared = [PreparedText(document.text) for document in documents]
     missing = 0
     for quote in wanted:
@@ -74,23 +74,6 @@ def cite(*, quotes: str, paths: tuple[str, ...], as_json: bool) -> None:
     click.echo(f"{len(wanted) - missing:,} of {len(wanted):,} quotes found", err=True)
     if missing:
         raise click.exceptions.Exit(1)
-
-
-def _documents(paths: Sequence[str]) -> list[Document]:
-    """Read all documents; those of folders that cannot be read are warned of, and left out."""
-    from qa_onnx.documents import Document
-    from qa_onnx.errors import QaOnnxError
-
-    documents = []
-    with sources.found_documents(paths) as found:
-        for lazy in found:
-            try:
-                documents.append(Document(lazy.name, lazy.read()))
-            except QaOnnxError as error:
-                if lazy.name in paths:
-                    raise
-                sources.left_out(lazy.name, error)
-    return documents
 
 
 def _check(quote: str, documents: Sequence[Document], prepared: Sequence[PreparedText]) -> _Checked:

@@ -119,6 +119,6 @@ def _with_choice(reader: Reader, options: Options, result: TextResult, started: 
     return replace(
         result,
         answer=reader.choose(result.prediction, options=options),
-        null_threshold=reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold,
+        null_threshold=options.threshold(reader.null_threshold),
         milliseconds=1000 * (time.perf_counter() - started),
     )

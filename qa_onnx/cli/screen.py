@@ -10,7 +10,6 @@ import click
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.tables import printable
-from qa_onnx.documents.document import PAGE_END
 from qa_onnx.documents.evidence import evidence
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _place(answer: Answer, document: Document, *, several: bool) -> str:
     """Return where an answer stands: document, page, line, and which of several equal places it is."""
     found = evidence(document.text, answer.start, answer.end)
     parts = [printable(document.name)] if several else []
-    if PAGE_END in document.text:
+    if document.pages > 1:
         parts.append(f"page {found.page}")
     elif "\n" in document.text:
         parts.append(f"line {found.line}")
@@ -103,12 +102,12 @@ def sentence_around(answer: Answer, context: str) -> RichText:
 
 
 def _table(result: TextResult, *, several: bool) -> None:
-    paged = any(PAGE_END in document.text for _, document in result.answers)
+    paged = any(document.pages > 1 for _, document in result.answers)
     head = ("#", "answer", "score", "probability", "characters", *(["page"] if paged else []))
     rows = []
     for number, (answer, document) in enumerate(result.answers, 1):
         figures = (f"{answer.score:.2f}", f"{answer.probability:.3f}", f"{answer.start}-{answer.end}")
-        pages = [str(1 + document.text.count(PAGE_END, 0, answer.start))] if paged else []
+        pages = [str(document.page(answer.start))] if paged else []
         names = [printable(document.name)] if several else []
         rows.append((str(number), printable(" ".join(answer.text.split())), *figures, *pages, *names))
     names = ["text"] if several else []

@@ -16,14 +16,12 @@ import click
 
 from qa_onnx.cli import batch
 from qa_onnx.documents import Document, DocumentReader, Limits, find_documents
-from qa_onnx.errors import InputError, shown
+from qa_onnx.errors import InputError, QaOnnxError, shown
 from qa_onnx.machine.files import open_file, open_stream, os_errors
 from qa_onnx.retrieval.content import LazyDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from qa_onnx.errors import QaOnnxError
 
 
 def is_file(path: str) -> bool:
@@ -58,15 +56,31 @@ def read_files(names: Iterable[str]) -> list[Document]:
     return documents
 
 
-@contextmanager
-def found_documents(paths: Sequence[str]) -> Iterator[Iterator[LazyDocument]]:
-    """Open the documents of files, folders and patterns, each of which is read when its text is wanted.
+def read_found(paths: Sequence[str]) -> Iterator[Document]:
+    """Read the documents of files, folders and patterns, one after the other.
 
     Raises:
         InputError: a path does not exist, or a file that is named cannot be read.
     """
     with DocumentReader() as reader:
-        found = find_documents(paths, on_problem=lambda path, error: warn(f"{shown(str(path))}: {error}"))
+        for path in find_documents(paths, on_problem=_warn_of):
+            try:
+                yield reader.read(path)
+            except QaOnnxError as error:
+                if str(path) in paths:
+                    raise
+                left_out(str(path), error)
+
+
+@contextmanager
+def found_documents(paths: Sequence[str]) -> Iterator[Iterator[LazyDocument]]:
+    """Open the same documents for an index, which reads only those whose hash it does not know.
+
+    Raises:
+        InputError: a path does not exist, or a file that is named cannot be read.
+    """
+    with DocumentReader() as reader:
+        found = find_documents(paths, on_problem=_warn_of)
         yield (document for path in found if (document := _lazy(reader, path, is_named=str(path) in paths)))
 
 
@@ -84,6 +98,10 @@ def _lazy(reader: DocumentReader, path: Path, *, is_named: bool) -> LazyDocument
         warn(str(error))
         return None
     return LazyDocument(name, digest, partial(_text, reader, path))
+
+
+def _warn_of(path: Path, error: OSError) -> None:
+    warn(f"{shown(str(path))}: {error}")
 
 
 def _text(reader: DocumentReader, path: Path) -> str:

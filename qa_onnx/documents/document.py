@@ -1,7 +1,7 @@
 """A document: a text, the name of the file that it comes from, and where in the file each part of it stands.
 
 Pages are separated by a newline and a form feed. The form feed marks the page, as in the output of pdftotext and
-in plain text for printers, and the newline keeps words apart in tokenizers that delete form feeds.
+in plain text for printers. Some tokenizers delete it; then the newline keeps the two words apart.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qa_onnx.documents.document import PAGE_END
-from qa_onnx.documents.sentences import PARAGRAPH_END, borders, trimmed
+from qa_onnx.documents.sentences import PARAGRAPH_END, borders
 from qa_onnx.errors import InputError, quoted
-from qa_onnx.tokens.boundaries import whole
+from qa_onnx.tokens.boundaries import trimmed, whole
 
 LONGEST_SENTENCE = 2_000  # characters; a longer one is cut on both sides of the answer
 LONGEST_PARAGRAPH = 10_000  # characters; likewise

@@ -1,4 +1,4 @@
-"""A PDF -> its text, with a page break after each page and a blank line where lines stand far apart.
+"""A PDF -> its text, with a page break after each page, and a blank line where a line stands far below the last.
 
 The parser is PDFium, by pypdfium2: that of Chromium, which is fuzzed day and night, and reads damaged files. pypdf
 7.1, in Python, takes 3.7 times as long for 200 pages of text, and many of its releases mend endless work on

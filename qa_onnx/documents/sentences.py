@@ -23,6 +23,7 @@ import re
 from typing import TYPE_CHECKING
 
 from qa_onnx.documents.abbreviations import NEVER_LAST, NUMBERED, OFTEN_LAST, ORDINAL_NOUNS, STARTERS
+from qa_onnx.tokens.boundaries import trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,13 +100,6 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
     if first in _FULL_STOPS:  # 「はい。」と言った goes on after the quote
         return not (match.group()[-1] in _QUOTES and text[match.end() : match.end() + 1].isalnum())
     return _stop_ends_sentence(text, match)
-
-
-def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return a range without the white space at both of its ends; equal ends where there is nothing else."""
-    part = text[start:end]
-    left = part.lstrip()
-    return end - len(left), end - (len(part) - len(part.rstrip())) if left else end
 
 
 def _stop_ends_sentence(text: str, match: re.Match[str]) -> bool:

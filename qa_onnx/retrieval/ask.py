@@ -159,7 +159,6 @@ def ask_documents(
             stopped = "seconds"
     if stopped is None:
         stopped = "read" if candidates.left else "all read"
-    threshold = reader.null_threshold if options.null_threshold == "bundle" else options.null_threshold
     answers, null_probability = pool.answers(options.n_best)
     return DocumentAnswers(
         answers,
@@ -168,7 +167,7 @@ def ask_documents(
         len(documents),
         stopped,
         time.perf_counter() - started,
-        threshold,
+        options.threshold(reader.null_threshold),
         pool.warnings,
     )
 

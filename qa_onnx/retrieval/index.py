@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qa_onnx.documents.document import Document
-    from qa_onnx.retrieval.content import IndexContent, LazyDocument, OnProblem
+    from qa_onnx.retrieval.content import IndexContent, LazyDocument
 
 # Words that make a question and say little about its subject. To leave them out finds 0.9 % more passages among
 # the first five (benchmarks/retrieval.py); a whole list of stop words finds fewer.
@@ -71,17 +71,15 @@ class PassageIndex:
         self._firsts = passage_bounds(content.documents)
 
     @classmethod
-    def of(
-        cls, documents: Iterable[Document | LazyDocument], *, on_problem: OnProblem | None = None
-    ) -> PassageIndex:
-        """Make an index of documents in memory; see `collect` for `on_problem`.
+    def of(cls, documents: Iterable[Document | LazyDocument]) -> PassageIndex:
+        """Make an index of documents in memory.
 
         Raises:
             InputError: two documents have one name, or something is of a wrong type or too large.
             MissingExtraError: bm25s is not installed.
         """
         require("search")
-        content, _ = collect(documents, on_problem=on_problem)
+        content, _ = collect(documents)
         return cls(content)
 
     @classmethod

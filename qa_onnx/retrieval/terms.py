@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import regex
 
-VERSION = 1  # of the terms that a text has; an index of another version is built anew
+VERSION = 1  # of these rules; an index made by others is built again
 LONGEST_TERM = 64  # characters; a longer word becomes several terms
 
 _SCRIPTS = "".join(

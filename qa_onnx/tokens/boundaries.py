@@ -48,7 +48,7 @@ def whole(text: str, start: int, end: int, *, align_to_words: bool) -> tuple[int
         The new start and end; equal where there is nothing but blanks.
     """
     if start < end and (text[start].isspace() or text[end - 1].isspace()):
-        start, end = _strip(text, start, end)
+        start, end = trimmed(text, start, end)
     if align_to_words and start < end:
         if text[start - 1 : start] not in _SEPARATORS:
             start = _word_border(text, start, -1)
@@ -57,7 +57,8 @@ def whole(text: str, start: int, end: int, *, align_to_words: bool) -> tuple[int
     return (start, end) if text.isascii() else _graphemes(text, start, end)
 
 
-def _strip(text: str, start: int, end: int) -> tuple[int, int]:
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return a range without the white space at both of its ends; equal ends where there is nothing else."""
     part = text[start:end]
     left = part.lstrip()
     return end - len(left), end - (len(part) - len(part.rstrip())) if left else end
@@ -70,13 +71,13 @@ def _graphemes(text: str, start: int, end: int) -> tuple[int, int]:
         if not any(map(str.isspace, text[first:last])):
             start = first
             break
-        start, end = _strip(text, last, end)
+        start, end = trimmed(text, last, end)
     while start < end and not _is_border(text, end):
         first, last = _cluster(text, end)
         if not any(map(str.isspace, text[first:last])):
             end = last
             break
-        start, end = _strip(text, start, first)
+        start, end = trimmed(text, start, first)
     return start, max(start, end)
 
 
