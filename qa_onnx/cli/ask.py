@@ -13,7 +13,7 @@ import click
 from qa_onnx.cli import batch, screen, sources
 from qa_onnx.cli.options import DataPath, ReaderSettings, reader_options
 from qa_onnx.cli.output import to_json
-from qa_onnx.cli.result import ask_index, ask_texts
+from qa_onnx.cli.result import ask_every, ask_index, ask_texts
 from qa_onnx.cli.sources import is_file
 from qa_onnx.documents import Document
 from qa_onnx.errors import shown
@@ -51,6 +51,13 @@ _READ = 50  # passages
     metavar="N",
     help=f"Passages that are read of a folder, a pattern or an index, the best ones first.  [default: {_READ}]",
 )
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="Print every answer, one a line, for questions that have several. Each passage of some hundred words is "
+    "read by itself, and answers of less than 0.1, or --min-probability, are left out.",
+)
 @click.option("--context", "texts", multiple=True, metavar="TEXT", help="A text itself, not a file.")
 @click.option("-i", "--interactive", is_flag=True, help="Ask for questions until the end of input.")
 @click.option(
@@ -77,6 +84,7 @@ def ask(
     texts: tuple[str, ...],
     index_path: Path | None,
     read: int | None,
+    every: bool,
     interactive: bool,
     input_path: str | None,
     output_path: str | None,
@@ -99,9 +107,10 @@ def ask(
             f"--context takes a text itself, and {text} is the name of a file: -c {shlex.quote(text)} reads it"
         )
     if input_path is not None:
-        if questions or files or texts or interactive or index_path or read:
+        if questions or files or texts or interactive or index_path or read or every:
             raise click.UsageError(
-                "--input has its own questions and contexts: leave out -q, -c, --context, --index, --read and -i"
+                "--input has its own questions and contexts: leave out -q, -c, --context, --index, --read, --all "
+                "and -i"
             )
         batch.check(input_path, output_path)
         reader, options = settings.load()
@@ -115,7 +124,7 @@ def ask(
         raise click.UsageError("give questions with -q, or -i to be asked for them")
     if interactive and "-" in files:
         raise click.UsageError("-i reads questions from stdin, so the text must come from a file or --context")
-    answerer, several = _answerer(files, texts, index_path, read)
+    answerer, several = _answerer(files, texts, index_path, read, every=every)
     reader, options = settings.load()
     for question in _prompted() if interactive else questions:
         result = answerer(reader, options, question)
@@ -127,7 +136,7 @@ def ask(
 
 
 def _answerer(
-    files: Sequence[str], texts: Sequence[str], index_path: Path | None, read: int | None
+    files: Sequence[str], texts: Sequence[str], index_path: Path | None, read: int | None, *, every: bool
 ) -> tuple[_Answerer, bool]:
     """Return what answers a question from the documents that the user names, and whether they may be several."""
     if not (files or texts or index_path):
@@ -137,30 +146,33 @@ def _answerer(
     if index_path is not None and (files or texts):
         raise click.UsageError("--index has its own documents: leave out -c and --context")
     if index_path is None and read is None and all(name == "-" or is_file(name) for name in files):
-        return _few_texts(files, texts), len(files) + len(texts) > 1
+        return _few_texts(files, texts, every=every), len(files) + len(texts) > 1
     for name in files:
         if not (name == "-" or os.path.lexists(name) or glob.has_magic(name)):
             raise click.UsageError(f"{shown(name)} does not exist: give a file, a folder or a pattern")
     if texts or "-" in files:
         raise click.UsageError("a folder, a pattern and --read take neither --context nor -c -: write a file")
-    return _many_texts(index_path, files, read or _READ), True
+    return _many_texts(index_path, files, read or _READ, every=every), True
 
 
-def _few_texts(files: Sequence[str], texts: Sequence[str]) -> _Answerer:
+def _few_texts(files: Sequence[str], texts: Sequence[str], *, every: bool) -> _Answerer:
     """Return what answers a question from all of some texts."""
     documents = sources.read_files(files)
     documents += [Document(f"context {number}", text) for number, text in enumerate(texts, 1)]
+    if every:
+        return lambda reader, options, question: ask_every(reader, options, question, documents, read=None)
     return lambda reader, options, question: ask_texts(reader, options, question, documents)
 
 
-def _many_texts(index_path: Path | None, files: Sequence[str], read: int) -> _Answerer:
+def _many_texts(index_path: Path | None, files: Sequence[str], read: int, *, every: bool) -> _Answerer:
     """Return what answers a question from the best passages of many documents."""
     from qa_onnx.retrieval.index import PassageIndex
 
     index = PassageIndex.of(sources.read_found(files)) if index_path is None else PassageIndex.open(index_path)
     if not len(index):
         raise click.ClickException("there is no text in these documents")
-    return lambda reader, options, question: ask_index(reader, options, question, index, read=read)
+    ask = ask_every if every else ask_index
+    return lambda reader, options, question: ask(reader, options, question, index, read=read)
 
 
 def _with_options(words: Sequence[str]) -> str:

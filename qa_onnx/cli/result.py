@@ -11,7 +11,7 @@ from qa_onnx.documents.document import Document
 from qa_onnx.documents.evidence import evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from qa_onnx import Options, Reader
     from qa_onnx.retrieval.ask import DocumentAnswers
@@ -33,6 +33,7 @@ class TextResult:
         answer: the best one; falsy if there is none, or an unsure one.
         null_threshold: that the answer had to pass; None: the best span is always the answer.
         milliseconds: that it took.
+        every: whether each of `answers` answers the question; else they are candidates for one answer.
     """
 
     question: str
@@ -42,6 +43,7 @@ class TextResult:
     answer: Answer = _NONE
     null_threshold: float | None = None
     milliseconds: float = 0.0
+    every: bool = False
 
     def to_dict(self, *, several: bool) -> dict[str, Any]:
         """Return the result as a JSON object; with several documents each answer names its own."""
@@ -103,15 +105,42 @@ def ask_index(reader: Reader, options: Options, question: str, index: PassageInd
     started = time.perf_counter()
     reading = ask_documents(reader, question, index, read=read, options=options)
     texts = {name: Document(name, index.text(name)) for name in {found.document for found in reading.answers}}
+    return _with_choice(reader, options, _of_passages(question, reading, texts), started)
+
+
+def ask_every(
+    reader: Reader,
+    options: Options,
+    question: str,
+    documents: PassageIndex | Sequence[Document],
+    *,
+    read: int | None,
+) -> TextResult:
+    """Ask for all answers to a question, in all of some documents (read None) or the best passages of many."""
+    from qa_onnx.retrieval.ask_all import ask_all
+    from qa_onnx.retrieval.index import PassageIndex
+
+    started = time.perf_counter()
+    reading = ask_all(reader, question, documents, read=read, options=options)
+    if isinstance(documents, PassageIndex):
+        names = {found.document for found in reading.answers}
+        texts = {name: Document(name, documents.text(name)) for name in names}
+    else:
+        texts = {document.name: document for document in documents}
+    result = replace(_of_passages(question, reading, texts), every=True)
+    return _with_choice(reader, options, result, started)
+
+
+def _of_passages(question: str, reading: DocumentAnswers, texts: Mapping[str, Document]) -> TextResult:
+    """Return the result of passages that were read; scores are logits above "no answer", so its own is 0."""
     answers = tuple(
         (Answer(found.text, found.start, found.end, found.score, found.probability), texts[found.document])
         for found in reading.answers
     )
-    # Scores are logits above "no answer", so its own is 0.
     prediction = Prediction(
         tuple(answer for answer, _ in answers), 0.0, reading.null_probability, reading.warnings
     )
-    return _with_choice(reader, options, TextResult(question, answers, prediction, reading), started)
+    return TextResult(question, answers, prediction, reading)
 
 
 def _with_choice(reader: Reader, options: Options, result: TextResult, started: float) -> TextResult:

@@ -25,19 +25,25 @@ _WIDEST = 300  # characters of the sentence shown on each side of the answer
 
 
 def show(result: TextResult, *, several: bool, table: bool, name_question: bool) -> None:
-    """Print a result: the answer alone, or a table of the n best; with several texts their names too."""
+    """Print a result: the answer, all of them, or a table of the n best; with several texts their names too."""
     if name_question:
         click.echo(printable(result.question), err=True)
     for note in result.prediction.warnings:
         click.echo(f"warning: {printable(note)}", err=True)
+    shown = result.answers if result.every else result.answers[: 1 if result.answer else 0]
     if table and result.answers:
         _table(result, several=several)
-    else:
-        _print_answer(result.answer.text if result.answer else "")
+    for answer, document in shown:
+        if not table:
+            _print_answer(answer.text)
+        if sys.stderr.isatty() and not (table and result.every):
+            _sentence(answer, document, several=several, effort="" if result.every else f", {_effort(result)}")
+    if result.answer and result.every and sys.stderr.isatty():
+        tables.console(stderr=True).print(_effort(result), style="dim")
     if not result.answer:
+        if not (table and result.answers):
+            _print_answer("")
         click.echo(_why_none(result), err=True)
-    elif sys.stderr.isatty():
-        _sentence(result, several=several)
 
 
 def _why_none(result: TextResult) -> str:
@@ -49,6 +55,8 @@ def _why_none(result: TextResult) -> str:
             f"{printable(result.answer.text)!r}, is {result.answer.probability:.2f}; a lower --min-probability "
             f"gives it ({result.milliseconds:.0f} ms)"
         )
+    if result.every:
+        return f"no answer to {question!r} in the text ({result.milliseconds:.0f} ms)"
     if not answers or result.null_threshold is None:
         return f"no answer to {question!r}: the text is blank"
     best = answers[0]
@@ -60,16 +68,20 @@ def _why_none(result: TextResult) -> str:
     )
 
 
-def _sentence(result: TextResult, *, several: bool) -> None:
-    answer, document = result.answers[0]
+def _sentence(answer: Answer, document: Document, *, several: bool, effort: str) -> None:
     console = tables.console(stderr=True)
     console.print(sentence_around(answer, document.text))
-    read = f"read {result.reading.read} of {result.reading.passages:,} passages, " if result.reading else ""
-    console.print(
-        f"{_place(answer, document, several=several)}, probability {answer.probability:.2f}, "
-        f"{read}{result.milliseconds:.0f} ms",
-        style="dim",
-    )
+    place = _place(answer, document, several=several)
+    console.print(f"{place}, probability {answer.probability:.2f}{effort}", style="dim")
+
+
+def _effort(result: TextResult) -> str:
+    """Return how many answers there are, how much was read for them, and how long it took."""
+    count = len(result.answers)
+    parts = [f"{count:,} answer{'s' * (count != 1)}"] if result.every else []
+    if result.reading is not None:
+        parts.append(f"read {result.reading.read:,} of {result.reading.passages:,} passages")
+    return ", ".join([*parts, f"{result.milliseconds:.0f} ms"])
 
 
 def _place(answer: Answer, document: Document, *, several: bool) -> str:

@@ -2,13 +2,14 @@
 
     documents --passages.py, terms.py, scoring.py--> content.py --build.py, storage.py--> a folder
     a folder  --storage.py, checks.py--> content.py
-    question  --index.py--> passages --ask.py--> answers
+    question  --index.py--> passages --ask.py, ask_all.py--> answers
 
 May import: the files of the root, machine, documents, data. Needs bm25s (extra `search`). Left out: files of other
 kinds (documents), and what is shown of answers (cli).
 """
 
 from qa_onnx.retrieval.ask import DocumentAnswer, DocumentAnswers, ask_documents
+from qa_onnx.retrieval.ask_all import ask_all
 from qa_onnx.retrieval.build import IndexReport, build_index
 from qa_onnx.retrieval.content import LazyDocument
 from qa_onnx.retrieval.index import Passage, PassageIndex
@@ -20,6 +21,7 @@ __all__ = [
     "LazyDocument",
     "Passage",
     "PassageIndex",
+    "ask_all",
     "ask_documents",
     "build_index",
 ]

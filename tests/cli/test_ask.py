@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,9 +16,6 @@ from click.testing import CliRunner, Result
 from qa_onnx import Example, Reader
 from qa_onnx.cli import main
 from tests.conftest import TINY
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TOWER = (
     "The lighthouse was designed by Agnes Halloran. She chose granite. The lamp was lit on 3 March 1887.\r\n\r\n"
@@ -92,6 +89,56 @@ def test_n_best_prints_a_table(article: Path) -> None:
     assert lines[0].split() == ["#", "answer", "score", "probability", "characters"]
     assert len(lines) == 4
     assert "Agnes Halloran" in lines[1]
+
+
+LEASE = f"""The landlord of the flat is Mara Field.
+
+{"The flat has three rooms and a kitchen. " * 30}
+
+The landlord of the garage is Jonas Berg.
+"""
+
+
+def test_all_answers_are_printed_one_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "lease.txt"
+    path.write_text(LEASE, encoding="utf-8")
+    result = ask("--all", "-q", "Who is the landlord?", "-c", path)
+    assert sorted(result.stdout.splitlines()) == ["Jonas Berg", "Mara Field"]
+    assert ask("-q", "Who is the landlord?", "-c", path).stdout.count("\n") == 1
+
+
+def test_all_answers_of_a_folder_name_their_files(tmp_path: Path) -> None:
+    for name, text in (("a.txt", LEASE), ("b.txt", "The landlord of the boat is Lena Holm.")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    result = ask("--all", "-q", "Who is the landlord?", "-c", tmp_path, "--json")
+    record = json.loads(result.stdout)
+    found = {(Path(answer["file"]).name, answer["text"]) for answer in record["answers"]}
+    assert found == {("a.txt", "Mara Field"), ("a.txt", "Jonas Berg"), ("b.txt", "Lena Holm")}
+    for answer in record["answers"]:
+        assert (tmp_path / answer["file"]).read_text(encoding="utf-8")[answer["start"] : answer["end"]] == answer[
+            "text"
+        ]
+    one = ask("--all", "-q", "Who is the landlord?", "-c", tmp_path, "--read", 1, "--json")
+    assert json.loads(one.stdout)["read"] == 1
+
+
+def test_the_least_probability_of_all_answers_can_be_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "lease.txt"
+    path.write_text(LEASE, encoding="utf-8")
+    options = ("--all", "-q", "Who is the landlord?", "-c", path, "--null-threshold", "off", "--json")
+    some, more = (
+        json.loads(ask(*options, "--min-probability", least).stdout)["answers"] for least in (0.5, 0.001)
+    )
+    assert all(answer["probability"] >= 0.5 for answer in some)
+    assert len(some) < len(more)
+
+
+def test_where_nothing_answers_all_answers_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "lease.txt"
+    path.write_text(LEASE, encoding="utf-8")
+    result = ask("--all", "-q", "When does the ferry leave?", "-c", path)
+    assert result.stdout == "\n"
+    assert "no answer to 'When does the ferry leave?' in the text (" in result.stderr
 
 
 def test_reader_options_reach_the_reader(article: Path, tiny_reader: Reader) -> None:
@@ -212,6 +259,20 @@ def test_on_a_terminal_the_sentence_is_shown_with_the_answer_highlighted(article
     assert "was designed by \x1b[1;7mAgnes Halloran\x1b[0m" in shown
     assert "She chose granite" not in shown  # the next sentence
     assert re.search(r"line 1, characters 31-45, probability [01]\.\d\d, \d+ ms", shown)
+
+
+def test_on_a_terminal_each_of_all_answers_has_its_sentence() -> None:
+    control, terminal = os.openpty()
+    command = [sys.executable, "-m", "qa_onnx", "ask", "--all", "-q", "Who is the landlord?", "--context", LEASE]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    subprocess.run(command, stdout=terminal, stderr=terminal, env=environment, check=True)
+    os.close(terminal)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", os.read(control, 100_000).decode())
+    os.close(control)
+    lines = shown.split("\r\n")
+    assert lines[lines.index("Mara Field") + 1] == "The landlord of the flat is Mara Field."
+    assert lines[lines.index("Jonas Berg") + 1] == "The landlord of the garage is Jonas Berg."
+    assert re.fullmatch(r"2 answers, read (\d) of \1 passages, \d+ ms", lines[-2])
 
 
 @pytest.mark.parametrize("arguments", [["-q", "x", "-c", "-"], ["--input", "-"]])

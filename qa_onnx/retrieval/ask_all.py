@@ -1,0 +1,128 @@
+"""A question that may have several answers, and many documents -> all of its answers.
+
+Passages do not compete here: each is read by itself, and has an answer where it would have one alone. Spans of one
+passage do compete, so of two answers in one passage the second is found less often, and a list within a sentence
+is often found as one answer. benchmarks/all_answers.py measures how many are found, and how many are wrong.
+
+Left out: answers on one scale, and an early stop (ask.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain, tee
+from typing import TYPE_CHECKING
+
+from qa_onnx.documents.document import Document
+from qa_onnx.options import BOUNDS, check_type
+from qa_onnx.retrieval.ask import DocumentAnswer, DocumentAnswers, check_question
+from qa_onnx.retrieval.index import Passage, PassageIndex
+from qa_onnx.retrieval.passages import cut_passages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qa_onnx.answers import Prediction
+    from qa_onnx.options import Options
+    from qa_onnx.reader import Reader
+
+# The least probability of an answer in its passage, where the options have none.
+LEAST_PROBABILITY = 0.1
+
+
+def ask_all(
+    reader: Reader,
+    question: str,
+    documents: PassageIndex | Iterable[Document],
+    *,
+    read: int | None = 50,
+    options: Options | None = None,
+) -> DocumentAnswers:
+    """Find every answer to a question such as "Who signed?" in documents.
+
+    Args:
+        reader: reads the passages.
+        question: in plain words.
+        documents: an index; or documents, of which one is made for this call unless all passages are read.
+        read: passages that are read at most, those that share most with the question; None: all of them.
+        options: of the reader; None: its own. In its passage an answer has to pass the null threshold, and to have
+            the probability `min_probability`, or `LEAST_PROBABILITY` where that is 0. `n_best` limits nothing.
+
+    Returns:
+        All answers, best first, by logits above "no answer"; `probability` is the share in the passage. A text
+        that answers in several places is there once for each. `null_probability` is the least of all passages.
+
+    Raises:
+        InputError: an argument is of a wrong type or out of range, or see `PassageIndex.of`.
+        EngineError: the model cannot be run.
+        MissingExtraError: bm25s is not installed, and not all passages are read.
+    """
+    started = time.perf_counter()
+    check_question(question, 1 if read is None else read)
+    options = reader.resolve(options)
+    least = options.min_probability or LEAST_PROBABILITY
+    # At most 1 / least answers of a passage are so probable; seldom is one not among the best 2 / least.
+    most = min(int(2 / least), int(BOUNDS["n_best"].high))
+    options = replace(options, n_best=most, overlapping=False)
+    threshold = options.threshold(reader.null_threshold)
+    if not isinstance(documents, PassageIndex):
+        check_type("documents", documents, Iterable, "a PassageIndex or some Documents")
+        documents = documents if read is None else PassageIndex.of(documents)
+    passages, read_again = tee(_passages(documents, question, read))
+    answers: list[DocumentAnswer] = []
+    count, null_probability = 0, 1.0
+    predictions = reader.predict_iter(((question, passage.text) for passage in passages), options=options)
+    warnings: dict[str, None] = {}
+    for passage, prediction in zip(read_again, predictions, strict=True):
+        count += 1
+        null_probability = min(null_probability, prediction.null_probability)
+        warnings.update(dict.fromkeys(text for text in prediction.warnings if "question" in text))
+        answers += _answers(passage, prediction, least, threshold)
+    answers.sort(key=lambda answer: -answer.score)  # stable: equal scores stay in the order of reading
+    total = len(documents) if isinstance(documents, PassageIndex) else count
+    return DocumentAnswers(
+        tuple(answers),
+        null_probability,
+        count,
+        total,
+        "all read" if count == total else "read",
+        time.perf_counter() - started,
+        threshold,
+        tuple(warnings),
+    )
+
+
+def _passages(documents: PassageIndex | Iterable[Document], question: str, read: int | None) -> Iterator[Passage]:
+    """Yield the passages to read, the best ones first where not all are."""
+    if not isinstance(documents, PassageIndex):
+        yield from chain.from_iterable(map(_passages_of, documents))
+    elif read is None:
+        yield from map(documents.passage, range(len(documents)))
+    else:
+        yield from documents.search(question, read)
+
+
+def _passages_of(document: Document) -> Iterator[Passage]:
+    check_type("a document", document, Document, "a Document")
+    for start, end in cut_passages(document.text, name=document.name):
+        yield Passage(document.name, start, end, document.text[start:end], 0.0)
+
+
+def _answers(
+    passage: Passage, prediction: Prediction, least: float, threshold: float | None
+) -> Iterator[DocumentAnswer]:
+    """Yield the answers of a passage that are probable enough and pass the null threshold."""
+    for answer in prediction.answers:
+        score = answer.score - prediction.null_score
+        if answer.probability >= least and (threshold is None or -score <= threshold):
+            yield DocumentAnswer(
+                passage.document,
+                answer.text,
+                passage.start + answer.start,
+                passage.start + answer.end,
+                score,
+                answer.probability,
+                passage,
+            )
