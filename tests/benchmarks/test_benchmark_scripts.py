@@ -78,6 +78,7 @@ def test_accuracy_beside_the_same_graph(tiny_bundle: Bundle, questions: Path) ->
         (["rivals.py", "--pieces", "2"], "--pieces 2 needs --questions of at least 16"),
         (["rivals.py", "--only", "bert-huge"], "no part bert-huge: it must be one of minilm-squad, bert-base"),
         (["service_times.py", "--calls", "0"], "--calls is 0; it must be at least 1"),
+        (["support.py", "questions.json", "--questions", "0"], "--questions must be at least 1"),
         (["shapes.py", "bert-huge"], "invalid choice: 'bert-huge'"),
     ],
 )
@@ -103,6 +104,19 @@ def test_retrieval(tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPa
         * 2,
     ]
     assert all(row[-1] == "100.0" for row in pages[0].rows)  # of so few passages each is among the first 100
+
+
+@pytest.mark.slow
+def test_support(tmp_path: Path, questions: Path) -> None:
+    pytest.importorskip("bm25s", reason="needs qa-onnx[search]")
+    done = run("support.py", questions, "--quick", "--json", tmp_path / "pages.json")
+    assert done.returncode == 0, done.stderr
+    verdicts, least_scores, _, ways = (Page.of(page) for page in json.loads((tmp_path / "pages.json").read_text()))
+    assert [row[0] for row in verdicts.rows][::4] == ["true", "another article"]
+    for row in verdicts.rows:  # each claim has one verdict
+        assert int(row[1]) == sum(int(cell.partition(" ")[0]) for cell in row[2:5])
+    assert least_scores.rows[0][0] == "0.2"
+    assert len(ways.rows) == 3
 
 
 @pytest.mark.slow

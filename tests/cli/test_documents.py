@@ -182,3 +182,48 @@ def test_quotes_are_exact_or_normalised_or_not_there(folder: Path) -> None:
         "exact       The monthly rent is 900 euros.\n"
         "            papers/lease.pdf, page 2, line 4, characters 46-76\n"
     )
+
+
+CLAIMS = [
+    "The monthly rent is 900 euros.",
+    "Tove Lind is the master of the harbour.",
+    "The deposit is 2,900 euros.",
+    "Marie Curie won two Nobel prizes.",
+]
+
+
+def test_claims_are_checked_with_the_model_when_asked_for(folder: Path) -> None:
+    result = run("cite", "--claims", "-", "papers", "--json", stdin="\n".join(CLAIMS))
+    assert (result.exit_code, result.stderr) == (1, "2 of 4 claims found or supported\n")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [one["verdict"] for one in found] == ["exact", "supported", "differs", "not found"]
+    assert found[0]["support"] is None
+    assert found[1]["support"]["answer"]["document"] == "papers/harbour/keeper.docx"
+    assert found[1]["support"]["evidence"]["sentence"]["text"] == "The harbour master is Tove Lind."
+    assert found[2]["support"]["answer"]["text"] == "2,700 euros"
+    assert found[2]["support"]["evidence"]["page"] == 2
+    assert found[3]["support"]["verdict"] == "not found"
+    without = run("cite", "-", "papers", "--json", stdin="\n".join(CLAIMS))
+    lines = [json.loads(line) for line in without.stdout.splitlines()]
+    assert [one["verdict"] for one in lines] == ["exact", "not found", "not found", "not found"]
+    assert all("support" not in one for one in lines)
+
+
+def test_a_person_reads_what_supports_a_claim_and_what_differs(folder: Path) -> None:
+    result = run("cite", "--claims", "-", "papers", stdin="\n".join(CLAIMS[1:3]))
+    first, second = result.stdout.split("\ndiffers     ")
+    assert first.startswith(
+        "supported   Tove Lind is the master of the harbour.\n            papers/harbour/keeper.docx"
+    )
+    assert first.endswith("\n            The harbour master is Tove Lind.")
+    assert "papers/lease.pdf, page 2, line 6" in second
+    assert "2,700 euros, not 2,900: The deposit is 2,700 euros, due before" in second
+
+
+def test_supported_claims_are_a_success(folder: Path) -> None:
+    result = run("cite", "--claims", "-", "papers", "--read", 1, "--json", stdin=CLAIMS[1])
+    assert (result.exit_code, result.stderr) == (0, "1 of 1 claims found or supported\n")
+    assert json.loads(result.stdout)["support"]["read"] == 1
+    wrong = run("cite", "-", "papers", "--read", 1, stdin=CLAIMS[1])
+    assert wrong.exit_code == 2
+    assert "--read needs --claims" in wrong.stderr
