@@ -169,12 +169,12 @@ def support(
     return Support(claim, tuple(parts), _best(agreeing), _best(differing), len(passages))
 
 
-def _check(claim: object, read: object) -> None:
-    if not isinstance(claim, str):
-        raise InputError(f"the claim is {quoted(claim)}; it must be a str")
+def _check(claim: str, read: object) -> None:
+    check_type("the claim", claim, str, "a str")
     if not claim.strip() or len(claim) > LONGEST_CLAIM:
         raise InputError(
-            f"the claim has {len(claim.strip()):,} characters; it must have 1 to {LONGEST_CLAIM:,}",
+            f"the claim {quoted(claim)} has {len(claim.strip()):,} characters; it must have 1 to "
+            f"{LONGEST_CLAIM:,}",
             remedy="check its sentences one by one",
         )
     if not isinstance(read, int) or isinstance(read, bool) or not 1 <= read <= MOST_READ:

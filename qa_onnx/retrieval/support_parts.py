@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PartKind = Literal["quoted", "date", "year", "number", "name", "end"]
 
-# What stands in the question for a part; "who or what", "when" and "how many" find more than "what" alone
-# (benchmarks/support.py).
+# What stands in the question for a part. On the paragraphs of 250 true claims (training articles of SQuAD) these
+# words find 66 % of the parts; "what", "what date", "what year" and "what number" find 62 %, "what" alone 57 %.
 _QUESTION_WORDS: dict[PartKind, str] = {
     "quoted": "what",
     "date": "when",
@@ -182,7 +182,7 @@ def values_of(text: str) -> frozenset[float]:
     values: list[float] = []
     open_number = False
     for token in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", text.casefold()):
-        if token[0].isdigit():
+        if token[0].isdecimal():
             values.append(_parsed(token))
             open_number = True
         elif token in _POWERS and open_number:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qa_onnx import Reader
+from qa_onnx import Answer, Prediction, Reader
 from qa_onnx.documents.document import Document
 from qa_onnx.errors import InputError
 from qa_onnx.retrieval import PassageIndex
@@ -64,6 +64,55 @@ def test_other_words_that_the_sentence_lacks_make_a_low_score() -> None:
     assert result.agreeing.words == 0.0
 
 
+class AnsweringReader:
+    """A reader that answers questions with a text, where the context has it, and a probability."""
+
+    def __init__(self, answers: dict[str, tuple[str, float]]) -> None:
+        self._answers, self.resolve = answers, fake_reader().resolve
+
+    def predict(self, examples: list[tuple[str, str]], *, options: Any) -> list[Prediction]:
+        return [self._prediction(*example) for example in examples]
+
+    def _prediction(self, question: str, context: str) -> Prediction:
+        text, share = self._answers[question]
+        at = context.find(text)
+        answers = () if at < 0 else (Answer(text, at, at + len(text), 0.0, share),)
+        return Prediction(answers, 0.0, 1 - share)
+
+
+OLD_TOWER = Document("old.txt", "The old stone tower was built in 1912 by Ada Holm. Bo Brandt painted it.")
+WHO, YEAR = "Who or what built the old stone tower in 1912?", "{} built the old stone tower in what year?"
+
+
+@pytest.mark.parametrize(
+    ("name", "of_year", "probability", "verdict"),
+    [
+        ("Bo Brandt", "1912", 0.7, "differs"),  # "1912" agrees, with a score of 0.6; "Ada Holm" is more probable
+        ("Bo Brandt", "1912", 0.3, "supported"),
+        ("Ada Holm", "The old", 0.7, "supported"),  # no answer to its question, but "1912" stands there
+        ("Ada Holm", "1912", 0.1, "supported"),
+    ],
+)
+def test_a_better_answer_that_differs_forbids_support(
+    name: str, of_year: str, probability: float, verdict: str
+) -> None:
+    answers = {WHO: ("Ada Holm", probability), YEAR.format(name): (of_year, 0.9)}
+    reader: Any = AnsweringReader(answers)
+    result = support(reader, f"{name} built the old stone tower in 1912.", [OLD_TOWER])
+    assert result.verdict == verdict
+
+
+@pytest.mark.parametrize(("probability", "verdict"), [(0.56, "supported"), (0.54, "not found")])
+def test_support_needs_a_score(probability: float, verdict: str) -> None:
+    claim = "The old stone tower was built by Ada Holm."
+    answers = {"The old stone tower was built by who or what?": ("Ada Holm", probability)}
+    reader: Any = AnsweringReader(answers)
+    result = support(reader, claim, [OLD_TOWER])
+    assert result.verdict == verdict
+    assert result.agreeing is not None
+    assert result.agreeing.score == probability
+
+
 @pytest.mark.parametrize(
     ("claim", "answer", "verdict"),
     [
@@ -107,8 +156,8 @@ def test_an_index_serves_many_claims() -> None:
 @pytest.mark.parametrize(
     ("claim", "arguments", "message"),
     [
-        (" ", {}, "the claim has 0 characters; it must have 1 to 1,000"),
-        ("a" * (LONGEST_CLAIM + 1), {}, "the claim has 1,001 characters"),
+        (" ", {}, "the claim ' ' has 0 characters; it must have 1 to 1,000"),
+        ("a" * (LONGEST_CLAIM + 1), {}, "aaa' has 1,001 characters"),
         (7, {}, "the claim is 7; it must be a str"),
         ("Ada Holm built it.", {"read": 0}, "read is 0; it must be an integer from 1"),
     ],

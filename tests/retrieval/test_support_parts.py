@@ -68,6 +68,7 @@ def test_parts_of_any_text_stand_in_it_in_order(claim: str) -> None:
         ("1.5 million", {1_500_000}),
         ("about 3.5, then 1,2", {3.5, 1.2}),
         ("a million", {1_000_000}),
+        ("10 m² of ½ an acre", {10}),
         ("nobody", set()),
     ],
 )
