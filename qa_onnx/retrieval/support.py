@@ -171,7 +171,7 @@ def support(
 
 def _check(claim: str, read: object) -> None:
     check_type("the claim", claim, str, "a str")
-    if not claim.strip() or len(claim) > LONGEST_CLAIM:
+    if not 1 <= len(claim.strip()) <= LONGEST_CLAIM:
         raise InputError(
             f"the claim {quoted(claim)} has {len(claim.strip()):,} characters; it must have 1 to "
             f"{LONGEST_CLAIM:,}",

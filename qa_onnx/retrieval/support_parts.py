@@ -52,12 +52,12 @@ _VALUES = (
 )
 
 _MONTH = rf"(?:{'|'.join(month.capitalize() for month in _MONTHS)})"
-_DAY = r"\d{1,2}(?:st|nd|rd|th)?(?!\d)"
+_DAY = r"\d{1,2}(?:st|[nr]d|th)?(?!\d)"
 _DATE = rf"{_DAY}\ (?:of\ )?{_MONTH}(?:,?\ \d{{4}})?|{_MONTH}\ {_DAY}(?:,?\ \d{{4}})?|{_MONTH},?\ \d{{4}}"
 _YEAR = r"\d{1,4}\ (?:BCE?|AD|CE)\b|(?:1\d|20)\d\ds?(?![\d%])(?![.,]\d)"
 _WORDS_OF_NUMBERS = "|".join((*_UNITS[2:], *_TENS, *_POWERS))
 _NUMBER = (
-    rf"[$€£¥₹]?\d+(?:[.,]\d+)*(?:st|nd|rd|th)?(?!\w)(?:\ (?:{'|'.join(_POWERS)}))?(?:\ ?%|\ percent)?"
+    rf"[$€£¥₹]?\d+(?:[.,]\d+)*(?:st|[nr]d|th)?(?!\w)(?:\ (?:{'|'.join(_POWERS)}))?(?:\ ?%|\ percent)?"
     rf"|(?:{_WORDS_OF_NUMBERS})(?:[\ -](?:{_WORDS_OF_NUMBERS}))*(?!\w)"
 )
 _CAPITALISED = r"\w*\p{Lu}\w*(?:[.&/-]\w+|['’](?!s\b)\w+)*"
