@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,6 +18,7 @@ from qa_onnx.documents.nearest import NearPassage, nearest_passage
 from qa_onnx.documents.prepared_text import PreparedText
 from qa_onnx.documents.quotes import QuoteMatch, Verdict, find_quote
 from qa_onnx.retrieval.ask import MOST_READ
+from qa_onnx.retrieval.support_parts import agrees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,8 +130,10 @@ def cite(
 
     Exit code 1 if a quote was not found, or a claim neither found nor supported.
     """
-    if read is not None and not claims:
-        raise click.UsageError("--read needs --claims: quotes are looked for in the whole text")
+    if not claims and (read is not None or any(astuple(settings))):
+        raise click.UsageError(
+            "--read and the options of the model need --claims: quotes are found without a model"
+        )
     [listed] = sources.read_files([quotes])
     wanted = [line.strip() for line in listed.text.splitlines() if line.strip()]
     documents = list(sources.read_found(paths))
@@ -190,7 +193,7 @@ def _line(checked: _Checked) -> str:
         answer, document = checked.support.answer, checked.answer_in
         sentence = evidence(document.text, answer.start, answer.end).sentence.text
         said = f"{printable(' '.join(answer.text.split()))}, not {printable(answer.part.text)}: "
-        if answer.negated:
+        if agrees(answer.part, answer.text):
             said = 'only one of the two has a "not": '
         return (
             f"{checked.verdict:10}  {quote}\n            {_where(document, answer.start, answer.end)} "

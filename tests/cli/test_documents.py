@@ -220,10 +220,21 @@ def test_a_person_reads_what_supports_a_claim_and_what_differs(folder: Path) -> 
     assert "2,700 euros, not 2,900: The deposit is 2,700 euros, due before" in second
 
 
+def test_a_person_reads_of_a_not(folder: Path) -> None:
+    claims = "Tove Lind is not the master of the harbour.\nThe deposit is not 2,900 euros."
+    first, second = run("cite", "--claims", "-", "papers", stdin=claims).stdout.split("differs     ")[1:]
+    assert 'only one of the two has a "not": The harbour master is Tove Lind.' in first
+    assert "2,700 euros, not 2,900: The deposit" in second
+
+
 def test_supported_claims_are_a_success(folder: Path) -> None:
     result = run("cite", "--claims", "-", "papers", "--read", 1, "--json", stdin=CLAIMS[1])
     assert (result.exit_code, result.stderr) == (0, "1 of 1 claims found or supported\n")
     assert json.loads(result.stdout)["support"]["read"] == 1
-    wrong = run("cite", "-", "papers", "--read", 1, stdin=CLAIMS[1])
+
+
+@pytest.mark.parametrize("option", [("--read", 1), ("--threads", 1), ("--allow-fallback",)])
+def test_options_of_the_model_need_claims(folder: Path, option: tuple[object, ...]) -> None:
+    wrong = run("cite", "-", "papers", *option, stdin=CLAIMS[1])
     assert wrong.exit_code == 2
-    assert "--read needs --claims" in wrong.stderr
+    assert "need --claims: quotes are found without a model" in wrong.stderr
