@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.answers import Answer, Prediction
     from qa_onnx.dynamic_batching.observer import Observer
+    from qa_onnx.dynamic_batching.requests import OnProgress
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
     from qa_onnx.spans import WindowLogits
@@ -108,7 +109,12 @@ class AsyncReader:
         return self._workers().failed
 
     def submit(
-        self, example: AnyExample, *, options: Options | None = None, timeout_s: float | None = None
+        self,
+        example: AnyExample,
+        *,
+        options: Options | None = None,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Future[Prediction]:
         """Hand over an example from any thread, without asyncio; returns at once.
 
@@ -118,6 +124,8 @@ class AsyncReader:
             timeout_s: seconds after which nothing of it runs any more: it fails with DeadlineError, at once where
                 it runs, else when its turn comes. To stop waiting before that, use `future.result(timeout_s)` and
                 `future.cancel()`.
+            on_progress: is called in a worker's thread, each time that some of the example's windows have run and
+                others have not, with the number of those that have and the number of all.
 
         Returns:
             A future with the prediction. Its `cancel` withdraws what does not run yet, and ends a run that nobody
@@ -130,7 +138,7 @@ class AsyncReader:
                 the future raises it.
         """
         options = self.reader.resolve(options)
-        return self._workers().submit(as_example(example), options, _seconds(timeout_s))
+        return self._workers().submit(as_example(example), options, _seconds(timeout_s), on_progress=on_progress)
 
     async def predict(
         self, example: AnyExample, *, options: Options | None = None, timeout_s: float | None = None

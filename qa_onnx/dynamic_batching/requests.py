@@ -38,6 +38,7 @@ _Item = TypeVar("_Item")
 _Key = TypeVar("_Key", bound="Hashable")
 _Part = TypeVar("_Part")
 _Outcome = TypeVar("_Outcome")
+OnProgress: TypeAlias = "Callable[[int, int], object]"
 _Work: TypeAlias = "Sequence[tuple[Request, _Part]]"  # parts of requests: examples to cut or windows to run
 
 
@@ -53,6 +54,7 @@ class Request:
         scored: the windows that have run, in any order.
         has_run: whether a window runs or has run.
         wants_logits: whether its outcome is not a prediction, but the logits of its windows.
+        on_progress: is called with the windows that have run, and with all of them; see `AsyncReader.submit`.
     """
 
     number: int
@@ -65,6 +67,7 @@ class Request:
     scored: list[ScoredWindow] = field(default_factory=list)
     has_run: bool = False
     wants_logits: bool = False
+    on_progress: OnProgress | None = None
 
     @property
     def deadline(self) -> float:
@@ -86,6 +89,14 @@ class Request:
         if monotonic() >= self.deadline:
             self.settle(too_late(self.timeout_s))
         return not self.future.done()
+
+    def report(self) -> None:
+        """Tell the caller how many of its windows have run, unless it has its outcome."""
+        if self.on_progress is not None and self.cut is not None and not self.future.done():
+            try:
+                self.on_progress(len(self.scored), len(self.cut.windows))
+            except Exception:  # noqa: BLE001  # the caller's code, of any kind
+                _log.exception("a callback for progress failed; the work goes on")
 
     def settle(self, outcome: Prediction | list[WindowLogits] | BaseException) -> None:
         """Give the caller the outcome, unless there was one before: the caller may have cancelled the future."""

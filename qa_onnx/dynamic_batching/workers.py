@@ -101,10 +101,8 @@ class Workers:
 
     # ---- called by users of the queue
 
-    def submit(
-        self, example: Example, options: Options, timeout_s: float, *, wants_logits: bool = False
-    ) -> Future[Any]:
-        """Accept a request; see `AsyncReader.submit`, and `AsyncReader.logits` for `wants_logits`.
+    def submit(self, example: Example, options: Options, timeout_s: float, **details: Any) -> Future[Any]:
+        """Accept a request, with further fields of `Request`; see `AsyncReader.submit`.
 
         Raises:
             QueueFullError: `max_queue` requests wait or run.
@@ -115,7 +113,7 @@ class Workers:
                 raise ClosedError("this reader is closed and takes no more questions: make a new one")
             if self.depth >= self._max_queue:
                 raise self._full()
-            request = Request(self._accepted, example, options, timeout_s, wants_logits=wants_logits)
+            request = Request(self._accepted, example, options, timeout_s, **details)
             self._accepted += 1
             self._schedule.add(request)
             self._start_threads(request)
@@ -266,6 +264,8 @@ class Workers:
             done = collect(outcomes) if self._runs.end(run) else {}
         for request, error in done.items():
             request.settle(merge(self._steps, request) if error is None else error)
+        for request in waiting.values():
+            request.report()
 
     # ---- called by the timer
 

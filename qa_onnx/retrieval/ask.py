@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.options import check_type, is_number
+from qa_onnx.retrieval.candidates import Candidates
 from qa_onnx.retrieval.index import PassageIndex
-from qa_onnx.retrieval.scoring import best
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator
 
     from qa_onnx.answers import Answer, Prediction
     from qa_onnx.documents.document import Document
@@ -119,6 +119,7 @@ def ask_documents(
     seconds: float | None = None,
     stop_early: bool = True,
     options: Options | None = None,
+    on_read: Callable[[int, int], object] | None = None,
 ) -> DocumentAnswers:
     """Answer a question from many documents.
 
@@ -131,6 +132,7 @@ def ask_documents(
             limit.
         stop_early: whether to stop as soon as no unread passage is expected to have a better answer.
         options: of the reader; None: its own.
+        on_read: is called after each step with the passages read so far and those that may be read at most.
 
     Raises:
         InputError: an argument is of a wrong type or out of range, or see `PassageIndex.of`.
@@ -145,13 +147,56 @@ def ask_documents(
     if not isinstance(documents, PassageIndex):
         check_type("the documents", documents, Iterable, "a PassageIndex or some Documents")
         documents = PassageIndex.of(documents)
+    limits: dict[str, Any] = {"read": read, "seconds": seconds, "stop_early": stop_early, "started": started}
+    steps, predictions, done = passages_to_read(reader, question, documents, options=options, **limits), None, 0
+    try:
+        while True:
+            passages = steps.send(predictions)
+            predictions = reader.predict([(question, passage.text) for passage in passages], options=options)
+            done += len(passages)
+            if on_read is not None:
+                on_read(done, min(read, len(documents)))
+    except StopIteration as end:
+        answers: DocumentAnswers = end.value
+        return answers
+
+
+def passages_to_read(
+    reader: Reader,
+    question: str,
+    index: PassageIndex,
+    *,
+    read: int,
+    seconds: float | None,
+    stop_early: bool = True,
+    started: float,
+    options: Options,
+) -> Generator[list[Passage], list[Prediction] | None, DocumentAnswers]:
+    """Choose what to read for a question, step by step, for callers that do the reading themselves.
+
+    Args:
+        reader: of which temperature and null threshold are used.
+        question: in plain words.
+        index: of the documents.
+        read: see `ask_documents`; so are those that follow.
+        seconds: from `started` on; see there.
+        stop_early: see there.
+        started: when the call began, as `time.perf_counter` counts.
+        options: of the reader.
+
+    Yields:
+        The next passages to read; send their predictions.
+
+    Returns:
+        The answers, once no more is to be read.
+    """
     pool = _Pool(reader.steps.temperature_for(options))
-    candidates = _Candidates(documents, question, read)
+    candidates = Candidates(index, question, read)
     stopped: Stopped | None = None
     waiting = candidates.take(_AT_ONCE)
     while waiting and stopped is None:
-        predictions = reader.predict([(question, passage.text) for passage in waiting], options=options)
-        for passage, prediction in zip(waiting, predictions, strict=True):
+        predictions = yield waiting
+        for passage, prediction in zip(waiting, predictions or (), strict=True):
             pool.add(passage, prediction)
         waiting = candidates.take(_AT_ONCE)
         spent = time.perf_counter() - started
@@ -166,7 +211,7 @@ def ask_documents(
         answers,
         null_probability,
         pool.read,
-        len(documents),
+        len(index),
         stopped,
         time.perf_counter() - started,
         options.threshold(reader.null_threshold),
@@ -183,42 +228,6 @@ def check_question(question: object, read: object) -> None:
     check_type("the question", question, str, "a str")
     if not isinstance(read, int) or isinstance(read, bool) or not 1 <= read <= MOST_READ:
         raise InputError(f"read is {quoted(read)}; it must be an integer from 1 to {MOST_READ:,}")
-
-
-class _Candidates:
-    """The best passages of an index, best first, those of equal texts once.
-
-    Attributes:
-        left: number of passages that were not looked at.
-    """
-
-    def __init__(self, index: PassageIndex, question: str, count: int) -> None:
-        self._index, self._scores = index, index.scores(question)
-        self._count, self._seen = count, set[str]()
-        self._sorted = 0  # passages that were put in order so far
-        self._numbers: Iterator[int] = iter(())
-        self.left = len(self._scores)
-
-    def take(self, count: int) -> list[Passage]:
-        """Return so many of the next ones; fewer where there are no more."""
-        found: list[Passage] = []
-        while len(found) < count and len(self._seen) < self._count and self.left:
-            number = self._next()
-            passage = self._index.passage(number, float(self._scores[number]))
-            if passage.text not in self._seen:
-                self._seen.add(passage.text)
-                found.append(passage)
-        return found
-
-    def _next(self) -> int:
-        """Return the number of the next passage; more are put in order where equal ones used them up."""
-        number = next(self._numbers, None)
-        if number is None:
-            done, self._sorted = self._sorted, 4 * max(self._sorted, self._count)
-            self._numbers = iter(best(self._scores, self._sorted)[done:].tolist())
-            number = next(self._numbers)
-        self.left -= 1
-        return number
 
 
 class _Pool:
