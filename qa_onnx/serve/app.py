@@ -13,7 +13,17 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.security import HTTPBearer
 
 from qa_onnx import Example, __version__
-from qa_onnx.serve import bodies, inference_protocol, metrics, pages, results, schemas
+from qa_onnx.serve import (
+    bodies,
+    document_files,
+    document_schemas,
+    inference_protocol,
+    long_answers,
+    metrics,
+    pages,
+    results,
+    schemas,
+)
 from qa_onnx.serve.middleware import RequestMiddleware, RequestState, to_problem
 
 if TYPE_CHECKING:
@@ -52,13 +62,14 @@ def create_app(service: Service) -> ASGIApp:
     answers, key = _Answers(service), []
     if service.settings.keys:  # middleware.py checks them
         key = [Depends(HTTPBearer(scheme_name="key", auto_error=False))]
-    answer_model = schemas.AnswerResult | schemas.AnswerResults
+    answer_model = schemas.AnswerResult | schemas.AnswerResults | document_schemas.DocumentsResult
     app.post("/v1/answer", response_model=answer_model, responses={200: _LINES}, dependencies=key)(answers.answer)
     app.post("/v1/scores", response_model=schemas.Scores, dependencies=key)(answers.scores)
     app.get("/v1/bundle", response_model=schemas.BundleInfo, dependencies=key)(answers.bundle)
     app.get("/metrics", response_class=PlainTextResponse, dependencies=key)(answers.page)
     app.get("/health/live", response_model=schemas.Health)(answers.live)
     app.get("/health/ready", response_model=schemas.Health)(answers.ready)
+    document_files.add_endpoints(app, service, key)
     inference_protocol.add_endpoints(app, service, key)
 
     @app.get("/", include_in_schema=False)
@@ -75,7 +86,7 @@ def create_app(service: Service) -> ASGIApp:
 
 def _describe_limits(app: FastAPI, model: Model) -> None:
     """Write the limits and defaults of a model into the OpenAPI document."""
-    for name in ("AskOne", "AskMany", "InferParameters"):
+    for name in ("AskOne", "AskMany", "AskDocuments", "InferParameters"):
         fields = app.openapi()["components"]["schemas"][name]["properties"]
         fields["doc_stride"]["maximum"] = model.max_doc_stride
         fields["max_answer_length"]["maximum"] = model.options.max_length
@@ -91,9 +102,13 @@ class _Answers:
         self._service = service
 
     async def answer(self, request: Request, body: Annotated[schemas.Ask, Body()]) -> Response:
-        """Answer one question, or many in one request."""
+        """Answer one question from one text or from several documents, or many questions in one request."""
         state: RequestState = request.scope["qa_onnx"]
         service = self._service
+        accept = state.header(b"accept").lower()
+        media = next((media for media in _JSON_LINES if media in accept), None)
+        if isinstance(body, schemas.AskDocuments) or (isinstance(body, schemas.AskOne) and body.progress):
+            return await long_answers.respond(service, state, body, media)
         items = body.examples if isinstance(body, schemas.AskMany) else [body]
         options = bodies.options_of(body, service.model, len(items))
         state.questions = len(items)
@@ -106,6 +121,7 @@ class _Answers:
             named = {"id": item.id} if isinstance(item, schemas.AskExample) else {}
             if isinstance(prediction, Exception):
                 return named | {"error": to_problem(prediction, state, service.metrics).content(state.id)}
+            service.metrics.questions.inc()
             state_of_it = service.reader.choose(prediction, options=options).state
             answers = results.result(
                 item.context, prediction, body.offset_unit, state_of_it, with_evidence=body.evidence
@@ -118,8 +134,6 @@ class _Answers:
                 for item in items:
                     yield results.encode(content(item, await anext(predictions))) + b"\n"
 
-        accept = state.header(b"accept").lower()
-        media = next((media for media in _JSON_LINES if media in accept), None)
         if media is not None:  # middleware.py holds the head back until there is a line, or an error
             return StreamingResponse(lines(), media_type=media)
         objects = []

@@ -119,6 +119,7 @@ class _Inference:
                 prediction = await anext(outcomes)
                 if isinstance(prediction, Exception):
                     raise prediction
+                service.metrics.questions.inc()
                 answer = service.reader.choose(prediction, options=options)
                 row = _row(context, answer, body.parameters.offset_unit)
                 for name, value in {**row, "null_probability": prediction.null_probability}.items():

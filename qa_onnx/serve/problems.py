@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from qa_onnx.errors import ClosedError, InputError, QaOnnxError, QueueFullError
+from qa_onnx.errors import ClosedError, InputError, MissingExtraError, QaOnnxError, QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,6 +120,8 @@ def from_error(error: BaseException) -> Problem:  # noqa: PLR0911 - a table of e
         return Problem(504, "the answer took longer than the server's --timeout-s: send less at once")
     if isinstance(error, InputError):
         return Problem(422, str(error))
+    if isinstance(error, MissingExtraError):
+        return Problem(501, f"this server cannot do that yet: {error}")
     part = "model failed on this text" if isinstance(error, QaOnnxError) else "server failed"
     return Problem(500, f"the {part}: the server's log has more under this request_id")
 
@@ -129,7 +131,7 @@ def from_validation(error: ValidationError) -> Problem:
     errors = []
     for item in error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]:
         # The location starts with the choice in the union of one and many.
-        steps = [str(step)[:_MAX_NAME] for step in item["loc"] if step not in {"one", "many"}]
+        steps = [str(step)[:_MAX_NAME] for step in item["loc"] if step not in {"one", "many", "several"}]
         pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
         errors.append({"pointer": f"#{pointer}", "detail": item["msg"]})
     first, *more = errors

@@ -40,15 +40,51 @@ def result(
         with_evidence: whether each answer says where it stands.
     """
     answers = [answer.to_dict() for answer in prediction.answers]
+    _place(context, answers, unit, with_evidence=with_evidence)
+    return _result(answers, prediction, state)
+
+
+def of_documents(
+    sources: Sequence[tuple[str, str]],
+    prediction: Prediction,
+    unit: OffsetUnit,
+    state: State,
+    *,
+    with_evidence: bool,
+) -> dict[str, Any]:
+    """Return most of a `DocumentsResult`.
+
+    Args:
+        sources: name and text of the document of each answer.
+        prediction: the answers of all documents.
+        unit: see `result`, as for those that follow.
+        state: of the chosen answer.
+        with_evidence: whether each answer says where it stands.
+    """
+    answers = [
+        {"document": name} | answer.to_dict()
+        for (name, _), answer in zip(sources, prediction.answers, strict=True)
+    ]
+    for name, text in dict(sources).items():
+        of_it = [answer for answer in answers if answer["document"] == name]
+        _place(text, of_it, unit, with_evidence=with_evidence)
+    return _result(answers, prediction, state)
+
+
+def _place(context: str, answers: Sequence[dict[str, Any]], unit: OffsetUnit, *, with_evidence: bool) -> None:
+    """Add to answers of a context where they stand, and convert all of their positions to a unit."""
     if with_evidence:
         for answer in answers:
             answer["evidence"] = evidence(context, answer["start"], answer["end"]).to_dict()
-    ranges = answers + [
+    ranges = [*answers] + [
         answer["evidence"][part] for answer in answers if with_evidence for part in ("sentence", "paragraph")
     ]
     units = convert(context, [found[side] for found in ranges for side in ("start", "end")], unit)
     for found in ranges:
         found |= {"start": units[found["start"]], "end": units[found["end"]]}
+
+
+def _result(answers: list[dict[str, Any]], prediction: Prediction, state: State) -> dict[str, Any]:
     return {
         "state": state,
         "answer": answers[0] if state == "answer" else None,

@@ -19,12 +19,15 @@ from pydantic import (
     WrapValidator,
     field_validator,
 )
+from pydantic.config import JsonDict  # noqa: TC002 - pydantic reads the annotations
 from pydantic_core import PydanticCustomError
 
 from qa_onnx.answers import State  # noqa: TC001 - pydantic reads the annotations
 from qa_onnx.options import BOUNDS
 from qa_onnx.serve.results import OffsetUnit  # noqa: TC001 - pydantic reads the annotations
 from qa_onnx.serve.settings import MAX_EXAMPLES, MAX_N_BEST, MAX_SCORE_CHARACTERS
+
+MAX_READ = 1000  # passages of a question of several documents
 
 
 def _one_message(message: str) -> WrapValidator:
@@ -58,6 +61,23 @@ Id = Annotated[
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _progress() -> Any:
+    return Field(
+        default=False,
+        description="With Accept: application/jsonl, lines that say how much was read come before the result.",
+    )
+
+
+_DOCUMENTS_EXAMPLE: JsonDict = {
+    "question": "When is the rent due?",
+    "documents": [
+        {"name": "lease.txt", "text": "The rent is 940 euros. It is due on the fifth day of the month."},
+        {"name": "rules.txt", "text": "Bicycles are kept in the yard."},
+    ],
+    "evidence": True,
+}
 
 
 class AnswerOptions(_Body):
@@ -105,6 +125,27 @@ class AskOne(AnswerOptions):
 
     question: str
     context: str
+    progress: bool = _progress()
+
+
+class AskDocument(_Body):
+    """A document of which a question is asked."""
+
+    name: str = Field(min_length=1, max_length=1000, description="Different from those of the others.")
+    text: str = Field(description="Pages end at form feeds; POST /v1/documents makes it of a file.")
+
+
+class AskDocuments(AnswerOptions):
+    """A question and several documents, of which the best passages are read."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DOCUMENTS_EXAMPLE]})
+
+    question: str
+    documents: list[AskDocument] = Field(min_length=1, max_length=MAX_EXAMPLES)
+    read: int = Field(50, ge=1, le=MAX_READ, description="Passages that are read at most, the best ones first.")
+    progress: bool = _progress()
+
+    _whole_read = field_validator("read", mode="before")(_whole)
 
 
 class AskExample(_Body):
@@ -121,12 +162,15 @@ class AskMany(AnswerOptions):
     examples: list[AskExample] = Field(min_length=1, max_length=MAX_EXAMPLES)
 
 
-def _one_or_many(value: Any) -> str:
-    return "many" if isinstance(value, dict) and "examples" in value else "one"
+def _kind_of_ask(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "one"
+    return "many" if "examples" in value else "several" if "documents" in value else "one"
 
 
 Ask: TypeAlias = Annotated[
-    Annotated[AskOne, Tag("one")] | Annotated[AskMany, Tag("many")], Discriminator(_one_or_many)
+    Annotated[AskOne, Tag("one")] | Annotated[AskMany, Tag("many")] | Annotated[AskDocuments, Tag("several")],
+    Discriminator(_kind_of_ask),
 ]
 
 
@@ -166,6 +210,7 @@ class AnswerItem(BaseModel):
     score: float = Field(description="Start logit + end logit.")
     probability: float = Field(ge=0, le=1, description='Among all spans of the context and "no answer".')
     evidence: EvidenceItem | None = Field(None, description="Only if the request asks for it.")
+    document: str = Field("", description="Its name, where several were asked; start and end count in its text.")
 
 
 class AnswerResult(BaseModel):

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,21 @@ from qa_onnx import AsyncReader
 from qa_onnx.errors import BundleError, DeadlineError, QueueFullError
 from qa_onnx.evaluation import golden
 from qa_onnx.serve import problems
+from qa_onnx.serve.document_files import DocumentFiles
 from qa_onnx.serve.logs import LOGGER
+from qa_onnx.serve.side_threads import SideThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from qa_onnx import Example, Options, Prediction, Reader
+    from qa_onnx.dynamic_batching.requests import OnProgress
     from qa_onnx.serve.metrics import Metrics
     from qa_onnx.serve.settings import Model, Settings
     from qa_onnx.spans import WindowLogits
 
 _CLOSING_S = 5.0  # for a batch, or a tokenizer, that still works for a client that is gone
+_DOCUMENTS_AT_ONCE = 2  # questions whose documents are searched at the same time
 _PAUSE_S = 0.02  # before a question of many tries a full queue again
 
 
@@ -36,12 +40,18 @@ class Service:
         settings: the limits.
         model: what to load; after that, what was loaded.
         metrics: observes the work.
+        files: takes the text out of documents.
+        threads: searches documents, beside the event loop.
     """
 
     def __init__(self, settings: Settings, model: Model, metrics: Metrics) -> None:
         self.settings = settings
         self.model = model
         self.metrics = metrics
+        self.files = DocumentFiles(settings)
+        self.threads = SideThreads(
+            "questions of documents", at_once=_DOCUMENTS_AT_ONCE, waiting=settings.max_queue
+        )
         self._asking: AsyncReader | None = None
         self._golden = ""  # of the loaded graph; a bundle may be replaced while it is served
 
@@ -119,6 +129,7 @@ class Service:
 
     async def close(self) -> None:
         """Close the reader, after the last request."""
+        self.files.close()
         if self._asking is None:
             return
         with suppress(TimeoutError):
@@ -136,7 +147,13 @@ class Service:
         return self.metrics.page()
 
     async def ask_each(
-        self, examples: Iterable[Example], options: Options, deadline: float
+        self,
+        examples: Iterable[Example],
+        options: Options,
+        deadline: float,
+        *,
+        patient: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[Prediction | Exception, None]:
         """Ask the questions of a request, at most a quarter of the queue at a time.
 
@@ -146,6 +163,8 @@ class Service:
             examples: questions with their contexts.
             options: of the request.
             deadline: by `time.monotonic`.
+            patient: the first one waits for room, too.
+            on_progress: see `AsyncReader.submit`.
 
         Yields:
             The prediction or the error of each example, in their order, as soon as possible.
@@ -160,7 +179,12 @@ class Service:
             for number, example in enumerate(examples):
                 while (
                     len(asked) == limit
-                    or (future := self._submit(example, options, deadline, patient=number > 0)) is None
+                    or (
+                        future := self._submit(
+                            example, options, deadline, patient=patient or number > 0, on_progress=on_progress
+                        )
+                    )
+                    is None
                 ):
                     if asked:
                         yield await self._outcome(asked.popleft(), deadline)
@@ -173,8 +197,37 @@ class Service:
             for future in asked:
                 future.cancel()
 
+    async def ask_all(
+        self,
+        examples: Iterable[Example],
+        options: Options,
+        deadline: float,
+        *,
+        patient: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> list[Prediction]:
+        """Return the predictions of parts of one question; see `ask_each`.
+
+        Raises:
+            Exception: the error of the first one that fails, or as `ask_each`.
+        """
+        predictions = []
+        parts = self.ask_each(examples, options, deadline, patient=patient, on_progress=on_progress)
+        async with aclosing(parts):
+            async for outcome in parts:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                predictions.append(outcome)
+        return predictions
+
     def _submit(
-        self, example: Example, options: Options, deadline: float, *, patient: bool
+        self,
+        example: Example,
+        options: Options,
+        deadline: float,
+        *,
+        patient: bool,
+        on_progress: OnProgress | None,
     ) -> Future[Prediction] | None:
         """Hand over a question; None: the queue is full, which is an error unless `patient`."""
         left = deadline - monotonic()
@@ -183,7 +236,7 @@ class Service:
             late.set_exception(DeadlineError("no time is left for this question"))
             return late
         try:
-            return self.reader.submit(example, options=options, timeout_s=left)
+            return self.reader.submit(example, options=options, timeout_s=left, on_progress=on_progress)
         except QueueFullError:
             if not patient:
                 raise
@@ -192,13 +245,11 @@ class Service:
     async def _outcome(self, future: Future[Prediction], deadline: float) -> Prediction | Exception:
         try:
             async with asyncio.timeout(None if future.done() else deadline - monotonic()):
-                prediction = await asyncio.wrap_future(future)
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             return DeadlineError("no time is left for this question")
         except Exception as error:  # noqa: BLE001 - it is the outcome
             return error
-        self.metrics.questions.inc()
-        return prediction
 
     async def logits(self, example: Example, deadline: float) -> list[WindowLogits]:
         """Compute the windows of an example, in the order of the text, with their logits.
