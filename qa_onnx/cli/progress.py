@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qa_onnx.cli import tables
+from qa_onnx.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.progress import ProgressColumn
 
+    from qa_onnx import Example, Options, Reader
+    from qa_onnx.batches import Batch
+    from qa_onnx.session import Stop
+    from qa_onnx.spans import WindowLogits
+    from qa_onnx.windows import CutExample, Window
+
 _LINE_EVERY_S = 30.0  # in a log
+_SOON_S = 0.5  # what is over by then shows no bar
 
 
 def _bar(*columns: ProgressColumn) -> Progress:
@@ -80,3 +89,77 @@ def rows(
                 )
 
         yield count
+
+
+@contextmanager
+def reading(
+    unit: str, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None] | None]:
+    """Show on stderr how much of a question's texts is read, unless that is soon over.
+
+    Args:
+        unit: of what is counted: "windows" or "passages".
+        clock: seconds.
+
+    Yields:
+        A function to call with what is read so far and with all of it; None where stderr is no terminal.
+    """
+    bar = _bar(TextColumn("reading"), MofNCompleteColumn(), TextColumn(unit), BarColumn(), TimeRemainingColumn())
+    if bar.disable:
+        yield None
+        return
+    task, began = bar.add_task("", total=None), clock()
+
+    def count(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if clock() - began > _SOON_S:
+            bar.start()
+
+    try:
+        yield count
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+@contextmanager
+def windows(reader: Reader) -> Iterator[None]:
+    """Show on stderr how many windows of long texts a reader has read, while it predicts inside of the block."""
+    with reading("windows") as count:
+        steps = reader.steps
+        if count is not None:
+            parts = {part.name: getattr(steps, part.name) for part in fields(Steps)}
+            reader.steps = _CountedSteps(**parts, count=count)
+        try:
+            yield
+        finally:
+            reader.steps = steps
+
+
+@dataclass(slots=True)
+class _WindowTally:
+    """Windows that have run, and all that were cut."""
+
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CountedSteps(Steps):
+    """The steps of a prediction, with a function that is told how many windows have run."""
+
+    count: Callable[[int, int], None]
+    tally: _WindowTally = field(default_factory=_WindowTally)
+
+    def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:
+        cut = Steps.cut(self, examples, options)
+        self.tally.total += sum(len(example.windows) for example in cut)
+        return cut
+
+    def run(
+        self, windows: Sequence[Window], *, batch_tokens: int, stop: Stop | None = None
+    ) -> Iterator[tuple[Batch, list[WindowLogits]]]:
+        for batch, rows in Steps.run(self, windows, batch_tokens=batch_tokens, stop=stop):
+            self.tally.done += len(rows)
+            self.count(self.tally.done, self.tally.total)
+            yield batch, rows

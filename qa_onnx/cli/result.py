@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.answers import Answer, Prediction
+from qa_onnx.cli import progress
 from qa_onnx.documents.document import Document
 from qa_onnx.documents.evidence import evidence
 
@@ -80,7 +81,8 @@ def ask_texts(reader: Reader, options: Options, question: str, documents: Sequen
     from qa_onnx import Example
 
     started = time.perf_counter()
-    predictions = reader.predict([Example(question, document.text) for document in documents], options=options)
+    with progress.windows(reader):
+        predictions = reader.predict([Example(question, document.text) for document in documents], options=options)
     origins = [prediction.null_score if len(documents) > 1 else 0.0 for prediction in predictions]
     ranked = [
         (replace(answer, score=answer.score - origin), document)
@@ -103,7 +105,8 @@ def ask_index(reader: Reader, options: Options, question: str, index: PassageInd
     from qa_onnx.retrieval.ask import ask_documents
 
     started = time.perf_counter()
-    reading = ask_documents(reader, question, index, read=read, options=options)
+    with progress.reading("passages") as count:
+        reading = ask_documents(reader, question, index, read=read, options=options, on_read=count)
     texts = {name: Document(name, index.text(name)) for name in {found.document for found in reading.answers}}
     return _with_choice(reader, options, _of_passages(question, reading, texts), started)
 

@@ -178,3 +178,18 @@ def test_nobody_waits_while_a_long_text_is_cut(
     may_cut.set()
     assert book.result(PATIENCE_S)
     assert {thread.name for thread in touchy_windower.threads} == {"qa-onnx-0", "qa-onnx-1"}
+
+
+def test_progress_counts_the_windows_that_have_run(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    answering = make(max_batch_tokens=SMALL.max_length)  # a window at a time
+    seen: list[tuple[int, int]] = []
+    answering.submit(example("a", 5), on_progress=lambda done, total: seen.append((done, total))).result(
+        PATIENCE_S
+    )
+    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5)]
+
+    def fail(_done: int, _total: int) -> None:
+        raise ZeroDivisionError
+
+    assert answering.submit(example("a", 3), on_progress=fail).result(PATIENCE_S).answers
+    assert "a callback for progress failed; the work goes on" in caplog.text

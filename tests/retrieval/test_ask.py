@@ -157,6 +157,15 @@ def test_the_first_passages_are_read_in_no_time() -> None:
     assert (result.stopped, result.read) == ("seconds", 4)
 
 
+def test_progress_is_reported_after_each_step() -> None:
+    seen: list[tuple[int, int]] = []
+    scripted({}, SAME, on_read=lambda done, total: seen.append((done, total)))
+    assert seen == [(4, 12), (8, 12), (12, 12)]
+    seen.clear()
+    scripted({}, SAME, read=6, on_read=lambda done, total: seen.append((done, total)))
+    assert seen == [(4, 6), (6, 6)]
+
+
 def test_the_null_threshold_decides_whether_there_is_an_answer() -> None:
     for threshold, found in [(None, True), (6.0, True), (4.0, False)]:
         _, result = scripted({}, SAME, null_threshold=threshold)
