@@ -67,10 +67,18 @@ class Visit:
     complaints: list[str] = field(default_factory=list)
 
     def read(self, text: str) -> None:
-        """Open a text as a file: exactly as it is."""
-        file: Any = {"name": "text.txt", "mimeType": "text/plain", "buffer": text.encode()}
-        self.page.set_input_files("#file", file)
+        """Open a text as a file, exactly as it is, in place of all that is there."""
+        clear = self.page.get_by_role("button", name="Clear", exact=True)
+        if clear.is_visible():
+            clear.click()
+        self.add(("text.txt", text.encode()))
         self.page.wait_for_selector("#view:not([hidden])")
+
+    def add(self, *files: tuple[str, bytes]) -> None:
+        """Add files, by name and content, and wait until they are read."""
+        added: Any = [{"name": name, "mimeType": "", "buffer": content} for name, content in files]
+        self.page.set_input_files("#file", added)
+        expect(self.page.locator("#documents .reading")).to_have_count(0)
 
     def ask(self, question: str) -> None:
         """Ask and wait for the answer."""

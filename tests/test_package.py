@@ -37,7 +37,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_holds_the_bundle_and_the_licences_but_not_the_checkpoint(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "qa_onnx/default_bundle/bundle.json" in names
-    assert "qa_onnx/serve/page.html" in names
+    assert "qa_onnx/serve/page/page.html" in names
     assert "qa_onnx/bench/questions.json" in names
     assert "qa_onnx/default_bundle/README.md" in names  # attribution travels with the weights
     assert {Path(name).name for name in names if "/licenses/" in name} == {

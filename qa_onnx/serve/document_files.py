@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from qa_onnx.documents import Document, DocumentReader, Limits
 from qa_onnx.errors import InputError, MissingExtraError
 from qa_onnx.serve import bodies, document_schemas, results
+from qa_onnx.serve.endpoints import DOCUMENTS, LARGER_FILES
 from qa_onnx.serve.problems import Problem
 from qa_onnx.serve.side_threads import SideThreads
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from qa_onnx.serve.service import Service
     from qa_onnx.serve.settings import Settings
 
-PATH = "/v1/documents"
 _AT_ONCE = 2  # files that are read, each in a process: one that takes all of its time does not stop the others
 _WAITING = 16
 _LONGEST_S = 60.0
@@ -64,7 +64,7 @@ class DocumentFiles:
     def __init__(self, settings: Settings) -> None:
         most = settings.max_request_bytes
         limits = Limits(
-            file_bytes=most,
+            file_bytes=LARGER_FILES * most,
             characters=most,  # a longer text could not be sent back to be asked
             seconds=max(1, int(min(_LONGEST_S, settings.timeout_s))),
         )
@@ -136,7 +136,7 @@ def add_endpoints(app: FastAPI, service: Service, key: Sequence[Any]) -> None:
         return Response(results.encode(fields), media_type=bodies.JSON)
 
     model = document_schemas.DocumentText
-    app.post(PATH, response_model=model, dependencies=list(key), openapi_extra=_REQUEST)(read)
+    app.post(DOCUMENTS, response_model=model, dependencies=list(key), openapi_extra=_REQUEST)(read)
 
 
 def _name_in(header: str) -> str:

@@ -9,7 +9,9 @@ MODEL = "/v2/models/{name}"
 VERSION = "/versions/{version}"
 HEALTH = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"})
 PUBLIC = HEALTH | {"/", "/docs", "/openapi.json"}  # need no API key
-POSTED = frozenset({"/v1/answer", "/v1/documents", "/v1/scores", f"{MODEL}/infer", f"{MODEL}{VERSION}/infer"})
+DOCUMENTS = "/v1/documents"
+LARGER_FILES = 8  # times --max-request-bytes: a PDF or DOCX is larger than its text
+POSTED = frozenset({"/v1/answer", DOCUMENTS, "/v1/scores", f"{MODEL}/infer", f"{MODEL}{VERSION}/infer"})
 ENDPOINTS = (
     PUBLIC
     | POSTED

@@ -58,7 +58,16 @@ async def respond(
     answer = LongAnswer(service, state, body, bodies.options_of(body, service.model, 1))
     if media is None:
         return Response(results.encode(await answer.result()), media_type=bodies.JSON)
-    return StreamingResponse(answer.lines(), media_type=media)
+    lines = answer.lines()
+    first = await anext(lines)  # here, since StreamingResponse takes a TimeoutError for a client that is gone
+    return StreamingResponse(_joined(first, lines), media_type=media)
+
+
+async def _joined(first: bytes, others: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(others):
+        yield first
+        async for line in others:
+            yield line
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The two HTML pages, which load nothing from other sites.
 
-`/` is page.html. `/docs` is made from the OpenAPI document: FastAPI's own page loads scripts from a content
-delivery network.
+`/` is page/page.html with page.css and the scripts beside it inside. `/docs` is made from the OpenAPI document:
+FastAPI's own page loads scripts from a content delivery network.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import base64
 import hashlib
 import json
 import re
+from functools import cache
 from html import escape
 from importlib import resources
 from typing import Any
 
 from fastapi.responses import HTMLResponse
 
+_SCRIPTS = ("head", "examples", "text", "server", "documents", "answers", "expert", "wiring")
+_PARTS = ("page.css", "page.html", *(f"{name}.js" for name in _SCRIPTS))
 _DOCS = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>qa-onnx: endpoints</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><style>
 :root { color-scheme: light dark; }
@@ -28,7 +31,16 @@ pre { overflow-x: auto; padding: .75rem; border: 1px solid #8886; border-radius:
 
 def demo() -> HTMLResponse:
     """Return the page at /."""
-    return _page(resources.files("qa_onnx.serve").joinpath("page.html").read_text(encoding="utf-8"))
+    return _page(_assembled())
+
+
+@cache
+def _assembled() -> str:
+    """Return the source of the page at /, with its style and its scripts, in their order, inside."""
+    folder = resources.files("qa_onnx.serve").joinpath("page")
+    style, source, *scripts = (folder.joinpath(name).read_text(encoding="utf-8") for name in _PARTS)
+    source = source.replace("<style></style>", f"<style>\n{style}</style>")
+    return source.replace("<script></script>", "<script>\n" + "\n".join(scripts) + "</script>")
 
 
 def docs(document: dict[str, Any]) -> HTMLResponse:

@@ -24,6 +24,16 @@ OffsetUnit: TypeAlias = Literal["character", "utf8", "utf16"]
 
 _CODECS = {"utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
 
+# By the hash of the checkpoint: a manifest names no licence, and only that of the default bundle is known here.
+LICENCES = {
+    "980e47b69b4bd5a3798b6338976d813eff48963e7e00539303f75f363379380b": {
+        "name": "CC BY-SA 4.0",
+        "url": "https://creativecommons.org/licenses/by-sa/4.0/",
+        "attribution": "Trained on SQuAD (Rajpurkar et al. 2016), whose text comes from Wikipedia; its encoder is "
+        "all-MiniLM-L6-v2 (Apache-2.0).",
+    }
+}
+
 encode = partial(to_json, inf_nan_mode="null")  # content -> JSON text in UTF-8
 
 
@@ -144,6 +154,7 @@ def bundle(model: Model) -> dict[str, Any]:
         "null_threshold": manifest.null_threshold,
         "temperature": manifest.temperature,
         "source": dataclasses.asdict(manifest.source),
+        "licence": LICENCES.get(manifest.source.sha256 or ""),
         "architecture": manifest.architecture,
         "hashes": {entry.name: entry.sha256 for entry in files},
         "receipt": None if receipt is None else dataclasses.asdict(receipt),

@@ -285,6 +285,7 @@ class BundleInfo(BaseModel):
     null_threshold: float | None
     temperature: float
     source: dict[str, Any]
+    licence: dict[str, str] | None = Field(description="Its name, url and attribution; null: unknown.")
     architecture: dict[str, Any]
     hashes: dict[str, str] = Field(description="SHA-256 of each file in use.")
     receipt: dict[str, Any] | None = Field(description="Measurements of the export, if any.")

@@ -31,9 +31,12 @@ LONG = "The tower is red. " * 800
 def on_a_terminal(*arguments: object) -> tuple[str, str]:
     """Return what a command writes to stdout, and to stderr on a terminal."""
     control, terminal = os.openpty()
-    command = [sys.executable, "-c", _IMPATIENT, "ask", "-b", TINY, "--precision", "fp32", *arguments]
+    fixed = (sys.executable, "-c", _IMPATIENT, "ask", "-b", TINY, "--precision", "fp32")
+    command = [*map(str, (*fixed, *arguments))]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen(map(str, command), stdout=subprocess.PIPE, stderr=terminal, env=environment) as process:
+    with subprocess.Popen(
+        [*map(str, command)], stdout=subprocess.PIPE, stderr=terminal, env=environment
+    ) as process:
         os.close(terminal)
         shown = b""
         try:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qa_onnx.serve import pages
 from tests.browser import DEFAULT_BUNDLE, N_BEST, expect, visit
-from tests.served import ROOT, serve
+from tests.served import serve
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / "qa_onnx" / "serve" / "page.html").read_text(encoding="utf-8")
+PAGE = bytes(pages.demo().body).decode()
 # Units of UTF-16 and characters part at the first emoji; what looks like markup must stay text.
 TEXT = (
     "🗼 The tower (東京塔) 👩‍🌾 opened in 1958.\r\n\r\n"
@@ -82,8 +83,7 @@ def test_the_answer_is_marked_where_the_api_says(here: Visit, served: Served, qu
     assert here.marked() == place(TEXT, answer)
     assert units(TEXT[: answer["start"]]) > answer["start"]  # else this text proves nothing
     expect(here.page.locator("#said")).to_have_text(answer["text"])
-    expect(here.page.get_by_role("status")).to_contain_text(f"probability {100 * answer['probability']:.1f} %")
-    assert re.search(r"\d ms", here.page.get_by_role("status").inner_text())
+    expect(here.page.locator("#result")).to_contain_text(f"probability {100 * answer['probability']:.1f} %")
 
 
 def test_the_answer_is_scrolled_to(here: Visit, served: Served) -> None:
@@ -149,21 +149,19 @@ def test_no_answer_is_shown_as_such(here: Visit, served: Served) -> None:
     assert found["answer"] is None  # this bundle knows when, unless told otherwise
     here.read(TEXT)
     here.ask(question)
-    expect(here.page.locator("#said")).to_have_text("No answer")
-    here.page.get_by_label("No answer", exact=True).select_option("never")
-    expect(here.page.locator("#said")).to_have_text(found["answers"][0]["text"])
-    assert here.marked() == place(TEXT, found["answers"][0])
-    here.page.get_by_label("No answer", exact=True).select_option("if it scores best")
-    expect(here.page.get_by_role("status")).to_contain_text("Nothing found in the text")
-    expect(here.page.locator("#said")).to_have_text("No answer")
-    expect(here.page.get_by_role("status")).to_contain_text("the best candidate's score is below the threshold · ")
-    expect(here.page.get_by_role("status")).not_to_contain_text("probability")  # that of the null may be small
+    said, result = here.page.locator("#said"), here.page.locator("#result")
+    expect(said).to_have_text("No answer")
+    expect(result).to_contain_text("Nothing found in the text")
+    expect(result).to_contain_text("Nothing there answers this well enough")
+    expect(result).not_to_contain_text("probability")  # that of the null may be small
     expect(here.candidates.first).to_contain_text("No answer")
+    expect(here.page.get_by_role("button", name="Copy with source")).to_be_disabled()
     assert here.marked() is None
     here.candidates.nth(1).click()
     assert here.marked() == place(TEXT, found["answers"][0])
-    here.page.get_by_label("No answer", exact=True).select_option("never")
-    expect(here.page.locator("#said")).to_have_text(found["answers"][0]["text"])
+    here.page.get_by_role("switch", name="Always give a best guess").check()
+    expect(said).to_have_text(found["answers"][0]["text"])
+    assert here.marked() == place(TEXT, found["answers"][0])
 
 
 def test_warnings_are_told(here: Visit, served: Served) -> None:
@@ -171,7 +169,7 @@ def test_warnings_are_told(here: Visit, served: Served) -> None:
     (warning,) = from_api(served, question, TEXT)["warnings"]
     here.read(TEXT)
     here.ask(question)
-    expect(here.page.get_by_role("status")).to_contain_text(f"Note: {warning}")
+    expect(here.page.locator("#result")).to_contain_text(f"Note: {warning}")
 
 
 def test_scores_tint_the_tokens(here: Visit, served: Served) -> None:
@@ -181,7 +179,7 @@ def test_scores_tint_the_tokens(here: Visit, served: Served) -> None:
     here.read(TEXT)
     here.ask(QUESTIONS[0])
     expect(here.page.locator(".tint")).to_have_count(0)
-    here.page.get_by_role("switch", name="Show scores").check()
+    here.page.get_by_role("switch", name="Expert view").check()
     expect(here.page.locator("#legend")).to_contain_text("S: the answer starts here")
     assert here.shown() == TEXT
     assert here.marked() == place(TEXT, found["answer"])
@@ -201,7 +199,7 @@ def test_scores_tint_the_tokens(here: Visit, served: Served) -> None:
     here.page.keyboard.press("ArrowRight")
     following = tokens[tokens.index(best) + 1]
     expect(here.page.locator("#token")).to_contain_text(f"S {following['start_logit']:.2f}".replace("-", "−"))
-    here.page.get_by_role("switch", name="Show scores").uncheck()
+    here.page.get_by_role("switch", name="Expert view").uncheck()
     expect(here.page.locator(".tint")).to_have_count(0)
     expect(here.page.locator("#legend")).to_be_hidden()
     assert here.marked() == place(TEXT, found["answer"])

@@ -27,7 +27,7 @@ QUESTION = "What colour is the boat?"
 KEY = "correct-horse-battery-staple"
 
 _RECORD_STATUS = """() => {
-    const status = document.querySelector("[role=status]");
+    const status = document.getElementById("result");
     globalThis.statuses = [];
     new MutationObserver(() => statuses.push(status.textContent))
         .observe(status, { childList: true, characterData: true, subtree: true });
@@ -78,7 +78,7 @@ def test_a_server_that_has_gone(browser: Browser) -> None:
 def test_a_text_that_is_too_large(here: Visit) -> None:
     here.read(TEXT + " " * 300_000)
     here.start(QUESTION)
-    expect(here.error).to_contain_text("The text is too large for this server")
+    expect(here.error).to_contain_text("This is too large for the server")
     expect(here.error).to_contain_text("300000 bytes")
     here.read(TEXT)
     expect(here.error).to_be_hidden()
@@ -86,7 +86,7 @@ def test_a_text_that_is_too_large(here: Visit) -> None:
 
 
 def test_a_text_whose_scores_are_too_many(here: Visit) -> None:
-    here.page.get_by_role("switch", name="Show scores").check()
+    here.page.get_by_role("switch", name="Expert view").check()
     here.read(TEXT + " " * MAX_SCORE_CHARACTERS)
     here.ask(QUESTION)
     expect(here.error).to_contain_text("The server cannot score the tokens of this text")
@@ -124,7 +124,7 @@ def test_a_server_that_wants_a_key(browser: Browser, tmp_path: Path) -> None:
         here.page.wait_for_selector("#said")
         expect(field).to_be_hidden()
         expect(here.error).to_be_hidden()
-        expect(here.page.locator("#bundle")).to_contain_text("fp32")
+        expect(here.page.locator("#model")).to_contain_text("tiny-bert")
         here.ask(QUESTION)  # the key is still known
         here.page.reload()
         here.read(TEXT)
@@ -217,7 +217,7 @@ def test_a_question_under_way_is_stopped(here: Visit, how: str) -> None:
     here.page.route("**/v1/answer", hold)
     here.read(TEXT)
     here.start(QUESTION)
-    expect(here.page.get_by_role("status")).to_have_text("Reading…")
+    expect(here.page.locator("#result")).to_have_text("Reading…")
     with here.page.expect_event("requestfailed") as failed:
         if how == "Escape":
             here.page.keyboard.press("Escape")
@@ -225,7 +225,7 @@ def test_a_question_under_way_is_stopped(here: Visit, how: str) -> None:
             here.page.get_by_role("button", name="Stop").click()
     assert failed.value.failure == "net::ERR_ABORTED"
     expect(here.page.get_by_role("button", name="Stop")).to_be_hidden()
-    expect(here.page.get_by_role("status")).to_have_text("")
+    expect(here.page.locator("#result")).to_have_text("")
     expect(here.error).to_be_hidden()
     here.page.unroute("**/v1/answer")
     here.ask(QUESTION)
@@ -246,11 +246,26 @@ def test_the_last_question_wins(here: Visit) -> None:
     here.start(QUESTION)
     here.ask("What colour is the sail?")
     expect(here.error).to_be_hidden()
-    assert re.match(r"Answer\n", here.page.get_by_role("status").inner_text())
+    assert re.match(r"Answer\n", here.page.locator("#result").inner_text())
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00\x00", b"\xe9t\xe9", b"a\x00b"])
-def test_a_file_that_is_no_text(here: Visit, content: bytes) -> None:
-    here.page.set_input_files("#file", {"name": "photo.png", "mimeType": "image/png", "buffer": content})
-    expect(here.error).to_contain_text("photo.png is not a text file in UTF-8")
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "This is a PNG image, not UTF-8 text"),
+        (b"\xe9t\xe9", "UTF-8"),
+        (b"a\x00b" * 9, "it is no text"),
+    ],
+)
+def test_a_file_that_is_no_text(here: Visit, content: bytes, why: str) -> None:
+    here.add(("photo.png", content))
+    entry = here.page.get_by_role("listitem").filter(has_text="photo.png")
+    expect(entry).to_contain_text(why)
+    expect(here.page.locator("#skipped")).to_have_text("1 of 1 document cannot be read.")
+    entry.get_by_role("button", name="photo.png").first.click()
+    expect(here.error).to_contain_text("The server cannot read photo.png")
+    here.start(QUESTION)
+    expect(here.error).to_contain_text("There is no text in these documents")
+    entry.get_by_role("button", name="Remove photo.png").click()
     expect(here.page.get_by_role("textbox", name="Text", exact=True)).to_have_value("")
+    expect(here.page.locator("#skipped")).to_be_hidden()

@@ -144,7 +144,7 @@ def test_a_million_characters(here: Visit, text: str) -> None:
         eventually(here.in_sight, "the mark is scrolled to")
         here.page.keyboard.press("ArrowDown")
     here.candidates.nth(1).click()  # the one near the top
-    here.page.get_by_role("switch", name="Show scores").check()
+    here.page.get_by_role("switch", name="Expert view").check()
     expect(here.page.locator("#legend")).to_be_visible()
     top = here.page.locator(".chunk").first.locator(".tint")
     eventually(lambda: top.count() > 0, "tints where the mark is")

@@ -140,9 +140,11 @@ def test_lines_and_the_other_endpoints_are_there(host: Host) -> None:
     body = {"examples": [{"id": number, "question": QUESTION, "context": CONTEXT} for number in range(40)]}
     lines = host.client.post("/v1/answer", json=body, headers={"Accept": "application/jsonl"}).text.splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(range(40))
+    from qa_onnx.serve import pages
+
     page = host.client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    assert page.text == (ROOT / "qa_onnx" / "serve" / "page.html").read_text(encoding="utf-8")
+    assert page.text == bytes(pages.demo().body).decode()
     assert host.client.get("/health/ready").json() == {"status": "ready"}
     assert host.client.get("/v1/bundle").json()["name"] == "tiny-bert"
     assert "qa_onnx_questions_total 4" in host.client.get("/metrics").text
