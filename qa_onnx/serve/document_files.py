@@ -149,7 +149,5 @@ def _name_in(header: str) -> str:
     message["Content-Disposition"] = header.encode("latin-1").decode("utf-8", "replace")
     name = message.get_filename("").strip() or _UNNAMED
     if len(name) > _LONGEST_NAME:
-        raise Problem(
-            422, f"the name of the file has {len(name):,} characters; at most {_LONGEST_NAME:,} are read"
-        )
+        raise Problem(422, f"the name of the file has {len(name):,} characters: send at most {_LONGEST_NAME:,}")
     return name

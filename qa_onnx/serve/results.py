@@ -72,7 +72,7 @@ def of_documents(
         with_evidence: whether each answer says where it stands.
     """
     answers = [
-        {"document": name} | answer.to_dict()
+        answer.to_dict() | {"document": name}
         for (name, _), answer in zip(sources, prediction.answers, strict=True)
     ]
     for name, text in dict(sources).items():

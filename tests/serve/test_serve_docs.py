@@ -84,7 +84,7 @@ def test_the_answers_that_are_shown_are_given() -> None:
     found = re.findall(
         r"-H 'Content-Type: application/json'.*?-d '(\{.*?\})'\n(\{.*?)\n```", README + DOCS, re.DOTALL
     )
-    assert len(found) == 3
+    assert len(found) == 4
     with serve("--precision", "int8", bundle=default_bundle()) as served:
         for body, shown in found:
             answer = served.answer(json.loads(body), Accept="application/jsonl" if "examples" in body else "*/*")

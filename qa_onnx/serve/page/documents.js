@@ -41,10 +41,11 @@ function addFiles(files, { folder = false } = {}) {
   const left = files.length - Math.min(wanted.length, room);
   const why = wanted.length > room ? `${number.format(MOST_FILES)} are read at most` : "no documents that are read here";
   leftOut = left ? `${plural(left, "file")} left out: ${why}. ` : "";
-  const added = wanted.slice(0, room).map((file) => ({
-    name: unused(file.webkitRelativePath || file.path || file.name), file, size: file.size, state: "reading", text: "", pages: 1, kind: "",
-  }));
-  documents.push(...added);
+  const added = wanted.slice(0, room).map((file) => {
+    const name = unused(file.webkitRelativePath || file.path || file.name);
+    documents.push({ name, file, size: file.size, state: "reading", text: "", pages: 1, kind: "" });
+    return documents.at(-1);
+  });
   lead = added[0];
   for (const doc of added) load(doc);
 }
