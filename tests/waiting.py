@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE_S = 10.0  # for what takes a second on a machine with nothing else to do
+PATIENCE_S = 60.0  # for what takes a second on a machine with nothing else to do
 
 
 def eventually(true: Callable[[], object], what: str) -> None:

@@ -1,8 +1,12 @@
-"""The paths of the endpoints: which need no API key, which are posted to, and what metrics call them."""
+"""The paths of the endpoints: which need no API key, which are posted to and with how much, their names in metrics."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qa_onnx.serve.settings import Settings
 
 PROTOCOL = "/v2"  # of the Open Inference Protocol; its version of the protocol is the 2
 MODEL = "/v2/models/{name}"
@@ -31,6 +35,15 @@ def endpoint_of(path: str) -> str:
         return path
     match = _OF_A_MODEL.fullmatch(path)
     return "other" if match is None else MODEL + (VERSION if match[1] else "") + (match[2] or "")
+
+
+def body_limit(endpoint: str, settings: Settings) -> int:
+    """Return the bytes that a body may have: a file may be larger than its text, which is asked later."""
+    if endpoint != DOCUMENTS:
+        return settings.max_request_bytes
+    return min(
+        LARGER_FILES * settings.max_request_bytes, settings.total_bytes * 3 // 4
+    )  # the rest is for small ones
 
 
 def speaks_protocol(path: str) -> bool:

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from qa_onnx.serve import keys, logs, problems
-from qa_onnx.serve.endpoints import DOCUMENTS, HEALTH, LARGER_FILES, POSTED, PUBLIC, endpoint_of, speaks_protocol
+from qa_onnx.serve.endpoints import HEALTH, POSTED, PUBLIC, body_limit, endpoint_of, speaks_protocol
 from qa_onnx.serve.hosts import AllowedHosts, host_of
 from qa_onnx.serve.problems import HEADERS, Problem, new_request_id
 from qa_onnx.serve.protocol import MAX_HEAD_BYTES
@@ -205,7 +205,7 @@ class RequestMiddleware:
 
     async def _read(self, state: RequestState, receive: Receive) -> None:
         """Read the body, within the limits of size and time."""
-        limit, seconds = self._limit(state), self._settings.read_timeout_s
+        limit, seconds = body_limit(state.endpoint, self._settings), self._settings.read_timeout_s
         too_large = f"the body is larger than {limit} bytes, the limit of this server: send less"
         length = state.header(b"content-length", b"0")
         declared = int(length) if length.isdecimal() else 0  # h11 lets at most 20 digits through
@@ -231,13 +231,6 @@ class RequestMiddleware:
             raise Problem(408, detail, headers={"Connection": "close"}) from None
         self._metrics.stage("read", monotonic() - state.arrived)
 
-    def _limit(self, state: RequestState) -> int:
-        """Return the bytes that a body may have: a file may be larger than its text, which is asked later."""
-        settings = self._settings
-        if state.endpoint != DOCUMENTS:
-            return settings.max_request_bytes
-        return min(LARGER_FILES * settings.max_request_bytes, _share_of_large(settings.total_bytes))
-
     def _check_room(self, size: int, held: int) -> None:
         """Refuse a body of so many bytes if all would hold too many; the last quarter is for small ones.
 
@@ -245,7 +238,7 @@ class RequestMiddleware:
             Problem: 429.
         """
         total = self._settings.total_bytes
-        if held > (total if size <= _SMALL_BODY else _share_of_large(total)):
+        if held > (total if size <= _SMALL_BODY else total * 3 // 4):
             raise problems.busy("the bodies of too many requests are in memory (--max-total-bytes)", 1)
 
     def _log(self, method: str, state: RequestState) -> None:
@@ -262,11 +255,6 @@ class RequestMiddleware:
         if state.questions:
             fields["questions"] = state.questions
         logs.log_request(fields)
-
-
-def _share_of_large(total: int) -> int:
-    """Return how many of all bytes large bodies may have."""
-    return total * 3 // 4
 
 
 def _check_head(scope: Scope) -> None:

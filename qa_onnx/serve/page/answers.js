@@ -132,7 +132,10 @@ function limitsOf({ read, passages, stopped }) { // of many documents the likeli
   return [stopped === "read" ? `${count}.` : `${count}; then the time was over.`];
 }
 
-const ordinal = (n) => `${number.format(n)}${["th", "st", "nd", "rd"][n % 100 > 10 && n % 100 < 14 ? 0 : n % 10] ?? "th"}`;
+const ordinal = (n) => {
+  const ending = n % 100 > 10 && n % 100 < 14 ? 0 : n % 10;
+  return number.format(n) + "thstndrd".slice(...(ending > 3 ? [0, 2] : [2 * ending, 2 * ending + 2]));
+};
 
 function placeOf({ doc, start, evidence }) { // page and line, which counts on its page
   if (!evidence) return "";
