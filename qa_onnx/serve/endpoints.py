@@ -1,4 +1,4 @@
-"""The paths of the endpoints: which need no API key, which are posted to and with how much, their names in metrics."""
+"""The paths of the endpoints: which need no API key, which take a body and of what size, what metrics call them."""
 
 from __future__ import annotations
 
