@@ -1,4 +1,4 @@
-"""The paths of the endpoints: which need no API key, which take a body and of what size, what metrics call them."""
+"""The paths of the endpoints: which need no API key, which take a body of what size, what metrics call them."""
 
 from __future__ import annotations
 
