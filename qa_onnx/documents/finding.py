@@ -30,7 +30,7 @@ def find_documents(
     folder that was named, and pipes, sockets and devices. No file is yielded twice.
 
     Args:
-        paths: of files and folders, and patterns such as "reports/**/*.pdf"; a path that exists is no pattern.
+        paths: of files and folders, and patterns such as `reports/**/*.pdf`; a path that exists is no pattern.
         on_problem: is called with the path and the error of what was left out of a folder because it cannot be
             read, or is a link that leads elsewhere, or no regular file; None: such are left out silently.
 
