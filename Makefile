@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(C
 PORT ?= 8000
 ARTICLE := examples/lighthouse.txt
 
-.PHONY: help demo demo-web test test-fast test-benchmarks test-cpus test-random soak test-light coverage fuzz shape check format wheel sbom oldest gpu rivals bench-check clean
+.PHONY: help demo demo-web test test-fast test-benchmarks test-cpus test-random soak test-light coverage fuzz shape check format wheel sbom oldest gpu rivals bench-check docs pictures clean
 
 help:
 	@echo "make demo        answer from the shipped bundle, then export the checkpoint and race PyTorch"
@@ -32,6 +32,7 @@ help:
 	@echo "make fuzz        changed inputs for everything that reads them; SECONDS=3600, SEED=1"
 	@echo "make shape       the package in figures: files, lines, imports between rooms, what is too long"
 	@echo "make check       format, lint, types, spelling"
+	@echo "make docs        the site of the docs, in build/docs/html; make pictures draws its pictures again"
 	@echo "make sbom        the wheel, and what it runs with, as a CycloneDX file"
 	@echo "make oldest      the built wheel with the oldest versions that it allows"
 	@echo "make rivals      everybody on the same questions, in under an hour; QUICK=1: in minutes"
@@ -55,7 +56,7 @@ $(VENV)/.light: $(VENV)/.made pyproject.toml
 $(VENV)/.full: $(VENV)/.light
 	@echo "== installing torch, transformers, optimum and the tools of development"
 	@$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(PIP) --editable '.[all]' --group dev
+	@$(PIP) --editable '.[all]' --group dev --group docs
 	@touch $@
 
 demo: $(VENV)/.light
@@ -142,6 +143,18 @@ check: $(VENV)/.full
 	$(BIN)/codespell
 	$(BIN)/pre-commit validate-config
 	$(BIN)/reuse lint --quiet
+
+# Strictly and offline: each warning, lost link and file from elsewhere is an error.
+docs: $(VENV)/.full
+	@rm -rf build/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --doctree-dir build/docs/doctrees docs build/docs/html
+	$(BIN)/python docs/site/check_site.py build/docs/html
+	@echo "== build/docs/html/index.html"
+
+# What the site has of the default model: pictures, and the output on how-it-works.md as a notebook.
+pictures: $(VENV)/.full
+	$(BIN)/python docs/site/pictures.py
+	$(BIN)/python docs/site/page_notebook.py
 
 format: $(VENV)/.full
 	$(BIN)/ruff format .
