@@ -61,6 +61,11 @@ def returns_are_prose(*arguments):
             lines[number + 1] = f"{' ' * indent}: {lines[number + 1].strip()}"
 
 
+def without_arguments(app, what, name, obj, *rest):
+    """Leave out the signature of a protocol: nobody makes one."""
+    return ("", None) if getattr(obj, "_is_protocol", False) else None
+
+
 def setup(app):
     """Register what Sphinx and its extensions lack."""
     app.add_lexer("jsonl", JsonLexer)
@@ -68,4 +73,5 @@ def setup(app):
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"  # Sphinx says "Variables"
+    app.connect("autodoc-process-signature", without_arguments)
     app.connect("autodoc-process-docstring", returns_are_prose, priority=400)  # before Napoleon
