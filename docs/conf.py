@@ -61,9 +61,12 @@ def returns_are_prose(*arguments):
             lines[number + 1] = f"{' ' * indent}: {lines[number + 1].strip()}"
 
 
-def without_arguments(app, what, name, obj, *rest):
-    """Leave out the signature of a protocol: nobody makes one."""
-    return ("", None) if getattr(obj, "_is_protocol", False) else None
+def readable_signature(*arguments):
+    """Leave out the arguments of a protocol, of which nobody makes one, and write made defaults as Python."""
+    obj, signature, returned = arguments[3], *arguments[-2:]
+    if getattr(obj, "_is_protocol", False):
+        return "", None
+    return (signature.replace("<factory>", "..."), returned) if signature else None
 
 
 def setup(app):
@@ -73,5 +76,5 @@ def setup(app):
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"  # Sphinx says "Variables"
-    app.connect("autodoc-process-signature", without_arguments)
+    app.connect("autodoc-process-signature", readable_signature)
     app.connect("autodoc-process-docstring", returns_are_prose, priority=400)  # before Napoleon
