@@ -155,7 +155,7 @@ def tokenizing(reader: Reader, repeats: int) -> list[tuple[str, int, float]]:
             spent, windows = 0.0, 0
             for at in range(0, len(examples), size):
                 if forgets:
-                    reader.forget()
+                    reader.steps.windower.forget()
                 started = time.process_time()
                 cut = reader.steps.cut(examples[at : at + size], OPTIONS)
                 spent += time.process_time() - started

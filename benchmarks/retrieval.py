@@ -268,7 +268,7 @@ def times(corpora: Sequence[Corpus], reader: Reader, questions: int) -> Page:
         build = time.perf_counter() - started
         search, whole, read = [], [], []
         for gold in corpus.golds[:questions]:
-            reader.forget()
+            reader.steps.windower.forget()
             started = time.perf_counter()
             corpus.index.search(gold.question, DEFAULT)
             search.append(1000 * (time.perf_counter() - started))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from qa_onnx.errors import quoted
 from qa_onnx.groups import find_groups, listed, overlapping_answers, pieces_of
 from qa_onnx.options import check_bounds, check_type
 from qa_onnx.probabilities import log_span_sum, log_span_sums, share
@@ -43,7 +44,7 @@ _WINDOWS_AT_ONCE = 32
 State: TypeAlias = Literal["answer", "unsure", "none"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """A piece of the context, or none, which is falsy: `if answer:`.
 
@@ -67,6 +68,11 @@ class Answer:
     def __bool__(self) -> bool:
         return self.state == "answer"
 
+    def __repr__(self) -> str:
+        found = f"{quoted(self.text)}, {self.start}-{self.end}" if self.text else "none"
+        unsure = ", unsure" if self.state == "unsure" else ""
+        return f"{type(self).__name__}({found}, probability={self.probability:.3g}{unsure})"
+
     @property
     def state(self) -> State:
         """What became of the question.
@@ -85,7 +91,7 @@ class Answer:
         return values
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Prediction:
     """The answers of a model for one example, and the score of "no answer".
 
@@ -101,6 +107,12 @@ class Prediction:
     null_score: float
     null_probability: float
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        best = f"best={self.answers[0]!r}, " if self.answers else ""
+        warned = f", {len(self.warnings)} warnings" if self.warnings else ""
+        found = f"{len(self.answers)} answers, {best}null_probability={self.null_probability:.3g}{warned}"
+        return f"{type(self).__name__}({found})"
 
     def choose(self, null_threshold: float | None, *, min_probability: float = 0.0) -> Answer:
         """Decide between the best answer and none, as SQuAD 2.0's null_score_diff_threshold does.

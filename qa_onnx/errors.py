@@ -9,7 +9,7 @@
     │   └── DeviceError         the requested device cannot be used here: driver, libraries, GPU
     ├── QueueFullError      more questions wait than an AsyncReader takes; it says when to try again
     ├── DeadlineError       no answer within timeout_s (also a TimeoutError)
-    ├── ClosedError         the AsyncReader was closed before it came to this question
+    ├── ClosedError         the Reader or AsyncReader was closed before it came to this question
     ├── MapError            a map job cannot start, go on or be written
     ├── TrainError          a training run cannot start, continue or be written
     └── ExportError         the checkpoint cannot become a bundle
@@ -143,7 +143,7 @@ class DeadlineError(QaOnnxError, TimeoutError):
 
 
 class ClosedError(QaOnnxError):
-    """The `AsyncReader` is closed: it takes no more questions, or dropped those that waited."""
+    """A `Reader` or `AsyncReader` is closed: it takes no more questions, or dropped those that waited."""
 
 
 class MapError(QaOnnxError):

@@ -1,40 +1,41 @@
 """Reader: questions and contexts -> answers.
 
-`ask` is `predict` of one example, `predict` a list of `predict_iter`, and that takes the steps of steps.py for one
-group of examples after the other. Calls share no state: any number of threads may share a Reader. Asyncio, and
-batches that several callers share, are in dynamic_batching.
+`ask` is `predict` of one example, and `predict` a list of `predict_iter`, which takes the steps of steps.py.
+Any number of threads may share a Reader. Asyncio, and batches of several callers, are in dynamic_batching.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.answers import Answer, Prediction
-from qa_onnx.bundle.folder import Bundle
-from qa_onnx.bundle.runtime import load_runtime
+from qa_onnx.bundle.parts import load_parts
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options, check_type, check_types, refuse_arguments
-from qa_onnx.spans import ScoredWindow, WindowLogits
+from qa_onnx.session import ClosedSession
 from qa_onnx.steps import Steps
-from qa_onnx.windows import Example, Windower
+from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import Self
 
-    from qa_onnx.bundle.runtime import Runtime
+    from qa_onnx.bundle.folder import Bundle
+    from qa_onnx.bundle.parts import ReaderOrigin
     from qa_onnx.engines.names import Backend, Device, Engine
     from qa_onnx.session import Session
-    from qa_onnx.windows import AnyExample
+    from qa_onnx.spans import WindowLogits
+    from qa_onnx.windows import AnyExample, Windower
 
 
 class Reader:
     """Answers questions from contexts.
 
     Most users call `Reader.load()`. The constructor takes the parts themselves, for other engines and tests.
+    As a context manager, or by `close`, it frees the model.
 
     Args:
         session: runs the graph.
@@ -74,8 +75,7 @@ class Reader:
             max_positions=self.options.max_length if max_positions is None else max_positions,
             temperature=temperature,
         )
-        self._arguments: dict[str, Any] | None = None  # of `load`
-        self._runtime: Runtime | None = None
+        self._origin: ReaderOrigin | None = None  # where `load` made it
         self.steps.check(self.options)
 
     @classmethod
@@ -111,7 +111,7 @@ class Reader:
                 use `dataclasses.replace(reader.options, n_best=3)`: `Options()` does not know the max_length.
             min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
             require_signature: refuse a bundle that this public key did not sign; see `Bundle.load`.
-            allow_fallback: where the GPU cannot be used, use the CPU, with a RuntimeWarning; `backend` says which.
+            allow_fallback: where the GPU cannot be used, use the CPU, with a RuntimeWarning.
 
         Raises:
             BundleError: it is not whole, lacks the precision, does not reach `min_f1`, or the key did not sign it.
@@ -126,37 +126,44 @@ class Reader:
             "threads": threads,
             "min_f1": min_f1,
             "allow_fallback": allow_fallback,
+            "options": options,
         }
-        check_types({**arguments, "options": options})
-        opened = Bundle.load(bundle, revision=revision, require_signature=require_signature)
-        manifest = opened.manifest
-        with ThreadPoolExecutor(1) as beside:  # opening a graph leaves the GIL free
-            windower = beside.submit(lambda: Windower(opened.text(manifest.tokenizer), cls_id=manifest.cls_id))
-            runtime, session = load_runtime(opened, **arguments)
-        options = options or Options.for_windows_of(manifest.max_length, batch_tokens=runtime.batch_tokens)
-        reader = cls(
-            session=session,
-            windower=windower.result(),
-            pad_id=manifest.pad_id,
-            options=options,
-            max_positions=manifest.max_positions,
-            null_threshold=manifest.null_threshold,
-            temperature=manifest.temperature,
-        )
-        place = None if bundle is None else opened.path.absolute()
-        reader._arguments = {"bundle": place, "require_signature": require_signature, **arguments}
-        reader._runtime = runtime
+        origin, parts = load_parts(bundle, revision, require_signature, **arguments)
+        reader = cls(**parts)
+        reader._origin = origin
         return reader
+
+    def __repr__(self) -> str:
+        made_of = self._origin or f"session={type(self.steps.session).__name__}"
+        return f"{type(self).__name__}({made_of}{', closed' if self.closed else ''})"
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return isinstance(self.steps.session, ClosedSession)
+
+    def close(self) -> None:
+        """Free the model; calls that come later raise ClosedError, and `close` may be called several times.
+
+        Calls that go on end as usual, and so does an AsyncReader on it; with the last of them the memory is free.
+        """
+        self.steps = dataclasses.replace(self.steps, session=ClosedSession(self.steps.session))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def precision(self) -> str | None:
         """The precision in use; None where the reader was made of parts."""
-        return self._runtime.precision if self._runtime else None
+        return self._origin.runtime.precision if self._origin else None
 
     @property
     def backend(self) -> Backend | None:
         """The backend in use, as text "onnxruntime/cpu"; None where the reader was made of parts."""
-        return self._runtime.backend if self._runtime else None
+        return self._origin.runtime.backend if self._origin else None
 
     @property
     def max_positions(self) -> int:
@@ -164,9 +171,9 @@ class Reader:
         return self.steps.max_positions
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._arguments is None:
+        if self._origin is None:
             raise InputError("this was made of parts, and cannot be pickled", remedy="pickle one from Reader.load")
-        return partial(type(self).load, **self._arguments, options=self.options), ()
+        return partial(type(self).load, **self._origin.arguments, options=self.options), ()
 
     def ask(self, question: str, context: str, *, options: Options | None = None, **other: object) -> Answer:
         """Answer one question from one context.
@@ -183,6 +190,7 @@ class Reader:
         Raises:
             InputError: a text is not a str, or the options do not fit the model.
             EngineError: the graph failed, or its logits are infinite or not a number.
+            ClosedError: the reader is closed.
         """
         refuse_arguments(other)
         [prediction] = self.predict([Example(question, context)], options=options)
@@ -204,35 +212,21 @@ class Reader:
     ) -> Iterator[Prediction]:
         """Predict a stream of examples in bounded memory, faster than one by one; errors are those of `ask`.
 
-        Examples are taken in groups, and the first prediction comes when its group is done. On a GPU the next
-        group is read and cut while the GPU runs, before that.
+        Examples are taken in groups; on a GPU the next group is read and cut while the GPU runs the one before.
 
         Yields:
             A prediction for each example, in their order.
         """
-        options = self.resolve(options)
-        for cut, rows in self.steps.stream(examples, options):
-            scored: list[list[ScoredWindow]] = [[] for _ in cut]
-            for part in self.steps.search(rows, options):
-                scored[part.window.example].append(part)
-            for example, parts in zip(cut, scored, strict=True):
-                yield self.steps.merge(example, parts, options)
+        return self.steps.predictions(examples, self.resolve(options))
 
     def logits(self, examples: Iterable[AnyExample], *, options: Options | None = None) -> Iterator[WindowLogits]:
         """Return the model's raw output, for evaluation and explanation; reads examples as `predict_iter` does.
 
         Yields:
-            Each window with its logits, without padding; those of an example in the order of the text, examples in
-            their order. `window.example` counts from the first example of the call.
+            Each window with its logits, without padding, in the order of examples and text. `window.example`
+            counts from the first example of the call.
         """
-        options = self.resolve(options)
-        done = 0
-        for cut, rows in self.steps.stream(examples, options):
-            for window, start, end in sorted(rows, key=lambda row: (row.window.example, row.window.token_offset)):
-                numbered = dataclasses.replace(window, example=done + window.example)
-                length = len(window.input_ids)
-                yield WindowLogits(numbered, start[:length], end[:length])
-            done += len(cut)
+        return self.steps.logits(examples, self.resolve(options))
 
     def resolve(self, options: Options | None) -> Options:
         """Return the options of a call, or the reader's own for None; InputError: they do not fit the model."""
@@ -241,10 +235,3 @@ class Reader:
         check_type("options", options, Options, "of type Options, or None")
         self.steps.check(options)
         return options
-
-    def forget(self) -> None:
-        """Forget the tokens that are remembered of contexts and words, for benchmarks; answers stay the same.
-
-        Where the tokenizer is not BERT's, the tokenizers library has a memory of its own, which stays.
-        """
-        self.steps.windower.forget()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import numpy as np
 
-from qa_onnx.errors import EngineError
+from qa_onnx.errors import ClosedError, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,6 +76,25 @@ class EndableSession(Session, Protocol):
 def is_endable(session: Session) -> TypeGuard[EndableSession]:
     """Return whether a session is an `EndableSession`: it has `renew`."""
     return hasattr(session, "renew")  # isinstance would look at every member, 40 us in Python 3.11
+
+
+class ClosedSession:
+    """The session of a reader that was closed: it runs nothing.
+
+    Args:
+        closed: the session before, which this one does not keep.
+    """
+
+    def __init__(self, closed: Session) -> None:
+        self.input_names, self.run_overhead, self.leaves_cpu_idle = closed.input_names, closed.run_overhead, False
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> Arrays:
+        """Refuse to run.
+
+        Raises:
+            ClosedError: always.
+        """
+        raise ClosedError("this reader was closed", remedy="load another one, or close it after its last question")
 
 
 class Stop:

@@ -9,7 +9,7 @@ Left out: the choice between an answer and none, and loading (reader.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -155,6 +155,25 @@ class Steps:
         ran = overlapped(groups, run) if self.session.leaves_cpu_idle else ((cut, run(cut)) for cut, _ in groups)
         for cut, batches in ran:
             yield cut, [row for _, rows in batches for row in rows]
+
+    def predictions(self, examples: Iterable[AnyExample], options: Options) -> Iterator[Prediction]:
+        """Take all steps for a stream of examples; see `Reader.predict_iter`."""
+        for cut, rows in self.stream(examples, options):
+            scored: list[list[ScoredWindow]] = [[] for _ in cut]
+            for part in self.search(rows, options):
+                scored[part.window.example].append(part)
+            for example, parts in zip(cut, scored, strict=True):
+                yield self.merge(example, parts, options)
+
+    def logits(self, examples: Iterable[AnyExample], options: Options) -> Iterator[WindowLogits]:
+        """Cut and run a stream of examples; see `Reader.logits`."""
+        done = 0
+        for cut, rows in self.stream(examples, options):
+            for window, start, end in sorted(rows, key=lambda row: (row.window.example, row.window.token_offset)):
+                numbered = replace(window, example=done + window.example)
+                length = len(window.input_ids)
+                yield WindowLogits(numbered, start[:length], end[:length])
+            done += len(cut)
 
 
 def _groups(examples: Iterable[AnyExample]) -> Iterator[tuple[list[Example], bool]]:

@@ -169,7 +169,10 @@ class Windower:
         ]
 
     def forget(self) -> None:
-        """Forget the tokens of contexts, chunks and words; see `Reader.forget`."""
+        """Forget the tokens of contexts, chunks and words, for benchmarks; answers stay the same.
+
+        Where the tokenizer is not BERT's, the tokenizers library has a memory of its own, which stays.
+        """
         self._contexts.clear()
         self._encoder.forget()
 

@@ -58,7 +58,7 @@ BOXES = {
     "data": {"errors", "machine"},
     "engines": {"errors", "options", "session", "machine"},
     "steps": (_PATH - {"steps"}) | {"engines"},
-    "bundle": {"errors", "options", "session", "engines", "machine"},
+    "bundle": {"errors", "options", "windows", "session", "engines", "machine"},
     "reader": _PATH | {"engines", "bundle"},
     "evaluation": _PATH | {"reader", "engines", "bundle", "data"},
     "dynamic_batching": _PATH | {"reader"},

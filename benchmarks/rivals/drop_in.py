@@ -30,7 +30,7 @@ def main() -> None:
         return [one["answer"] for one in (found if isinstance(found, list) else [found])]
 
     # As in answerer.py: a text that is remembered would cost no tokenizing.
-    serve(out, answer, before=asker.reader.forget)
+    serve(out, answer, before=asker.reader.steps.windower.forget)
 
 
 if __name__ == "__main__":

@@ -83,4 +83,4 @@ def started(
         examples = [Example(*pair) for pair in request["pairs"]]
         return stages(reader, examples, wanted(**request.get("options", {})))
 
-    return Started(answer, facts, before=reader.forget, handlers={"stages": split})
+    return Started(answer, facts, before=reader.steps.windower.forget, handlers={"stages": split})

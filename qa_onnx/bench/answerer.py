@@ -55,7 +55,7 @@ def main() -> None:
         return stages(reader, examples, dataclasses.replace(always, **request.get("options", {})))
 
     # Rounds repeat texts, and a cached text would cost no tokenizing.
-    serve(out, answer, facts={"backend": backend}, before=reader.forget, stages=split)
+    serve(out, answer, facts={"backend": backend}, before=reader.steps.windower.forget, stages=split)
 
 
 class Clocked:

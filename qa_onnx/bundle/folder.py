@@ -10,8 +10,7 @@
 Files are named by content: writing a new version never touches one that the current manifest names. The
 manifest holds the size and SHA-256 of every file, and what is read counts only if both are right.
 
-Left out: the manifest's content (manifest.py), reading (files.py), the same in one file (packed.py), and how a
-bundle is written (export/writer.py).
+Left out: the manifest's content (manifest.py), reading (files.py), packed bundles (packed.py), writing (export).
 """
 
 from __future__ import annotations
@@ -43,12 +42,15 @@ _PACKAGE = Path(__file__).parents[1]
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Bundle:
     """A folder or packed file whose manifest was read, and whose files exist in the right sizes."""
 
     path: Path
     manifest: Manifest
+
+    def __repr__(self) -> str:
+        return f"Bundle({quoted(str(self.path))}: {self.manifest.source.name}, {', '.join(self.manifest.graphs)})"
 
     @classmethod
     def load(
@@ -275,9 +277,7 @@ def manifest_bytes(path: Path) -> bytes:
         raise BundleError(f"{path} is not a bundle: {reason}", remedy=remedy)
     with files.files_of(path).open(MANIFEST) as (file, size):
         if size > MANIFEST_LIMIT:
-            problem = (
-                f"{path / MANIFEST} is larger than {MANIFEST_LIMIT} bytes: it is not the manifest of a bundle"
-            )
+            problem = f"{path / MANIFEST} is larger than {MANIFEST_LIMIT} bytes: it is no bundle's manifest"
             raise BundleError(problem)
         return read_exactly(file, size)
 

@@ -19,6 +19,7 @@ from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.engines.names import Backend, usual_engine
 from qa_onnx.engines.sessions import check_usable, open_session
 from qa_onnx.errors import DeviceError, EngineError, MissingExtraError
+from qa_onnx.machine import cpu
 from qa_onnx.options import BATCH_TOKENS
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class Runtime:
     backend: Backend
     threads: int | None
     batch_tokens: int | None = None
+
+    def __str__(self) -> str:
+        threads = cpu.default_threads() if self.threads is None else self.threads
+        on_cpu = f", threads={threads}" if self.backend.device == "cpu" else ""
+        return f"precision={self.precision}, backend={self.backend}{on_cpu}"
 
 
 def resolve_runtime(
@@ -124,8 +130,8 @@ def load_runtime(
     except (DeviceError, MissingExtraError) as error:
         if not may_fall_back:
             raise
-        cpu = Backend("onnxruntime", "cpu")
-        runtime = Runtime(bundle.best_precision(cpu), cpu, threads)
+        other = Backend("onnxruntime", "cpu")
+        runtime = Runtime(bundle.best_precision(other), other, threads)
         name = f"{'onnxruntime' if engine is None else engine}/cuda"
         message = f"{name} cannot be used, {runtime.precision} on the CPU takes over: {error}"
         warnings.warn(message, RuntimeWarning, stacklevel=3)  # where Reader.load is called

@@ -93,6 +93,11 @@ class AsyncReader:
         )
         self._of_process: dict[int, Workers] = {}
 
+    def __repr__(self) -> str:
+        workers = self._of_process.get(os.getpid())  # and starts none
+        waiting = "" if workers is None else f", depth={workers.depth}"
+        return f"{type(self).__name__}({self.reader!r}{waiting}{', closed' if self._closed else ''})"
+
     @property
     def depth(self) -> int:
         """Questions that wait or run."""

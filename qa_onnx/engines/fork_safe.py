@@ -11,8 +11,9 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from weakref import WeakSet
+from weakref import WeakMethod, WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +25,13 @@ class ForkSafe(Generic[_T]):
     """Hold an object that every process opens for itself.
 
     Args:
-        open_here: opens it; called at once, and by `get` after `forget` or a fork.
+        open_here: opens it; called at once, and by `get` after `forget` or a fork. A method's owner is not kept
+            alive: the object is freed with the last reference to the owner, and not some time later.
     """
 
     def __init__(self, open_here: Callable[[], _T]) -> None:
-        self._open = open_here
+        method: Any = open_here if isinstance(open_here, MethodType) else None
+        self._open: Callable[[], Any] = (lambda: open_here) if method is None else WeakMethod(method)
         self._lock = threading.Lock()
         self._value: _T | None = open_here()
         _ALL.add(self)
@@ -43,7 +46,7 @@ class ForkSafe(Generic[_T]):
         if value is None:
             with self._lock:
                 if self._value is None:
-                    self._value = self._open()
+                    self._value = self._open()()
                 value = self._value
         return value
 

@@ -24,7 +24,7 @@ def cached_reader(bundle: str | Path | None = None, **arguments: Any) -> Reader:
     """Return the reader of this process for a bundle and these arguments; the first call loads it.
 
     All threads share it, and so do all later calls with the same bundle and arguments. It stays in memory until
-    the process ends.
+    the process ends; nobody should close it.
 
     Args:
         bundle: its folder or .qab file, or "org/name" on the Hugging Face hub; None: the default one. Every

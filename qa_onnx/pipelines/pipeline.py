@@ -26,6 +26,7 @@ from qa_onnx.reader import Reader
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import Self
 
     from qa_onnx.answers import Prediction
     from qa_onnx.engines.names import Engine
@@ -36,7 +37,7 @@ _SPECIAL_TOKENS = 4  # the most that a tokenizer adds to question and context
 
 
 class QuestionAnsweringPipeline:
-    """A Reader behind the call of the old pipeline.
+    """A Reader behind the call of the old pipeline; as a context manager, or by `close`, it frees the model.
 
     Args:
         model: see `pipeline`.
@@ -83,12 +84,29 @@ class QuestionAnsweringPipeline:
         exact = settings.exact or compat is not None
         loaded = load_reader(model, tokenizer, settings, exact=exact)
         self.reader = loaded.reader
+        self._owns_reader = not isinstance(model, Reader)
         self.model, self.tokenizer = facts(loaded)
 
     def __repr__(self) -> str:
         reader, compat = self.reader, f", compat={self.compat!r}" if self.compat else ""
-        name = f"{type(self).__name__}(model={self.model.name_or_path!r}"
-        return f"{name}, precision={reader.precision}, backend={reader.backend}{compat})"
+        if not self._owns_reader:
+            return f"{type(self).__name__}(model={reader!r}{compat})"
+        name, closed = (
+            f"{type(self).__name__}(model={self.model.name_or_path!r}",
+            ", closed" if reader.closed else "",
+        )
+        return f"{name}, precision={reader.precision}, backend={reader.backend}{compat}{closed})"
+
+    def close(self) -> None:
+        """Free the model; see `Reader.close`. A Reader that the caller passed stays open."""
+        if self._owns_reader:
+            self.reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}: {advice(name)}")

@@ -66,7 +66,7 @@ def test_a_reader_forgets_contexts(windower: Windower) -> None:
 
     first = context()
     assert context() is first
-    Reader(session=FakeSession(), windower=windower, options=OPTIONS).forget()
+    Reader(session=FakeSession(), windower=windower, options=OPTIONS).steps.windower.forget()
     again = context()
     assert again is not first
     assert again.ids.tolist() == first.ids.tolist()
