@@ -55,6 +55,12 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
     help="A name that clients have for this server, *.example.org, or * for any; may be given again. Always "
     "allowed: localhost and loopback addresses; unless --host is one, all addresses and names without a dot.",
 )
+@click.option(
+    "--root-path",
+    default="",
+    metavar="PATH",
+    help="Path below which a reverse proxy shows this server, such as /qa; it may cut it off or pass it on.",
+)
 @reader_options
 def serve(
     *,
@@ -64,6 +70,7 @@ def serve(
     workers: int,
     api_key_file: Path | None,
     allowed_hosts: tuple[str, ...],
+    root_path: str,
     **limits: Any,
 ) -> None:
     """Answer over HTTP, with a page for people at /.
@@ -87,7 +94,7 @@ def serve(
         raise click.UsageError(f"--n-best is {settings.n_best}; for a server it may be {MAX_N_BEST} at most")
     logs.start()
     accepted = () if api_key_file is None else keys.read_keys(api_key_file)
-    configured = Settings(**limits, keys=accepted, allowed_hosts=allowed_hosts)
+    configured = Settings(**limits, keys=accepted, allowed_hosts=allowed_hosts, root_path=root_path)
     served = model(settings, workers)
     server.open_streams()
     listener = server.listen(host, port)

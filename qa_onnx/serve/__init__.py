@@ -12,8 +12,29 @@
     long_answers.py    a question of several documents, and progress; side_threads.py for what takes long
     pages.py       the pages; page/ the one at /, in parts
     service.py     the reader behind the endpoints
+    mounting.py    the same endpoints as an application for a host, `create_app`; root_path.py: below which path
     ray_app.py     the same endpoints in replicas of Ray Serve (extra `ray`), without server.py and protocol.py
 
 May import: everything of the run time. Left out: TLS, and limits on the connections and the rate of each client,
 which a reverse proxy does well.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qa_onnx.serve.mounting import MountedApp, create_app
+    from qa_onnx.serve.settings import Settings
+
+__all__ = ["MountedApp", "Settings", "create_app"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a host needs at first use, after a look whether its packages are installed."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from qa_onnx.machine.packages import require
+
+    require("serve", onnxruntime=True)
+    from qa_onnx.serve import mounting
+
+    return getattr(mounting, name)

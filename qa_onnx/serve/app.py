@@ -29,7 +29,7 @@ from qa_onnx.serve.middleware import RequestMiddleware, RequestState, to_problem
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Lifespan
 
     from qa_onnx import Prediction
     from qa_onnx.serve.service import Service
@@ -40,11 +40,16 @@ _PROBLEM = {"model": schemas.ProblemDetails, "description": "A problem (RFC 9457
 _LINES = {"description": "With Accept: application/jsonl a line for each question; a failed one has an error."}
 
 
-def create_app(service: Service) -> ASGIApp:
-    """Create the application of a service, which it closes when it ends."""
+def service_app(service: Service, lifespan: Lifespan[FastAPI] | None = None) -> ASGIApp:
+    """Create the application of a service.
+
+    Args:
+        service: behind the endpoints.
+        lifespan: what happens when the application starts and ends; None: the service is closed at its end.
+    """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def close_at_end(_: FastAPI) -> AsyncIterator[None]:
         yield
         await service.close()
 
@@ -55,7 +60,7 @@ def create_app(service: Service) -> ASGIApp:
         docs_url=None,  # FastAPI's pages load scripts from a content delivery network; see pages.py
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
+        lifespan=close_at_end if lifespan is None else lifespan,
         responses={"default": _PROBLEM},
     )
     app.router.route_class = bodies.PlainRoute

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse
 
 from qa_onnx.serve import keys, logs, problems
 from qa_onnx.serve.endpoints import HEALTH, POSTED, PUBLIC, body_limit, endpoint_of, speaks_protocol
 from qa_onnx.serve.hosts import AllowedHosts, host_of
 from qa_onnx.serve.problems import HEADERS, Problem, new_request_id
 from qa_onnx.serve.protocol import MAX_HEAD_BYTES
+from qa_onnx.serve.root_path import below_root
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -97,11 +99,12 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, path = dict(scope["headers"]), scope["path"]
+        scope, path = below_root(scope, self._settings.root_path)
+        headers = dict(scope["headers"])
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")
         state = RequestState(
             request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
-            endpoint_of(path),
+            endpoint_of(path or "/"),
             headers,
         )
         send_in_time = self._sender(state, send)
@@ -156,6 +159,9 @@ class RequestMiddleware:
             raise Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="qa-onnx"'})
         if state.endpoint == "other":
             raise Problem(404, "there is no such endpoint: /docs lists them")
+        if scope["path"] == scope.get("root_path"):  # the page's links begin at a slash
+            await RedirectResponse(f"{scope['root_path']}/")(scope, receive, send)
+            return
         await self._read(state, receive)
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         disconnect: asyncio.Future[Message] | None = None
@@ -197,7 +203,9 @@ class RequestMiddleware:
             host = host_of(header)
             if host is None:
                 raise Problem(400, "the header Host must be this server's name or address, with or without a port")
-            remedy = f"use localhost or its address, or start it with --allowed-host {host}"
+            remedy = (
+                f"use localhost or its address, or start it with --allowed-host {host} (in Python: allowed_hosts)"
+            )
             raise Problem(421, f"this server does not answer for the host {host}: {remedy}")
         # What a page may not read it need not ask either. Only browsers send this header, in secure contexts.
         if state.headers.get(b"sec-fetch-site") in _OTHER_SITES and state.endpoint in POSTED:
@@ -263,10 +271,10 @@ def _check_head(scope: Scope) -> None:
     Raises:
         Problem: 400, 414 or 431.
     """
-    if scope["http_version"] not in {"1.0", "1.1"}:  # h11 reads others as if they were 1.1
+    if scope["http_version"] not in {"1.0", "1.1", "2", "3"}:  # h11 reads 2.0 and others as if they were 1.1
         raise Problem(400, "this is not HTTP/1.1: send a valid request")
     headers = scope["headers"]
-    target = len(scope["raw_path"]) + len(scope["query_string"])
+    target = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
     if target > _MAX_TARGET:
         raise Problem(414, f"the URL is longer than {_MAX_TARGET} bytes: shorten it")
     if len(headers) > _MAX_HEADERS:

@@ -21,7 +21,7 @@ from qa_onnx import Bundle, Options
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.machine.packages import require
 from qa_onnx.serve import keys, logs
-from qa_onnx.serve.app import create_app
+from qa_onnx.serve.app import service_app
 from qa_onnx.serve.metrics import Metrics
 from qa_onnx.serve.service import Service
 from qa_onnx.serve.settings import Model, Settings, limits
@@ -109,7 +109,7 @@ class ReplicaApp:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._app = create_app(service)
+        self._app = service_app(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, or the start and end of the replica."""

@@ -30,7 +30,7 @@ from uvicorn.supervisors import Multiprocess
 from qa_onnx.errors import InputError
 from qa_onnx.machine.processes import without_interrupts
 from qa_onnx.serve import logs, metrics
-from qa_onnx.serve.app import create_app
+from qa_onnx.serve.app import service_app
 from qa_onnx.serve.logs import LOGGER, describe_error
 from qa_onnx.serve.protocol import MAX_HEAD_BYTES, LimitedProtocol
 from qa_onnx.serve.service import Service
@@ -96,7 +96,7 @@ def run(settings: Settings, model: Model, listener: socket.socket) -> None:
         QaOnnxError: the model could not be loaded, or gives other logits here than at export.
     """
     service = Service(settings, model, metrics.Metrics())
-    server = _Server(_config(create_app(service), settings))
+    server = _Server(_config(service_app(service), settings))
     loading = _in_thread(service.load)
 
     async def load() -> None:
@@ -216,7 +216,7 @@ def create_worker_app(settings: Settings, model: Model, supervised: Connection) 
         LOGGER.error("cannot start", extra={"fields": {"reason": str(error), **describe_error(error)}})
         os._exit(STARTUP_FAILURE)  # at once, so that uvicorn does not wait for an answer to its health check
     _stop_with_supervisor(supervised)
-    return create_app(service)
+    return service_app(service)
 
 
 def _stop_with_supervisor(supervised: Connection) -> None:

@@ -136,7 +136,7 @@ class Service:
             async with asyncio.timeout(_CLOSING_S):
                 await self._asking.close(drain=False)
         left = [thread.name for thread in threading.enumerate() if thread.name.startswith("qa-onnx-")]
-        if left:  # inside of a run or a tokenizer that does not end
+        if left and self.settings.owns_process:  # inside of a run or a tokenizer that does not end
             LOGGER.warning("ended while work that nobody waited for went on", extra={"fields": {"threads": left}})
             os._exit(0)  # a normal exit would wait for it, or crash
 

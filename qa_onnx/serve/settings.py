@@ -13,6 +13,7 @@ from qa_onnx.errors import InputError
 from qa_onnx.machine import cpu
 from qa_onnx.options import check_bounds
 from qa_onnx.serve.hosts import AllowedHosts
+from qa_onnx.serve.root_path import checked_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ class Settings:
     """Limits of a server process; the help of each says what it limits.
 
     Raises:
-        InputError: a limit is out of range, or a host is no name.
+        InputError: a limit is out of range, a host is no name, or the root path is no path.
     """
 
     max_batch_tokens: int | None = _limit(
@@ -55,6 +56,8 @@ class Settings:
     keys: tuple[bytes, ...] = ()  # SHA-256 of each API key, from `keys.read_keys`; empty: no key is needed
     allowed_hosts: tuple[str, ...] = ()  # besides the defaults of `hosts.AllowedHosts`
     loopback: bool = True  # only this machine reaches the server
+    root_path: str = ""  # below which clients find the server, such as /qa
+    owns_process: bool = True  # which ends, even where a run does not; False: it is that of another application
 
     def __post_init__(self) -> None:
         for limit in limits():
@@ -62,6 +65,7 @@ class Settings:
             if limit.default is not None or value is not None:
                 check_bounds(limit.name, value)
         AllowedHosts(self.allowed_hosts, loopback=self.loopback)  # checks the names
+        object.__setattr__(self, "root_path", checked_root(self.root_path))
         if self.total_bytes < 2 * self.max_request_bytes:
             raise InputError(
                 f"max_total_bytes is {self.total_bytes}; it must be at least twice max_request_bytes, which is "

@@ -31,6 +31,7 @@ def test_every_flag_is_in_the_table_with_its_default() -> None:
         "--max-batch-tokens": "1024, on a GPU 16384",
         "--max-total-bytes": "16 x `--max-request-bytes`",
         "--api-key-file": "none",
+        "--root-path": "none",
         "--allowed-host": "[see below](#hosts)",
     }
     for flag, default in rows.items():
