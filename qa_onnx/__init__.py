@@ -32,6 +32,7 @@ from qa_onnx.errors import (
     ParityError,
     QaOnnxError,
     QueueFullError,
+    ServerError,
     TrainError,
 )
 from qa_onnx.options import Options
@@ -72,6 +73,7 @@ __all__ = [
     "QuestionAnsweringPipeline",
     "QueueFullError",
     "Reader",
+    "ServerError",
     "Session",
     "TrainError",
     "Window",

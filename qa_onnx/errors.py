@@ -10,6 +10,7 @@
     ├── QueueFullError      more questions wait than an AsyncReader takes; it says when to try again
     ├── DeadlineError       no answer within timeout_s (also a TimeoutError)
     ├── ClosedError         the Reader or AsyncReader was closed before it came to this question
+    ├── ServerError         a server refused a client's request, failed, or could not be reached
     ├── MapError            a map job cannot start, go on or be written
     ├── TrainError          a training run cannot start, continue or be written
     └── ExportError         the checkpoint cannot become a bundle
@@ -144,6 +145,32 @@ class DeadlineError(QaOnnxError, TimeoutError):
 
 class ClosedError(QaOnnxError):
     """A `Reader` or `AsyncReader` is closed: it takes no more questions, or dropped those that waited."""
+
+
+class ServerError(QaOnnxError):
+    """A server of `qa-onnx serve` refused a request of a client, failed, or could not be reached.
+
+    Attributes:
+        status: of HTTP; None: there was no reply.
+        detail: what the server says is wrong, or why it cannot be reached.
+        request_id: under which the server's log has more; "" where there is none.
+        retry_after_s: seconds after which it may be tried again, if the server says so.
+        errors: the wrong fields, each with its JSON pointer and what is wrong with it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        detail: str = "",
+        request_id: str = "",
+        errors: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status, self.detail, self.request_id = status, detail, request_id
+        self.retry_after_s: float | None = None
+        self.errors = errors
 
 
 class MapError(QaOnnxError):

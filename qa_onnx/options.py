@@ -47,6 +47,8 @@ BOUNDS = {
     "max_wait_ms": Bounds(0.0, 60_000.0),
     "max_queue": Bounds(1, 1_000_000),
     "workers": Bounds(1, 256),  # threads
+    # the client
+    "retries": Bounds(0, 1000),
     # the server
     "processes": Bounds(1, 64),  # its --workers
     "max_request_bytes": Bounds(1024, 1 << 30),

@@ -66,6 +66,7 @@ BOXES = {
     "mapping": _PATH | {"reader", "engines", "machine", "bundle", "data"},
     "documents": {"errors", "machine", "data", "tokens"},
     "retrieval": _PATH | {"reader", "machine", "documents", "data"},
+    "client": {"errors", "options", "windows", "answers", "machine"},
     "testing": _PATH | {"reader", "tokens"},
     "__init__": _ALL - {"data", "evaluation", "mapping"},
     "doctor": _ALL | {"__init__"},
@@ -84,7 +85,8 @@ PACKAGES = {
     "tokenizers": {"tokens", "testing"},
     "onnxruntime": {"engines", "machine"},
     "openvino": {"engines"},
-    "msgspec": {"bundle", "data", "tokens", "retrieval"},
+    "httpx": {"client"},
+    "msgspec": {"bundle", "data", "tokens", "retrieval", "client"},
     "huggingface_hub": {"bundle"},
     "cryptography": {"bundle"},  # imported where a bundle is signed, or its signature is checked
     "packaging": {"machine"},
