@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import pickle
+import re
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ import pytest
 from qa_onnx import Answer, DeadlineError, Example, InputError, Options, Reader, ServerError
 from tests.conftest import TINY
 from tests.fresh import printed
-from tests.served import Served, serve
+from tests.served import ROOT, Served, serve
 from tests.waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
@@ -403,6 +404,17 @@ def test_a_task_that_is_cancelled_stops_asking() -> None:
     with serve(gated=True) as held:
         held.gate.hold()
         asyncio.run(run(url_of(held)))
+
+
+def test_what_the_page_shows_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"^```py\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    with serve("--precision", "int8", bundle=ROOT / "exported" / "minilm-squad") as running:
+        exec(first.replace("http://127.0.0.1:8000", url_of(running)), {})
+        names: dict[str, Any] = {"key": KEY, "question": BOAT[0], "text": BOAT[1]}
+        exec(second.replace("https://example.org/qa", url_of(running)), names)
+    assert names["answer"].text == "blue"
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["Ida", "1887"]
 
 
 def test_it_is_imported_when_it_is_used_and_says_what_is_missing() -> None:

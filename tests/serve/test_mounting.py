@@ -6,13 +6,8 @@ import asyncio
 import dataclasses
 import hashlib
 import logging
-import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -20,13 +15,14 @@ import pytest
 
 from qa_onnx import ClosedError, MissingExtraError, Reader
 from tests.conftest import TINY
+from tests.examples.hosted import hosted
 from tests.fresh import printed
 from tests.serve.test_root_path import BOAT, check_below
-from tests.served import ROOT
 from tests.waiting import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
+    from contextlib import AbstractContextManager
 
 from fastapi import FastAPI
 
@@ -35,26 +31,9 @@ from qa_onnx.serve import MountedApp, Settings, create_app
 pytestmark = pytest.mark.slow
 
 
-@contextmanager
-def uvicorn(application: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+def uvicorn(application: str) -> AbstractContextManager[tuple[httpx.Client, subprocess.Popen[str]]]:
     """An application of examples/ under uvicorn's own command, and a client for it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port, number = listener.getsockname()[1], listener.fileno()
-        command = [sys.executable, "-m", "uvicorn", application, "--fd", str(number), "--no-access-log"]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT / "examples",
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-            pass_fds=[number],
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S, trust_env=False) as client:
-            yield client, process
-    finally:
-        process.kill()
-        process.communicate()
+    return hosted("-m", "uvicorn", application, "--fd", "{fd}", "--no-access-log")
 
 
 def test_the_server_inside_of_a_fastapi_app() -> None:
