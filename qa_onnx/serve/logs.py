@@ -18,7 +18,6 @@ from typing import Any
 from pydantic_core import to_json
 
 LOGGER = logging.getLogger("qa_onnx.serve")
-_started = False
 
 
 class JsonFormatter(logging.Formatter):
@@ -32,9 +31,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(_line(record.created, record.levelname.lower(), record.getMessage().strip(), fields))
 
 
-def log_request(fields: dict[str, Any]) -> None:
-    """Log a request; after `start` straight to stderr, at a third of the cost of a logger's."""
-    if not _started:
+def log_request(fields: dict[str, Any], *, directly: bool) -> None:
+    """Log a request.
+
+    Args:
+        fields: of the line.
+        directly: write it to stderr, at a third of the cost of a logger's; False: the host decides where logs go.
+    """
+    if not directly:
         LOGGER.info("request", extra={"fields": fields})
         return
     with suppress(OSError):  # nobody reads it any more
@@ -60,8 +64,6 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
 def start() -> None:
     """Send the logs of this process to stderr as JSON lines."""
-    global _started  # noqa: PLW0603 - as the loggers are of the whole process
-    _started = True
     logging.captureWarnings(capture=True)
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())

@@ -262,7 +262,7 @@ class RequestMiddleware:
         }
         if state.questions:
             fields["questions"] = state.questions
-        logs.log_request(fields)
+        logs.log_request(fields, directly=self._settings.owns_process)
 
 
 def _check_head(scope: Scope) -> None:
