@@ -137,7 +137,7 @@ class Replica:
 
 
 def build(arguments: dict[str, Any]) -> serve.Application:
-    """Build the application for `serve run`, `serve build` and `serve.run`; its route prefix must be "/".
+    """Build the application for `serve run`, `serve build` and `serve.run`, with any route prefix.
 
     Args:
         arguments: names and values, also as text, of `ReplicaArguments` and of the limits in `Settings`.

@@ -47,7 +47,7 @@ folder, port, arguments = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
 try:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build(arguments))
+    serve.run(build(arguments), route_prefix="/tools/qa")
     print("ready", flush=True)
     sys.stdin.read()
 finally:
@@ -57,7 +57,7 @@ finally:
 
 
 class Host:
-    """A Ray of its own with one application.
+    """A Ray of its own with one application, below a path.
 
     Args:
         folder: for all its files; a short path, since sockets are in it.
@@ -79,7 +79,7 @@ class Host:
             env={**environment, "HOME": str(folder), "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
         )
         self.client = httpx.Client(
-            base_url=f"http://127.0.0.1:{port}",
+            base_url=f"http://127.0.0.1:{port}/tools/qa",
             timeout=PATIENCE_S,
             trust_env=False,
             headers={"Authorization": f"Bearer {KEY}"},
