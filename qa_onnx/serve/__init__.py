@@ -3,7 +3,8 @@
     settings.py    its limits and its model
     server.py      processes: one, or several that share a port
     protocol.py    a connection: size and time of heads
-    middleware.py  each request: id, host (hosts.py), key (keys.py), body, client that goes away, log line, metrics
+    middleware.py  each request: id, head (heads.py), host (hosts.py), key (keys.py), body, client that goes away,
+                   log line, metrics
     endpoints.py   the paths: which are public, and what metrics call them
     app.py         the endpoints; schemas.py and results.py their JSON, bodies.py reads it, problems.py errors
     inference_protocol.py  the endpoints of the Open Inference Protocol; inference_schemas.py and tensors.py their

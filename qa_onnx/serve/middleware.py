@@ -20,9 +20,9 @@ from starlette.responses import RedirectResponse
 
 from qa_onnx.serve import keys, logs, problems
 from qa_onnx.serve.endpoints import HEALTH, POSTED, PUBLIC, body_limit, endpoint_of, speaks_protocol
+from qa_onnx.serve.heads import check_head
 from qa_onnx.serve.hosts import AllowedHosts, host_of
 from qa_onnx.serve.problems import HEADERS, Problem, new_request_id
-from qa_onnx.serve.protocol import MAX_HEAD_BYTES
 from qa_onnx.serve.root_path import below_root
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ _OTHER_SITES = frozenset({b"cross-site", b"same-site"})  # values of Sec-Fetch-S
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CLIENT_GONE = 499  # nginx's code for a client that went away; only logs and metrics see it
-_MAX_TARGET = 8 * 1024  # bytes of a URL
-_MAX_HEADERS = 100
 _SMALL_BODY = 64 * 1024  # bytes of a body for which room is kept while larger ones fill the memory
 _UNWATCHED_S = 0.05  # most requests are answered by then, and watching their client costs a task each
 _ASGI = {"version": "3.0", "spec_version": "2.4"}  # 2.4: `send` raises where its client is gone
@@ -150,7 +148,7 @@ class RequestMiddleware:
 
     async def _answer(self, state: RequestState, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the head, read the body and run the endpoint; cancel that when its client goes away."""
-        _check_head(scope)
+        check_head(scope)
         self._check_host(state)
         accepted = self._settings.keys
         locked = bool(accepted) and state.endpoint not in PUBLIC
@@ -263,24 +261,6 @@ class RequestMiddleware:
         if state.questions:
             fields["questions"] = state.questions
         logs.log_request(fields, directly=self._settings.owns_process)
-
-
-def _check_head(scope: Scope) -> None:
-    """Refuse a head of another version, or that is too large.
-
-    Raises:
-        Problem: 400, 414 or 431.
-    """
-    if scope["http_version"] not in {"1.0", "1.1", "2", "3"}:  # h11 reads 2.0 and others as if they were 1.1
-        raise Problem(400, "this is not HTTP/1.1: send a valid request")
-    headers = scope["headers"]
-    target = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
-    if target > _MAX_TARGET:
-        raise Problem(414, f"the URL is longer than {_MAX_TARGET} bytes: shorten it")
-    if len(headers) > _MAX_HEADERS:
-        raise Problem(431, f"the request has {len(headers)} headers: send {_MAX_HEADERS} at most")
-    if target + sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
-        raise Problem(431, f"the head is larger than {MAX_HEAD_BYTES} bytes: send fewer headers")
 
 
 def to_problem(error: BaseException, state: RequestState, metrics: Metrics) -> Problem:
