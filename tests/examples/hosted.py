@@ -39,14 +39,14 @@ def run(*command: str) -> str:
 
 
 @contextmanager
-def hosted(*command: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+def hosted(*command: str, **environment: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
     """A server in examples/, whose command has {fd} for the number of its socket, and a client for it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port, number = listener.getsockname()[1], listener.fileno()
         process = subprocess.Popen(
             [sys.executable, *(word.format(fd=number) for word in command)],
             cwd=EXAMPLES,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **environment},
             stderr=subprocess.PIPE,
             text=True,
             pass_fds=[number],

@@ -36,11 +36,11 @@ def check_answers(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("application", ["flask_app", "django_app"])
-def test_web_apps_under_gunicorn_with_gunicorn_conf(application: str) -> None:
+def test_web_apps_under_gunicorn_with_gunicorn_conf(application: str, tmp_path: Path) -> None:
     for package in (application.removesuffix("_app"), "gunicorn"):
         pytest.importorskip(package, reason=f"needs {package}")
     command = ("-m", "gunicorn", "-c", "gunicorn_conf.py", "--bind", "fd://{fd}", f"{application}:app")
-    with hosted(*command) as (client, process):
+    with hosted(*command, HOME=str(tmp_path)) as (client, process):  # gunicorn has a socket there
         check_answers(client)
         process.terminate()
         _, log = process.communicate(timeout=60)
