@@ -7,7 +7,7 @@
 >>> reader.ask("What colour is the boat?", "The boat is blue and the sail is white.").text
 'blue'
 >>> reader.ask("When?", "Nobody knows.")  # holds none of the texts
-Answer(text='', start=0, end=0, score=0.0, probability=0.99...)
+Answer(none, probability=1)
 
 It is a `Reader` like any other: `AsyncReader(fake_reader("blue"))` works too. `FakeSession` is the part that
 replaces the model, for tests that care about windows and batches.

@@ -134,5 +134,5 @@ def load_runtime(
         runtime = Runtime(bundle.best_precision(other), other, threads)
         name = f"{'onnxruntime' if engine is None else engine}/cuda"
         message = f"{name} cannot be used, {runtime.precision} on the CPU takes over: {error}"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)  # where Reader.load is called
+        warnings.warn(message, RuntimeWarning, stacklevel=4)  # where Reader.load is called
     return runtime, _open(bundle, runtime, min_f1)
