@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = {page.name: page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md"))}
-ROOMS = ("documents", "retrieval", "mapping", "export", "train", "data.squad")
+ROOMS = ("documents", "retrieval", "mapping", "export", "train", "data.squad", "client", "serve")
 NAMED = set(re.findall(r"^\.\. auto\w+:: (\S+)$", "\n".join(REFERENCE.values()), re.MULTILINE))
 
 

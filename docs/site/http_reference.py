@@ -27,7 +27,7 @@ def openapi() -> dict[str, Any]:
     import dataclasses
 
     from qa_onnx import Bundle, Options
-    from qa_onnx.serve.app import create_app
+    from qa_onnx.serve.app import service_app
     from qa_onnx.serve.metrics import Metrics
     from qa_onnx.serve.service import Service
     from qa_onnx.serve.settings import Model, Settings
@@ -37,8 +37,8 @@ def openapi() -> dict[str, Any]:
         Options.for_windows_of(bundle.manifest.max_length), n_best=1
     )  # as `serve` has it
     model = Model.resolve(bundle, options, precision="int8", threads=1)
-    app = create_app(Service(Settings(), model, Metrics()))
-    document: dict[str, Any] = app._app.openapi()  # type: ignore[attr-defined]  # inside of the middleware
+    app: Any = service_app(Service(Settings(), model, Metrics()))
+    document: dict[str, Any] = app._app.openapi()  # inside of the middleware
     return document
 
 

@@ -14,15 +14,19 @@ from qa_onnx.retrieval.ask_all import ask_all
 from qa_onnx.retrieval.build import IndexReport, build_index
 from qa_onnx.retrieval.content import LazyDocument
 from qa_onnx.retrieval.index import Passage, PassageIndex
+from qa_onnx.retrieval.support import PartAnswer, Support, support
 
 __all__ = [
     "DocumentAnswer",
     "DocumentAnswers",
     "IndexReport",
     "LazyDocument",
+    "PartAnswer",
     "Passage",
     "PassageIndex",
+    "Support",
     "ask_all",
     "ask_documents",
     "build_index",
+    "support",
 ]
