@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.bench.document import ReportTable, bullets, interval_plot, new_axes, plot, svg, to_html
+from qa_onnx.bench.document import ReportTable, bullets, interval_plot, new_axes, number_of, plot, svg, to_html
 from qa_onnx.errors import BundleError
 from qa_onnx.machine.packages import require
 
@@ -50,18 +50,16 @@ def page(bundle: Bundle) -> str:
     blocks = [
         f"# {source.name}: how well it answers",
         f"Source: {source.kind} `{source.name}`, SHA-256 `{source.sha256}`. Exported {manifest.created}.",
+        verdict(receipts),
         "## Accuracy of each precision",
         str(accuracy_table(receipts)),
         plot("accuracy", "F1 on the evaluation data, with 95 % bootstrap intervals."),
+        SCORES_NOTE,
         bullets(receipt_lines(receipts)),
         "## Agreement with the source model",
         str(precision_table(manifest)),
-        "max diff, mean diff: of the logits. same span: share of the windows with the same best span.",
-        bullets(
-            f"{name}: {graph.parity.windows} windows beside {graph.parity.reference}"
-            for name, graph in manifest.graphs.items()
-            if graph.parity
-        ),
+        PRECISION_NOTE,
+        bullets(graph_lines(manifest)),
     ]
     if manifest.confidence:
         threshold = "off" if manifest.null_threshold is None else f"{manifest.null_threshold:.3f}"
@@ -73,18 +71,52 @@ def page(bundle: Bundle) -> str:
     return to_html(f"{source.name}: receipt", "\n\n".join([*blocks, "## Made with", str(versions)]), plots)
 
 
+PRECISION_NOTE = (
+    "max diff, mean diff: of a start or end logit, beside the source model. same span: share of the windows with "
+    "the same best span."
+)
+
+
+SCORES_NOTE = (
+    "95 %: bootstrap interval of F1. of fp32: share of its F1. fp32 nodes: those that were left in fp32 to reach "
+    "the gate."
+)
+
+
+def verdict(receipts: Mapping[str, Receipt]) -> str:
+    """Return in a sentence how well the precisions answer, and whether each reaches its gate."""
+    scores = [f"{name} has F1 {one.accuracy.f1:.2f}" for name, one in receipts.items()]
+    first = next(iter(receipts.values()))
+    data = {f"{number_of(one.n, 'question')} of {one.data}" for one in receipts.values()}
+    if "fp32" not in receipts:
+        scores.append(f"fp32 had F1 {first.fp32.f1:.2f}")
+    missed = [name for name, one in receipts.items() if one.percent_of_fp32 < one.gate]
+    gate = " or ".join(sorted({f"{one.gate:g} % of fp32's" for one in receipts.values()}))
+    gates = f"{', '.join(missed)} below the gate of {gate}" if missed else f"the gate of {gate} is reached"
+    return f"{', '.join(scores)}, on {' and '.join(sorted(data))}; {gates}."
+
+
 def precision_table(manifest: Manifest) -> ReportTable:
     """Return a row for each precision: size, graph, and the differences of its logits from the source model's."""
     rows = []
     for name, graph in manifest.graphs.items():
-        nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())
         parity, differences = graph.parity, ("-", "-", "-")
         if parity is not None:
             differences = (f"{parity.max_abs:.2g}", f"{parity.mean_abs:.2g}", f"{parity.same_best_span:.1%}")
         size = f"{graph.file.size / 1e6:.1f}"
-        rows.append((name, size, graph.kind, nodes or "-", ", ".join(graph.backends), *differences))
-    head = ("precision", "MB", "graph", "fused nodes", "engines", "max diff", "mean diff", "same span")
-    return ReportTable(head, rows, texts=(0, 2, 3, 4))
+        rows.append((name, size, graph.kind, *differences, ", ".join(graph.backends)))
+    head = ("precision", "MB", "graph", "max diff", "mean diff", "same span", "engines")
+    return ReportTable(head, rows, texts=(0, 2, 6))
+
+
+def graph_lines(manifest: Manifest) -> Iterator[str]:
+    """Yield the fused nodes of each precision, and what it was compared with."""
+    for name, graph in manifest.graphs.items():
+        nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())
+        beside = "not compared with a source model"
+        if graph.parity:
+            beside = f"{graph.parity.windows} windows compared with {graph.parity.reference}"
+        yield f"{name}: {f'fused nodes: {nodes}' if nodes else 'no fused nodes'}; {beside}"
 
 
 def accuracy_table(receipts: Mapping[str, Receipt]) -> ReportTable:
@@ -103,7 +135,7 @@ def accuracy_table(receipts: Mapping[str, Receipt]) -> ReportTable:
         )
         for name, receipt in receipts.items()
     ]
-    head = ("precision", "EM", "F1", "95 %", "of fp32", "gate", "kept back", "questions", "data")
+    head = ("precision", "EM", "F1", "95 %", "of fp32", "gate", "fp32 nodes", "questions", "data")
     return ReportTable(head, rows, texts=(0, 8))
 
 
@@ -111,14 +143,15 @@ def receipt_lines(receipts: Mapping[str, Receipt]) -> Iterator[str]:
     """Yield what was measured beside each precision, where, and the nodes that were kept back."""
     for name, receipt in receipts.items():
         yield (
-            f"{name}: beside {receipt.source_name}: EM {receipt.source.em:.2f}, F1 {receipt.source.f1:.2f}; "
-            f"fp32: EM {receipt.fp32.em:.2f}, F1 {receipt.fp32.f1:.2f}; measured {receipt.date[:10]} in "
-            f"{receipt.engine} on {', '.join(receipt.instruction_sets) or 'a CPU with unknown instruction sets'}"
+            f"{name}: on the same questions {receipt.source_name} has EM {receipt.source.em:.2f} and F1 "
+            f"{receipt.source.f1:.2f}, fp32 EM {receipt.fp32.em:.2f} and F1 {receipt.fp32.f1:.2f}; measured "
+            f"{receipt.date[:10]} in {receipt.engine} on a CPU with "
+            f"{', '.join(receipt.instruction_sets) or 'unknown instruction sets'}"
         )
         if by_characters := receipt.settings.get("f1_by_characters"):
             yield f"{name}: F1 by characters for {by_characters:,} of {receipt.n:,} questions"
         for node in receipt.kept_back:
-            yield f"{name}: kept back {node}"
+            yield f"{name}: stays in fp32: {node}"
 
 
 def calibration(confidence: Confidence) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.bench.document import ReportTable, bullets, console, plot, to_html
+from qa_onnx.bench.document import ReportTable, bullets, console, number_of, plot, to_html
 from qa_onnx.bench.plots import plots
 from qa_onnx.bench.results import FIGURES, ContenderResult, to_csv, to_json, value_of
 
@@ -45,8 +45,8 @@ def table(run: BenchResults, *, columns: Collection[str] | None = None) -> Repor
     shown = {}
     for path, _, heading, form in FIGURES:
         values = [value_of(outcome, path) for outcome in outcomes]
-        cells = ["" if value is None else format(value, form) for value in values]
-        if heading and (columns is None or heading in columns) and any(cells):
+        cells = ["-" if value is None else format(value, form) for value in values]
+        if heading and (columns is None or heading in columns) and any(value is not None for value in values):
             shown[heading] = cells
     return ReportTable(list(shown), list(zip(*shown.values(), strict=True)))
 
@@ -54,11 +54,11 @@ def table(run: BenchResults, *, columns: Collection[str] | None = None) -> Repor
 def verdict(run: BenchResults) -> str:
     """Return the result in a sentence: how much faster the fastest contender is, and how well it answers.
 
-    It is empty if fewer than two contenders were measured.
+    Of a single contender, how fast it is; it is empty if none was measured.
     """
     raced = [(one.ratio, one) for one in run.ran if one.ratio is not None]
     if len(raced) < 2:
-        return ""
+        return _alone(run.ran[0]) if run.ran else ""
     base = raced[0][1]
     ratio, best = max(raced, key=lambda pair: pair[0].median)
     if best is base or ratio.low <= 1:
@@ -69,6 +69,24 @@ def verdict(run: BenchResults) -> str:
     return (
         f"{best.name} answers {ratio.median:.2f} times as many questions a second as {base.name} (95 % interval "
         f"{ratio.interval}){accuracy}."
+    )
+
+
+def _alone(one: ContenderResult) -> str:
+    parts = [f"{one.rate:,.1f} questions a second"] if one.rate is not None else []
+    if one.latency is not None:
+        parts.append(f"one by one in {one.latency.p50:,.1f} ms in the median")
+    if one.f1 is not None:
+        parts.append(f"with F1 {one.f1:.1f}")
+    return f"{one.name} answers {', '.join(parts)}." if parts else ""
+
+
+def setup(run: BenchResults) -> str:
+    """Return in a line how much was measured, and on what."""
+    data, machine = run.data, run.machine
+    return (
+        f"{number_of(data['asked'], 'question')} of {data['name']} in {number_of(run.rounds, 'round')}, "
+        f"{number_of(machine['threads'], 'thread')}, {machine['cpu']}"
     )
 
 

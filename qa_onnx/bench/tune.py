@@ -114,7 +114,7 @@ class _TuneTable:
         for row in list(self.rows):
             row.note = accuracy_note(self.bundle, row.setting.precision, self.plan.min_f1_percent)
             if row.note:
-                row.note = f"not tried: {row.note}"
+                row.note = f"was not tried: {row.note}"
                 continue
             row.note = "..."
             self.show(self.rows)
@@ -165,7 +165,7 @@ class _TuneTable:
             runners = [(row, stack.enter_context(self._start(row.setting))) for row in finalists]
             self._alternate(runners)
         for row in ranked:
-            row.note = "" if row in finalists else "slower when screened: not in the final"
+            row.note = "" if row in finalists else "slower in a first look"
         for row in finalists:
             row.rate = len(self.pairs) / statistics.median(row.together)
             row.p50_ms, row.p99_ms = (1000 * float(value) for value in np.percentile(row.alone, (50, 99)))

@@ -11,6 +11,7 @@ import click
 
 from qa_onnx.bench.runners import SCENARIOS
 from qa_onnx.cli import tables
+from qa_onnx.cli.notes import note, quiet_option, verbose_option
 from qa_onnx.cli.options import bundle_option, data_option, threads_option
 from qa_onnx.cli.output import make_folder, whole_file
 from qa_onnx.cli.progress import steps
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from qa_onnx.bench.results import BenchResults
 
 _SECONDS, _SECONDS_QUICK = 180.0, 40.0
+_WIDE = 160  # columns of a table with every figure, where the output is no terminal
 _WORDS_QUICK = 250  # longest of the built-in texts with --quick
 
 
@@ -75,6 +77,8 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
     metavar="DIR",
     help="Write results.json, results.csv, report.md and report.html with plots; needs qa-onnx[bench].",
 )
+@verbose_option("Show the machine, the data, and the command that repeats the run too.")
+@quiet_option
 def bench(
     *,
     bundle: Path | None,
@@ -89,6 +93,7 @@ def bench(
     quick: bool,
     wide: bool,
     out: Path | None,
+    verbose: bool,
 ) -> None:
     """Measure a bundle on this machine, end to end: speed, latency, accuracy, memory.
 
@@ -125,7 +130,7 @@ def bench(
     command = shlex.join(["qa-onnx", *sys.argv[1:]])
     with steps() as show:
         run = compare(contenders, questions, plan, title=title, command=command, show=show)
-    _show(run, wide=wide)
+    _show(run, wide=wide, verbose=verbose)
     if out is not None:
         _write(run, out)
     needed = {one.name for one in contenders if not one.why_not} if against else set()
@@ -142,19 +147,19 @@ def _checkpoint(name: str) -> Path:
     return open_checkpoint(name).folder
 
 
-def _show(run: BenchResults, *, wide: bool) -> None:
-    """Print how, then the figures, then the result in a sentence; --out writes all figures."""
-    from qa_onnx.bench.report import SHORT, about, remarks, table, verdict
+def _show(run: BenchResults, *, wide: bool, verbose: bool) -> None:
+    """Print the result in a sentence, then the figures, then what must be known with them; --out writes all."""
+    from qa_onnx.bench.report import SHORT, about, remarks, setup, table, verdict
 
+    tables.say(verdict(run))
     figures = table(run, columns=None if wide else SHORT)
-    console = tables.console()
-    for line in [*about(run), f"again: {run.command}"]:
-        console.print(tables.printable(line))
-    console.print()
-    console.print(tables.grid(figures.head, figures.rows))
-    for line in [*remarks(run), verdict(run)]:
-        if line:
-            console.print(tables.printable(line))
+    if wide:
+        tables.console(width=_WIDE).print(tables.grid(figures.head, figures.rows))
+    else:
+        tables.show_grid(figures.head, figures.rows)
+    details = [*about(run), f"again: {run.command}"] if verbose else [setup(run)]
+    for line in [*remarks(run), *details]:
+        tables.say(line)
 
 
 def _write(run: BenchResults, folder: Path) -> None:
@@ -163,4 +168,4 @@ def _write(run: BenchResults, folder: Path) -> None:
     for name, content in files([run]).items():
         with whole_file(folder / name) as file:
             file.write(content)
-    click.echo(f"wrote {folder / 'report.html'}, and its text, figures and plots beside it", err=True)
+    note(f"wrote {folder / 'report.html'}, and its text, figures and plots beside it")

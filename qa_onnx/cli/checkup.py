@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
+from qa_onnx.bench.document import number_of
 from qa_onnx.bundle.choice import explain
 from qa_onnx.cli import tables
-from qa_onnx.cli.tables import printable
+from qa_onnx.cli.notes import is_quiet
 from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import BACKENDS
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rich.console import Console
-
     from qa_onnx.doctor.diagnosis import Diagnosis, Fault
     from qa_onnx.doctor.findings import BundleState, Findings
     from qa_onnx.doctor.trial import Trial
@@ -36,9 +32,18 @@ _SETS = {
 }
 
 
-def show(findings: Findings, diagnosis: Diagnosis) -> None:
-    """Print findings and diagnosis."""
-    console = tables.console()
+def show(findings: Findings, diagnosis: Diagnosis, *, verbose: bool) -> None:
+    """Print the verdict, the problems, what each precision did, the notes, and with `verbose` all findings."""
+    _verdict(findings, diagnosis)
+    if is_quiet():
+        return
+    _speed(findings)
+    for fault in diagnosis.notes:
+        _show_fault("note", fault, style="yellow")
+    if not verbose:
+        tables.say("-v shows versions, CPU, GPU, bundle and engines too")
+        return
+    out = tables.console()
     sections = {
         "versions": _versions(findings),
         "cpu": _cpu(findings),
@@ -47,20 +52,8 @@ def show(findings: Findings, diagnosis: Diagnosis) -> None:
         "engines": {backend: _engine(findings, backend) for backend in map(str, BACKENDS)},
     }
     for title, rows in sections.items():
-        console.print(Text(title, "bold"))
-        console.print(_columns([(f"  {name}", text) for name, text in rows.items()], width=_LABEL))
-    _speed(console, findings)
-    _verdict(console, diagnosis)
-
-
-def _columns(rows: Iterable[tuple[str, str]], *, width: int | None = None, style: str = "") -> Table:
-    """Return labels and texts side by side; a long text is folded."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=width, style=style)
-    grid.add_column(overflow="fold")
-    for label, text in rows:
-        grid.add_row(label, printable(text))
-    return grid
+        out.print(Text(title, "bold"))
+        tables.facts(rows.items(), width=_LABEL, before="  ")
 
 
 def _versions(findings: Findings) -> dict[str, str]:
@@ -116,7 +109,7 @@ def _instructions(findings: Findings) -> str:
     names = f"{', '.join(has)}" + (f"; no {', '.join(lacks)}" if lacks else "")
     if findings.exact_int8:
         return f"{names}. int8 runs at full speed"
-    return f"{names}. Without VNNI, int8 gains less: compare it with fp32 below"
+    return f"{names}. Without VNNI, int8 gains less: compare it with fp32 above"
 
 
 def _gpu(gpu: Nvidia) -> dict[str, str]:
@@ -171,48 +164,55 @@ def _engine(findings: Findings, backend: str) -> str:
     return "starts; " + ("the bundle has no precision for it" if findings.bundle.whole else "no bundle to run")
 
 
-def _speed(console: Console, findings: Findings) -> None:
+def _verdict(findings: Findings, diagnosis: Diagnosis) -> None:
+    """Print in a sentence whether it works, and each problem with its remedy."""
+    if diagnosis.ok:
+        ran = [one for one in findings.at(findings.requested[-1]) if one.precision and one.error is None]
+        best = next((one for one in ran if one.precision == findings.precision), next(iter(ran), None))
+        what = f": {best.precision} in {best.backend}, {_right(best)} test questions right" if best else ""
+        tables.say(f"ok: question answering works here{what}", style="bold green")
+        return
+    count = number_of(len(diagnosis.problems), "problem")
+    tables.say(f"{count}: question answering does not work here as it was asked for", style="bold red")
+    for number, problem in enumerate(diagnosis.problems, 1):
+        _show_fault(str(number), problem, style="red")
+
+
+def _show_fault(label: str, fault: Fault, *, style: str) -> None:
+    indent = max(3, len(label) + 1)
+    tables.say(_short(fault.what), style=style, label=label, indent=indent)
+    if fault.remedy:
+        tables.say(f"remedy: {fault.remedy}", label="", style=style, indent=indent)
+
+
+def _speed(findings: Findings) -> None:
+    """Print what each precision did in each engine."""
     trials = [
         trial for trial in findings.trials if trial.precision is not None and trial.kind != "MissingExtraError"
     ]
     if not trials:
         return
-    threads = findings.cores.threads
-    title = f"speed and accuracy (short questions, {threads} thread{'s' * (threads > 1)}, a process for each row)"
-    console.print(Text(title, "bold"))
+    head = ("precision", "engine", "questions/s", "right", "as at export", "a logit differs by")
+    tables.show_grid(head, [_trial(trial) for trial in trials], texts=(0, 1, 4, 5))
+    line = f"short questions, {number_of(findings.cores.threads, 'thread')}"
     if findings.load is not None and findings.load > findings.cores.logical / 2:
-        console.print(f"  on a busy machine (load {findings.load:.1f}): an idle one is faster")
-    head = ("  precision", "engine", "golden check", "questions/s", "right")
-    console.print(tables.grid(head, [_trial(trial) for trial in trials], texts=(0, 1, 2)))
+        cores = number_of(findings.cores.logical, "core")
+        line += f"; the machine was busy (load {findings.load:.1f} on {cores}): an idle one is faster"
+    tables.say(line)
 
 
 def _trial(trial: Trial) -> tuple[str, ...]:
-    check, names = trial.golden, (f"  {trial.precision}", trial.backend)
+    check, names = trial.golden, (str(trial.precision), trial.backend)
     if check is None or trial.questions_per_second is None:
-        return *names, f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run", "-", "-"
-    difference = f"{check.max_abs:.2g} of {check.tolerance:g}"
+        return *names, "-", "-", "-", f"not tried: {trial.reason}" if trial.kind == UNFIT else "did not run"
+    difference = f"at most {check.max_abs:.2g} (limit {check.tolerance:g})"
     if check.max_abs == float("inf"):
-        difference = "other tokens"
-    passed = "passed" if check.passed else "FAILED"
-    right = f"{trial.right} of {trial.questions}"
-    return *names, f"{passed}, {difference}", f"{trial.questions_per_second:.1f}", right
+        difference = "other tokens, or no numbers"
+    return *names, f"{trial.questions_per_second:,.1f}", _right(trial), "yes" if check.passed else "NO", difference
 
 
-def _verdict(console: Console, diagnosis: Diagnosis) -> None:
-    for note in diagnosis.notes:
-        console.print(_columns(_fault("note", note), style="yellow"))
-    if diagnosis.ok:
-        console.print(Text("verdict: ok", "bold green"))
-        return
-    count = len(diagnosis.problems)
-    console.print(Text(f"verdict: {count} problem{'s' * (count > 1)}", "bold red"))
-    for number, problem in enumerate(diagnosis.problems, 1):
-        console.print(_columns(_fault(str(number), problem), style="red"))
-
-
-def _fault(label: str, fault: Fault) -> list[tuple[str, str]]:
-    remedy = [("", f"remedy: {fault.remedy}")] if fault.remedy else []
-    return [(label, _short(fault.what)), *remedy]
+def _right(trial: Trial) -> str:
+    return f"{trial.right} of {trial.questions}"
 
 
 def _short(text: str) -> str:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.bench.document import number_of
+from qa_onnx.cli.notes import quiet_option
 from qa_onnx.cli.options import data_file, limit_option, seed_option, threads_option
 from qa_onnx.cli.output import to_json
 from qa_onnx.cli.progress import progress
-from qa_onnx.cli.tables import printable
+from qa_onnx.cli.tables import printable, say
 from qa_onnx.engines.names import PRECISIONS
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 @threads_option
 @click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="Changed answers to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print counts and all changed answers as one JSON object.")
+@quiet_option
 def diff(
     *,
     first: str,
@@ -67,21 +70,34 @@ def diff(
     if as_json:
         click.echo(to_json({**counts, "changes": [_change(*pair) for pair in flipped]}))
         return
-    click.echo(
-        f"{counts['same']:,} of {total:,} answers are the same; {len(flipped):,} flipped, "
-        f"{counts['flipped_and_better']:,} for the better and {counts['flipped_and_worse']:,} for the worse"
-    )
+    say(_verdict(counts))
     for name, report in ((first, old), (second, new)):
         click.echo(f"{printable(name)}: EM {report.em:.2f}, F1 {report.f1:.2f}")
     for pair in flipped[:show]:
         gold = pair[0].gold
-        click.echo(f"\n{printable(gold.id)}  {printable(gold.question)}")
-        click.echo(f"  gold    {printable(' | '.join(dict.fromkeys(gold.answers)) or '(no answer)')}")
+        click.echo()
+        say(f"{gold.id}  {gold.question}")
+        say(" | ".join(dict.fromkeys(gold.answers)) or "(no answer)", label="  gold", indent=10)
         for label, outcome in zip(("first", "second"), pair, strict=True):
-            text = printable(" ".join(outcome.answer.text.split())) or "(no answer)"
-            click.echo(f"  {label:7} {text}  [score {outcome.answer.score:.2f}, F1 {100 * outcome.f1:.0f}]")
+            figures = f"[score {outcome.answer.score:.2f}, F1 {100 * outcome.f1:.0f}]"
+            say(f"{outcome.answer.text or '(no answer)'} {figures}", label=f"  {label}", indent=10)
     if len(flipped) > show:
         click.echo(f"\n... and {len(flipped) - show:,} more: --show N or --json")
+
+
+def _verdict(counts: dict[str, Any]) -> str:
+    """Return in a sentence how many answers change, and whether that is for the better."""
+    answers = number_of(counts["questions"], "answer")
+    flipped, better, worse = (counts[name] for name in ("flipped", "flipped_and_better", "flipped_and_worse"))
+    if not flipped:
+        return f"all {answers} are the same" if counts["questions"] > 1 else "the answer is the same"
+    even = flipped - better - worse
+    parts = [
+        f"{better:,} for the better",
+        f"{worse:,} for the worse",
+        *([f"{even:,} with the same F1"] if even else []),
+    ]
+    return f"{flipped:,} of {answers} {'changes' if flipped == 1 else 'change'}: {', '.join(parts)}"
 
 
 def _reader(name: str, threads: int | None) -> Reader:

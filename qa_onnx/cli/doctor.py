@@ -31,6 +31,7 @@ import click
 import msgspec
 
 from qa_onnx.cli import tables
+from qa_onnx.cli.notes import quiet_option, verbose_option
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.output import to_json
 from qa_onnx.engines.names import BACKENDS, DEVICES, ENGINES, PRECISIONS, usual_engine
@@ -51,7 +52,17 @@ if TYPE_CHECKING:
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), help="[default: the best for engine and device]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-def doctor(*, bundle: Path | None, engine: str | None, device: str, precision: str | None, as_json: bool) -> None:
+@verbose_option("Show versions, CPU, GPU, bundle and engines too.")
+@quiet_option
+def doctor(
+    *,
+    bundle: Path | None,
+    engine: str | None,
+    device: str,
+    precision: str | None,
+    as_json: bool,
+    verbose: bool,
+) -> None:
     """Test whether question answering works on this machine, and explain why not.
 
     Checks packages, CPU, GPU and the bundle, and runs each of its precisions in each engine. Give it the same
@@ -70,7 +81,7 @@ def doctor(*, bundle: Path | None, engine: str | None, device: str, precision: s
     if as_json:
         click.echo(to_json(msgspec.to_builtins(record(findings, diagnosis)), indent=1))
     else:
-        checkup.show(findings, diagnosis)
+        checkup.show(findings, diagnosis, verbose=verbose)
     if not diagnosis.ok:
         click.get_current_context().exit(1)
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
+from qa_onnx.cli.notes import note, quiet_option, verbose_option
 from qa_onnx.cli.options import ReaderSettings, data_file, limit_option, reader_options, seed_option
 from qa_onnx.cli.output import check_file, to_json, whole_file
 from qa_onnx.cli.progress import progress
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     help="Write the questions without an exact match to this file, as JSON lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+@verbose_option("Show scores by probability, and the best null threshold, too.")
+@quiet_option
 @partial(reader_options, without=("min_probability",))
 def evaluate(
     *,
@@ -42,6 +46,7 @@ def evaluate(
     by_length: bool,
     errors_path: Path | None,
     as_json: bool,
+    verbose: bool,
 ) -> None:
     """Measure exact match and F1 on DATA.
 
@@ -64,7 +69,7 @@ def evaluate(
     if as_json:
         click.echo(to_json(_record(report, by_length=by_length)))
     else:
-        _show(report, by_length=by_length)
+        _show(report, by_length=by_length, verbose=verbose)
 
 
 def _record(report: Report, *, by_length: bool) -> dict[str, Any]:
@@ -76,15 +81,15 @@ def _record(report: Report, *, by_length: bool) -> dict[str, Any]:
     return record
 
 
-def _show(report: Report, *, by_length: bool) -> None:
-    click.echo(
-        f"{tables.printable(report.data)}: EM {report.em:.2f} "
-        f"({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
-        f"F1 {report.f1:.2f} ({report.f1_interval[0]:.2f} to {report.f1_interval[1]:.2f}) over {report.n:,} "
-        f"question{'' if report.n == 1 else 's'}, {report.questions_per_second:.1f} a second"
+def _show(report: Report, *, by_length: bool, verbose: bool) -> None:
+    tables.say(
+        f"{report.data}: EM {report.em:.2f} ({report.em_interval[0]:.2f} to {report.em_interval[1]:.2f}), "
+        f"F1 {report.f1:.2f} ({report.f1_interval[0]:.2f} to {report.f1_interval[1]:.2f}) over "
+        f"{number_of(report.n, 'question')}, {report.questions_per_second:,.1f} a second; in brackets 95 % "
+        "intervals"
     )
     if report.by_characters:
-        click.echo(
+        tables.say(
             f"F1 by characters, as in MLQA's script, for {report.by_characters:,} of {report.n:,} questions, "
             "whose texts have no blanks between words"
         )
@@ -95,27 +100,25 @@ def _show(report: Report, *, by_length: bool) -> None:
         parts |= {f"context of {words} words": part for words, part in report.by_length()}
     rows = [(name, f"{part.n:,}", f"{part.em:.2f}", f"{part.f1:.2f}") for name, part in parts.items() if part]
     if rows:
-        tables.console().print(tables.grid(("questions", "n", "EM", "F1"), rows))
-    _show_calibration(report.calibration)
-    if report.null_threshold:
+        tables.show_grid(("questions", "n", "EM", "F1"), rows)
+    tables.say(f"probabilities are off by {report.calibration.ece:.2f} % on average (expected calibration error)")
+    if verbose:
+        _show_calibration(report.calibration)
+    if verbose and report.null_threshold:
         best = report.null_threshold
-        click.echo(
+        tables.say(
             f"best null threshold: {best.best_f1_threshold:.3f} for F1 {best.best_f1:.2f}, "
             f"{best.best_em_threshold:.3f} for EM {best.best_em:.2f}"
         )
 
 
 def _show_calibration(calibration: CalibrationReport) -> None:
-    click.echo(
-        f"probabilities: expected calibration error {calibration.ece:.2f} %, Brier score {calibration.brier:.4f}; "
-        "an answer counts as right where it overlaps a right one"
-    )
+    tables.say(f"Brier score {calibration.brier:.4f}; an answer counts as right where it overlaps a right one")
     rows = [
         (f"{point.coverage:.0%}", f"{point.min_probability:.2f}", f"{point.f1:.2f}", f"{point.right:.1%}")
         for point in calibration.coverage
     ]
-    console = tables.console()
-    console.print(tables.grid(("answered", "--min-probability", "F1 of these", "at a right place"), rows))
+    tables.show_grid(("answered", "--min-probability", "F1 of these", "at a right place"), rows)
 
 
 def _write_errors(path: Path, report: Report) -> None:
@@ -133,4 +136,4 @@ def _write_errors(path: Path, report: Report) -> None:
                 "probability": outcome.answer.probability,
             }
             file.write(to_json(record) + "\n")
-    click.echo(f"{len(wrong):,} questions were not matched exactly: {path}", err=True)
+    note(f"{number_of(len(wrong), 'question was', 'questions were')} not matched exactly: {path}")

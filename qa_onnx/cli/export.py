@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.bench import page
 from qa_onnx.cli import tables
+from qa_onnx.cli.notes import note, quiet_option, verbose_option
 from qa_onnx.cli.options import data_file
 from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import InputError
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     help="Fit a temperature, and a null threshold if some questions have no answer, to at most 2,000 questions.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random samples.")
+@verbose_option("Show differences from the source, fused nodes and all scores too.")
+@quiet_option
 def export(
     *,
     checkpoint: str,
@@ -83,6 +87,7 @@ def export(
     no_fusion: bool,
     require_fusion: bool,
     replace: bool,
+    verbose: bool,
     **settings: Any,
 ) -> None:
     """Make a bundle of CHECKPOINT.
@@ -113,12 +118,20 @@ def export(
         replace=replace,
         evaluation=evaluation,
     )
-    tables.console().print(tables.precisions(bundle))
-    tables.show_receipts(bundle)
-    click.echo(
-        f'try it: qa-onnx ask -b {tables.printable(str(bundle.path))}{_precision_option(bundle)} -q "..." -c FILE',
-        err=True,
+    where = tables.printable(str(bundle.path))
+    tables.say(
+        f"{where} holds {tables.and_list(bundle.manifest.graphs)} ({tables.megabytes(bundle)}). {_scores(bundle)}"
     )
+    tables.show_precisions(bundle)
+    if verbose:
+        click.echo()
+        tables.show_details(bundle)
+    note(f'try it: qa-onnx ask -b {where}{_precision_option(bundle)} -q "..." -c FILE')
+
+
+def _scores(bundle: Bundle) -> str:
+    receipts = tables.receipts_of(bundle)
+    return page.verdict(receipts) if receipts else ""
 
 
 def _precision_option(bundle: Bundle) -> str:

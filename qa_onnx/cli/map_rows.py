@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from qa_onnx.bench.document import number_of
 from qa_onnx.cli import streams
+from qa_onnx.cli.notes import is_quiet, quiet_option
 from qa_onnx.cli.options import ReaderSettings, reader_options
 from qa_onnx.cli.progress import rows as show_rows
 from qa_onnx.errors import shown
@@ -78,6 +81,7 @@ _without_some = partial(reader_options, without=("engine", "threads", "allow_fal
     "are q1_..., q2_... Repeat it for more.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the parts that an earlier run has written to OUTPUT.")
+@quiet_option
 @_without_some
 def map_rows(
     *,
@@ -187,6 +191,8 @@ def _planned(
 def _run(job: MapJob, engine: str, address: str | None, workers: int | None, threads: int) -> MapTotals:
     states = job.run(_engine(job, engine, address, workers, threads))
     totals = next(states)
+    if is_quiet():
+        return deque(states, maxlen=1).pop()
     with show_rows(totals.total, totals.before) as show:
         for totals in states:
             show(totals.before + totals.rows, totals.failed, totals.tokens)
@@ -215,9 +221,10 @@ def _summary(totals: MapTotals, output: str) -> str:
     """Return what was done, in a line or two."""
     seconds = max(totals.seconds, 1e-9)
     speed = f"{totals.rows / seconds:,.1f} rows/s, {totals.tokens / seconds:,.0f} tokens/s"
-    lines = f"{totals.rows:,} rows in {totals.seconds:.1f} s ({speed}), written to {shown(output)}"
+    rows = number_of(totals.rows, "row")
+    lines = f"{rows} in {totals.seconds:.1f} s ({speed}), written to {shown(output)}"
     if totals.before:
-        lines += f"; {totals.before:,} were there before"
+        lines += f"; {number_of(totals.before, 'row was', 'rows were')} there before"
     if totals.failed:
-        lines += f"\n{totals.failed:,} of those rows could not be answered, such as {totals.first_failure}"
+        lines += f"\n{totals.failed:,} of {rows} could not be answered, such as {totals.first_failure}"
     return lines

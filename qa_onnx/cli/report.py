@@ -8,6 +8,7 @@ import click
 
 from qa_onnx.bench import page
 from qa_onnx.cli import tables
+from qa_onnx.cli.notes import note, quiet_option, verbose_option
 from qa_onnx.cli.options import bundle_option
 from qa_onnx.cli.output import check_file, whole_file
 
@@ -21,17 +22,20 @@ from qa_onnx.cli.output import check_file, whole_file
     metavar="FILE",
     help="Write a page with plots to this file; needs qa-onnx[bench].",
 )
-def report(*, bundle: Path | None, html_path: Path | None) -> None:
-    """Show the receipts of a bundle: accuracy and excluded nodes of each precision, calibration."""
+@verbose_option("Show scores of the source model, engine, CPU, and the nodes that stay in fp32 too.")
+@quiet_option
+def report(*, bundle: Path | None, html_path: Path | None, verbose: bool) -> None:
+    """Show how well a bundle answers, as it was measured when it was exported."""
     from qa_onnx import Bundle
 
     loaded = Bundle.load(bundle)
     if html_path is None:
-        page.receipts_of(loaded)
-        tables.show_receipts(loaded)
+        receipts = page.receipts_of(loaded)
+        tables.say(f"{loaded.manifest.source.name}: {page.verdict(receipts)}")
+        tables.show_receipts(receipts, verbose=verbose)
         return
     check_file(html_path)
     content = page.page(loaded)
     with whole_file(html_path) as file:
         file.write(content)
-    click.echo(f"wrote {html_path}", err=True)
+    note(f"wrote {html_path}")

@@ -57,5 +57,7 @@ def verify(*, bundle: str, revision: str | None, key: Path) -> None:
     damaged = loaded.damaged_files()
     if damaged:
         raise click.ClickException("; ".join(damaged))
-    files = len(loaded.manifest.files())
-    click.echo(f"{loaded.path} is signed by the key {PublicKey(key).id}; {files} files have their size and hash")
+    count = len(loaded.manifest.files())
+    files = "its file is" if count == 1 else f"its {count} files are"
+    click.echo(f"valid: {loaded.path} is signed by the key of {key}, and {files} what was signed")
+    click.echo(f"key {PublicKey(key).id}")

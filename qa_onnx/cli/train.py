@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn
 
+from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
+from qa_onnx.cli.notes import note, quiet_option
 from qa_onnx.cli.options import DataPath, between, data_file
 from qa_onnx.machine.packages import require
 from qa_onnx.train.settings import TRAIN_BOUNDS, TrainSettings
@@ -100,6 +102,7 @@ def _setting(name: str, help_text: str, *, metavar: str | None = None, default: 
 @click.option("--resume", is_flag=True, help="Continue the unfinished run of DIR, if there is one.")
 @click.option("--replace", is_flag=True, help="Remove a finished model in DIR, or its unfinished run.")
 @click.option("--data-licence", "licence", metavar="TEXT", help="Licence of the weights, for the model card.")
+@quiet_option
 def train(*, to: Path, threads: int | None, log: Path | None, **arguments: Any) -> None:
     """Fine-tune BASE on DATA.
 
@@ -128,21 +131,29 @@ def train(*, to: Path, threads: int | None, log: Path | None, **arguments: Any) 
     except KeyboardInterrupt:
         click.echo("stopped; the same command with --resume continues from the last save", err=True)
         sys.exit(130)
-    click.echo(_summary(record))
-    click.echo(f"next: qa-onnx export {to}", err=True)
+    for line in _summary(record):
+        tables.say(line)
+    note(f"next: qa-onnx export {to}")
 
 
-def _summary(record: dict[str, Any]) -> str:
+def _summary(record: dict[str, Any]) -> list[str]:
+    """Return the result in a sentence, then what it was trained on and for how long."""
     run, result, counts = record["run"], record["result"], record["questions"]["counts"]
-    without = counts.get("unanswerable", 0)
-    text = (
-        f"{record['name']}: {run['steps']:,} steps, {run['epochs']:.2f} epochs in {run['minutes']:.1f} minutes, "
-        f"{counts['answerable'] + without:,} questions, {without:,} without an answer"
-    )
-    if result is None:
-        return text
-    scores = f"EM {result['em']:.2f}, F1 {result['f1']:.2f} on {result['n']:,} questions"
-    return f"{text}; {scores} ({record['held_out']['name']})"
+    name, without = record["name"], counts.get("unanswerable", 0)
+    scores = f"{name} is trained, and was not evaluated"
+    if result is not None:
+        questions = f"{number_of(result['n'], 'question')} ({record['held_out']['name']})"
+        best = f"the best of {number_of(len(record['evaluations']), 'evaluation')}"
+        scores = f"{name} has F1 {result['f1']:.2f} and EM {result['em']:.2f} on {questions}, {best}"
+    data = f"{number_of(counts['answerable'] + without, 'question')}, {without:,} without an answer"
+    steps = f"{number_of(run['steps'], 'step')}, {run['epochs']:.2f} epochs, in {_duration(run['minutes'])}"
+    return [scores, f"trained on {data}; {steps}"]
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 2:
+        return f"{60 * minutes:.0f} s"
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
 @contextmanager
@@ -188,6 +199,6 @@ def _progress() -> Iterator[Callable[[Status], None]]:
             bar.update(task, completed=status.progress, description=line)
             if not console.is_terminal and time.monotonic() - last_line >= _LINE_EVERY_S:
                 last_line = time.monotonic()
-                click.echo(f"{status.progress:4.0%}  {line}", err=True)
+                note(f"{status.progress:4.0%}  {line}")
 
         yield show

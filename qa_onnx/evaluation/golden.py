@@ -49,6 +49,13 @@ class GoldenCheck:
         """Whether the difference stays within the tolerance."""
         return self.max_abs <= self.tolerance
 
+    def __str__(self) -> str:
+        """The result in words."""
+        if self.max_abs == float("inf"):
+            return "other tokens than at export, or logits that are not numbers"
+        answers = "answers as at export" if self.passed else "answers otherwise than at export"
+        return f"{answers} (largest difference of a logit {self.max_abs:.2g}, limit {self.tolerance:g})"
+
 
 def record(reader: Reader, examples: tuple[Example, ...]) -> str:
     """Run the examples and return the text of a golden file."""

@@ -111,12 +111,17 @@ class AccuracyGate:
         """Evaluate a graph in its precision, and log the result."""
         reader = self.model.reader(self.model.open(graph.path, precision), self.options)
         accuracy = score(precision, reader, self.data, self.settings.seed)
+        excluded = len(graph.excluded_nodes)
         _LOG.info(
-            "%s with %d nodes excluded: %.1f MB, EM %.2f, F1 %.2f, %.2f %% of fp32's: %s %g",
-            *(precision, len(graph.excluded_nodes), graph.path.stat().st_size / 1e6, accuracy.em, accuracy.f1),
+            "%s%s: F1 %.2f, %.2f %% of fp32's, which %s the gate of %g %%; EM %.2f, %.1f MB",
+            *(
+                precision,
+                f" with {excluded} node{'s' * (excluded > 1)} left in fp32" if excluded else "",
+                accuracy.f1,
+            ),
             100 * accuracy.f1 / self.fp32.f1 if self.fp32.f1 else 100.0,
             "reaches" if self.passes(accuracy) else "misses",
-            self.settings.gate,
+            *(self.settings.gate, accuracy.em, graph.path.stat().st_size / 1e6),
         )
         return accuracy
 

@@ -46,7 +46,10 @@ def rank(source: Path, quantize: Callable[[Collection[str]], Path], batches: Seq
     for number, name in enumerate(names, 1):
         logits = _logits(quantize([other for other in names if other != name]), batches)
         errors[name] = float(((logits - expected) ** 2).mean())
-        _LOG.info("sensitivity %d of %d: %s %.3g", number, len(names), name, errors[name])
+        _LOG.info(
+            "node %d of %d: quantized alone, %s changes a logit by %.3g (mean square)",
+            *(number, len(names), name, errors[name]),
+        )
     return sorted(names, key=lambda name: -errors[name])
 
 

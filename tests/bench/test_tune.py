@@ -122,7 +122,7 @@ def test_a_limit_that_nothing_meets_is_an_error(tiny_bundle: Bundle) -> None:
 
 def test_nothing_to_try_is_an_error(tiny_copy: Path) -> None:
     edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
-    with pytest.raises(EngineError, match="can be tuned here: int8: not tried: it has no receipt"):
+    with pytest.raises(EngineError, match="can be tuned here: int8: was not tried: it has no receipt"):
         tune(Bundle.load(tiny_copy), replace(PLAN, min_f1_percent=99))
 
 
@@ -143,11 +143,14 @@ def test_the_command_keeps_the_winner_and_forgets_it(monkeypatch: pytest.MonkeyP
     bundle = Bundle.load(TINY)
     profile = find_profile(bundle)
     assert profile is not None
-    assert str(profile) in done.stdout
+    assert str(profile) in " ".join(done.stdout.split())
     assert Reader.load(bundle).options.batch_tokens == profile.batch_tokens
     assert "chosen" in done.stdout
+    assert done.stdout.startswith("fastest here: ")
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert "used from now on" in done.stderr
     forgotten = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--forget"])
-    assert forgotten.stdout == "forgotten\n"
+    assert forgotten.stdout == "forgotten: the default is used again\n"
     assert find_profile(bundle) is None
     again = CliRunner().invoke(main, ["tune", "-b", str(TINY), "--forget"])
     assert again.stdout == "there was nothing to forget\n"

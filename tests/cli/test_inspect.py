@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,16 @@ def test_escapes_in_a_name_of_the_manifest_do_not_reach_the_terminal(tiny_copy: 
     assert not any(character in result.output for character in "\x1b\x07\u202e\x9b")
 
 
-def test_it_shows_everything_that_the_manifest_says(tiny_bundle: Bundle) -> None:
+def test_it_says_first_what_the_bundle_is_and_shows_no_details() -> None:
     result = inspect("-b", TINY)
+    assert result.stdout.startswith("tiny-bert (fp32 and int8, 0.2 MB), made 2026-11-24")
+    assert re.search(r"^int8 +0\.1 +- +- +97\.8%  onnxruntime/cpu$", result.stdout, re.MULTILINE)
+    assert "F1 was not measured" in result.stdout
+    assert "SHA-256" not in result.stdout
+
+
+def test_verbose_shows_everything_that_the_manifest_says(tiny_bundle: Bundle) -> None:
+    result = inspect("-b", TINY, "-v")
     assert result.exit_code == 0
     manifest = tiny_bundle.manifest
     for said in (
@@ -51,6 +60,7 @@ def test_it_shows_everything_that_the_manifest_says(tiny_bundle: Bundle) -> None
         "100.0%",
     ):
         assert said in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
 
 
 def test_json_is_the_manifest() -> None:
@@ -66,7 +76,11 @@ def test_verify_runs_the_golden_examples() -> None:
     checks = json.loads(result.stdout)["verify"]
     assert list(checks) == ["hashes", "fp32", "int8"]
     assert all(check["passed"] for check in checks.values())
-    assert "verify fp32" in inspect("-b", TINY, "--verify").stdout
+    shown = inspect("-b", TINY, "--verify").stdout
+    assert shown.startswith("tiny-bert (fp32 and int8, 0.2 MB) is whole and answers here as at export.\n")
+    assert re.search(
+        r"^fp32 +answers as at export \(largest difference of a logit \S+, limit 0.001\)", shown, re.M
+    )
 
 
 def test_verify_finds_a_changed_file(tiny_copy: Path) -> None:
@@ -77,13 +91,16 @@ def test_verify_finds_a_changed_file(tiny_copy: Path) -> None:
     assert inspect("-b", tiny_copy).exit_code == 0  # sizes alone
     result = inspect("-b", tiny_copy, "--verify")
     assert result.exit_code == 1
+    assert result.stdout.startswith("tiny-bert (fp32 and int8, 0.2 MB) is damaged, and was not run.")
     assert "was changed or damaged" in result.stdout
+    assert "changed or damaged" in result.stderr
 
 
 def test_verify_finds_a_machine_that_computes_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRECISIONS, "int8", replace(PRECISIONS["int8"], tolerance=-1.0))
     result = inspect("-b", TINY, "--verify")
     assert result.exit_code == 1
+    assert "is whole, but int8 does not answer here as at export." in result.stdout
     assert "does not give the same results here as at export" in result.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -60,10 +61,14 @@ def test_a_run_reports_its_progress_and_its_result(data: Path, tmp_path: Path) -
     assert result.exit_code == 0
     record = json.loads((tmp_path / "m" / "training.json").read_bytes())
     scores = record["result"]
-    assert result.stdout == (
-        f"m: {record['run']['steps']} steps, 0.10 epochs in 0.0 minutes, 139 questions, 13 without an answer; "
-        f"EM {scores['em']:.2f}, F1 {scores['f1']:.2f} on {scores['n']} questions (questions held out)\n"
+    count = len(record["evaluations"])
+    said, seconds = " ".join(result.stdout.split()).rsplit(" in ", 1)
+    assert said == (
+        f"m has F1 {scores['f1']:.2f} and EM {scores['em']:.2f} on {scores['n']} questions (questions held out), "
+        f"the best of {count} evaluation{'s' * (count > 1)} trained on 139 questions, 13 without an answer; "
+        f"{record['run']['steps']} steps, 0.10 epochs,"
     )
+    assert re.fullmatch(r"\d+ s", seconds)
     assert "have an answer" in result.stderr
     assert "epoch 0." in result.stderr
     assert "examples/s" in result.stderr
@@ -72,6 +77,13 @@ def test_a_run_reports_its_progress_and_its_result(data: Path, tmp_path: Path) -
     assert "its head is new" in (tmp_path / "m" / "README.md").read_text()
     for noise in ("newly initialized", "UNEXPECTED", "MISSING", "Loading weights"):
         assert noise not in result.output
+
+
+def test_quiet_leaves_the_result_alone(data: Path, tmp_path: Path) -> None:
+    result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK, "--eval-limit", "0", "--quiet")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("m is trained, and was not evaluated\ntrained on 139 questions")
+    assert result.stderr == ""
 
 
 FLAGS: dict[str, Any] = {

@@ -192,12 +192,23 @@ def test_eval_prints_scores_and_writes_errors(data: Path, tmp_path: Path) -> Non
     result = run("eval", data, "--by-length", "--errors", errors, "--null-threshold", "off")
     assert result.exit_code == 0, result.output
     assert re.match(r"data\.jsonl: EM \d+\.\d\d \(.* to .*\), F1 \d+\.\d\d .* over 6 questions", result.stdout)
-    for said in ("with an answer", "without", "context of 1-50 words", "best null threshold"):
+    for said in ("with an answer", "without", "context of 1-50 words", "probabilities are off by"):
         assert said in result.stdout
+    assert f"not matched exactly: {errors}" in result.stderr
     wrong = [json.loads(line) for line in errors.read_text().splitlines()]
     assert "c" in {record["id"] for record in wrong}  # it has no answer, and one was given
     for record in wrong:
         assert oracle(record["predicted"], tuple(record["gold"]))[0] == 0.0
+
+
+def test_eval_shows_more_or_less_as_it_is_told(data: Path, tmp_path: Path) -> None:
+    details = ("--min-probability", "Brier score", "best null threshold")
+    plain, verbose = run("eval", data, "-b", TINY), run("eval", data, "-b", TINY, "-v")
+    assert [said in plain.stdout for said in details] == [False] * 3
+    assert [said in verbose.stdout for said in details] == [True] * 3
+    quiet = run("eval", data, "-b", TINY, "--errors", tmp_path / "errors.jsonl", "-q")
+    assert re.match(r"data\.jsonl: EM \d+\.\d\d ", quiet.stdout)
+    assert quiet.stderr == ""
 
 
 def test_eval_as_json_agrees_with_python(data: Path, tiny_reader: Reader) -> None:
@@ -240,7 +251,11 @@ def test_diff_shows_what_flips(data: Path, tiny_reader: Reader) -> None:
     assert record["flipped"] == flipped == len(record["changes"])
     assert record["same"] == 6 - flipped
     nothing = run("diff", TINY, TINY, data)
-    assert "6 of 6 answers are the same; 0 flipped" in nothing.stdout
+    assert nothing.stdout.startswith("all 6 answers are the same\n")
+    changed = run("diff", f"{TINY}:fp32", f"{TINY}:int8", data).stdout
+    assert changed.startswith(
+        f"{flipped} of 6 answers change" if flipped > 1 else ("1 of 6 answers changes", "all 6")
+    )
 
 
 def test_diff_of_two_models_prints_both_answers(data: Path) -> None:
