@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parents[1]
 
 # Name -> module and function, and the line in --help.
-_COMMANDS = {
+COMMANDS = {
     "ask": ("ask:ask", "Answer questions from texts."),
     "index": ("index:index", "Make an index of documents for ask, or bring one up to date."),
     "cite": ("cite:cite", "Check whether quotes stand in documents."),
@@ -48,6 +48,7 @@ _COMMANDS = {
     "report": ("report:report", "Show the measured accuracy of a bundle, as a table or a page with plots."),
     "diff": ("diff:diff", "Show which answers change between two bundles or precisions."),
     "doctor": ("doctor:doctor", "Test whether question answering works on this machine, and explain why not."),
+    "completion": ("completion:completion", "Print a script that completes commands and options in your shell."),
 }
 
 
@@ -62,29 +63,29 @@ class _Commands(click.Group):
         sys.exit(streams.exit_code_of(work))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module, name = _COMMANDS[cmd_name][0].split(":")
+        module, name = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(importlib.import_module(f"qa_onnx.cli.{module}"), name)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in _COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(
                 f"unknown command {args[0]!r}: "
-                + (f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(_COMMANDS)}")
+                + (f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(COMMANDS)}")
             )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
