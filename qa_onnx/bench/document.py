@@ -1,25 +1,15 @@
-"""Parts of a report in Markdown, a report as one HTML file that loads nothing from elsewhere, plots as SVG."""
+"""Parts of a report in Markdown, and a report as one HTML file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
-import html
-import io
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from qa_onnx.appearance.pages import page
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #111;
-       background: #fff; }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top;
-         font-variant-numeric: tabular-nums; }
-td:first-child, th:first-child { white-space: nowrap; }
-svg { max-width: 100%; height: auto; } code { font-size: .85em; } pre { overflow-x: auto; }
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,50 +51,8 @@ def to_html(title: str, markdown: str, plots: Mapping[str, str]) -> str:
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    body = re.sub(r'<img src="([^"]*)"[^>]*>', lambda image: plots[image[1]], body)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-        f"<body>\n{body}</body></html>\n"
-    )
 
+    def figure(found: re.Match[str]) -> str:
+        return f"<figure>{plots[found[1]]}<figcaption>{found[2]}</figcaption></figure>"
 
-def new_axes(*, width: float, height: float) -> Any:
-    """Return the axes of a new matplotlib figure; its size is in inches."""
-    from matplotlib.figure import Figure  # no pyplot: it would keep global state
-
-    axes = Figure(figsize=(width, height), layout="constrained").subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
-
-
-def interval_plot(rows: Sequence[tuple[str, float, Sequence[float], Mapping[str, Any]]]) -> Any:
-    """Return the axes of a plot of values with intervals, the first row at the top.
-
-    Args:
-        rows: name, value, ends of its interval, and the look of its point as arguments of matplotlib's `plot`.
-    """
-    axes = new_axes(width=8, height=1 + 0.42 * len(rows))
-    for row, (_, value, interval, look) in enumerate(rows):
-        axes.plot(interval, (row, row), color="black", linewidth=1.5)
-        axes.plot(value, row, **{**look, "linestyle": "none"}, markersize=8)
-        axes.annotate(f"{value:.2f}", (value, row), (0, 7), textcoords="offset points", ha="center")
-    name_rows(axes, [name for name, *_ in rows], above=0.8)
-    return axes
-
-
-def name_rows(axes: Any, names: Sequence[str], *, above: float) -> None:
-    """Name the rows of a plot, the first one at the top, with some space above it."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -above)
-
-
-def svg(axes: Any) -> str:
-    """Return the figure of some axes as an <svg> element; the same drawing gives the same text."""
-    import matplotlib
-
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "qa-onnx", "svg.fonttype": "none"}):  # text stays text
-        axes.figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+    return page(title, re.sub(r'<p><img src="([^"]*)"[^>]*></p>\s*<p>(.*?)</p>', figure, body, flags=re.DOTALL))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.bench.document import ReportTable, bullets, interval_plot, new_axes, number_of, plot, svg, to_html
+from qa_onnx.appearance.plots import INK, PAPER, interval_plot, legend_below, new_axes, svg
+from qa_onnx.bench.document import ReportTable, bullets, number_of, plot, to_html
 from qa_onnx.errors import BundleError
 from qa_onnx.machine.packages import require
 
@@ -49,8 +50,8 @@ def page(bundle: Bundle) -> str:
     plots = {"accuracy": _accuracy_plot(receipts)}
     blocks = [
         f"# {source.name}: how well it answers",
-        f"Source: {source.kind} `{source.name}`, SHA-256 `{source.sha256}`. Exported {manifest.created}.",
         verdict(receipts),
+        f"Source: {source.kind} `{source.name}`, SHA-256 `{source.sha256}`. Exported {manifest.created}.",
         "## Accuracy of each precision",
         str(accuracy_table(receipts)),
         plot("accuracy", "F1 on the evaluation data, with 95 % bootstrap intervals."),
@@ -166,33 +167,32 @@ def calibration(confidence: Confidence) -> str:
 def _accuracy_plot(receipts: Mapping[str, Receipt]) -> str:
     first = next(iter(receipts.values()))
     points = [(first.source_name, first.source), *((name, one.accuracy) for name, one in receipts.items())]
-    look = {"color": "black", "marker": "o"}
+    look = {"color": INK, "marker": "o"}
     axes = interval_plot([(name, accuracy.f1, accuracy.f1_interval, look) for name, accuracy in points])
     gate = first.gate / 100 * first.fp32.f1
-    axes.axvline(gate, color="black", linestyle="--", linewidth=1)
-    axes.annotate(f"gate {gate:.2f}", (gate, -0.7), (4, 0), textcoords="offset points", va="center")
-    axes.set_xlabel("F1 (%)")
+    axes.axvline(gate, color=INK, linestyle="--", linewidth=1, zorder=0)
+    axes.set_xlabel(f"F1 (%); dashed: the gate, {gate:.2f}")
     return svg(axes)
 
 
 def _reliability_plot(confidence: Confidence) -> str:
-    axes = new_axes(width=5.5, height=5)
-    axes.plot((0, 1), (0, 1), color="black", linewidth=1, linestyle=":")
+    axes = new_axes(height=4)
+    axes.plot((0, 1), (0, 1), color=INK, linewidth=1, linestyle=":")
     for label, error, bins, marker, face, line in (
-        ("before", confidence.ece_before, confidence.before, "s", "white", "--"),
-        ("after", confidence.ece_after, confidence.after, "o", "black", "-"),
+        ("before", confidence.ece_before, confidence.before, "s", PAPER, "--"),
+        ("after", confidence.ece_after, confidence.after, "o", INK, "-"),
     ):
         x, y = [item.confidence for item in bins], [item.accuracy for item in bins]
-        axes.plot(x, y, color="black", linewidth=0.8, linestyle=line, zorder=1)
+        axes.plot(x, y, color=INK, linewidth=0.8, linestyle=line, zorder=1)
         sizes = [20 + 600 * item.n / confidence.checked_n for item in bins]
         axes.scatter(
-            x, y, s=sizes, marker=marker, facecolor=face, edgecolor="black", zorder=2,
+            x, y, s=sizes, marker=marker, facecolor=face, edgecolor=INK, zorder=2,
             label=f"{label} (error {error:.1f} %)",
         )  # fmt: skip
     axes.set_xlabel("probability of the answer")
     axes.set_ylabel("share of exact answers")
     axes.set_xlim(0, 1.03)
     axes.set_ylim(0, 1.05)
-    for handle in axes.legend(loc="upper left", frameon=False).legend_handles:
+    for handle in legend_below(axes).legend_handles:
         handle.set_sizes([50])
     return svg(axes)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa_onnx.bench.document import interval_plot, name_rows, new_axes, svg
+from qa_onnx.appearance.colours import FILLS, SERIES
+from qa_onnx.appearance.plots import INK, interval_plot, legend_below, name_row, new_axes, set_rows, svg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
 
     Styles = Mapping[str, dict[str, Any]]
 
-# Okabe and Ito's colours without yellow, which is too light for a line.
-_COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "x", "+", "d", "1", "2")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 5, 1, 5)))
 _HATCHES = ("", "///", "", "\\\\\\", "xxx")
-_GREYS = ("#333333", "#ffffff", "#cccccc", "#ffffff", "#ffffff")
+_SOFT, _LINE, _PAPER = FILLS
+_GREYS = (_SOFT, _PAPER, _LINE, _PAPER, _PAPER)
 
 _CAPTIONS = {
     "speed": "Questions a second, as a multiple of {base}'s: medians of {rounds} rounds with 95 % intervals.",
@@ -32,7 +32,7 @@ _CAPTIONS = {
     "latency": "Latency, one question after another: the share of questions that were answered within a time.",
     "stages": "Where the time of a question goes. Tokenize: to windows; pack: to batches; search: spans; map: to "
     "characters.",
-    "batch": "Throughput by batch size.",
+    "batch": "Throughput by batch size, with windows of some 384 tokens.",
     "length": "Throughput by length of the text, one question a call.",
     "threads": "Throughput by threads.",
 }
@@ -44,7 +44,7 @@ def plots(run: BenchResults) -> dict[str, tuple[str, str]]:
     Returns:
         By name: the plot as an <svg> element, and its caption.
     """
-    looks = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
+    looks = zip(cycle(SERIES), cycle(_MARKERS), cycle(_LINES), strict=False)
     styles = {
         one.name: {"color": colour, "marker": marker, "linestyle": line, "markeredgewidth": 1.25}
         for one, (colour, marker, line) in zip(run.ran, looks, strict=False)
@@ -57,7 +57,7 @@ def plots(run: BenchResults) -> dict[str, tuple[str, str]]:
         for one in run.ran
         if one.latency is not None
     }
-    tokens = "token budget of a batch, of windows of some 384 tokens"
+    tokens = "token budget of a batch"
     drawn = {
         "speed": _speed(run, styles),
         "accuracy": _curves(accuracy, styles, "questions a second", "F1 (%)"),
@@ -77,7 +77,7 @@ def _speed(run: BenchResults, styles: Styles) -> Any:
         return None
     rows = [(name, ratio.median, (ratio.low, ratio.high), styles[name]) for name, ratio in ratios]
     axes = interval_plot(rows)
-    axes.axvline(1, color="black", linestyle=":", linewidth=1)
+    axes.axvline(1, color=INK, linestyle=":", linewidth=1, zorder=0)
     axes.set_xlim(0, 1.08 * max(ratio.high for _, ratio in ratios))
     axes.set_xlabel(f"speed (x {ratios[0][0]})")
     return axes
@@ -98,7 +98,7 @@ def _curves(curves: Mapping[str, Any], styles: Styles, x: str, y: str, *, log: s
     """
     if not curves:
         return None
-    axes = new_axes(width=8, height=4.5)
+    axes = new_axes(height=3.1)
     for name, (xs, ys) in curves.items():
         axes.plot(xs, ys, label=name, markevery=max(1, len(xs) // 8), linewidth=1.5, **styles[name])
     axes.margins(0.05)
@@ -109,7 +109,7 @@ def _curves(curves: Mapping[str, Any], styles: Styles, x: str, y: str, *, log: s
         if letter in log:
             axes.set(**{f"{letter}scale": "log", f"{letter}label": f"{label} (logarithmic)"})
             _plain_ticks(axis)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    legend_below(axes)
     return axes
 
 
@@ -129,19 +129,20 @@ def _stages(run: BenchResults) -> Any:
     contenders = [one for one in run.ran if one.stages]
     if not contenders:
         return None
-    axes = new_axes(width=8, height=1.4 + 0.45 * len(contenders))
+    axes = new_axes(height=0.9 + 0.6 * len(contenders))
     left = np.zeros(len(contenders))
     for name, grey, hatch in zip(contenders[0].stages, _GREYS, _HATCHES, strict=True):
         widths = np.array([one.stages[name] for one in contenders])
         axes.barh(
-            range(len(contenders)), widths, left=left, height=0.6, label=name, color=grey, hatch=hatch,
-            edgecolor="black", linewidth=0.6,
+            range(len(contenders)), widths, left=left, height=0.4, label=name, color=grey, hatch=hatch,
+            edgecolor=INK, linewidth=0.6,
         )  # fmt: skip
         left += widths
     axes.set_xlabel("milliseconds a question")
-    name_rows(axes, [one.name for one in contenders], above=0.5)
-    below = -0.35 / axes.figure.get_figheight() - 0.18
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, below), ncols=5, frameon=False)
+    for row, one in enumerate(contenders):
+        name_row(axes, row, f"{one.name}: {sum(one.stages.values()):,.2f} ms")
+    set_rows(axes, len(contenders))
+    legend_below(axes, columns=3)
     return axes
 
 

@@ -2,8 +2,8 @@
 
     options of every command, as click holds them -> a script with all words in it
 
-Completing starts no Python, so it takes no time; after an update of qa-onnx the script is written anew. The scripts
-of click start the program at each Tab, and that imports numpy.
+Completing starts no Python, so it takes no time; after an update of qa-onnx the script is written anew. click has
+scripts too, but they start the program at each Tab, and that imports numpy.
 """
 
 from __future__ import annotations

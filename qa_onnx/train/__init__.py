@@ -4,7 +4,7 @@ Reading order: settings; corpus, questions and targets make the windows; base, t
 optimization, loss, evaluations, callback, state and trainer are the loop; workspace,
 report and run the result.
 
-May import: everything of the run time, export. Left out: a bundle of the trained checkpoint (export).
+May import: everything of the run time, export, appearance. Left out: a bundle of the trained checkpoint (export).
 """
 
 from qa_onnx.train.callback import JsonLinesLog, Status, TrainingCallback

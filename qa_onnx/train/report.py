@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import qa_onnx
+from qa_onnx.appearance.plots import INK, LINE, PAPER, legend_below, new_axes, svg
 from qa_onnx.machine.cpu import instruction_sets
 from qa_onnx.train.optimization import peak_learning_rate
 
@@ -190,26 +190,19 @@ def downsample(losses: Sequence[float], points: int = _POINTS) -> tuple[list[int
 
 def plot(state: State) -> str:
     """Return the SVG of a run: loss above, F1 and EM below, over the steps; readable in black and white."""
-    from matplotlib.figure import Figure  # not pyplot, which keeps global state
-
     best = state.best_evaluation()
-    rows = 2 if best else 1
-    figure = Figure(figsize=(7.5, 2.8 * rows), layout="constrained")
-    panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    panels = new_axes(height=4.2, rows=2) if best else [new_axes(height=2.3)]
     for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="0.85")
-    panels[0].plot(*downsample(state.losses), color="black")
-    panels[0].set(ylabel="loss (mean of start and end)", ylim=(0, None))
+        axes.grid(axis="y", color=LINE)
+    panels[0].plot(*downsample(state.losses), color=INK)
+    panels[0].set(ylabel="loss", ylim=(0, None))
     if best:
         steps, f1, em = ([evaluation[key] for evaluation in state.evaluations] for key in ("steps", "f1", "em"))
-        panels[1].plot(steps, f1, "o-", color="black", label="F1")
-        panels[1].plot(steps, em, "s--", color="black", markerfacecolor="white", label="exact match")
-        at = (best["steps"], best["f1"])
-        panels[1].annotate(f"best: {best['f1']:.1f}", at, (0, 9), textcoords="offset points", ha="center")
-        panels[1].set(ylabel=f"on {best['n']:,} held-out questions (%)", ymargin=0.2)
-        panels[1].legend(loc="lower right", frameon=False)
+        label = f"F1, at best {best['f1']:.1f}"
+        panels[1].plot(steps, f1, "o-", color=INK, label=label)
+        panels[1].plot(steps, em, "s--", color=INK, markerfacecolor=PAPER, label="exact match")
+        panels[1].set(ylabel="held-out questions (%)", ymargin=0.2)
     panels[-1].set(xlabel="step", xlim=(0, None))
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    if best:
+        legend_below(panels[1])
+    return svg(panels[0])
