@@ -114,7 +114,7 @@ class _TuneTable:
         for row in list(self.rows):
             row.note = accuracy_note(self.bundle, row.setting.precision, self.plan.min_f1_percent)
             if row.note:
-                row.note = f"was not tried: {row.note}"
+                row.note = f"not tried: {row.note}"
                 continue
             row.note = "..."
             self.show(self.rows)

@@ -118,7 +118,7 @@ def _show(rows: Sequence[Row], *, verbose: bool, has_default: bool) -> None:
     final = [row for row in _ordered(rows) if row.gain is not None]
     slower = [row for row in _ordered(rows) if row.gain is None and row.rate]
     reasons = {
-        f"{row.setting.precision} in {row.setting.engine}/{row.setting.device} {row.note}": None
+        f"{row.setting.precision} in {row.setting.engine}/{row.setting.device}: {row.note}": None
         for row in rows
         if not row.rate
     }

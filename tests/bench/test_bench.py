@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from qa_onnx import Bundle, BundleError, EngineError
+from qa_onnx.bench import compare as bench_compare
 from qa_onnx.bench import protocol
 from qa_onnx.bench import record as bench_record
 from qa_onnx.bench.compare import compare, cpus_for, falls_behind
@@ -27,6 +28,7 @@ from qa_onnx.cli import main
 from qa_onnx.data.squad import DataSet, Gold
 from qa_onnx.machine import cpu
 from tests.bench.test_protocol import CLOCK
+from tests.bench.test_results import RUN
 from tests.conftest import TINY
 from tests.waiting import eventually
 
@@ -302,6 +304,20 @@ def test_gpu_memory_is_what_nvidia_smi_lists_for_the_process(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert gpu_megabytes(345) == megabytes
+
+
+def test_the_command_shows_as_much_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_compare, "compare", lambda *_, **__: RUN)
+    plain, verbose, wide = (
+        CliRunner().invoke(main, ["bench", "-b", str(TINY), *more]).stdout for more in ([], ["-v"], ["--wide"])
+    )
+    assert plain.startswith("int8, onnxruntime answers 2.86 times as many questions a second as PyTorch fp32")
+    assert max(map(len, plain.splitlines())) <= 100
+    assert "3 questions of d.json in 3 rounds, 2 threads, A CPU\n" in plain
+    assert re.search(r"^broken \| one +- +- +-", plain, re.MULTILINE)
+    assert "broken | one did not run: it is not installed" in plain
+    assert "again: qa-onnx bench --quick" in verbose
+    assert "server q/s" in wide.splitlines()[2]
 
 
 def test_the_command_measures_and_writes_a_report(tmp_path: Path) -> None:

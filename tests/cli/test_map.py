@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from qa_onnx.cli import main, progress
+from qa_onnx.cli import main, map_rows, progress
 from qa_onnx.errors import shown
 from tests.conftest import TINY
 from tests.mapping.jobs import output_of, rows, write
@@ -35,9 +35,17 @@ def test_a_job_says_what_it_did_and_bad_rows_are_no_failure(tmp_path: Path) -> N
     first, second = result.stderr.splitlines()
     assert first.startswith("5 rows in ")
     assert first.endswith(f" tokens/s), written to {shown(str(tmp_path / 'out'))}")
-    assert second.startswith("1 of those rows could not be answered, such as line 3 of ")
+    assert second.startswith("1 of 5 rows could not be answered, such as line 3 of ")
     assert "(id 'r2'): no \"context\"" in second
     assert len(output_of(tmp_path / "out")) == 5
+
+
+def test_a_quiet_job_shows_no_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(map_rows, "show_rows")
+    path = write(tmp_path / "rows.csv", rows(2))
+    result = mapped(path, "--to", tmp_path / "out", "-q")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("2 rows in ")
 
 
 def test_questions_with_and_without_names(tmp_path: Path) -> None:

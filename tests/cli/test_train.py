@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
+from qa_onnx.bench.document import number_of
 from qa_onnx.cli import main
 from qa_onnx.train import TrainSettings
 from tests import training_data
@@ -61,12 +62,12 @@ def test_a_run_reports_its_progress_and_its_result(data: Path, tmp_path: Path) -
     assert result.exit_code == 0
     record = json.loads((tmp_path / "m" / "training.json").read_bytes())
     scores = record["result"]
-    count = len(record["evaluations"])
+    evaluations = number_of(len(record["evaluations"]), "evaluation")
     said, seconds = " ".join(result.stdout.split()).rsplit(" in ", 1)
     assert said == (
         f"m has F1 {scores['f1']:.2f} and EM {scores['em']:.2f} on {scores['n']} questions (questions held out), "
-        f"the best of {count} evaluation{'s' * (count > 1)} trained on 139 questions, 13 without an answer; "
-        f"{record['run']['steps']} steps, 0.10 epochs,"
+        f"the best of {evaluations} trained on 139 questions, 13 without an answer; "
+        f"{number_of(record['run']['steps'], 'step')}, 0.10 epochs,"
     )
     assert re.fullmatch(r"\d+ s", seconds)
     assert "have an answer" in result.stderr
@@ -82,7 +83,7 @@ def test_a_run_reports_its_progress_and_its_result(data: Path, tmp_path: Path) -
 def test_quiet_leaves_the_result_alone(data: Path, tmp_path: Path) -> None:
     result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK, "--eval-limit", "0", "--quiet")
     assert result.exit_code == 0
-    assert result.stdout.startswith("m is trained, and was not evaluated\ntrained on 139 questions")
+    assert result.stdout.startswith("m is trained, and was not evaluated\ntrained on 158 questions")
     assert result.stderr == ""
 
 

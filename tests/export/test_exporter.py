@@ -128,8 +128,10 @@ def test_measured_parity_stands_in_the_manifest(kind: str) -> None:
 def test_without_fusion_graphs_are_of_standard_operators_and_run_in_tensorrt(tmp_path: Path) -> None:
     names = [part for name in ("fp32", "fp16", "int8") for part in ("--precision", name)]
     command = ["export", str(checkpoint("bert")), "--to", str(tmp_path / "plain"), "--no-fusion", *names]
-    result = CliRunner().invoke(main, command)
+    result = CliRunner().invoke(main, [*command, "-v", "-q"])
     assert result.exit_code == 0, result.stderr
+    assert "no fused nodes" in result.stdout
+    assert result.stderr == ""
     bundle = Bundle.load(tmp_path / "plain")
     graphs = bundle.manifest.graphs
     for precision in ("fp32", "fp16"):
