@@ -27,7 +27,7 @@ th, td {{ padding: 0.375rem 0.75rem; border-bottom: 1px solid var(--line); text-
 th {{ color: var(--soft); font-size: 0.8125rem; }} tbody tr:last-child td {{ border-bottom: 0; }}
 th, td:first-child, td[style*="right"] {{ white-space: nowrap; }}
 @media screen and (max-width: 40rem) {{ td:first-child {{ white-space: normal; }}
-  td:not(:first-child, [style*="right"]) {{ min-width: 10rem; }} }}
+  td:last-child:not([style*="right"]) {{ min-width: 14rem; }} }}
 figure {{ display: inline-block; vertical-align: top; width: min(100%, 30rem); margin: 1rem 1rem 1rem 0;
          padding: 0.625rem; border: 1px solid var(--line); border-radius: 8px; background: var(--paper); }}
 figure svg {{ display: block; width: 100%; height: auto; }}

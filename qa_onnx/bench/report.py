@@ -85,7 +85,7 @@ def setup(run: BenchResults) -> str:
     """Return in a line how much was measured, and on what."""
     data, machine = run.data, run.machine
     return (
-        f"{number_of(data['asked'], 'question')} of {data['name']} in {number_of(run.rounds, 'round')}, "
+        f"{data['name']}: {number_of(data['asked'], 'question')} in {number_of(run.rounds, 'round')}, "
         f"{number_of(machine['threads'], 'thread')}, {machine['cpu']}"
     )
 

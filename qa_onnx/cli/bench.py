@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 _SECONDS, _SECONDS_QUICK = 180.0, 40.0
 _WIDE = 160  # columns of a table with every figure, where the output is no terminal
+_COLUMNS = (
+    "x base: speed beside the first row, with its 95 % interval. p50: half of the questions, asked one by one, "
+    "take no longer. cold start: to the first answer. peak: memory."
+)
 _WORDS_QUICK = 250  # longest of the built-in texts with --quick
 
 
@@ -157,6 +161,7 @@ def _show(run: BenchResults, *, wide: bool, verbose: bool) -> None:
         tables.console(width=_WIDE).print(tables.grid(figures.head, figures.rows))
     else:
         tables.show_grid(figures.head, figures.rows)
+    tables.say(_COLUMNS)
     details = [*about(run), f"again: {run.command}"] if verbose else [setup(run)]
     for line in [*remarks(run), *details]:
         tables.say(line)

@@ -313,8 +313,9 @@ def test_the_command_shows_as_much_as_it_is_asked_for(monkeypatch: pytest.Monkey
     )
     assert plain.startswith("int8, onnxruntime answers 2.86 times as many questions a second as PyTorch fp32")
     assert max(map(len, plain.splitlines())) <= 100
-    assert "3 questions of d.json in 3 rounds, 2 threads, A CPU\n" in plain
+    assert "d.json: 3 questions in 3 rounds, 2 threads, A CPU\n" in plain
     assert re.search(r"^broken \| one +- +- +-", plain, re.MULTILINE)
+    assert "x base: speed beside the first row" in plain
     assert "broken | one did not run: it is not installed" in plain
     assert "again: qa-onnx bench --quick" in verbose
     assert "server q/s" in wide.splitlines()[2]
@@ -370,7 +371,7 @@ def test_the_user_chooses_data_and_scenarios(tmp_path: Path) -> None:
     ]
     result = CliRunner().invoke(main, [*arguments, "--scenarios", "offline", "--device", "cpu"])
     assert result.exit_code == 0, result.output
-    assert re.search(r"^\d+ questions of mine\.jsonl in \d+ rounds, \d+ threads?, ", result.stdout, re.MULTILINE)
+    assert re.search(r"^mine\.jsonl: \d+ questions in \d+ rounds, \d+ threads?, ", result.stdout, re.MULTILINE)
     assert "the 99th percentile" not in result.stdout
     limited = CliRunner().invoke(main, [*arguments, "--scenarios", "server", "--p99-ms", "12345", "-v"])
     said = " ".join(limited.stdout.split())
