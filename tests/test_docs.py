@@ -57,7 +57,7 @@ def test_python_runs(page: str, code: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 RUN = {"python", "console"}
-DATA = {"json", "jsonl", "yaml", "csv", "ini", "diff", "text"}  # nothing to run
+DATA = {"json", "jsonl", "yaml", "csv", "ini", "nginx", "diff", "text"}  # nothing to run
 MADE = {"{eval-rst}", "{toctree}", "{commands}", "{endpoint}"}  # of the site
 
 
@@ -78,7 +78,7 @@ def test_json_is_json() -> None:
         if "..." not in block:
             json.loads(block)
         else:
-            assert page in {"README.md", "serving.md"}, block
+            assert page in {"README.md", "command-line.md", "serving.md"}, block
     for _, block in every_block("jsonl"):
         assert [json.loads(line) for line in block.splitlines()]
 
