@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from qa_onnx.retrieval import Passage
 
 RANKS = (1, 5, 20, 100)
-BUDGETS = (1, 5, 10, 20, 50)
+BUDGETS = (1, 5, 10, 20, 50, 100)
 BOOK_WORDS = 150_000
-DEFAULT = 20  # passages: what `ask_documents` reads at most
+DEFAULT = 50  # passages: what `ask_documents` reads at most
 
 
 class RecordingReader:
