@@ -124,7 +124,8 @@ def ask_every(
     from qa_onnx.retrieval.index import PassageIndex
 
     started = time.perf_counter()
-    reading = ask_all(reader, question, documents, read=read, options=options)
+    with progress.reading("passages") as count:
+        reading = ask_all(reader, question, documents, read=read, options=options, on_read=count)
     if isinstance(documents, PassageIndex):
         names = {found.document for found in reading.answers}
         texts = {name: Document(name, documents.text(name)) for name in names}

@@ -43,7 +43,7 @@ BM25_WEIGHT = 0.7
 # one, so reading stops where the best score is so far above what that one would have. The lowest value with which
 # the same 350 questions lost no F1; they read 8 of 20 passages. It is one for the scores of the default model.
 _SURE = 14.0
-_AT_ONCE = 4  # passages that are read between two decisions to go on
+AT_ONCE = 4  # passages that are read between two decisions to go on
 
 Stopped = Literal["all read", "read", "seconds", "sure"]
 
@@ -193,12 +193,12 @@ def passages_to_read(
     pool = _Pool(reader.steps.temperature_for(options))
     candidates = Candidates(index, question, read)
     stopped: Stopped | None = None
-    waiting = candidates.take(_AT_ONCE)
+    waiting = candidates.take(AT_ONCE)
     while waiting and stopped is None:
         predictions = yield waiting
         for passage, prediction in zip(waiting, predictions or (), strict=True):
             pool.add(passage, prediction)
-        waiting = candidates.take(_AT_ONCE)
+        waiting = candidates.take(AT_ONCE)
         spent = time.perf_counter() - started
         if waiting and stop_early and pool.is_sure(waiting[0]):
             stopped = "sure"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import chain, tee
 from typing import TYPE_CHECKING
 
 from qa_onnx.documents.document import Document
@@ -22,7 +21,7 @@ from qa_onnx.retrieval.index import Passage, PassageIndex
 from qa_onnx.retrieval.passages import cut_passages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from qa_onnx.answers import Prediction
     from qa_onnx.options import Options
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 # The least probability of an answer in its passage, where the options have none.
 LEAST_PROBABILITY = 0.1
+_AT_ONCE = 64  # passages
 
 
 def ask_all(
@@ -39,6 +39,7 @@ def ask_all(
     *,
     read: int | None = 50,
     options: Options | None = None,
+    on_read: Callable[[int, int], object] | None = None,
 ) -> DocumentAnswers:
     """Find every answer to a question such as "Who signed?" in documents.
 
@@ -49,6 +50,7 @@ def ask_all(
         read: passages that are read at most, those that share most with the question; None: all of them.
         options: of the reader; None: its own. In its passage an answer has to pass the null threshold, and to have
             the probability `min_probability`, or `LEAST_PROBABILITY` where that is 0. `n_best` limits nothing.
+        on_read: is called after each step with the passages read so far and those that are read in all.
 
     Returns:
         All answers, best first, by logits above "no answer"; `probability` is the share in the passage. A text
@@ -61,47 +63,94 @@ def ask_all(
     """
     started = time.perf_counter()
     check_question(question, 1 if read is None else read)
-    options = reader.resolve(options)
-    least = options.min_probability or LEAST_PROBABILITY
-    # At most 1 / least answers of a passage are so probable; seldom is one not among the best 2 / least.
-    most = min(int(2 / least), int(BOUNDS["n_best"].high))
-    options = replace(options, n_best=most, overlapping=False)
-    threshold = options.threshold(reader.null_threshold)
+    options = options_for_all(reader.resolve(options))
     if not isinstance(documents, PassageIndex):
         check_type("documents", documents, Iterable, "a PassageIndex or some Documents")
         documents = documents if read is None else PassageIndex.of(documents)
-    passages, read_again = tee(_passages(documents, question, read))
+    passages = _passages(documents, question, read)
+    total = len(documents) if isinstance(documents, PassageIndex) else len(passages)
+    steps = collect_all(reader, passages, total=total, at_once=_AT_ONCE, started=started, options=options)
+    predictions, done = None, 0
+    try:
+        while True:
+            some = steps.send(predictions)
+            predictions = reader.predict([(question, passage.text) for passage in some], options=options)
+            done += len(some)
+            if on_read is not None:
+                on_read(done, len(passages))
+    except StopIteration as end:
+        answers: DocumentAnswers = end.value
+        return answers
+
+
+def options_for_all(options: Options) -> Options:
+    """Return options for passages, of which every answer that is probable enough is to be listed."""
+    least = options.min_probability or LEAST_PROBABILITY
+    # At most 1 / least answers of a passage are so probable; seldom is one not among the best 2 / least.
+    most = min(int(2 / least), int(BOUNDS["n_best"].high))
+    return replace(options, n_best=most, min_probability=least, overlapping=False)
+
+
+def collect_all(
+    reader: Reader,
+    passages: Sequence[Passage],
+    *,
+    total: int,
+    at_once: int,
+    started: float,
+    options: Options,
+    seconds: float | None = None,
+) -> Generator[list[Passage], list[Prediction] | None, DocumentAnswers]:
+    """Collect all answers of passages, step by step, for callers that do the reading themselves.
+
+    Args:
+        reader: whose null threshold is used.
+        passages: to be read, in this order.
+        total: number of passages that there are.
+        at_once: passages of a step.
+        started: when the call began, as `time.perf_counter` counts.
+        options: from `options_for_all`.
+        seconds: begin no step that is expected to end later than this after `started`; None: no limit.
+
+    Yields:
+        The next passages to read; send their predictions.
+
+    Returns:
+        The answers, see `ask_all`.
+    """
+    threshold = options.threshold(reader.null_threshold)
     answers: list[DocumentAnswer] = []
-    count, null_probability = 0, 1.0
-    predictions = reader.predict_iter(((question, passage.text) for passage in passages), options=options)
     warnings: dict[str, None] = {}
-    for passage, prediction in zip(read_again, predictions, strict=True):
-        count += 1
-        null_probability = min(null_probability, prediction.null_probability)
-        warnings.update(dict.fromkeys(text for text in prediction.warnings if "question" in text))
-        answers += _answers(passage, prediction, least, threshold)
+    done, null_probability, late = 0, 1.0, False
+    while done < len(passages) and not late:
+        some = list(passages[done : done + at_once])
+        predictions = yield some
+        for passage, prediction in zip(some, predictions or (), strict=True):
+            null_probability = min(null_probability, prediction.null_probability)
+            warnings.update(dict.fromkeys(text for text in prediction.warnings if "question" in text))
+            answers += _answers(passage, prediction, options.min_probability, threshold)
+        done += len(some)
+        late = seconds is not None and (time.perf_counter() - started) * (1 + at_once / done) > seconds
     answers.sort(key=lambda answer: -answer.score)  # stable: equal scores stay in the order of reading
-    total = len(documents) if isinstance(documents, PassageIndex) else count
     return DocumentAnswers(
         tuple(answers),
         null_probability,
-        count,
+        done,
         total,
-        "all read" if count == total else "read",
+        "seconds" if done < len(passages) else "all read" if done == total else "read",
         time.perf_counter() - started,
         threshold,
         tuple(warnings),
     )
 
 
-def _passages(documents: PassageIndex | Iterable[Document], question: str, read: int | None) -> Iterator[Passage]:
-    """Yield the passages to read, the best ones first where not all are."""
+def _passages(documents: PassageIndex | Iterable[Document], question: str, read: int | None) -> list[Passage]:
+    """Return the passages to read, the best ones first where not all are."""
     if not isinstance(documents, PassageIndex):
-        yield from chain.from_iterable(map(_passages_of, documents))
-    elif read is None:
-        yield from map(documents.passage, range(len(documents)))
-    else:
-        yield from documents.search(question, read)
+        return [passage for document in documents for passage in _passages_of(document)]
+    if read is None:
+        return [documents.passage(number) for number in range(len(documents))]
+    return documents.search(question, read)
 
 
 def _passages_of(document: Document) -> Iterator[Passage]:

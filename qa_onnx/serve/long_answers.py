@@ -21,7 +21,8 @@ from fastapi.responses import StreamingResponse
 from qa_onnx import Answer, Example, Prediction
 from qa_onnx.documents import Document
 from qa_onnx.retrieval import DocumentAnswers, PassageIndex
-from qa_onnx.retrieval.ask import passages_to_read
+from qa_onnx.retrieval.ask import AT_ONCE, passages_to_read
+from qa_onnx.retrieval.ask_all import collect_all, options_for_all
 from qa_onnx.serve import bodies, results, schemas
 from qa_onnx.serve.middleware import to_problem
 
@@ -140,11 +141,12 @@ class LongAnswer:
 
     async def _of_documents(self, body: schemas.AskDocuments, on_progress: OnProgress | None) -> dict[str, Any]:
         service, reader = self.service, self.service.reader
+        options = options_for_all(self.options) if body.all else self.options
         steps, current, passages = await service.threads.run(partial(self._search, body), self._deadline)
         done = 0
         while not isinstance(current, DocumentAnswers):
             examples = [Example(body.question, passage.text) for passage in current]
-            predictions = await service.ask_all(examples, self.options, self._deadline, patient=done > 0)
+            predictions = await service.ask_all(examples, options, self._deadline, patient=done > 0)
             done += len(examples)
             current = _step(steps, predictions)
             if on_progress is not None:
@@ -167,15 +169,19 @@ class LongAnswer:
     def _search(self, body: schemas.AskDocuments) -> tuple[_Steps, list[Passage] | DocumentAnswers, int]:
         """Return the steps of reading documents, the first passages, and how many passages there are."""
         index = PassageIndex.of(Document(one.name, one.text) for one in body.documents)
-        steps = passages_to_read(
-            self.service.reader.reader,
-            body.question,
-            index,
-            read=body.read,
-            seconds=_SHARE * (self._deadline - monotonic()),
-            started=perf_counter(),
-            options=self.options,
-        )
+        reader, started = self.service.reader.reader, perf_counter()
+        seconds = _SHARE * (self._deadline - monotonic())
+        steps: _Steps
+        if body.all:
+            found, options = index.search(body.question, body.read), options_for_all(self.options)
+            steps = collect_all(
+                reader, found, total=len(index), at_once=AT_ONCE, started=started, options=options, seconds=seconds
+            )
+        else:
+            options = self.options
+            steps = passages_to_read(
+                reader, body.question, index, read=body.read, seconds=seconds, started=started, options=options
+            )
         return steps, _step(steps, None), len(index)
 
 

@@ -14,7 +14,7 @@ import pytest
 from qa_onnx import Example, Reader
 from qa_onnx.bundle.folder import default_bundle
 from qa_onnx.documents import Document, read_document_bytes
-from qa_onnx.retrieval import ask_documents
+from qa_onnx.retrieval import PassageIndex, ask_all, ask_documents
 from qa_onnx.serve.results import LICENCES
 from tests.documents.made import paragraph, pdf, word_archive
 from tests.served import Served, serve
@@ -168,6 +168,25 @@ def test_several_documents_answer_as_in_the_library(served: Served, tiny_reader:
         assert one["evidence"]["page"] == 1 + whole.count("\f", 0, answer.start)
 
 
+@pytest.mark.parametrize("read", [50, 1])
+def test_all_answers_are_those_of_the_library(served: Served, tiny_reader: Reader, read: int) -> None:
+    asked = {"question": "What is blue?", "documents": DOCUMENTS, "read": read, "all": True}
+    response = served.answer({**asked, "null_threshold": None, "min_probability": 0.02})
+    assert response.status_code == 200, response.text
+    found = response.json()
+    index = PassageIndex.of(Document(one["name"], one["text"]) for one in DOCUMENTS)
+    options = replace(tiny_reader.options, null_threshold=None, min_probability=0.02)
+    expected = ask_all(tiny_reader, "What is blue?", index, read=read, options=options)
+    assert [(one["document"], one["start"], one["end"], one["text"]) for one in found["answers"]] == [
+        (one.document, one.start, one.end, one.text) for one in expected.answers
+    ]
+    assert [one["probability"] for one in found["answers"]] == pytest.approx(
+        [one.probability for one in expected.answers], abs=1e-4
+    )
+    assert (found["read"], found["passages"]) == (expected.read, expected.passages)
+    assert len(found["answers"]) > (5 if read > 1 else 1)  # n_best is 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -175,6 +194,7 @@ def test_several_documents_answer_as_in_the_library(served: Served, tiny_reader:
         ({"documents": [{"name": "", "text": "x"}]}, "documents.0.name: String should have at least 1 character"),
         ({"documents": [{"name": "a"}]}, "documents.0.text: Field required"),
         ({"documents": DOCUMENTS[:1] * 2}, "two documents have the name 'a.txt'"),
+        ({"all": 1}, "all: Input should be a valid boolean"),
         ({"read": 0}, "read: Input should be greater than or equal to 1"),
         ({"read": 1001}, "read: Input should be less than or equal to 1000"),
         ({"context": "x"}, "context: Extra inputs are not permitted"),

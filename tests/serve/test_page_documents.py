@@ -106,6 +106,17 @@ def test_all_kinds_together(here: Visit, served: Served) -> None:
     assert here.candidates.count() == N_BEST + 1
 
 
+def test_every_answer_is_listed_if_that_is_wanted(here: Visit) -> None:
+    texts = {"a.txt": "The landlord is Mara Field.", "b.txt": "The landlord is Jonas Berg. The flat is small."}
+    here.add(*((name, text.encode()) for name, text in texts.items()))
+    here.page.get_by_role("switch", name="List every answer").check()
+    here.ask("Who is the landlord?")
+    rows = [one.inner_text() for one in here.candidates.locator(".line > span:first-child").all()]
+    assert sorted(rows) == ["Jonas Berg", "Mara Field", "No answer"]
+    here.page.get_by_role("switch", name="List every answer").uncheck()
+    expect(here.candidates).not_to_have_count(3)
+
+
 def test_pages_are_marked_and_are_no_text(here: Visit, served: Served) -> None:
     here.add(FILES[0])
     pages = here.page.evaluate(

@@ -170,6 +170,7 @@ def test_roles_and_names(browser: Browser, served: Served) -> None:
                 - button "Ask"
                 - group "Settings":
                   - switch "Always give a best guess"
+                  - switch "List every answer"
                   - switch "Expert view"
                 - status
                 - paragraph: /Enter asks/

@@ -83,9 +83,9 @@ function bodyOf(question, docs) {
   const common = {
     question, n_best: N_BEST, null_threshold: $("guess").checked ? null : "bundle", offset_unit: "utf16", evidence: true, progress: true,
   };
-  return docs.length === 1
+  return docs.length === 1 && !$("every").checked
     ? { ...common, context: docs[0].text }
-    : { ...common, documents: docs.map(({ name, text: whole }) => ({ name, text: whole })) };
+    : { ...common, all: $("every").checked, documents: docs.map(({ name, text: whole }) => ({ name, text: whole })) };
 }
 
 function failed(error) { // of an ask, or of the scores after it

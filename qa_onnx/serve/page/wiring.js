@@ -41,7 +41,7 @@ $("view").addEventListener("pointerover", (event) => {
   if (scored() && index !== undefined) showToken(Number(index));
 });
 $("view").addEventListener("keydown", stepToken);
-$("guess").addEventListener("change", () => { if (asked) ask(); });
+for (const id of ["guess", "every"]) $(id).addEventListener("change", () => { if (asked) ask(); });
 $("scores").addEventListener("change", switchExpert);
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || event.isComposing) return;
