@@ -6,14 +6,14 @@ from math import ceil
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from qa_onnx import AsyncReader, DeadlineError, QueueFullError, Reader
 
 
 class Question(BaseModel):
     question: str
-    context: str
+    context: str = Field(max_length=50_000)  # what your machine reads within timeout_s
 
 
 @asynccontextmanager

@@ -131,7 +131,7 @@ class QueueFullError(QaOnnxError):
     """More questions wait than an `AsyncReader` takes.
 
     Attributes:
-        retry_after_s: estimated seconds until the questions that wait now are answered.
+        retry_after_s: estimated seconds until the questions that wait now are answered, or their time is over.
     """
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:

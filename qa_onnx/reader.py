@@ -97,7 +97,7 @@ class Reader:
 
         With none of `precision`, `device`, `engine`, `threads` the result of `qa-onnx tune` is used, if any,
         and its `batch_tokens` with no `options`. Else, on the CPU with neither `precision` nor `engine`, what
-        bundle/choice.py expects to be the fastest. A pickle holds these arguments, and the absolute path.
+        is expected to be the fastest here. A pickle holds these arguments, and the absolute path.
 
         Args:
             bundle: its folder or .qab file, or "org/name" on the Hugging Face hub; None: the default one.

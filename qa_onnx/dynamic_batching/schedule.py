@@ -84,6 +84,10 @@ class Schedule:
         """Take the windows of the next batch, with their requests, longest first."""
         return [(self.requests[item.number], item.window) for item in self.queue.take()]
 
+    def last_deadline(self) -> float:
+        """Return when the time of all requests is over, as `time.monotonic` counts; infinite: one has no limit."""
+        return max((request.deadline for request in self.requests.values()), default=math.inf)
+
     def tokens(self) -> float:
         """Return the tokens that wait, estimated where texts are not cut yet."""
         characters = sum(request.characters for texts in (self._short, self._long) for request in texts.values())

@@ -145,7 +145,8 @@ class Workers:
                 thread.join()
 
     def _full(self) -> QueueFullError:
-        seconds = max(0.1, self._schedule.tokens() * self._watch.token_seconds / self._threads)
+        estimate = self._schedule.tokens() * self._watch.token_seconds / self._threads
+        seconds = max(0.1, min(estimate, self._schedule.last_deadline() - monotonic()))
         return QueueFullError(
             f"{self.depth} questions wait or run, and max_queue is {self._max_queue}: ask again in "
             f"{seconds:.1f} s, or raise max_queue",

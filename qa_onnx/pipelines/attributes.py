@@ -33,6 +33,9 @@ class Facts:
     def __init__(self, **facts: Any) -> None:
         self.__dict__.update(facts)
 
+    def __call__(self, *_: object, **__: object) -> Any:
+        raise TypeError(f"this has only {', '.join(vars(self))}, and cannot be called: {_OTHERS}")
+
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"there is no {name!r}, only {', '.join(vars(self))}: {_OTHERS}")
 

@@ -142,6 +142,25 @@ def test_numbers_out_of_range_are_refused(make: Make, name: str, value: Any) -> 
 # ---- a full queue
 
 
+@pytest.mark.parametrize(("timeout_s", "longest"), [(40.0, 40.0), (None, math.inf)])
+def test_nobody_is_told_to_wait_beyond_the_deadlines_of_those_who_wait(
+    gate: Gate, gated: AsyncReader, timeout_s: float | None, longest: float
+) -> None:
+    first = gated.submit(SHORT)
+    gate.wait_for_a_batch()
+    time.sleep(0.02)  # so slow is a token: thousands of seconds for those of the texts
+    gate.let_run(1)
+    wait([first])
+    text = Example("Who came by boat?", "a long text " * 200_000)
+    futures = [gated.submit(text, timeout_s=timeout_s) for _ in range(8)]
+    with pytest.raises(QueueFullError) as caught:
+        gated.submit(SHORT)
+    assert min(longest, 41) - 1 < caught.value.retry_after_s <= longest
+    for future in futures:
+        future.cancel()
+    gate.let_run()
+
+
 def test_a_full_queue_refuses_and_says_when_to_come_back(gate: Gate, gated: AsyncReader) -> None:
     futures = [gated.submit(SHORT) for _ in range(8)]
     assert gated.depth == 8
