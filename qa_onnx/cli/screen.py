@@ -30,15 +30,16 @@ def show(result: TextResult, *, several: bool, table: bool, name_question: bool)
         click.echo(printable(result.question), err=True)
     for note in result.prediction.warnings:
         click.echo(f"warning: {printable(note)}", err=True)
+    explained = several or sys.stderr.isatty()  # an answer of several documents says nothing without its place
     shown = result.answers if result.every else result.answers[: 1 if result.answer else 0]
     if table and result.answers:
         _table(result, several=several)
     for answer, document in shown:
         if not table:
             _print_answer(answer.text)
-        if sys.stderr.isatty() and not (table and result.every):
+        if explained and not (table and result.every):
             _sentence(answer, document, several=several, effort="" if result.every else f", {_effort(result)}")
-    if result.answer and result.every and sys.stderr.isatty():
+    if result.answer and result.every and explained:
         tables.console(stderr=True).print(_effort(result), style="dim")
     if not result.answer:
         if not (table and result.answers):

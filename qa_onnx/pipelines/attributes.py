@@ -34,6 +34,7 @@ class Facts:
         self.__dict__.update(facts)
 
     def __call__(self, *_: object, **__: object) -> Any:
+        """Raise the TypeError with advice: the model and the tokenizer of the old pipeline could be called."""
         raise TypeError(f"this has only {', '.join(vars(self))}, and cannot be called: {_OTHERS}")
 
     def __getattr__(self, name: str) -> Any:

@@ -305,6 +305,7 @@ REFUSED_CALLS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         AttributeError,
         "only name_or_path, model_max_length, is_fast",
     ),
+    "the model itself": (lambda qa: qa.model(input_ids=[[1]]), TypeError, "cannot be called: there is no PyTorch"),
 }
 
 
