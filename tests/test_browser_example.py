@@ -6,7 +6,6 @@ import json
 import random
 import re
 import shutil
-import subprocess
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +18,9 @@ import pytest
 from qa_onnx import Example, Options, Reader, Windower
 from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.evaluation import golden
+from tests.axe import faults
 from tests.browser import DEFAULT_BUNDLE, expect, visit
+from tests.npm import PATIENCE_S, npm, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PATIENCE_S = 300
-NOT_TO_BE_HAD = r"ENOTFOUND|ECONN|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ERR_SOCKET_TIMEOUT|E40[347]|E5\d\d"
 
 LIGHTHOUSE = (EXAMPLES / "lighthouse.txt").read_text(encoding="utf-8")
 # An emoji and a rare ideograph have two UTF-16 units and are one character; a letter and its accent may be two.
@@ -113,22 +112,12 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the build makes, from a clean copy of the example's files."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program} on the PATH")
     folder = tmp_path_factory.mktemp("example") / "browser"
     shutil.copytree(EXAMPLES / "browser", folder, ignore=shutil.ignore_patterns("node_modules", "build"))
-    installed = run("npm", "ci", "--fetch-retries=1", "--fetch-timeout=60000", folder=folder)
-    if installed.returncode and (reason := re.search(NOT_TO_BE_HAD, installed.stderr)):
-        pytest.skip(f"needs a registry of npm that has the example's packages: {reason[0]}")
-    assert installed.returncode == 0, installed.stderr
+    npm("ci", folder=folder)
     build = run("node", "build.mjs", str(DEFAULT_BUNDLE), folder=folder)
     assert build.returncode == 0, build.stderr
     return folder / "build"
@@ -239,6 +228,7 @@ def test_an_answer_is_marked_in_the_text(seen: Visit) -> None:
     parts = seen.page.evaluate("[...document.getElementById('shown').childNodes].map((node) => node.textContent)")
     assert parts == [PAINT[:start], name, PAINT[start + len(name) :]]
     assert seen.page.locator("mark").inner_text() == name
+    assert faults(seen.page) == []
 
 
 def test_a_question_without_an_answer_gets_none(seen: Visit) -> None:
