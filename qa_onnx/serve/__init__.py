@@ -16,8 +16,8 @@
     mounting.py    the same endpoints as an application for a host, `create_app`; root_path.py: below which path
     ray_app.py     the same endpoints in replicas of Ray Serve (extra `ray`), without server.py and protocol.py
 
-May import: everything of the run time. Left out: TLS, and limits on the connections and the rate of each client,
-which a reverse proxy does well.
+May import: everything of the run time, and appearance. Left out: TLS, and limits on the connections and the rate
+of each client, which a reverse proxy does well.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -17,14 +17,11 @@ from typing import Any
 
 from fastapi.responses import HTMLResponse
 
+from qa_onnx.appearance.pages import page
+
 _SCRIPTS = ("head", "examples", "text", "server", "documents", "answers", "expert", "wiring")
 _PARTS = ("page.css", "page.html", *(f"{name}.js" for name in _SCRIPTS))
-_DOCS = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>qa-onnx: endpoints</title>
-<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><style>
-:root { color-scheme: light dark; }
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-pre { overflow-x: auto; padding: .75rem; border: 1px solid #8886; border-radius: .4rem; }
-</style></head><body><h1>qa-onnx</h1>
+_DOCS = """<h1>qa-onnx</h1>
 <p>The endpoints, with their OpenAPI descriptions from <a href="openapi.json">openapi.json</a>.</p>
 """
 
@@ -45,14 +42,17 @@ def _assembled() -> str:
 
 def docs(document: dict[str, Any]) -> HTMLResponse:
     """Return the page at /docs, made from an OpenAPI document."""
-    parts = [_DOCS]
+    names, parts = [], []
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            parts += [f"<h2>{method.upper()} {escape(path)}</h2><p>{escape(operation['description'])}</p>"]
+            name, place = f"{method.upper()} {escape(path)}", f"{method}{escape(path)}"
+            names += [f'<li><a href="#{place}">{name}</a></li>']
+            parts += [f'<h2 id="{place}">{name}</h2><p>{escape(operation["description"])}</p>']
             parts += [_pre({name: operation.get(name) for name in ("requestBody", "responses")})]
     for name, schema in document["components"]["schemas"].items():
         parts += [f'<h2 id="{escape(name)}">{escape(name)}</h2>{_pre(schema)}']
-    return _page("".join(parts) + "</body></html>")
+    listed = f'<nav aria-label="Endpoints"><ul>{"".join(names)}</ul></nav>'
+    return _page(page("qa-onnx: endpoints", "".join([_DOCS, listed, *parts])))
 
 
 def _pre(content: Any) -> str:

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from qa_onnx.bench.report import files
+from tests.axe import faults
 from tests.bench.test_results import RUN
 from tests.browser import chromium
 
@@ -21,6 +22,16 @@ GROUND = "getComputedStyle(document.body).backgroundColor"
 LABEL = "getComputedStyle(document.querySelector('figure svg text')).fill"
 SURPLUS = "document.documentElement.scrollWidth - innerWidth"
 LIGHT, DARK = "rgb(243, 241, 236)", "rgb(20, 22, 26)"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_in_a_report(tmp_path: Path, width: int) -> None:
+    report = tmp_path / "report.html"
+    report.write_text(files([RUN])["report.html"], encoding="utf-8")
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto(report.as_uri())
+        assert faults(page) == []
 
 
 def test_a_report_fits_its_window_and_follows_the_colour_scheme(tmp_path: Path) -> None:
