@@ -33,7 +33,7 @@ html_copy_source = html_show_sourcelink = False
 html_static_path = ["site/static"]
 html_css_files = ["site.css"]
 html_theme_options = {"top_of_page_buttons": []}
-pygments_style = "friendly"
+pygments_style = "a11y-light"  # of accessible-pygments, which Furo brings: all contrasts are 4.5 at least
 pygments_dark_style = "github-dark"
 
 myst_enable_extensions = ["deflist", "colon_fence"]
@@ -69,6 +69,12 @@ def readable_signature(*arguments):
     return (signature.replace("<factory>", "..."), returned) if signature else None
 
 
+def scrolled_by_keyboard(app, page, template, context, doctree):
+    """Let a keyboard reach code and tables, which scroll where they are wider than the page."""
+    body = context.get("body", "").replace("<pre>", '<pre tabindex="0">')
+    context["body"] = body.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
+
+
 def setup(app):
     """Register what Sphinx and its extensions lack."""
     app.add_lexer("jsonl", JsonLexer)
@@ -76,5 +82,6 @@ def setup(app):
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"  # Sphinx says "Variables"
+    app.connect("html-page-context", scrolled_by_keyboard)
     app.connect("autodoc-process-signature", readable_signature)
     app.connect("autodoc-process-docstring", returns_are_prose, priority=400)  # before Napoleon
