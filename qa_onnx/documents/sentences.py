@@ -6,8 +6,8 @@ A sentence ends
   stops of Chinese and Japanese need no blank. What comes next in a small letter belongs to the sentence. A full
   stop after an abbreviation, an initial, or the number of a list item ends nothing;
 - at a line end before a list item, a row of a table, a field such as "Name: ...", or after a line that was ended
-  on purpose: a short one, such as a heading, with a capital letter or a digit on the next line. Other line ends
-  are white space;
+  on purpose: a short one, such as a heading, with a capital letter or a digit on the next line; and between two
+  lines such as "name: Ana Ruiz, office: 3." that share a name. Other line ends are white space;
 - at a blank line and at a form feed.
 
 Each rule looks at some hundred characters at most, so what is far away changes no border, and the work grows
@@ -56,10 +56,12 @@ _ITEM = re.compile(
     r"|\d{1,2}(?:\.\d{1,3}){1,4}\.?\s|[（(][一二三四五六七八九十\d]+[）)]|[一二三四五六七八九十]+、|第[一二三四五六七八九十\d]+[章条節节])"
 )
 _FIELD = re.compile(r"[^\S\r\n]*[^\W\d_][\w .-]{0,30}[:：](?:\s|\Z)")
+_NAMES = re.compile(r"(?:\A|, )([^:,]{1,80}): ")  # of the cells of a row
 _COLUMNS = re.compile(r"\t|\||\S {3,}\S")
 
 _NEAR = 80  # characters of the text after a stop that are read
 _LINE = 400  # characters of a line, and of those around it, that are read
+_ROW = 2_000  # characters of a row of a table that are read
 _SHORT = 30  # characters; a line below, before a capital letter, stands on its own
 
 
@@ -144,7 +146,7 @@ def _line_ends_sentence(text: str, start: int, end: int) -> bool:
     if not content or not line or _begins_anew(line, following):
         return True
     if line[-1] in ",;-–—" or line.rstrip(_QUOTES + ")]")[-1:] in tuple(_STOPS + _FULL_STOPS):
-        return False  # it goes on, or the rules of stops have decided
+        return _is_between_rows(text, start, end)  # else it goes on, or the rules of stops have decided
     first = content.lstrip(_OPENERS)[:1]
     if not first.isalnum() or first.islower():
         return False
@@ -155,6 +157,14 @@ def _line_ends_sentence(text: str, start: int, end: int) -> bool:
     if has_capitals:
         return length + 1 + len(content.split(maxsplit=1)[0]) <= 0.6 * width
     return 2 * length <= width
+
+
+def _is_between_rows(text: str, start: int, end: int) -> bool:
+    """Return whether the lines before and after a line end are rows of one table, "name: cell, name: cell."."""
+    before, after = text[max(0, start - _ROW) : start], text[end : end + _ROW]
+    line = before[1 + max(map(before.rfind, _LINE_ENDS)) :].rstrip()
+    names = set(_NAMES.findall(line)) if line[-1:] in tuple(".!?") else set()
+    return bool(names) and not names.isdisjoint(_NAMES.findall(re.split(r"[\r\n\f]", after, maxsplit=1)[0]))
 
 
 def _begins_anew(line: str, following: str) -> bool:

@@ -77,6 +77,11 @@ CASES = {
     "table with tabs": "Item\tPrice¦\nPen\t1.20¦\nPaper\t3.40",
     "table with bars": "| Item | Price |¦\n| Pen | 1.20 |",
     "table with columns": "Rent      500¦\nHeating   80",
+    "rows of a table": "name: Ana Ruiz, office: 2.¦\nname: Jonas Berg, office: 3.¦\noffice: 4.¦\n"
+    "first day: 3. Mai, office: 5, note: who comes, e.g. on Mondays.",
+    "long rows": f"name: Ana, note: {'so ' * 300}on.¦\nname: Jo, note: {'so ' * 300}on.",
+    "wrapped prose with colons": "The tenant has two duties: to pay, and to keep the rooms, the stairs, etc.\n"
+    "as follows: clean and dry.",
     "windows line ends": "Dose¦\r\nTake two tablets.¦\r\nDrink water.",
     "paragraphs": "One line¦\n\nanother line¦\n \t\nthird line",
     "pages": "The end of page one¦\fthe top of page two.",
