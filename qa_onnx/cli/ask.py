@@ -16,6 +16,7 @@ from qa_onnx.cli.output import to_json
 from qa_onnx.cli.result import ask_every, ask_index, ask_texts
 from qa_onnx.cli.sources import is_file
 from qa_onnx.documents import Document
+from qa_onnx.documents.finding import is_index
 from qa_onnx.errors import shown
 from qa_onnx.retrieval.ask import MOST_READ
 
@@ -150,6 +151,8 @@ def _answerer(
     for name in files:
         if not (name == "-" or os.path.lexists(name) or glob.has_magic(name)):
             raise click.UsageError(f"{shown(name)} does not exist: give a file, a folder or a pattern")
+        if is_index(name):
+            raise click.UsageError(f"{shown(name)} is an index: ask it with --index, or name its documents")
     if texts or "-" in files:
         raise click.UsageError("a folder, a pattern and --read take neither --context nor -c -: write a file")
     return _many_texts(index_path, files, read or _READ, every=every), True

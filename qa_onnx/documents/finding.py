@@ -5,8 +5,10 @@ Left out: opening them (reading.py), and which of them are worth reading.
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _DEEPEST = 200  # folders inside of each other
+_MANIFESTS = {"index.json", "lock"}  # of an index of passages, and of one that is being built for the first time
+_PARTS = re.compile(r"generation-[0-9a-f]{16}|\.build-.+")  # folders in it
 
 
 def find_documents(
@@ -27,7 +31,8 @@ def find_documents(
     """Yield files: those that are named, and of folders all files in them and below, sorted by their names.
 
     Files and folders whose names begin with a dot are left out of folders, and so are links that lead out of the
-    folder that was named, and pipes, sockets and devices. No file is yielded twice.
+    folder that was named, and pipes, sockets and devices. Folders that hold an index (`build_index`) are left out
+    of folders and patterns. No file is yielded twice.
 
     Args:
         paths: of files and folders, and patterns such as `reports/**/*.pdf`; a path that exists is no pattern.
@@ -35,14 +40,23 @@ def find_documents(
             read, or is a link that leads elsewhere, or no regular file; None: such are left out silently.
 
     Raises:
-        InputError: a path does not exist, cannot be read, or is no file or folder; a pattern matches nothing. All
-            paths are looked at before the first file is yielded.
+        InputError: a path does not exist, cannot be read, or is no file or folder, or it is an index; a pattern
+            matches nothing. All paths are looked at before the first file is yielded.
     """
     report = on_problem or (lambda _path, _error: None)
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
     named = [match for path in paths for match in _expanded(path)]
     return _files(named, report)
+
+
+def is_index(folder: str | Path) -> bool:
+    """Return whether a folder is an index of passages, finished or not; False where it cannot be read."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208  # names, not paths
+    except OSError:
+        return False
+    return not _MANIFESTS.isdisjoint(names) and any(map(_PARTS.fullmatch, names))
 
 
 def _expanded(path: str | Path) -> list[Path]:
@@ -55,8 +69,13 @@ def _expanded(path: str | Path) -> list[Path]:
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # of an absolute pattern, too
     if not matches:
         raise InputError(f"no file matches {shown(pattern)}")
+    within = functools.cache(is_index)
     # A folder that matches "**" brings its files with it, which match themselves.
-    return [Path(match) for match in matches if not Path(match).is_dir() or not pattern.endswith("**")]
+    return [
+        path
+        for path in map(Path, matches)
+        if not (path.is_dir() and pattern.endswith("**")) and not any(map(within, (path, *path.parents)))
+    ]
 
 
 def _files(named: list[Path], report: Callable[[Path, OSError], object]) -> Iterator[Path]:
@@ -66,6 +85,8 @@ def _files(named: list[Path], report: Callable[[Path, OSError], object]) -> Iter
             mode = path.stat().st_mode
         except OSError as error:
             raise InputError(f"cannot read {shown(str(path))}: {error.strerror}") from error
+        if stat.S_ISDIR(mode) and is_index(path):
+            raise InputError(f"{shown(str(path))} is an index", remedy="name its documents")
         if not stat.S_ISDIR(mode) and (kind := kind_of(mode)):
             raise InputError(f"cannot read {shown(str(path))}: it is {kind}", remedy="name a file or a folder")
         places.append((path, stat.S_ISDIR(mode)))
@@ -109,6 +130,8 @@ def _below(folder: Path, home: Path, report: Callable[[Path, OSError], object], 
             report(path, error)
             continue
         if stat.S_ISDIR(mode):
+            if is_index(path):
+                continue
             yield from _below(path, home, report, depth + 1)
         else:
             yield path

@@ -99,6 +99,19 @@ def test_an_index_is_brought_up_to_date(folder: Path) -> None:
     assert record["answer"]["text"] == "4711"
 
 
+def test_an_index_inside_of_its_folder_is_no_document(folder: Path) -> None:
+    for new in (5, 0):
+        result = run("index", "papers", "--to", "papers/i")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert f"5 documents, {new} of them new" in result.stdout
+    check(records(run("ask", *asked(), "-c", "papers", "--json")))
+    asked_wrongly = run("ask", "-q", "Who?", "-c", "papers/i")
+    assert asked_wrongly.exit_code == 2
+    assert "papers/i is an index: ask it with --index, or name its documents" in asked_wrongly.stderr
+    cited = run("cite", "-", "papers/i", stdin="Tove Lind")
+    assert (cited.exit_code, cited.stderr) == (1, "Error: papers/i is an index: name its documents\n")
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_each_kind_is_read_as_a_whole(folder: Path, name: str) -> None:
     question, text = next((question, text) for question, (text, file) in QUESTIONS.items() if file == name)

@@ -63,6 +63,24 @@ def test_what_is_named_must_be_there(folder: Path, name: str, message: str) -> N
         find_documents([folder, str(folder / name)])
 
 
+@pytest.mark.parametrize("entries", [("index.json", "generation-0123456789abcdef"), ("lock", ".build-x1")])
+def test_an_index_is_no_folder_of_documents(folder: Path, entries: tuple[str, str]) -> None:
+    index = folder / "sub" / "idx"
+    (index / entries[1]).mkdir(parents=True)
+    (index / entries[0]).touch()
+    (index / entries[1] / "texts.txt").touch()
+    expected = ["a.md", "b.txt", "sub/c.pdf", "sub/deep/d.html"]
+    assert names(folder, find_documents(folder)) == expected
+    assert names(folder, find_documents(str(folder / "**"))) == expected
+    assert names(folder, find_documents(str(folder / "**/*.txt"))) == ["b.txt"]
+    assert names(folder, find_documents(str(folder / "sub/*"))) == ["sub/c.pdf", "sub/deep/d.html"]
+    with pytest.raises(InputError, match="idx is an index: name its documents"):
+        find_documents([folder, index])
+    (index / entries[0]).unlink()
+    (index / entries[1]).rename(index / "generation-1")
+    assert "sub/idx/generation-1/texts.txt" in names(folder, find_documents(folder))
+
+
 def test_links_out_of_the_folder_pipes_and_circles_are_problems(folder: Path) -> None:
     (folder / "in.txt").symlink_to(folder / "b.txt")
     (folder / "out.txt").symlink_to(folder.parent / "outside.txt")
