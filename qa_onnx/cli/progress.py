@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
 from qa_onnx.steps import Steps
 
@@ -84,7 +85,8 @@ def rows(
                 shown_at = now
                 left = (total - now_done) / rate if rate else 0.0
                 click.echo(
-                    f"{now_done:,} of {total:,} rows, {speed}, {failed:,} failed, {left / 60:,.0f} minutes to go",
+                    f"{now_done:,} of {total:,} rows, {speed}, {failed:,} failed, "
+                    f"{number_of(round(left / 60), 'minute')} to go",
                     err=True,
                 )
 

@@ -94,6 +94,6 @@ def test_a_log_gets_a_line_each_half_minute(capsys: pytest.CaptureFixture[str]) 
             now = float(step)
             count(100 + 10 * step, step // 45, 2000 * step)
     assert capsys.readouterr().err.splitlines() == [
-        "400 of 1,000 rows, 10 rows/s, 2,000 tokens/s, 0 failed, 1 minutes to go",
+        "400 of 1,000 rows, 10 rows/s, 2,000 tokens/s, 0 failed, 1 minute to go",
         "700 of 1,000 rows, 10 rows/s, 2,000 tokens/s, 1 failed, 0 minutes to go",
     ]
