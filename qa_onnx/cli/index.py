@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from qa_onnx.bench.document import number_of
 from qa_onnx.cli import sources
 from qa_onnx.cli.tables import printable
 
@@ -27,8 +28,9 @@ def index(*, paths: tuple[str, ...], target: Path) -> None:
     qa-onnx index contracts/ "mails/**/*.txt" --to contracts.index
     qa-onnx ask -q "When is the rent due?" --index contracts.index
 
-    PATH is a file, a folder or a pattern: plain text, Markdown, HTML, PDF, Word (DOCX), CSV and TSV. Only new and
-    changed documents are read; those that are gone leave the index. While it is built, the old one answers.
+    PATH is a file, a folder or a pattern: plain text, Markdown, HTML, PDF, Word (DOCX), CSV and TSV. Name all of
+    them each time: documents that are not among them leave the index. Only new and changed ones are read. While it
+    is built, the old one answers.
     """
     from qa_onnx.retrieval.build import build_index
 
@@ -38,8 +40,14 @@ def index(*, paths: tuple[str, ...], target: Path) -> None:
     if report.warning:
         sources.warn(report.warning)
     new = report.documents - report.copied
-    size = f", {report.bytes / 1e6:.1f} MB written" if report.bytes else ", nothing to write"
+    left = f", {number_of(report.removed, 'document')} left the index" if report.removed else ""
+    size = f"{_size(report.bytes)} written" if report.bytes else "nothing to write"
     click.echo(
-        f"{printable(str(target))}: {report.passages:,} passages of {report.documents:,} documents, {new:,} of "
-        f"them new or changed{size}, {time.perf_counter() - started:.1f} s"
+        f"{printable(str(target))}: {number_of(report.passages, 'passage')} of "
+        f"{number_of(report.documents, 'document')}, {new:,} of them new or changed{left}, {size}, "
+        f"{time.perf_counter() - started:.1f} s"
     )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

@@ -35,6 +35,7 @@ class TextResult:
         null_threshold: that the answer had to pass; None: the best span is always the answer.
         milliseconds: that it took.
         every: whether each of `answers` answers the question; else they are candidates for one answer.
+        documents: that were asked, those included of which no passage was read.
     """
 
     question: str
@@ -45,6 +46,7 @@ class TextResult:
     null_threshold: float | None = None
     milliseconds: float = 0.0
     every: bool = False
+    documents: int = 1
 
     def to_dict(self, *, several: bool) -> dict[str, Any]:
         """Return the result as a JSON object; with several documents each answer names its own."""
@@ -97,7 +99,8 @@ def ask_texts(reader: Reader, options: Options, question: str, documents: Sequen
         null_probability=min(prediction.null_probability for prediction in predictions),
         warnings=tuple(dict.fromkeys(note for prediction in predictions for note in prediction.warnings)),
     )
-    return _with_choice(reader, options, TextResult(question, answers, merged), started)
+    result = TextResult(question, answers, merged, documents=len(documents))
+    return _with_choice(reader, options, result, started)
 
 
 def ask_index(reader: Reader, options: Options, question: str, index: PassageIndex, *, read: int) -> TextResult:
@@ -108,7 +111,8 @@ def ask_index(reader: Reader, options: Options, question: str, index: PassageInd
     with progress.reading("passages") as count:
         reading = ask_documents(reader, question, index, read=read, options=options, on_read=count)
     texts = {name: Document(name, index.text(name)) for name in {found.document for found in reading.answers}}
-    return _with_choice(reader, options, _of_passages(question, reading, texts), started)
+    result = replace(_of_passages(question, reading, texts), documents=len(index.documents))
+    return _with_choice(reader, options, result, started)
 
 
 def ask_every(
@@ -127,11 +131,13 @@ def ask_every(
     with progress.reading("passages") as count:
         reading = ask_all(reader, question, documents, read=read, options=options, on_read=count)
     if isinstance(documents, PassageIndex):
+        count_of_all = len(documents.documents)
         names = {found.document for found in reading.answers}
         texts = {name: Document(name, documents.text(name)) for name in names}
     else:
+        count_of_all = len(documents)
         texts = {document.name: document for document in documents}
-    result = replace(_of_passages(question, reading, texts), every=True)
+    result = replace(_of_passages(question, reading, texts), every=True, documents=count_of_all)
     return _with_choice(reader, options, result, started)
 
 

@@ -56,16 +56,18 @@ def _why_none(result: TextResult) -> str:
             f"{printable(result.answer.text)!r}, is {result.answer.probability:.2f}; a lower --min-probability "
             f"gives it ({result.milliseconds:.0f} ms)"
         )
+    where = "the text" if result.documents == 1 else f"{result.documents:,} documents"
     if result.every:
-        return f"no answer to {question!r} in the text ({result.milliseconds:.0f} ms)"
+        return f"no answer to {question!r} in {where} ({result.milliseconds:.0f} ms)"
     if not answers or result.null_threshold is None:
-        return f"no answer to {question!r}: the text is blank"
-    best = answers[0]
+        return f"no answer to {question!r}: {'the text is' if result.documents == 1 else 'all texts are'} blank"
+    best = next((answer for answer in answers if any(map(str.isalnum, answer.text))), answers[0])
     short = result.prediction.null_score - best.score - result.null_threshold
+    rescue = "; --null-threshold off gives it" if best is answers[0] else ""
+    kind = "best span" if best is answers[0] else "best span with a letter or digit"
     return (
-        f"no answer to {question!r} in the text: the score of the best span, {printable(best.text)!r}, is "
-        f"{short:.2f} below the threshold for an answer; --null-threshold off gives it "
-        f"({result.milliseconds:.0f} ms)"
+        f"no answer to {question!r} in {where}: the score of the {kind}, {printable(best.text)!r}, is "
+        f"{short:.2f} below the threshold for an answer{rescue} ({result.milliseconds:.0f} ms)"
     )
 
 
@@ -123,7 +125,7 @@ def _table(result: TextResult, *, several: bool) -> None:
         pages = [str(document.page(answer.start))] if paged else []
         names = [printable(document.name)] if several else []
         rows.append((str(number), printable(" ".join(answer.text.split())), *figures, *pages, *names))
-    names = ["text"] if several else []
+    names = ["document"] if several else []
     tables.console().print(tables.grid((*head, *names), rows, texts=(1, len(head)) if several else (1,)))
 
 

@@ -51,6 +51,7 @@ class IndexReport:
         documents: of the index now.
         passages: of the index now.
         copied: documents that the old index had with the same hash.
+        removed: documents that the old index had, and this one has not, by their names.
         bytes: of all files; 0: the index had just these documents, and nothing was written.
         warning: why nothing could be copied from the old index; empty: there was none, or it is whole.
     """
@@ -58,6 +59,7 @@ class IndexReport:
     documents: int
     passages: int
     copied: int
+    removed: int
     bytes: int
     warning: str = ""
 
@@ -97,7 +99,8 @@ def build_index(
         with writing():
             size = 0 if content is old else _replace(content, folder, work)
             _remove_others(folder)
-    return IndexReport(len(content.documents), len(content.starts), copied, size, warning)
+    removed = _names(old) - _names(content)
+    return IndexReport(len(content.documents), len(content.starts), copied, len(removed), size, warning)
 
 
 def _refuse_other_files(folder: Path) -> None:
@@ -120,6 +123,10 @@ def _old(folder: Path) -> tuple[IndexContent | None, str]:
         return read_index(folder)[0], ""
     except InputError as error:
         return None, error.problem
+
+
+def _names(content: IndexContent | None) -> set[str]:
+    return {document.name for document in content.documents} if content else set()
 
 
 def _replace(content: IndexContent, folder: Path, work: Path) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
-from qa_onnx.cli import main
+from qa_onnx.answers import Answer, Prediction
+from qa_onnx.cli import main, screen
+from qa_onnx.cli.result import TextResult
+from qa_onnx.documents import Document
 from tests.documents.made import paragraph, pdf, word_archive
 
 if TYPE_CHECKING:
@@ -94,9 +98,36 @@ def test_an_index_is_brought_up_to_date(folder: Path) -> None:
     assert "0 of them new or changed, nothing to write" in run("index", "papers", "--to", "i").stdout
     (folder / "crew.csv").unlink()
     (folder / "note.txt").write_text("The password of the safe is 4711.", encoding="utf-8")
-    assert "5 documents, 1 of them new or changed" in run("index", "papers", "--to", "i").stdout
+    changed = run("index", "papers", "--to", "i").stdout
+    assert "5 documents, 1 of them new or changed, 1 document left the index, " in changed
+    size = sum(path.stat().st_size for path in folder.parent.glob("i/generation-*/*"))
+    assert f" {size / 1000:.1f} kB written, " in changed
     [record] = records(run("ask", "-q", "What is the password of the safe?", "--index", "i", "--json"))
     assert record["answer"]["text"] == "4711"
+    other = run("index", "papers/note.txt", "--to", "i").stdout
+    assert other.startswith("i: 1 passage of 1 document, 0 of them new or changed, 4 documents left the index, ")
+
+
+def test_what_is_not_there_is_missed_in_all_documents(folder: Path) -> None:
+    question = "Who won the Nobel prize in 1911?"
+    asked = ("ask", "-q", question, "--null-threshold", -99)
+    assert f"no answer to {question!r} in 5 documents: the score" in run(*asked, "-c", "papers").stderr
+    assert f"no answer to {question!r} in 5 documents (" in run(*asked, "-c", "papers", "--all").stderr
+    two = [word for name in ("crew.csv", "lease.pdf") for word in ("-c", folder / name)]
+    assert f"no answer to {question!r} in 2 documents: the score" in run(*asked, *two).stderr
+
+
+def test_the_span_of_no_answer_that_is_shown_has_a_letter_or_digit() -> None:
+    spans = tuple(Answer(text, 0, len(text), -score, 0.1) for score, text in enumerate(("**", "Bo Brandt"), 5))
+    result = TextResult(
+        "Who?", ((spans[0], Document("a", "**")),), Prediction(spans, 0.0, 0.5), null_threshold=0.0
+    )
+    said = screen._why_none(result)
+    assert "the best span with a letter or digit, 'Bo Brandt', is 6.00 below the threshold for an answer (" in said
+    marks_only = screen._why_none(replace(result, prediction=Prediction(spans[:1], 0.0, 0.5)))
+    assert (
+        "the best span, '**', is 5.00 below the threshold for an answer; --null-threshold off gives" in marks_only
+    )
 
 
 def test_an_index_inside_of_its_folder_is_no_document(folder: Path) -> None:
@@ -122,7 +153,7 @@ def test_a_file_of_each_kind_is_read_as_a_whole(folder: Path, name: str) -> None
 def test_the_table_of_several_documents_has_page_and_name(folder: Path) -> None:
     result = run("ask", "-q", "How high is the deposit?", "-c", "papers", "--n-best", 2)
     head, first, *_ = (line.split() for line in result.stdout.splitlines())
-    assert head == ["#", "answer", "score", "probability", "characters", "page", "text"]
+    assert head == ["#", "answer", "score", "probability", "characters", "page", "document"]
     assert (first[1:3], first[-2:]) == (["2,700", "euros"], ["2", "papers/lease.pdf"])
 
 
