@@ -14,9 +14,11 @@ from qa_onnx.cli.options import ReaderSettings, reader_options
 from qa_onnx.cli.output import to_json
 from qa_onnx.cli.tables import printable
 from qa_onnx.documents.evidence import evidence
+from qa_onnx.documents.listed_quotes import find_listed_quote, without_marks
 from qa_onnx.documents.nearest import NearPassage, nearest_passage
 from qa_onnx.documents.prepared_text import PreparedText
 from qa_onnx.documents.quotes import QuoteMatch, Verdict, find_quote
+from qa_onnx.documents.sentences import sentences
 from qa_onnx.retrieval.ask import MOST_READ
 from qa_onnx.retrieval.support_parts import agrees
 
@@ -123,9 +125,10 @@ def cite(
 
     QUOTES is a text file with a quote a line; - is stdin. SOURCE is a file, a folder or a pattern: plain text,
     Markdown, HTML, PDF, Word (DOCX), CSV and TSV. A quote stands there exactly, or after changes that are named
-    (white space, hyphens at line ends, ligatures, composed letters, typographic marks, case), or not at all.
+    (white space, hyphens at line ends, ligatures, composed letters, typographic marks, case), or not at all. The
+    quotation marks around it, and the mark or number of a list before it, are left out where it needs that.
 
-    With --claims each line is an English statement. One that does not stand there is supported, or the source
+    With --claims each sentence is an English statement. One that does not stand there is supported, or the source
     differs from it, or it is not found: the model's view, which is sometimes wrong.
 
     Exit code 1 if a quote was not found, or a claim neither found nor supported.
@@ -135,7 +138,8 @@ def cite(
             "--read and the options of the model need --claims: quotes are found without a model"
         )
     [listed] = sources.read_files([quotes])
-    wanted = [line.strip() for line in listed.text.splitlines() if line.strip()]
+    lines = [line.strip() for line in listed.text.splitlines() if line.strip()]
+    wanted = [part for line in lines for part in _statements(line)] if claims else lines
     documents = list(sources.read_found(paths))
     prepared = [PreparedText(document.text) for document in documents]
     model = _model(settings, documents, _READ if read is None else read) if claims else None
@@ -166,17 +170,26 @@ def _model(settings: ReaderSettings, documents: Sequence[Document], read: int) -
     return check
 
 
+def _statements(line: str) -> list[str]:
+    """Return the sentences of a line; a line of one sentence is left as it is."""
+    content = without_marks(line)
+    parts = [content[start:end] for start, end in sentences(content)]
+    return parts if len(parts) > 1 else [line]
+
+
 def _check(
     quote: str, documents: Sequence[Document], prepared: Sequence[PreparedText], model: _Model | None
 ) -> _Checked:
     pairs = list(zip(documents, prepared, strict=True))
-    matches = [(match, document) for document, text in pairs if (match := find_quote(quote, text))]
-    if matches:
-        match, document = min(matches, key=lambda item: _RANKS.index(item[0].verdict))
-        return _Checked(quote, match, None, document)
-    near = [(passage, document) for document, text in pairs if (passage := nearest_passage(quote, text))]
+    for find in (find_quote, find_listed_quote):  # as it is first, in all documents
+        matches = [(match, document) for document, text in pairs if (match := find(quote, text))]
+        if matches:
+            match, document = min(matches, key=lambda item: _RANKS.index(item[0].verdict))
+            return _Checked(quote, match, None, document)
+    bare = without_marks(quote)
+    near = [(passage, document) for document, text in pairs if (passage := nearest_passage(bare, text))]
     passage, closest = max(near, key=lambda item: item[0].similarity) if near else (None, None)
-    view = model(quote) if model else None
+    view = model(bare) if model else None
     answer = view.answer if view else None
     answer_in = next((one for one in documents if answer and one.name == answer.document), None)
     return _Checked(quote, None, passage, closest, view, answer_in)
@@ -202,15 +215,13 @@ def _line(checked: _Checked) -> str:
         )
     if checked.near and checked.document and checked.near.similarity >= _CLOSE:
         passage = printable(" ".join(checked.near.text.split()))
-        return (
-            f"not found   {quote}\n            closest in {printable(checked.document.name)}, characters "
-            f"{checked.near.start}-{checked.near.end}: {passage}"
-        )
+        where = _where(checked.document, checked.near.start, checked.near.end)
+        return f"not found   {quote}\n            closest in {where}: {passage}"
     return f"not found   {quote}"
 
 
 def _where(document: Document, start: int, end: int) -> str:
     """Return document, page, line and characters of a place."""
     found = evidence(document.text, start, end)
-    line = f"page {found.page}, line {found.line}" if found.page > 1 else f"line {found.line}"
+    line = f"page {found.page}, line {found.line}" if document.pages > 1 else f"line {found.line}"
     return f"{printable(document.name)}, {line}, characters {start}-{end}"

@@ -94,7 +94,11 @@ def find_quote(quote: str, text: str | PreparedText) -> QuoteMatch | None:
     Raises:
         InputError: see `find_quotes`.
     """
-    matches = find_quotes(quote, text)
+    return best_match(find_quotes(quote, text))
+
+
+def best_match(matches: Iterator[QuoteMatch]) -> QuoteMatch | None:
+    """Return the best of matches that come in the order of `find_quotes`, as `find_quote` does."""
     first = next(matches, None)
     if first is None or first.whole_words:
         return first

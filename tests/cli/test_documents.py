@@ -110,11 +110,11 @@ def test_an_index_is_brought_up_to_date(folder: Path) -> None:
 
 def test_what_is_not_there_is_missed_in_all_documents(folder: Path) -> None:
     question = "Who won the Nobel prize in 1911?"
-    asked = ("ask", "-q", question, "--null-threshold", -99)
-    assert f"no answer to {question!r} in 5 documents: the score" in run(*asked, "-c", "papers").stderr
-    assert f"no answer to {question!r} in 5 documents (" in run(*asked, "-c", "papers", "--all").stderr
+    ask = ("ask", "-q", question, "--null-threshold", -99)
+    assert f"no answer to {question!r} in 5 documents: the score" in run(*ask, "-c", "papers").stderr
+    assert f"no answer to {question!r} in 5 documents (" in run(*ask, "-c", "papers", "--all").stderr
     two = [word for name in ("crew.csv", "lease.pdf") for word in ("-c", folder / name)]
-    assert f"no answer to {question!r} in 2 documents: the score" in run(*asked, *two).stderr
+    assert f"no answer to {question!r} in 2 documents: the score" in run(*ask, *two).stderr
 
 
 def test_the_span_of_no_answer_that_is_shown_has_a_letter_or_digit() -> None:
@@ -226,6 +226,37 @@ def test_quotes_are_exact_or_normalised_or_not_there(folder: Path) -> None:
         "exact       The monthly rent is 900 euros.\n"
         "            papers/lease.pdf, page 2, line 4, characters 46-76\n"
     )
+
+
+def test_quotes_are_found_without_the_marks_of_a_list(folder: Path) -> None:
+    quotes = "“The monthly rent is 900 euros.”\n- She has a dog.\n2. “The monthly rent is 950 euros”\n- It is free"
+    (folder / "list.txt").write_text("- It is free", encoding="utf-8")
+    found = [json.loads(line) for line in run("cite", "-", "papers", "--json", stdin=quotes).stdout.splitlines()]
+    assert [one["verdict"] for one in found] == ["normalised", "normalised", "not found", "exact"]
+    assert [one["match"] and one["match"]["changes"] for one in found] == [["marks"], ["marks"], None, []]
+    assert found[2]["nearest"]["text"] == "The monthly rent is 900 euros"
+
+
+def test_the_closest_passage_has_page_and_line_and_page_1_is_named(folder: Path) -> None:
+    quotes = "The landlord is Mara Field\nThe monthly rent is 950 euros."
+    lines = run("cite", "-", "papers/lease.pdf", stdin=quotes).stdout.splitlines()
+    assert lines[1] == "            papers/lease.pdf, page 1, line 3, characters 17-43"
+    assert lines[3] == (
+        "            closest in papers/lease.pdf, page 2, line 4, characters 46-76: The monthly rent is 900 euros."
+    )
+
+
+def test_each_sentence_of_a_line_is_a_claim(folder: Path) -> None:
+    line = "- “The monthly rent is 900 euros. The deposit is 2,900 euros.”"
+    result = run("cite", "--claims", "-", "papers", "--json", stdin=f"{line}\nMr. J. Lind is nobody.")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [one["quote"] for one in found] == [
+        "The monthly rent is 900 euros.",
+        "The deposit is 2,900 euros.",
+        "Mr. J. Lind is nobody.",
+    ]
+    assert [one["verdict"] for one in found[:2]] == ["exact", "differs"]
+    assert result.stderr.endswith(" of 3 claims found or supported\n")
 
 
 CLAIMS = [
