@@ -143,11 +143,7 @@ class AskDocuments(AnswerOptions):
     question: str
     documents: list[AskDocument] = Field(min_length=1, max_length=MAX_EXAMPLES)
     read: int = Field(50, ge=1, le=MAX_READ, description="Passages that are read at most, the best ones first.")
-    all: bool = Field(
-        default=False,
-        description="List every answer, for questions that have several: of each passage those with a probability "
-        "of at least 0.1, or min_probability; n_best limits nothing.",
-    )
+    all: bool = Field(default=False, description="List all answers, of at least 0.1 or min_probability each.")
     progress: bool = _progress()
 
     _whole_read = field_validator("read", mode="before")(_whole)
