@@ -19,6 +19,7 @@ from qa_onnx.bundle.manifest import Graph
 from qa_onnx.engines.names import PRECISIONS, backends_of
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
+from qa_onnx.export.gate import counts_to_exclude
 from qa_onnx.export.half_storage import store_half
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
 
@@ -134,9 +135,16 @@ class PrecisionMaker:
         """Return the nodes of a precision that can be excluded, the most sensitive first."""
         if not PRECISIONS[precision].quantized:
             return []
-        source = self.fp32.path if precision == "int8" else self.model.path
+        dynamic = precision == "int8"
+        source = self.fp32.path if dynamic else self.model.path
+        names = sensitivity.constant_products(source) if dynamic else static.quantizable_names(source)
+        _LOG.info(
+            "%s: searching for the nodes that quantization hurts most: %d trials with one node quantized each; "
+            "then at most %d more graphs are measured, with more and more of those nodes in fp32",
+            *(precision, len(names), len(counts_to_exclude(len(names)))),
+        )
         batches = self.batches[:_SENSITIVITY_BATCHES]
-        return sensitivity.rank(source, lambda exclude: self.quantize(precision, exclude).path, batches)
+        return sensitivity.rank(source, names, lambda exclude: self.quantize(precision, exclude).path, batches)
 
 
 def _backends(precision: str, fused: dict[str, int]) -> tuple[str, ...]:

@@ -27,20 +27,22 @@ _LOG = logging.getLogger(__name__)
 _PRODUCTS = ("MatMul", "Attention", "Gemm")  # operators that become integer products
 
 
-def rank(source: Path, quantize: Callable[[Collection[str]], Path], batches: Sequence[Batch]) -> list[str]:
-    """Order the products with constant matrices by their sensitivity, the most sensitive first.
+def rank(
+    source: Path, names: Sequence[str], quantize: Callable[[Collection[str]], Path], batches: Sequence[Batch]
+) -> list[str]:
+    """Order nodes by their sensitivity, the most sensitive first.
 
     The sensitivity is the mean squared change of a logit when the node alone is quantized.
 
     Args:
         source: the float32 graph.
+        names: of the nodes that can be quantized.
         quantize: makes a graph in which the named nodes stay in float32 and returns its file.
         batches: windows of real text.
 
     Returns:
         Names of nodes.
     """
-    names = _products(source)
     expected = _logits(source, batches)
     errors = {}
     for number, name in enumerate(names, 1):
@@ -53,7 +55,7 @@ def rank(source: Path, quantize: Callable[[Collection[str]], Path], batches: Seq
     return sorted(names, key=lambda name: -errors[name])
 
 
-def _products(source: Path) -> list[str]:
+def constant_products(source: Path) -> list[str]:
     """Return the names of the nodes that multiply by a constant matrix, in the order of the graph."""
     import onnx
 

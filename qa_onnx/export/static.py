@@ -84,6 +84,13 @@ def quantize_static(
     return GraphFile(target, fused_nodes(model), tuple(exclude), settings)
 
 
+def quantizable_names(plain: Path) -> list[str]:
+    """Return the names of the nodes that `quantize_static` quantizes, in the order of the graph."""
+    import onnx
+
+    return [product.node.name for product in quantizable(onnx.load(plain), ())]
+
+
 def quantizable(model: Any, exclude: Collection[str]) -> list[Product]:
     """Return the products to quantize, in the order of the graph."""
     sizes = {value.name: tuple(value.dims) for value in model.graph.initializer}

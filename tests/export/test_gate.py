@@ -170,12 +170,53 @@ def test_what_cannot_pass_is_not_written_and_what_passes_is(
 ) -> None:
     folder = tmp_path / "bundle"
     settings = EvaluationSettings(eval_data=halves[0], gate=100.0)
-    with pytest.raises(GateError, match=r"int8 does not reach 100 % of fp32's F1 100\.00; it is not written"):
+    message = (
+        r"int8 does not reach 100 % of fp32's F1 100\.00: the best is F1 (\d\d\.\d\d), \1 % of it, "
+        r"with [01] of \d+ nodes in fp32; it is not written"
+    )
+    with pytest.raises(GateError, match=message):
         export(hard, folder, precisions=("fp32", "int8"), evaluation=settings)
     assert list(Bundle.load(folder).manifest.graphs) == ["fp32"]
     with pytest.raises(GateError):
         export(hard, tmp_path / "none", precisions=("int8",), evaluation=settings)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-static"])
+def test_a_gate_out_of_reach_ends_as_that_whatever_is_excluded(
+    precision: str,
+    hard: Path,
+    halves: tuple[Path, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate.AccuracyGate, "passes", lambda *_: False)
+    settings = EvaluationSettings(
+        eval_data=halves[0], eval_limit=5, calibration_data=halves[1], calibration_examples=3
+    )
+    with (
+        caplog.at_level(logging.INFO, "qa_onnx"),
+        pytest.raises(
+            GateError,
+            match=rf"^{precision} does not reach .*: the best is F1 .* nodes in fp32; .*: lower the gate",
+        ) as error,
+    ):
+        export(hard, tmp_path / "bundle", precisions=(precision,), evaluation=settings)
+    assert not (tmp_path / "bundle").exists()
+    total = (
+        9 if precision == "int8" else 12
+    )  # fused attention is one node; the product of the logits is not static
+    assert re.search(
+        rf": the best is F1 [\d.]+, [\d.]+ % of it, with \d+ of {total} nodes in fp32;", str(error.value)
+    )
+    announced = f"{total} trials with one node quantized each; then at most 6 more graphs"
+    lines = [record.getMessage() for record in caplog.records]
+    (place,) = (number for number, line in enumerate(lines) if announced in line)
+    trials = [number for number, line in enumerate(lines) if "quantized alone" in line]
+    assert place < trials[0]
+    assert len(trials) == total
+    assert sum("which misses the gate" in line for line in lines[place:]) == 6
 
 
 @pytest.mark.usefixtures("hopeless")
