@@ -72,7 +72,8 @@ if TYPE_CHECKING:
 @click.option(
     "--calibrate",
     is_flag=True,
-    help="Fit a temperature, and a null threshold if some questions have no answer, to at most 2,000 questions.",
+    help="Fit a temperature, and a null threshold if at least 50 questions have an answer and 50 have none, to at "
+    "most 2,000 questions.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random samples.")
 @verbose_option("Show differences from the source, fused nodes and all scores too.")

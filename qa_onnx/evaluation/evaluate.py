@@ -114,6 +114,15 @@ class Report:
         """Throughput end to end, excluding the time to compute metrics."""
         return self.n / self.seconds
 
+    def with_null_threshold(self, threshold: float) -> Part:
+        """Return the scores that the same predictions have with another null threshold."""
+        part = _part(
+            _outcome(outcome.gold, outcome.prediction, outcome.prediction.choose(threshold))
+            for outcome in self.outcomes
+        )
+        assert part is not None
+        return part
+
     def by_length(self) -> list[tuple[str, Part]]:
         """Return scores by the length of the context in words, shortest first; empty groups are left out."""
         names = [f"{low + 1}-{high}" for low, high in itertools.pairwise((0, *LENGTHS))] + [f"{LENGTHS[-1] + 1}-"]

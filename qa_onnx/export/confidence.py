@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qa_onnx.bundle.manifest import Confidence
+from qa_onnx.data import squad
 from qa_onnx.evaluation.calibration import bins, expected_calibration_error, is_right
 from qa_onnx.evaluation.evaluate import evaluate
 from qa_onnx.groups import find_groups, pieces_of
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_FITTED = 2000  # questions to fit to: a tenth of them without an answer are enough for a null threshold
+_LEAST = 50  # questions with an answer, and as many without: fewer do not tell where a null threshold should be
 _LOWEST, _HIGHEST = 0.25, 8.0  # temperatures
 _STEPS = 24  # of the golden-section search, which leave 1/100,000 of the range
 
@@ -57,8 +60,26 @@ class Fit:
     confidence: Confidence
 
 
+def sample(calibration: DataSet, seed: int) -> DataSet:
+    """Return the questions to fit to: a random sample, or all if there are few."""
+    return replace(calibration, golds=squad.sample(calibration.golds, _FITTED, seed))
+
+
+def too_few(calibration: DataSet) -> str | None:
+    """Return why no null threshold can be fitted to these questions; None if it can."""
+    total = len(calibration.golds)
+    answerable = sum(bool(gold.answers) for gold in calibration.golds)
+    if min(answerable, total - answerable) >= _LEAST:
+        return None
+    return (
+        f"{calibration.name} has {answerable:,} questions with an answer and {total - answerable:,} without one "
+        f"to fit to, and a null threshold needs {_LEAST} of each kind: none is fitted, so that the bundle always "
+        "answers; give more questions with --calibration-data"
+    )
+
+
 def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
-    """Fit a temperature and, if the data has unanswerable questions, a null threshold.
+    """Fit a temperature and, if there are not too few questions of a kind, a null threshold.
 
     The temperature stays 1 if the fitted one makes the probabilities worse on the other questions.
 
@@ -69,7 +90,8 @@ def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
     """
     width = reader.options.max_answer_length
     report = evaluate(reader, calibration)
-    threshold = report.null_threshold.best_f1_threshold if report.null_threshold else None
+    best = None if too_few(calibration) else report.null_threshold
+    threshold = best.best_f1_threshold if best else None
     options = replace(reader.options, null_threshold=threshold)
     temperature = _fit_temperature(_score(reader, report.outcomes, threshold), width)
     if temperature in (_LOWEST, _HIGHEST):

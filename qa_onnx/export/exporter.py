@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _BATCH_TOKENS = 1536  # of a batch for calibration and sensitivity: memory holds all activations of one
-_FITTED = 2000  # questions to fit to: a tenth of them without an answer are enough for a null threshold
 _PACKAGES = (
     *("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino"),
     *("tokenizers", "torch", "transformers", "optimum"),
@@ -114,9 +113,9 @@ def export(
             fp32 = source.float32_graph(model, expected, fused, fusion=fusion, require_fusion=require_fusion)
             gate = None
             if data and scores:
-                fp32_scores = score("fp32", model.reader(OnnxSession(fp32.path), options), data, settings.seed)
-                _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, fp32_scores.f1, data.name)
-                gate = AccuracyGate(data, settings, model, options, name, scores, fp32_scores, _versions())
+                report = score("fp32", model.reader(OnnxSession(fp32.path), options), data, settings.seed)
+                _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, report.f1, data.name)
+                gate = AccuracyGate(data, settings, model, options, name, scores, report, _versions())
             manifest = _manifest(model, old, options.max_length, writer)
             batches = _batches(model, options, held_out, settings)
             maker = PrecisionMaker(model, fp32, expected, batches, gate, writer)
@@ -128,6 +127,8 @@ def export(
                     )
                 writer.commit(manifest)
                 _LOG.info("wrote %s", folder)
+                if gate and manifest.null_threshold is not None:
+                    gate.report_threshold(precisions, manifest.null_threshold)
     if missed:
         raise GateError("; ".join(missed), remedy="lower the gate, or use another precision")
     return Bundle.load(folder)
@@ -139,6 +140,10 @@ def _load_data(
     """Load the data to evaluate and to calibrate on, and compare them with what the checkpoint was trained on."""
     data, held_out = settings.load()
     check_training(checkpoint, data, held_out, calibrate=settings.calibrate)
+    if settings.calibrate and held_out:
+        problem = confidence.too_few(confidence.sample(held_out, settings.seed))
+        if problem:  # said now, and not when the export has run for an hour
+            _LOG.warning("%s", problem)
     return data, held_out
 
 
@@ -168,11 +173,18 @@ def _batches(
 
 def _calibrated(manifest: Manifest, reader: Reader, held_out: DataSet, check: DataSet, seed: int) -> Manifest:
     """Return the manifest with a temperature and a null threshold, fitted to held-out data."""
-    golds = squad.sample(held_out.golds, _FITTED, seed)
-    fit = confidence.fit(reader, dataclasses.replace(held_out, golds=golds), check)
+    fit = confidence.fit(reader, confidence.sample(held_out, seed), check)
+    threshold = "none" if fit.null_threshold is None else f"{fit.null_threshold:.2f}"
     _LOG.info(
-        "temperature %.3f, null threshold %s: expected calibration error %.2f %% before, %.2f %% after",
-        *(fit.temperature, fit.null_threshold, fit.confidence.ece_before, fit.confidence.ece_after),
+        "temperature %.2f, null threshold %s, fitted to %s questions: expected calibration error %.2f %% before, "
+        "%.2f %% after",
+        *(
+            fit.temperature,
+            threshold,
+            f"{fit.confidence.fitted_n:,}",
+            fit.confidence.ece_before,
+            fit.confidence.ece_after,
+        ),
     )
     return dataclasses.replace(
         manifest, temperature=fit.temperature, null_threshold=fit.null_threshold, confidence=fit.confidence

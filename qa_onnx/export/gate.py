@@ -10,7 +10,7 @@ the values of fp16 stay in a GPU's range.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,10 @@ from qa_onnx.evaluation.metrics import is_unspaced
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from qa_onnx.data.squad import DataSet
+    from qa_onnx.evaluation.evaluate import Report
     from qa_onnx.export.graph import GraphFile
     from qa_onnx.export.model import SourceModel
     from qa_onnx.export.settings import EvaluationSettings
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_TOLERABLE_LOSS = 1.0  # points of F1 that a null threshold may cost without a warning
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # nodes to exclude, attempt by attempt
 
 
@@ -45,9 +47,10 @@ class AccuracyGate:
         model: opens graphs and makes readers of them.
         options: of these readers.
         source_name: the source model's runtime.
-        source: the source model's scores.
-        fp32: the float32 graph's scores.
+        source: the source model's evaluation.
+        fp32: the float32 graph's evaluation.
         versions: of the installed packages.
+        reports: precision -> the evaluation of its graph in the bundle.
     """
 
     data: DataSet
@@ -55,17 +58,18 @@ class AccuracyGate:
     model: SourceModel
     options: Options
     source_name: str
-    source: Accuracy
-    fp32: Accuracy
+    source: Report
+    fp32: Report
     versions: dict[str, str]
+    reports: dict[str, Report] = field(default_factory=dict)
 
-    def passes(self, accuracy: Accuracy) -> bool:
+    def passes(self, report: Report) -> bool:
         """Tell whether scores reach the gate."""
-        return accuracy.f1 >= self.settings.gate / 100 * self.fp32.f1
+        return report.f1 >= self.settings.gate / 100 * self.fp32.f1
 
     def find(
         self, precision: str, make: Callable[[Collection[str]], GraphFile], rank: Callable[[], list[str]]
-    ) -> tuple[GraphFile, Accuracy, int]:
+    ) -> tuple[GraphFile, Report, int]:
         """Make graphs of a precision until one reaches the gate.
 
         Args:
@@ -74,17 +78,17 @@ class AccuracyGate:
             rank: returns the nodes that can be excluded, the most sensitive first.
 
         Returns:
-            The graph, its scores and the number of attempts.
+            The graph, its evaluation and the number of attempts.
 
         Raises:
             GateError: none reaches the gate.
         """
         reached: list[tuple[float, int, int]] = []  # F1, minus the excluded nodes, and all that can be excluded
         for attempt, (graph, total) in enumerate(_attempts(make, rank), 1):
-            accuracy = self._measure(precision, graph)
-            if self.passes(accuracy):
-                return graph, accuracy, attempt
-            reached.append((accuracy.f1, -len(graph.excluded_nodes), total))
+            report = self._measure(precision, graph)
+            if self.passes(report):
+                return graph, report, attempt
+            reached.append((report.f1, -len(graph.excluded_nodes), total))
         f1, excluded, _ = max(reached)  # of equal F1 that with fewer nodes in fp32
         total = reached[-1][2]
         raise GateError(
@@ -93,17 +97,17 @@ class AccuracyGate:
             + (f", with {-excluded} of {total} nodes in fp32" if total else "")
         )
 
-    def receipt(self, graph: GraphFile, accuracy: Accuracy, attempts: int, backend: str) -> Receipt:
-        """Return the record of a graph, its scores, and the backend that ran it."""
+    def receipt(self, graph: GraphFile, report: Report, attempts: int, backend: str) -> Receipt:
+        """Return the record of a graph, its evaluation, and the backend that ran it."""
         by_characters = sum(is_unspaced(gold.context) for gold in self.data.golds)
         return Receipt(
             data=self.data.name,
             sha256=self.data.sha256,
             n=len(self.data.golds),
             seed=self.settings.seed,
-            accuracy=accuracy,
-            fp32=self.fp32,
-            source=self.source,
+            accuracy=_accuracy(report),
+            fp32=_accuracy(self.fp32),
+            source=_accuracy(self.source),
             source_name=self.source_name,
             engine=backend,
             gate=self.settings.gate,
@@ -115,23 +119,43 @@ class AccuracyGate:
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _measure(self, precision: str, graph: GraphFile) -> Accuracy:
+    def report_threshold(self, precisions: Iterable[str], threshold: float) -> None:
+        """Log the scores of precisions with a null threshold; warn where F1 is more than 1 point lower."""
+        all_answered = "; all of these questions have an answer, so that a threshold can only cost F1"
+        for name in precisions:
+            report = self.reports.get(name)
+            if report is None:  # it missed the gate
+                continue
+            part = report.with_null_threshold(threshold)
+            scores = f"{name} has F1 {part.f1:.2f} and EM {part.em:.2f}"
+            text = f"with the fitted null threshold {scores} on the same questions"
+            loss = report.f1 - part.f1
+            if loss <= _TOLERABLE_LOSS:
+                _LOG.info("%s", text)
+                continue
+            _LOG.warning(
+                "%s, F1 %.2f less than if it always answers%s: calibrate and evaluate on questions like those "
+                "that it will be asked, or answer always: null_threshold=None, --null-threshold off",
+                *(text, loss, "" if self.data.has_unanswerable else all_answered),
+            )
+
+    def _measure(self, precision: str, graph: GraphFile) -> Report:
         """Evaluate a graph in its precision, and log the result."""
         reader = self.model.reader(self.model.open(graph.path, precision), self.options)
-        accuracy = score(precision, reader, self.data, self.settings.seed)
+        report = score(precision, reader, self.data, self.settings.seed)
         excluded = len(graph.excluded_nodes)
         _LOG.info(
             "%s%s: F1 %.2f, %.2f %% of fp32's, which %s the gate of %g %%; EM %.2f, %.1f MB",
             *(
                 precision,
                 f" with {excluded} node{'s' * (excluded > 1)} left in fp32" if excluded else "",
-                accuracy.f1,
+                report.f1,
             ),
-            100 * accuracy.f1 / self.fp32.f1 if self.fp32.f1 else 100.0,
-            "reaches" if self.passes(accuracy) else "misses",
-            *(self.settings.gate, accuracy.em, graph.path.stat().st_size / 1e6),
+            100 * report.f1 / self.fp32.f1 if self.fp32.f1 else 100.0,
+            "reaches" if self.passes(report) else "misses",
+            *(self.settings.gate, report.em, graph.path.stat().st_size / 1e6),
         )
-        return accuracy
+        return report
 
 
 def counts_to_exclude(total: int) -> list[int]:
@@ -151,8 +175,12 @@ def _attempts(
     yield from ((make(nodes[:count]), len(nodes)) for count in counts_to_exclude(len(nodes)))
 
 
-def score(name: str, reader: Reader, data: DataSet, seed: int) -> Accuracy:
+def score(name: str, reader: Reader, data: DataSet, seed: int) -> Report:
     """Evaluate a reader without a null threshold, so that graphs are compared and not thresholds."""
     _LOG.info("asking %s the %s questions of %s", name, f"{len(data.golds):,}", data.name)
-    report = evaluate(reader, data, seed=seed)
+    return evaluate(reader, data, seed=seed)
+
+
+def _accuracy(report: Report) -> Accuracy:
+    """Return the scores of an evaluation as a receipt has them."""
     return Accuracy(report.em, report.f1, report.em_interval, report.f1_interval)

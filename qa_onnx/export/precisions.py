@@ -99,10 +99,11 @@ class PrecisionMaker:
         if self.gate is None:
             return make(()), None
         if precision == "fp32":  # its scores are known: the others are compared with them
-            quantized, accuracy, attempts = make(()), self.gate.fp32, 1
+            quantized, report, attempts = make(()), self.gate.fp32, 1
         else:
-            quantized, accuracy, attempts = self.gate.find(precision, make, partial(self._rank, precision))
-        return quantized, self.gate.receipt(quantized, accuracy, attempts, str(backends_of(precision)[0]))
+            quantized, report, attempts = self.gate.find(precision, make, partial(self._rank, precision))
+        self.gate.reports[precision] = report
+        return quantized, self.gate.receipt(quantized, report, attempts, str(backends_of(precision)[0]))
 
     def quantize(self, precision: str, exclude: Collection[str]) -> GraphFile:
         """Make a graph of a precision.

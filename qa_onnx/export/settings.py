@@ -26,8 +26,8 @@ class EvaluationSettings:
         calibration_data: a data file that was not used for training: activation ranges, temperature and null
             threshold are fitted to it. Questions that are also in the evaluation are left out.
         calibration_examples: take the ranges from a random sample of this many of its questions.
-        calibrate: fit a temperature, and a null threshold if there are unanswerable questions, to a random sample
-            of 2,000 questions or to all if there are fewer.
+        calibrate: fit a temperature, and a null threshold if at least 50 questions have an answer and 50 have
+            none, to a random sample of 2,000 questions or to all if there are fewer.
         seed: of the samples and the bootstrap.
 
     Raises:

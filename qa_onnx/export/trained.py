@@ -36,8 +36,6 @@ def check_training(
     Raises:
         InputError: they would be fitted to data that the checkpoint was trained on.
     """
-    if calibrate and calibration and not calibration.has_unanswerable:
-        _LOG.warning("%s has no question without an answer: no null threshold is fitted", calibration.name)
     try:
         path = Path(checkpoint) / "training.json"
         record = json_object(path, read_bytes(path, _LIMIT) or b"")

@@ -28,6 +28,7 @@ from tests.conftest import TINY
 from tests.test_probabilities import row_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 pytestmark = [pytest.mark.export, pytest.mark.cpu]
@@ -366,19 +367,33 @@ def test_the_fitted_temperature_has_the_least_loss() -> None:
     assert temperature == pytest.approx(4 / math.log(3), rel=1e-3)
 
 
-def test_calibrate_stores_what_the_reader_then_uses(easy: Path, tmp_path: Path) -> None:
+def fifty_of_each(reader: Reader, path: Path, *, answers: Sequence[str] | None, unanswerable: int = 50) -> Path:
+    """Questions with these right answers, None: those of the reader; and questions without an answer."""
     contexts = [example.context for example in PARITY_EXAMPLES if len(example.context) > 200]
-    files = []
-    for number in (0, 1):
-        lines = [
-            {"question": f"{question} {number}", "context": context, "answers": ["nothing"] if row % 2 else []}
-            for context in contexts
-            for row, question in enumerate(QUESTIONS)
-        ]
-        files.append(tmp_path / f"{number}.jsonl")
-        files[-1].write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    pairs = [(f"{path.stem} {number}?", contexts[number % len(contexts)]) for number in range(50 + unanswerable)]
+    predictions = reader.predict(Example(*pair) for pair in pairs)
+    lines = []
+    for number, ((question, context), prediction) in enumerate(zip(pairs, predictions, strict=True)):
+        golds = [prediction.answers[0].text] if answers is None else answers
+        lines.append({"question": question, "context": context, "answers": golds if number < 50 else []})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def fp32(easy: Path, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """The tiny model, not calibrated."""
+    return Reader.load(export(easy, tmp_path_factory.mktemp("fp32") / "bundle", precisions=("fp32",)))
+
+
+def test_calibrate_stores_what_the_reader_then_uses(
+    easy: Path, fp32: Reader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [fifty_of_each(fp32, tmp_path / f"{name}.jsonl", answers=["nothing"]) for name in ("0", "1")]
+    contexts = [example.context for example in PARITY_EXAMPLES if len(example.context) > 200]
     settings = EvaluationSettings(eval_data=files[0], calibration_data=files[1], calibrate=True, gate=1)
-    manifest = export(easy, tmp_path / "bundle", precisions=("fp32",), evaluation=settings).manifest
+    with caplog.at_level(logging.INFO, "qa_onnx"):
+        manifest = export(easy, tmp_path / "bundle", precisions=("fp32",), evaluation=settings).manifest
     assert manifest.confidence
     assert manifest.temperature != 1.0
     assert manifest.null_threshold is not None
@@ -387,7 +402,62 @@ def test_calibrate_stores_what_the_reader_then_uses(easy: Path, tmp_path: Path) 
     assert again == manifest
     reader = Reader.load(tmp_path / "bundle")
     assert reader.null_threshold == manifest.null_threshold
-    assert not reader.ask("Who? 1", contexts[0])  # no question has an answer: withholding is best
+    assert not reader.ask("1 0?", contexts[0])  # no answer is right: withholding is best
+    assert (
+        f"temperature {manifest.temperature:.2f}, null threshold {manifest.null_threshold:.2f}, fitted to 100 "
+        "questions: expected calibration error "
+    ) in caplog.text
+    lines = [record for record in caplog.records if "null threshold fp32" in record.getMessage()]
+    assert [(line.levelname, line.getMessage()) for line in lines] == [
+        ("INFO", "with the fitted null threshold fp32 has F1 50.00 and EM 50.00 on the same questions")
+    ]
+
+
+def test_the_end_of_an_export_says_what_the_null_threshold_costs(
+    easy: Path, fp32: Reader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fitted where withholding is best, evaluated where the model is always right: `eval` gives the same F1."""
+    data = fifty_of_each(fp32, tmp_path / "check.jsonl", answers=None, unanswerable=0)
+    settings = EvaluationSettings(
+        eval_data=data,
+        calibration_data=fifty_of_each(fp32, tmp_path / "fit.jsonl", answers=["nothing"]),
+        calibrate=True,
+        gate=1,
+    )
+    bundle = export(easy, tmp_path / "bundle", precisions=("fp32", "int8"), evaluation=settings)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for precision in ("fp32", "int8"):
+        receipt = bundle.graph(precision).receipt
+        assert receipt
+        report = evaluate(Reader.load(bundle, precision=precision), squad.load(data))
+        assert receipt.accuracy.f1 - report.f1 > 1
+        text = (
+            f"with the fitted null threshold {precision} has F1 {report.f1:.2f} and EM {report.em:.2f} on the "
+            f"same questions, F1 {receipt.accuracy.f1 - report.f1:.2f} less than if it always answers; all of "
+            "these questions have an answer, so that a threshold can only cost F1: "
+        )
+        assert any(warning.startswith(text) for warning in warnings)
+    shown = " ".join(CliRunner().invoke(main, ["report", "-b", str(bundle.path)]).stdout.split())
+    assert "EM and F1 are those of always answering, also where the bundle has a null threshold." in shown
+
+
+def test_few_questions_of_a_kind_fit_no_null_threshold(
+    easy: Path, fp32: Reader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = EvaluationSettings(
+        eval_data=fifty_of_each(fp32, tmp_path / "check.jsonl", answers=["nothing"]),
+        calibration_data=fifty_of_each(fp32, tmp_path / "fit.jsonl", answers=["nothing"], unanswerable=49),
+        calibrate=True,
+        gate=1,
+    )
+    manifest = export(easy, tmp_path / "bundle", precisions=("fp32",), evaluation=settings).manifest
+    assert manifest.confidence
+    assert manifest.null_threshold is None
+    assert (
+        "fit.jsonl has 50 questions with an answer and 49 without one to fit to, and a null threshold needs 50 of "
+        "each kind: none is fitted, so that the bundle always answers; give more questions with --calibration-data"
+    ) in [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "null threshold fp32" not in caplog.text
 
 
 def test_the_page_shows_every_figure(measured: Bundle, tmp_path: Path) -> None:

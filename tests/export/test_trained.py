@@ -43,7 +43,6 @@ def test_it_says_how_many_questions_had_no_answer(tmp_path: Path, caplog: pytest
     [
         ({"answerable": 10}, OTHER, OTHER, "was trained without a question without an answer"),
         ({"unanswerable": 2}, TRAINED_ON, OTHER, "was trained on questions.json: its scores on it are too high"),
-        ({"unanswerable": 2}, OTHER, DataSet("c", "c" * 64, ()), "c has no question without an answer: no null"),
     ],
 )
 def test_what_is_warned_of(
