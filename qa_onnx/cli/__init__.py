@@ -51,6 +51,9 @@ COMMANDS = {
     "completion": ("completion:completion", "Print a script that completes commands and options in your shell."),
 }
 
+# What other programs call them; their spelling is nearer to that of another command.
+_OTHER_NAMES = {"finetune": "train", "fine-tune": "train"}
+
 
 class _Commands(click.Group):
     """Group of commands that imports a command only to run it."""
@@ -76,7 +79,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            name = _OTHER_NAMES.get(args[0], args[0])
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
             ctx.fail(
                 f"unknown command {args[0]!r}: "
                 + (f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(COMMANDS)}")

@@ -12,7 +12,7 @@ import click
 from qa_onnx.bench.runners import SCENARIOS
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note, quiet_option, verbose_option
-from qa_onnx.cli.options import bundle_option, data_option, threads_option
+from qa_onnx.cli.options import BundleCommand, bundle_option, data_option, threads_option
 from qa_onnx.cli.output import make_folder, whole_file
 from qa_onnx.cli.progress import steps
 from qa_onnx.engines.names import DEVICES, PRECISIONS
@@ -47,7 +47,7 @@ def _names_option(option: str, names: tuple[str, ...], help_text: str) -> Callab
     return click.option(option, callback=read, default="all", show_default=True, metavar="NAMES", help=help_text)
 
 
-@click.command
+@click.command(cls=BundleCommand)
 @bundle_option
 @click.option(
     "--against", metavar="CHECKPOINT", help="Compare with this checkpoint in PyTorch; needs qa-onnx[export]."

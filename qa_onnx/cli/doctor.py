@@ -32,7 +32,7 @@ import msgspec
 
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import quiet_option, verbose_option
-from qa_onnx.cli.options import bundle_option
+from qa_onnx.cli.options import BundleCommand, bundle_option
 from qa_onnx.cli.output import to_json
 from qa_onnx.engines.names import BACKENDS, DEVICES, ENGINES, PRECISIONS, usual_engine
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from qa_onnx.doctor.trial import Trial
 
 
-@click.command
+@click.command(cls=BundleCommand)
 @bundle_option
 @click.option(
     "--engine", type=click.Choice(ENGINES), help="[default: onnxruntime, or openvino for the bf16 precisions]"

@@ -12,7 +12,6 @@ from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note, quiet_option, verbose_option
 from qa_onnx.cli.options import data_file
 from qa_onnx.engines.names import PRECISIONS
-from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
     from qa_onnx import Bundle
@@ -101,13 +100,11 @@ def export(
     """
     if no_fusion and require_fusion:
         raise click.UsageError("--no-fusion and --require-fusion exclude each other")
+    if settings["calibrate"] and not (settings["calibration_data"] and settings["eval_data"]):
+        raise click.UsageError("--calibrate needs --calibration-data to fit to and --eval-data to check with")
     from qa_onnx.export import EvaluationSettings
     from qa_onnx.export import export as export_bundle
 
-    try:
-        evaluation = EvaluationSettings(**settings)
-    except InputError as error:
-        raise click.UsageError(str(error)) from error
     bundle = export_bundle(
         checkpoint,
         to,
@@ -117,7 +114,7 @@ def export(
         fusion=not no_fusion,
         require_fusion=require_fusion,
         replace=replace,
-        evaluation=evaluation,
+        evaluation=EvaluationSettings(**settings),
     )
     where = tables.printable(str(bundle.path))
     tables.say(

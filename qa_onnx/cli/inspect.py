@@ -12,7 +12,7 @@ from qa_onnx.bench.document import number_of
 from qa_onnx.bench.page import calibration
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import verbose_option
-from qa_onnx.cli.options import bundle_option
+from qa_onnx.cli.options import BundleCommand, bundle_option
 from qa_onnx.cli.output import to_json
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import MissingExtraError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qa_onnx import Bundle
 
 
-@click.command
+@click.command(cls=BundleCommand)
 @bundle_option
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 @click.option("--verify", is_flag=True, help="Check all hashes, and run the golden examples in each precision.")

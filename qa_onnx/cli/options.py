@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -81,6 +82,19 @@ def bundle_option(command: _Command) -> _Command:
         help="Folder or .qab file of a bundle, or org/name on the hub.  [default: the bundle of qa-onnx]",
     )
     return bundle(revision(command))
+
+
+class BundleCommand(click.Command):
+    """Command about a bundle that takes options alone; its errors explain how to name the bundle."""
+
+    allow_extra_args = True  # to explain them
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse words without an option."""
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            ctx.fail(f"unexpected argument {rest[0]!r}: did you mean -b {shlex.quote(rest[0])}?")
+        return rest
 
 
 class DataPath(click.Path):

@@ -9,11 +9,11 @@ import click
 from qa_onnx.bench import page
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note, quiet_option, verbose_option
-from qa_onnx.cli.options import bundle_option
+from qa_onnx.cli.options import BundleCommand, bundle_option
 from qa_onnx.cli.output import check_file, whole_file
 
 
-@click.command
+@click.command(cls=BundleCommand)
 @bundle_option
 @click.option(
     "--html",

@@ -140,13 +140,15 @@ def _summary(record: dict[str, Any]) -> list[str]:
     """Return the result in a sentence, then what it was trained on and for how long."""
     run, result, counts = record["run"], record["result"], record["questions"]["counts"]
     name, without = record["name"], counts.get("unanswerable", 0)
-    scores = f"{name} is trained, and was not evaluated"
+    total = number_of(run["steps"], "step")
+    scores = f"{name} is trained, and was not evaluated: it is the model after the last of {total}"
     if result is not None:
         questions = f"{number_of(result['n'], 'question')} ({record['held_out']['name']})"
         best = f"the best of {number_of(len(record['evaluations']), 'evaluation')}"
-        scores = f"{name} has F1 {result['f1']:.2f} and EM {result['em']:.2f} on {questions}, {best}"
+        model = f"the model after step {result['steps']:,} of {run['steps']:,}, {best}"
+        scores = f"{name} has F1 {result['f1']:.2f} and EM {result['em']:.2f} on {questions}: it is {model}"
     data = f"{number_of(counts['answerable'] + without, 'question')}, {without:,} without an answer"
-    steps = f"{number_of(run['steps'], 'step')}, {run['epochs']:.2f} epochs, in {_duration(run['minutes'])}"
+    steps = f"{total}, {run['epochs']:.2f} epochs, in {_duration(run['minutes'])}"
     return [scores, f"trained on {data}; {steps}"]
 
 

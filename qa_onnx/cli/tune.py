@@ -11,7 +11,7 @@ import click
 from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note, quiet_option, verbose_option
-from qa_onnx.cli.options import bundle_option, data_option
+from qa_onnx.cli.options import BundleCommand, bundle_option, data_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ _HEAD = ("precision", "engine", "threads", "batch", "questions/s", "x default", 
 _TEXTS = (0, 1, 8)
 
 
-@click.command
+@click.command(cls=BundleCommand)
 @bundle_option
 @data_option
 @click.option(

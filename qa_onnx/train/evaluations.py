@@ -97,7 +97,7 @@ class Evaluations:
         started = elapsed()
         result = score(job.base, job.device, job.questions.held_out, job.settings.options())
         job.base.model.train()
-        is_best = all(result.f1 > earlier["f1"] for earlier in state.evaluations)
+        is_best = all(result.f1 >= earlier["f1"] for earlier in state.evaluations)  # of equals, what learned more
         if is_best:
             state.best = f"best-{state.steps}.safetensors"
             save_weights(self._folder / state.best, job.base.model)
@@ -124,7 +124,8 @@ class Evaluations:
         patience, evaluations = self._job.settings.patience, self._state.evaluations
         if patience is None or len(evaluations) <= patience:
             return False
-        return not any(evaluation["best"] for evaluation in evaluations[-patience:])
+        f1 = [evaluation["f1"] for evaluation in evaluations]
+        return bool(max(f1[-patience:]) <= max(f1[:-patience]))
 
     def remaining(self) -> int:
         """Return the number of evaluations to come."""

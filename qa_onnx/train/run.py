@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_FEW_STEPS = 20  # AdamW moves a weight by about the learning rate a step, by default 2e-5
+
 
 def train(
     base: str | Path,
@@ -86,6 +88,12 @@ def train(
         workspace.clear(resume=resume)
         state = _resume(workspace, job) if resume else State(job.fingerprint())
         _train(job, state, workspace.work, callback)
+        if state.steps < _FEW_STEPS:
+            _LOG.warning(
+                "trained in %d step%s: the model has hardly changed; give it more --epochs or --minutes, "
+                "or a smaller --batch-size",
+                *(state.steps, "s" * (state.steps != 1)),
+            )
         record = make_record(job, state, name=workspace.to.resolve().name, licence=licence)
         _stage(job, state, workspace, record)
         workspace.commit()

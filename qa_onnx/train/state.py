@@ -34,7 +34,7 @@ class State:
         steps: of the optimizer.
         elapsed: seconds since the first step, excluding interruptions.
         losses: of each step.
-        evaluations: each as JSON: step, position, elapsed, score and whether it was the best so far.
+        evaluations: each as JSON: step, position, elapsed, score and whether none before it was better.
         best: name of the file with the best weights; "" before the first evaluation.
         done: training is finished; only the result is still to be written.
         threads: of PyTorch, in the last steps.
@@ -55,7 +55,7 @@ class State:
         return sum(self.losses[-RECENT:]) / len(self.losses[-RECENT:])
 
     def best_evaluation(self) -> dict[str, Any] | None:
-        """Return the evaluation with the highest F1, of equals the first; None: there is none."""
+        """Return the evaluation with the highest F1, of equals the last; None: there is none."""
         return next((evaluation for evaluation in reversed(self.evaluations) if evaluation["best"]), None)
 
 

@@ -60,6 +60,14 @@ def test_python_m_runs_the_command_line() -> None:
     [
         (["asks"], "unknown command 'asks': did you mean 'ask'?"),
         (["exporter", "x"], "unknown command 'exporter': did you mean 'export'?"),
+        (["finetune", "x"], "unknown command 'finetune': did you mean 'train'?"),
+        (["fine-tune"], "unknown command 'fine-tune': did you mean 'train'?"),
+        (["inspect", "a bundle"], "unexpected argument 'a bundle': did you mean -b 'a bundle'?"),
+        (["report", "bundle", "-v"], "unexpected argument 'bundle': did you mean -b bundle?"),
+        (
+            ["export", "x", "--calibrate", "--eval-data", "article.txt"],
+            "--calibrate needs --calibration-data to fit",
+        ),
         (["quux"], "unknown command 'quux': it must be one of ask, index, cite, map, export,"),
         (["ask", "--contxt", "x"], "--context"),
         (["ask", "Who?"], "qa-onnx ask -q 'Who?' -c FILE"),

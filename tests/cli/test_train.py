@@ -65,12 +65,14 @@ def test_a_run_reports_its_progress_and_its_result(data: Path, tmp_path: Path) -
     evaluations = number_of(len(record["evaluations"]), "evaluation")
     said, seconds = " ".join(result.stdout.split()).rsplit(" in ", 1)
     assert said == (
-        f"m has F1 {scores['f1']:.2f} and EM {scores['em']:.2f} on {scores['n']} questions (questions held out), "
-        f"the best of {evaluations} trained on 139 questions, 13 without an answer; "
+        f"m has F1 {scores['f1']:.2f} and EM {scores['em']:.2f} on {scores['n']} questions (questions held out): "
+        f"it is the model after step {scores['steps']} of {record['run']['steps']}, the best of {evaluations} "
+        f"trained on 139 questions, 13 without an answer; "
         f"{number_of(record['run']['steps'], 'step')}, 0.10 epochs,"
     )
     assert re.fullmatch(r"\d+ s", seconds)
     assert "have an answer" in result.stderr
+    assert "hardly changed" in result.stderr
     assert "epoch 0." in result.stderr
     assert "examples/s" in result.stderr
     assert "a new head is trained" in result.stderr
@@ -83,8 +85,15 @@ def test_a_run_reports_its_progress_and_its_result(data: Path, tmp_path: Path) -
 def test_quiet_leaves_the_result_alone(data: Path, tmp_path: Path) -> None:
     result = invoke(checkpoint("bert"), data, "--to", tmp_path / "m", *QUICK, "--eval-limit", "0", "--quiet")
     assert result.exit_code == 0
-    assert result.stdout.startswith("m is trained, and was not evaluated\ntrained on 158 questions")
-    assert result.stderr == ""
+    record = json.loads((tmp_path / "m" / "training.json").read_bytes())
+    steps = number_of(record["run"]["steps"], "step")
+    assert " ".join(result.stdout.split()).startswith(
+        f"m is trained, and was not evaluated: it is the model after the last of {steps} trained on 158 questions"
+    )
+    assert result.stderr == (
+        f"trained in {steps}: the model has hardly changed; give it more --epochs or --minutes, or a smaller "
+        "--batch-size\n"
+    )
 
 
 FLAGS: dict[str, Any] = {
