@@ -53,6 +53,13 @@ _READ = 50  # passages
     help=f"Passages that are read of a folder, a pattern or an index, the best ones first.  [default: {_READ}]",
 )
 @click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Begin to read no more passages that are expected to end later; the first ones are read in any case.  "
+    "[default: no limit]",
+)
+@click.option(
     "--all",
     "every",
     is_flag=True,
@@ -85,6 +92,7 @@ def ask(
     texts: tuple[str, ...],
     index_path: Path | None,
     read: int | None,
+    seconds: float | None,
     every: bool,
     interactive: bool,
     input_path: str | None,
@@ -108,10 +116,10 @@ def ask(
             f"--context takes a text itself, and {text} is the name of a file: -c {shlex.quote(text)} reads it"
         )
     if input_path is not None:
-        if questions or files or texts or interactive or index_path or read or every:
+        if questions or files or texts or interactive or index_path or read or seconds or every:
             raise click.UsageError(
-                "--input has its own questions and contexts: leave out -q, -c, --context, --index, --read, --all "
-                "and -i"
+                "--input has its own questions and contexts: leave out -q, -c, --context, --index, --read, "
+                "--seconds, --all and -i"
             )
         batch.check(input_path, output_path)
         reader, options = settings.load()
@@ -125,7 +133,7 @@ def ask(
         raise click.UsageError("give questions with -q, or -i to be asked for them")
     if interactive and "-" in files:
         raise click.UsageError("-i reads questions from stdin, so the text must come from a file or --context")
-    answerer, several = _answerer(files, texts, index_path, read, every=every)
+    answerer, several = _answerer(files, texts, index_path, (read, seconds), every=every)
     reader, options = settings.load()
     for question in _prompted() if interactive else questions:
         result = answerer(reader, options, question)
@@ -137,16 +145,25 @@ def ask(
 
 
 def _answerer(
-    files: Sequence[str], texts: Sequence[str], index_path: Path | None, read: int | None, *, every: bool
+    files: Sequence[str],
+    texts: Sequence[str],
+    index_path: Path | None,
+    limits: tuple[int | None, float | None],
+    *,
+    every: bool,
 ) -> tuple[_Answerer, bool]:
-    """Return what answers a question from the documents that the user names, and whether they may be several."""
+    """Return what answers a question from the documents that the user names, and whether they may be several.
+
+    The limits, of passages and of seconds, make a search of it.
+    """
+    read, seconds = limits
     if not (files or texts or index_path):
         raise click.UsageError(
             "nothing to read: give a text with -c FILE, -c - (stdin), --context TEXT or --index INDEX"
         )
     if index_path is not None and (files or texts):
         raise click.UsageError("--index has its own documents: leave out -c and --context")
-    if index_path is None and read is None and all(name == "-" or is_file(name) for name in files):
+    if index_path is None and limits == (None, None) and all(name == "-" or is_file(name) for name in files):
         return _few_texts(files, texts, every=every), len(files) + len(texts) > 1
     for name in files:
         if not (name == "-" or os.path.lexists(name) or glob.has_magic(name)):
@@ -154,8 +171,10 @@ def _answerer(
         if is_index(name):
             raise click.UsageError(f"{shown(name)} is an index: ask it with --index, or name its documents")
     if texts or "-" in files:
-        raise click.UsageError("a folder, a pattern and --read take neither --context nor -c -: write a file")
-    return _many_texts(index_path, files, read or _READ, every=every), True
+        raise click.UsageError(
+            "a folder, a pattern, --read and --seconds take neither --context nor -c -: write a file"
+        )
+    return _many_texts(index_path, files, read or _READ, seconds, every=every), True
 
 
 def _few_texts(files: Sequence[str], texts: Sequence[str], *, every: bool) -> _Answerer:
@@ -167,7 +186,9 @@ def _few_texts(files: Sequence[str], texts: Sequence[str], *, every: bool) -> _A
     return lambda reader, options, question: ask_texts(reader, options, question, documents)
 
 
-def _many_texts(index_path: Path | None, files: Sequence[str], read: int, *, every: bool) -> _Answerer:
+def _many_texts(
+    index_path: Path | None, files: Sequence[str], read: int, seconds: float | None, *, every: bool
+) -> _Answerer:
     """Return what answers a question from the best passages of many documents."""
     from qa_onnx.retrieval.index import PassageIndex
 
@@ -175,7 +196,7 @@ def _many_texts(index_path: Path | None, files: Sequence[str], read: int, *, eve
     if not len(index):
         raise click.ClickException("there is no text in these documents")
     ask = ask_every if every else ask_index
-    return lambda reader, options, question: ask(reader, options, question, index, read=read)
+    return lambda reader, options, question: ask(reader, options, question, index, read=read, seconds=seconds)
 
 
 def _with_options(words: Sequence[str]) -> str:

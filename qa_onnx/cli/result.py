@@ -103,13 +103,17 @@ def ask_texts(reader: Reader, options: Options, question: str, documents: Sequen
     return _with_choice(reader, options, result, started)
 
 
-def ask_index(reader: Reader, options: Options, question: str, index: PassageIndex, *, read: int) -> TextResult:
+def ask_index(
+    reader: Reader, options: Options, question: str, index: PassageIndex, *, read: int, seconds: float | None
+) -> TextResult:
     """Ask a question of many documents, of which the best passages are read."""
     from qa_onnx.retrieval.ask import ask_documents
 
     started = time.perf_counter()
     with progress.reading("passages") as count:
-        reading = ask_documents(reader, question, index, read=read, options=options, on_read=count)
+        reading = ask_documents(
+            reader, question, index, read=read, seconds=seconds, options=options, on_read=count
+        )
     texts = {name: Document(name, index.text(name)) for name in {found.document for found in reading.answers}}
     result = replace(_of_passages(question, reading, texts), documents=len(index.documents))
     return _with_choice(reader, options, result, started)
@@ -122,6 +126,7 @@ def ask_every(
     documents: PassageIndex | Sequence[Document],
     *,
     read: int | None,
+    seconds: float | None = None,
 ) -> TextResult:
     """Ask for all answers to a question, in all of some documents (read None) or the best passages of many."""
     from qa_onnx.retrieval.ask_all import ask_all
@@ -129,7 +134,7 @@ def ask_every(
 
     started = time.perf_counter()
     with progress.reading("passages") as count:
-        reading = ask_all(reader, question, documents, read=read, options=options, on_read=count)
+        reading = ask_all(reader, question, documents, read=read, seconds=seconds, options=options, on_read=count)
     if isinstance(documents, PassageIndex):
         count_of_all = len(documents.documents)
         names = {found.document for found in reading.answers}

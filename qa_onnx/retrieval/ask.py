@@ -140,9 +140,7 @@ def ask_documents(
         MissingExtraError: bm25s is not installed.
     """
     started = time.perf_counter()
-    check_question(question, read)
-    if seconds is not None and not (is_number(seconds) and seconds > 0):
-        raise InputError(f"seconds is {quoted(seconds)}; it must be a number above 0, or None")
+    check_call(question, read, seconds)
     options = reader.resolve(options)
     if not isinstance(documents, PassageIndex):
         check_type("the documents", documents, Iterable, "a PassageIndex or some Documents")
@@ -219,15 +217,13 @@ def passages_to_read(
     )
 
 
-def check_question(question: object, read: object) -> None:
-    """Check a question, and how many passages are read for it.
-
-    Raises:
-        InputError: the question is not a str, or `read` is not an integer from 1 to `MOST_READ`.
-    """
+def check_call(question: object, read: object, seconds: object) -> None:
+    """Check a question, and the limits of reading; InputError: one is of a wrong type or out of range."""
     check_type("the question", question, str, "a str")
     if not isinstance(read, int) or isinstance(read, bool) or not 1 <= read <= MOST_READ:
         raise InputError(f"read is {quoted(read)}; it must be an integer from 1 to {MOST_READ:,}")
+    if seconds is not None and not (is_number(seconds) and seconds > 0):
+        raise InputError(f"seconds is {quoted(seconds)}; it must be a number above 0, or None")
 
 
 class _Pool:

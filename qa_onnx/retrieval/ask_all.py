@@ -12,11 +12,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.documents.document import Document
 from qa_onnx.options import BOUNDS, check_type
-from qa_onnx.retrieval.ask import DocumentAnswer, DocumentAnswers, check_question
+from qa_onnx.retrieval.ask import AT_ONCE, DocumentAnswer, DocumentAnswers, check_call
 from qa_onnx.retrieval.index import Passage, PassageIndex
 from qa_onnx.retrieval.passages import cut_passages
 
@@ -38,6 +38,7 @@ def ask_all(
     documents: PassageIndex | Iterable[Document],
     *,
     read: int | None = 50,
+    seconds: float | None = None,
     options: Options | None = None,
     on_read: Callable[[int, int], object] | None = None,
 ) -> DocumentAnswers:
@@ -48,6 +49,8 @@ def ask_all(
         question: in plain words.
         documents: an index; or documents, of which one is made for this call unless all passages are read.
         read: passages that are read at most, those that share most with the question; None: all of them.
+        seconds: begin no passages that are expected to end later; the first ones are read in any case. None: no
+            limit.
         options: of the reader; None: its own. In its passage an answer has to pass the null threshold, and to have
             the probability `min_probability`, or `LEAST_PROBABILITY` where that is 0. `n_best` limits nothing.
         on_read: is called after each step with the passages read so far and those that are read in all.
@@ -62,14 +65,19 @@ def ask_all(
         MissingExtraError: bm25s is not installed, and not all passages are read.
     """
     started = time.perf_counter()
-    check_question(question, 1 if read is None else read)
+    check_call(question, 1 if read is None else read, seconds)
     options = options_for_all(reader.resolve(options))
     if not isinstance(documents, PassageIndex):
         check_type("documents", documents, Iterable, "a PassageIndex or some Documents")
         documents = documents if read is None else PassageIndex.of(documents)
     passages = _passages(documents, question, read)
     total = len(documents) if isinstance(documents, PassageIndex) else len(passages)
-    steps = collect_all(reader, passages, total=total, at_once=_AT_ONCE, started=started, options=options)
+    limits: dict[str, Any] = {
+        "total": total,
+        "at_once": _AT_ONCE if seconds is None else AT_ONCE,
+        "seconds": seconds,
+    }
+    steps = collect_all(reader, passages, started=started, options=options, **limits)
     predictions, done = None, 0
     try:
         while True:

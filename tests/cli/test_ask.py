@@ -122,6 +122,17 @@ def test_all_answers_of_a_folder_name_their_files(tmp_path: Path) -> None:
     assert json.loads(one.stdout)["read"] == 1
 
 
+@pytest.mark.parametrize("flags", [(), ("--all",)])
+def test_reading_ends_when_the_seconds_are_over(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.txt").write_text(f"{number} boats lay in the harbour. " * 40, encoding="utf-8")
+    asked = ("-q", "Who painted the ferry?", "-c", tmp_path, "--json", *flags)
+    some, more = (json.loads(ask(*asked, "--seconds", seconds).stdout) for seconds in (1e-6, 3600))
+    assert (some["read"], some["stopped"]) == (4, "seconds")
+    assert more["read"] > 4
+    assert more["stopped"] != "seconds"
+
+
 def test_the_least_probability_of_all_answers_can_be_chosen(tmp_path: Path) -> None:
     path = tmp_path / "lease.txt"
     path.write_text(LEASE, encoding="utf-8")

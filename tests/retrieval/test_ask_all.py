@@ -116,6 +116,11 @@ def test_each_answer_passes_the_null_threshold(tiny_reader: Reader) -> None:
     assert 0 < len(some.answers) < len(every.answers)
 
 
+def test_seconds_must_be_a_number_above_zero() -> None:
+    with pytest.raises(InputError, match="seconds is 0; it must be a number above 0, or None"):
+        ask_all(fake_reader(), "Who?", [TWO], read=None, seconds=0)
+
+
 def test_what_the_model_says_of_the_question_is_a_warning() -> None:
     result = ask_all(fake_reader("Mara"), "", with_signers("Mara"), read=None)
     assert result.warnings == ("the question is empty",)
