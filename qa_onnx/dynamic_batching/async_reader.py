@@ -231,6 +231,8 @@ async def _outcome(future: Future[_T], timeout_s: float | None) -> _T:
 def _seconds(timeout_s: float | None) -> float:
     if timeout_s is None:
         return math.inf
-    if not is_number(timeout_s) or (isinstance(timeout_s, int) and abs(timeout_s) > _LONGEST_S):
-        raise InputError(f"timeout_s is {quoted(timeout_s)}; it must be a number of seconds, or None for no limit")
+    if not is_number(timeout_s) or timeout_s < 0 or (isinstance(timeout_s, int) and timeout_s > _LONGEST_S):
+        raise InputError(
+            f"timeout_s is {quoted(timeout_s)}; it must be a number of seconds, 0 or more, or None for no limit"
+        )
     return timeout_s

@@ -23,7 +23,7 @@ from qa_onnx.errors import DeviceError
 
 _PROC = Path("/proc/driver/nvidia")
 _SECONDS = 15  # nvidia-smi takes long while a GPU sleeps, and hangs if one is broken
-_DRIVER = "libcuda.so.1"
+DRIVER = "libcuda.so.1"
 TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvonnxparser.so.10")
 _OPTIONAL = ("libcufft", "libcudnn")  # our graphs run without these from ONNX Runtime 1.28 on
 
@@ -244,7 +244,7 @@ def missing_libraries(cuda: str, *, tensorrt: bool, ignored: tuple[str, ...] = (
 def _driver_gpu(cuda: str) -> str:
     """Ask the driver for the name of the first GPU."""
     try:
-        driver = ctypes.CDLL(_DRIVER)
+        driver = ctypes.CDLL(DRIVER)
     except OSError as error:
         raise DeviceError(f"{_NO_DRIVER} ({error})", remedy=_INSTALL_DRIVER) from error
     version, device, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
@@ -290,7 +290,7 @@ def _missing(names: list[str], cuda: str) -> DeviceError:
 def explain(text: str, *, cuda: str = "") -> DeviceError | None:
     """Return what an exception's text of ONNX Runtime means, with the remedy; None: it is not about the GPU."""
     if match := re.search(r"(lib[\w.+-]+\.so[\d.]*): cannot open shared object file", text):
-        if match[1] == _DRIVER:
+        if match[1] == DRIVER:
             return DeviceError(f"{_NO_DRIVER} ({match[0]})", remedy=_INSTALL_DRIVER)
         return _missing([match[1]], cuda)
     for pattern, (problem, remedy) in _MEANINGS.items():

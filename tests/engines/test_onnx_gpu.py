@@ -199,11 +199,21 @@ def test_tensorrt_comes_before_cuda_and_large_batches_are_cut(
     ("engine", "has", "problem"),
     [("onnxruntime", [], "cannot use device 'cuda'"), ("tensorrt", CUDA, "cannot use TensorRT")],
 )
+@pytest.mark.parametrize("why_not", [None, "no such file"])
 def test_a_wheel_without_the_provider_names_the_remedy(
-    graph: Path, runtime: Notes, engine: Any, has: list[str], problem: str
+    graph: Path,
+    runtime: Notes,
+    engine: Any,
+    has: list[str],
+    problem: str,
+    why_not: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runtime.available = has
-    with pytest.raises(MissingExtraError, match=rf"{problem}: pip uninstall onnxruntime, .*'qa-onnx\[gpu\]'"):
+    monkeypatch.setattr(nvidia, "load_library", lambda name: nvidia.Library(name, why_not))
+    no_driver = ", and no NVIDIA driver was found: with a driver" if why_not else ""
+    remedy = "[:,] pip uninstall onnxruntime, then pip install 'qa-onnx\\[gpu\\]'$"
+    with pytest.raises(MissingExtraError, match=f"{problem}{no_driver}{remedy}"):
         GpuSession(graph, plan(engine=engine))
     assert not runtime.opened
 
