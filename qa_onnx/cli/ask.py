@@ -18,7 +18,7 @@ from qa_onnx.cli.sources import is_file
 from qa_onnx.documents import Document
 from qa_onnx.documents.finding import is_index
 from qa_onnx.errors import shown
-from qa_onnx.retrieval.ask import MOST_READ
+from qa_onnx.retrieval.steps import MOST_READ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from qa_onnx.cli import sources
-from qa_onnx.cli.options import ReaderSettings, reader_options
+from qa_onnx.cli.options import CHANGES, ReaderSettings, reader_options
 from qa_onnx.cli.output import to_json
 from qa_onnx.cli.tables import printable
 from qa_onnx.documents.evidence import evidence
@@ -19,7 +19,7 @@ from qa_onnx.documents.nearest import NearPassage, nearest_passage
 from qa_onnx.documents.prepared_text import PreparedText
 from qa_onnx.documents.quotes import QuoteMatch, Verdict, find_quote
 from qa_onnx.documents.sentences import sentences
-from qa_onnx.retrieval.ask import MOST_READ
+from qa_onnx.retrieval.steps import MOST_READ
 from qa_onnx.retrieval.support_parts import agrees
 
 if TYPE_CHECKING:
@@ -38,16 +38,7 @@ _CLOSE = 0.5  # similarity from which a passage is shown as what may be meant
 
 
 _READ = 4  # passages
-_NOT_OF_CLAIMS = (
-    "n_best",
-    "overlapping",
-    "max_answer_length",
-    "doc_stride",
-    "across_blocks",
-    "align_to_words",
-    "min_probability",
-    "null_threshold",
-)
+_NOT_OF_CLAIMS = ("n_best", "null_threshold", *CHANGES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,16 @@ def between(option: str, table: Mapping[str, Bounds] = BOUNDS) -> click.IntRange
     return click.FloatRange(low, high)
 
 
+# Options that the user may change, besides n_best and null_threshold.
+CHANGES = (
+    "overlapping",
+    "max_answer_length",
+    "doc_stride",
+    "across_blocks",
+    "align_to_words",
+    "min_probability",
+)
+
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _REVISION = "qa_onnx.revision"  # keys of the context
 _SIGNATURE = "qa_onnx.require_signature"
@@ -232,14 +242,7 @@ class ReaderSettings:
     def change(self, options: Options) -> Options:
         """Return options with the user's changes."""
         changes: dict[str, Any] = {"n_best": 1 if self.n_best is None else self.n_best}
-        for name in (
-            "overlapping",
-            "max_answer_length",
-            "doc_stride",
-            "across_blocks",
-            "align_to_words",
-            "min_probability",
-        ):
+        for name in CHANGES:
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
         return dataclasses.replace(options, null_threshold=self.null_threshold, **changes)

@@ -147,15 +147,10 @@ def ask_every(
 
 
 def _of_passages(question: str, reading: DocumentAnswers, texts: Mapping[str, Document]) -> TextResult:
-    """Return the result of passages that were read; scores are logits above "no answer", so its own is 0."""
-    answers = tuple(
-        (Answer(found.text, found.start, found.end, found.score, found.probability), texts[found.document])
-        for found in reading.answers
-    )
-    prediction = Prediction(
-        tuple(answer for answer, _ in answers), 0.0, reading.null_probability, reading.warnings
-    )
-    return TextResult(question, answers, prediction, reading)
+    """Return the result of passages that were read."""
+    prediction = reading.prediction
+    documents = [texts[found.document] for found in reading.answers]
+    return TextResult(question, tuple(zip(prediction.answers, documents, strict=True)), prediction, reading)
 
 
 def _with_choice(reader: Reader, options: Options, result: TextResult, started: float) -> TextResult:

@@ -2,7 +2,7 @@
 
     documents --passages.py, terms.py, scoring.py--> content.py --build.py, storage.py--> a folder
     a folder  --storage.py, checks.py--> content.py
-    question  --index.py, candidates.py--> passages --ask.py, ask_all.py--> answers
+    question  --index.py, candidates.py--> passages --ask.py, ask_all.py, steps.py--> answers
     claim     --support_parts.py--> questions --index.py, support.py--> supported, differs or not found
 
 May import: the files of the root, machine, documents, data. Needs bm25s (extra `search`). Left out: files of other

@@ -21,22 +21,22 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from qa_onnx.errors import InputError, quoted
-from qa_onnx.options import check_type, is_number
+from qa_onnx.answers import Answer, Prediction
+from qa_onnx.options import check_type
 from qa_onnx.retrieval.candidates import Candidates
 from qa_onnx.retrieval.index import PassageIndex
+from qa_onnx.retrieval.steps import check_call, read_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
-    from qa_onnx.answers import Answer, Prediction
     from qa_onnx.documents.document import Document
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
     from qa_onnx.retrieval.content import LazyDocument
     from qa_onnx.retrieval.index import Passage
+    from qa_onnx.retrieval.steps import ReadingSteps
 
-MOST_READ = 1_000_000  # passages
 # w above: logits for each point of BM25. Of 0 to 3 the best on 350 questions of SQuAD, by little from 0.5 to 1.3.
 BM25_WEIGHT = 0.7
 # Logits above "no answer" that few wrong passages reach. An unread passage has at most the BM25 score of the next
@@ -105,6 +105,12 @@ class DocumentAnswers:
             return None
         return first
 
+    @property
+    def prediction(self) -> Prediction:
+        """The answers as those of one text; scores are logits above "no answer", so its own is 0."""
+        answers = tuple(Answer(a.text, a.start, a.end, a.score, a.probability) for a in self.answers)
+        return Prediction(answers, 0.0, self.null_probability, self.warnings)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON."""
         return asdict(self)
@@ -145,18 +151,18 @@ def ask_documents(
     if not isinstance(documents, PassageIndex):
         check_type("the documents", documents, Iterable, "a PassageIndex or some Documents")
         documents = PassageIndex.of(documents)
-    limits: dict[str, Any] = {"read": read, "seconds": seconds, "stop_early": stop_early, "started": started}
-    steps, predictions, done = passages_to_read(reader, question, documents, options=options, **limits), None, 0
-    try:
-        while True:
-            passages = steps.send(predictions)
-            predictions = reader.predict([(question, passage.text) for passage in passages], options=options)
-            done += len(passages)
-            if on_read is not None:
-                on_read(done, min(read, len(documents)))
-    except StopIteration as end:
-        answers: DocumentAnswers = end.value
-        return answers
+    steps = passages_to_read(
+        reader,
+        question,
+        documents,
+        read=read,
+        seconds=seconds,
+        stop_early=stop_early,
+        started=started,
+        options=options,
+    )
+    total = min(read, len(documents))
+    return read_steps(reader, question, steps, options=options, total=total, on_read=on_read)
 
 
 def passages_to_read(
@@ -169,7 +175,7 @@ def passages_to_read(
     stop_early: bool = True,
     started: float,
     options: Options,
-) -> Generator[list[Passage], list[Prediction] | None, DocumentAnswers]:
+) -> ReadingSteps:
     """Choose what to read for a question, step by step, for callers that do the reading themselves.
 
     Args:
@@ -215,15 +221,6 @@ def passages_to_read(
         options.threshold(reader.null_threshold),
         pool.warnings,
     )
-
-
-def check_call(question: object, read: object, seconds: object) -> None:
-    """Check a question, and the limits of reading; InputError: one is of a wrong type or out of range."""
-    check_type("the question", question, str, "a str")
-    if not isinstance(read, int) or isinstance(read, bool) or not 1 <= read <= MOST_READ:
-        raise InputError(f"read is {quoted(read)}; it must be an integer from 1 to {MOST_READ:,}")
-    if seconds is not None and not (is_number(seconds) and seconds > 0):
-        raise InputError(f"seconds is {quoted(seconds)}; it must be a number above 0, or None")
 
 
 class _Pool:

@@ -12,20 +12,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qa_onnx.documents.document import Document
 from qa_onnx.options import BOUNDS, check_type
-from qa_onnx.retrieval.ask import AT_ONCE, DocumentAnswer, DocumentAnswers, check_call
+from qa_onnx.retrieval.ask import AT_ONCE, DocumentAnswer, DocumentAnswers
 from qa_onnx.retrieval.index import Passage, PassageIndex
 from qa_onnx.retrieval.passages import cut_passages
+from qa_onnx.retrieval.steps import check_call, read_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from qa_onnx.answers import Prediction
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
+    from qa_onnx.retrieval.steps import ReadingSteps
 
 # The least probability of an answer in its passage, where the options have none.
 LEAST_PROBABILITY = 0.1
@@ -72,23 +74,11 @@ def ask_all(
         documents = documents if read is None else PassageIndex.of(documents)
     passages = _passages(documents, question, read)
     total = len(documents) if isinstance(documents, PassageIndex) else len(passages)
-    limits: dict[str, Any] = {
-        "total": total,
-        "at_once": _AT_ONCE if seconds is None else AT_ONCE,
-        "seconds": seconds,
-    }
-    steps = collect_all(reader, passages, started=started, options=options, **limits)
-    predictions, done = None, 0
-    try:
-        while True:
-            some = steps.send(predictions)
-            predictions = reader.predict([(question, passage.text) for passage in some], options=options)
-            done += len(some)
-            if on_read is not None:
-                on_read(done, len(passages))
-    except StopIteration as end:
-        answers: DocumentAnswers = end.value
-        return answers
+    at_once = _AT_ONCE if seconds is None else AT_ONCE
+    steps = collect_all(
+        reader, passages, total=total, at_once=at_once, started=started, options=options, seconds=seconds
+    )
+    return read_steps(reader, question, steps, options=options, total=len(passages), on_read=on_read)
 
 
 def options_for_all(options: Options) -> Options:
@@ -108,7 +98,7 @@ def collect_all(
     started: float,
     options: Options,
     seconds: float | None = None,
-) -> Generator[list[Passage], list[Prediction] | None, DocumentAnswers]:
+) -> ReadingSteps:
     """Collect all answers of passages, step by step, for callers that do the reading themselves.
 
     Args:

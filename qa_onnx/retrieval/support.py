@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from qa_onnx.documents.sentences import sentences
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.options import check_type
-from qa_onnx.retrieval.ask import MOST_READ
 from qa_onnx.retrieval.index import PassageIndex
+from qa_onnx.retrieval.steps import MOST_READ
 from qa_onnx.retrieval.support_parts import ClaimPart, agrees, is_negated, parts_of, stands_in, stems
 
 if TYPE_CHECKING:

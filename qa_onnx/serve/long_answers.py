@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from qa_onnx import Answer, Example, Prediction
+from qa_onnx import Example, Prediction
 from qa_onnx.documents import Document
 from qa_onnx.retrieval import DocumentAnswers, PassageIndex
 from qa_onnx.retrieval.ask import AT_ONCE, passages_to_read
@@ -27,15 +27,14 @@ from qa_onnx.serve import bodies, results, schemas
 from qa_onnx.serve.middleware import to_problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from qa_onnx import Options
     from qa_onnx.dynamic_batching.requests import OnProgress
     from qa_onnx.retrieval import Passage
+    from qa_onnx.retrieval.steps import ReadingSteps
     from qa_onnx.serve.middleware import RequestState
     from qa_onnx.serve.service import Service
-
-    _Steps = Generator[list[Passage], list[Prediction] | None, DocumentAnswers]
 
 _SHARE = 0.9  # of the time that is left, for reading: the answers must be found and sent, too
 
@@ -135,7 +134,9 @@ class LongAnswer:
 
     async def _of_context(self, body: schemas.AskOne, on_progress: OnProgress | None) -> Prediction:
         examples = [Example(body.question, body.context)]
-        [prediction] = await self.service.ask_all(examples, self.options, self._deadline, on_progress=on_progress)
+        [prediction] = await self.service.ask_parts(
+            examples, self.options, self._deadline, on_progress=on_progress
+        )
         self.service.metrics.questions.inc()
         return prediction
 
@@ -146,17 +147,13 @@ class LongAnswer:
         done = 0
         while not isinstance(current, DocumentAnswers):
             examples = [Example(body.question, passage.text) for passage in current]
-            predictions = await service.ask_all(examples, options, self._deadline, patient=done > 0)
+            predictions = await service.ask_parts(examples, options, self._deadline, patient=done > 0)
             done += len(examples)
             current = _step(steps, predictions)
             if on_progress is not None:
                 on_progress(done, min(body.read, passages))
         service.metrics.questions.inc()
-        answers = tuple(
-            Answer(one.text, one.start, one.end, one.score, one.probability) for one in current.answers
-        )
-        # Scores are logits above "no answer", so its own is 0.
-        prediction = Prediction(answers, 0.0, current.null_probability, current.warnings)
+        prediction = current.prediction
         state = reader.choose(prediction, options=self.options).state
         texts = {one.name: one.text for one in body.documents}
         sources = [(one.document, texts[one.document]) for one in current.answers]
@@ -166,12 +163,12 @@ class LongAnswer:
         found = await service.threads.run(make, self._deadline)
         return found | {name: getattr(current, name) for name in ("read", "passages", "stopped")}
 
-    def _search(self, body: schemas.AskDocuments) -> tuple[_Steps, list[Passage] | DocumentAnswers, int]:
+    def _search(self, body: schemas.AskDocuments) -> tuple[ReadingSteps, list[Passage] | DocumentAnswers, int]:
         """Return the steps of reading documents, the first passages, and how many passages there are."""
         index = PassageIndex.of(Document(one.name, one.text) for one in body.documents)
         reader, started = self.service.reader.reader, perf_counter()
         seconds = _SHARE * (self._deadline - monotonic())
-        steps: _Steps
+        steps: ReadingSteps
         if body.all:
             found, options = index.search(body.question, body.read), options_for_all(self.options)
             steps = collect_all(
@@ -185,7 +182,7 @@ class LongAnswer:
         return steps, _step(steps, None), len(index)
 
 
-def _step(steps: _Steps, predictions: list[Prediction] | None) -> list[Passage] | DocumentAnswers:
+def _step(steps: ReadingSteps, predictions: list[Prediction] | None) -> list[Passage] | DocumentAnswers:
     """Send the predictions of the passages before; return the next ones, or the answers."""
     try:
         return steps.send(predictions)

@@ -197,7 +197,7 @@ class Service:
             for future in asked:
                 future.cancel()
 
-    async def ask_all(
+    async def ask_parts(
         self,
         examples: Iterable[Example],
         options: Options,
