@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from qa_onnx.machine.files import did_you_mean
 from qa_onnx.machine.regular_files import hub_cache_of, real
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def why_no_bundle(folder: Path, manifest: str) -> tuple[str, str]:
     convert = f"qa-onnx export {shlex.quote(str(folder))} --to {target} makes a bundle of it, in {target}"
     create = f"qa-onnx export CHECKPOINT --to {shlex.quote(str(folder))} makes one"
     if not folder.exists():
-        return "it does not exist", create
+        return "it does not exist", did_you_mean(folder) or create
     if not folder.is_dir():
         return "it is neither a folder nor a regular file", ""
     if any(next(folder.glob(names), None) for names in ("*.safetensors", "pytorch_model*.bin")):

@@ -18,6 +18,7 @@ from qa_onnx.cli.sources import is_file
 from qa_onnx.documents import Document
 from qa_onnx.documents.finding import is_index
 from qa_onnx.errors import shown
+from qa_onnx.machine.files import did_you_mean
 from qa_onnx.retrieval.steps import MOST_READ
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ def _answerer(
         return _few_texts(files, texts, every=every), len(files) + len(texts) > 1
     for name in files:
         if not (name == "-" or os.path.lexists(name) or glob.has_magic(name)):
-            raise click.UsageError(f"{shown(name)} does not exist: give a file, a folder or a pattern")
+            instead = did_you_mean(name) or "give a file, a folder or a pattern"
+            raise click.UsageError(f"{shown(name)} does not exist: {instead}")
         if is_index(name):
             raise click.UsageError(f"{shown(name)} is an index: ask it with --index, or name its documents")
     if texts or "-" in files:

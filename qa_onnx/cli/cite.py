@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from qa_onnx.cli import sources
-from qa_onnx.cli.options import CHANGES, ReaderSettings, reader_options
+from qa_onnx.cli.options import CHANGES, ExistingPath, ReaderSettings, reader_options
 from qa_onnx.cli.output import to_json
 from qa_onnx.cli.tables import printable
 from qa_onnx.documents.evidence import evidence
@@ -86,7 +86,7 @@ class _Checked:
 
 
 @click.command
-@click.argument("quotes", metavar="QUOTES", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("quotes", metavar="QUOTES", type=ExistingPath(exists=True, dir_okay=False, allow_dash=True))
 @click.argument("paths", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each quote.")
 @click.option(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from qa_onnx.engines.names import DEVICES, ENGINES, PRECISIONS
+from qa_onnx.machine.files import did_you_mean
 from qa_onnx.options import BOUNDS, Options
 
 if TYPE_CHECKING:
@@ -107,7 +108,20 @@ class BundleCommand(click.Command):
         return rest
 
 
-class DataPath(click.Path):
+class ExistingPath(click.Path):
+    """Path that must exist; the error names one that is much like it, if there is one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            if instead := did_you_mean(value):
+                raise click.BadParameter(f"{error.message.rstrip('.')}: {instead}", ctx, param) from None
+            raise
+
+
+class DataPath(ExistingPath):
     """Path of data that must exist, or the name of a data set on the Hugging Face hub."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

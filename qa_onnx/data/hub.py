@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.data.records import Record
 from qa_onnx.errors import InputError, MissingExtraError, quoted
+from qa_onnx.machine.files import did_you_mean
 from qa_onnx.machine.packages import version
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _rows(name: str) -> Any:
         problem = "not installed" if installed is None else f"{installed} runs the code of data sets"
         raise MissingExtraError(
             f"there is no file {name}, and to load a data set of this name from the hub: datasets is {problem}",
-            remedy=f"pip install 'datasets>={_OLDEST}'",
+            remedy=did_you_mean(name) or f"pip install 'datasets>={_OLDEST}'",
         )
     import datasets
 
@@ -66,7 +67,8 @@ def _rows(name: str) -> Any:
         loaded = datasets.load_dataset(repository, rest[0] if rest else None, split=split)
     except Exception as error:  # of the hub, the network, the disk, or any file format
         problem = f"there is no file {name}, and no data set of this name could be loaded from the hub"
-        raise InputError(f"{problem}: {quoted(str(error))}", remedy="name a file, or OWNER/NAME:SPLIT") from error
+        remedy = did_you_mean(name) or "name a file, or OWNER/NAME:SPLIT"
+        raise InputError(f"{problem}: {quoted(str(error))}", remedy=remedy) from error
     if not isinstance(loaded, dict):
         return loaded
     if len(loaded) != 1:

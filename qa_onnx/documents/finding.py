@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx.errors import InputError, shown
-from qa_onnx.machine.files import check_path
+from qa_onnx.machine.files import check_path, did_you_mean
 from qa_onnx.machine.regular_files import LinkError, NotRegularError, kind_of, real
 
 if TYPE_CHECKING:
@@ -65,7 +65,10 @@ def _expanded(path: str | Path) -> list[Path]:
         return [Path(path)]
     pattern = os.fspath(path)
     if not glob.has_magic(pattern):
-        raise InputError(f"{shown(pattern)} does not exist", remedy="name a file, a folder or a pattern")
+        raise InputError(
+            f"{shown(pattern)} does not exist",
+            remedy=did_you_mean(pattern) or "name a file, a folder or a pattern",
+        )
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # of an absolute pattern, too
     if not matches:
         raise InputError(f"no file matches {shown(pattern)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import ExportError
+from qa_onnx.machine.files import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,9 @@ def check_name(checkpoint: str) -> None:
     """Raise an ExportError if a name is not a folder and cannot be the id of a model on the hub."""
     path = Path(checkpoint)
     if not path.is_dir() and (path.exists() or not _HUB_ID.fullmatch(checkpoint)):
-        raise ExportError(f"{checkpoint} is neither a folder nor the id of a model on the hub")
+        raise ExportError(
+            f"{checkpoint} is neither a folder nor the id of a model on the hub", remedy=did_you_mean(checkpoint)
+        )
 
 
 def _hub_problem(name: str, error: Exception) -> ExportError:
@@ -82,11 +85,11 @@ def _hub_problem(name: str, error: Exception) -> ExportError:
     if isinstance(error, RepositoryNotFoundError):
         return ExportError(
             f"there is no folder {name}, and no model {name} on the hub",
-            remedy="check the name; if the model is private, log in with hf auth login",
+            remedy=did_you_mean(name) or "check the name; if the model is private, log in with hf auth login",
         )
     return ExportError(
         f"there is no folder {name}, and the hub cannot be reached: {reason(error)}",
-        remedy="check the network, or name a folder with the model's files",
+        remedy=did_you_mean(name) or "check the network, or name a folder with the model's files",
     )
 
 

@@ -6,18 +6,21 @@ Left out: files of a bundle, which are compared with its manifest (bundle).
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
 import stat
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from qa_onnx.errors import InputError, QaOnnxError, quoted
+from qa_onnx.errors import InputError, QaOnnxError, escaped, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_MOST_NAMES = 1000  # of a folder in which a similar name is looked for
 BUFFER = 1 << 16  # bytes that are read at once, and that show the kind of a file
 
 
@@ -55,6 +58,26 @@ def check_path(name: str, path: object) -> None:
         possible = False
     if not possible:
         raise InputError(f"{name} is {quoted(str(path))}, which has characters that no path can have")
+
+
+def did_you_mean(path: str | Path) -> str:
+    """Return "did you mean X?" with a path that exists, much like one that does not; "" if there is none.
+
+    The first name on its way that does not exist is compared with those beside it.
+    """
+    wanted = missing = Path(path)
+    try:
+        while missing.parent != missing and not missing.parent.exists():
+            missing = missing.parent
+        with os.scandir(missing.parent) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_NAMES)]
+        for name in difflib.get_close_matches(missing.name, names, cutoff=0.75):
+            found = missing.with_name(name) / wanted.relative_to(missing)
+            if found.exists():
+                return f"did you mean {escaped(str(found))}?"
+    except (OSError, ValueError):  # it may not be read, or is no path at all
+        pass
+    return ""
 
 
 class _Source(io.RawIOBase):
