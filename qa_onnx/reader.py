@@ -103,7 +103,7 @@ class Reader:
             bundle: its folder or .qab file, or "org/name" on the Hugging Face hub; None: the default one.
             revision: branch, tag or commit on the hub; None: the branch main.
             precision: fp32, fp16, int8, int8-static, bf16 or int8-static-bf16; None: the best that runs here.
-            device: "cpu" or "cuda"; None: "cpu".
+            device: "cpu" or "cuda"; None: that of the tuning, else "cpu".
             engine: "onnxruntime"; "openvino" on the CPU, for fp32, int8-static and the two with bf16 (None: for
                 these); or "tensorrt", for graphs in standard operators on CUDA, compiled first, for minutes.
             threads: of one run on the CPU; None: cores that this process may use.
@@ -111,7 +111,8 @@ class Reader:
                 use `dataclasses.replace(reader.options, n_best=3)`: `Options()` does not know the max_length.
             min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.
             require_signature: refuse a bundle that this public key did not sign; see `Bundle.load`.
-            allow_fallback: where the GPU cannot be used, use the CPU, with a RuntimeWarning.
+            allow_fallback: where the GPU cannot be used, use the CPU, with a RuntimeWarning; with `precision`, if
+                the bundle has it for the CPU.
 
         Raises:
             BundleError: it is not whole, lacks the precision, does not reach `min_f1`, or the key did not sign it.
@@ -212,7 +213,7 @@ class Reader:
     ) -> Iterator[Prediction]:
         """Predict a stream of examples in bounded memory, faster than one by one; errors are those of `ask`.
 
-        Examples are taken in groups; on a GPU the next group is read and cut while the GPU runs the one before.
+        Examples are taken in portions; on a GPU the next one is read and cut while the GPU runs the one before.
 
         Yields:
             A prediction for each example, in their order.

@@ -1,17 +1,18 @@
 """A bundle and the caller's settings -> the runtime: graph, backend, threads; and an open session for it.
 
 1. If the caller names no precision, device, engine and threads: the result of `qa-onnx tune`, if there is one.
-2. Device: the named one, else the CPU. No GPU is looked for.
+2. Device: the named one, else the CPU. No GPU is looked for, but a profile may name one.
 3. If the caller names neither precision nor engine, on the CPU: what choice.py expects to be the fastest.
 4. Engine: the named one, else ONNX Runtime; OpenVINO for the precisions with bf16.
 5. Precision: the named one, else the backend's best that the bundle holds and this CPU computes.
-6. With `allow_fallback`, the CPU replaces a named GPU that cannot be used; only here, while the reader is loaded.
+6. With `allow_fallback`, the CPU replaces a GPU that cannot be used; only here, while the reader is loaded. The
+   named precision stays if the bundle has it for the CPU; else it is what step 3 chooses.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.choice import choose
@@ -37,12 +38,14 @@ class Runtime:
         backend: runs the graph.
         threads: of one run on the CPU; None: `cpu.default_threads()`.
         batch_tokens: from the tuning profile, or the default of a GPU; None: the default of a CPU.
+        fallback: that the CPU replaces a GPU, and why; "": it does not.
     """
 
     precision: str
     backend: Backend
     threads: int | None
     batch_tokens: int | None = None
+    fallback: str = ""
 
     def __str__(self) -> str:
         threads = cpu.default_threads() if self.threads is None else self.threads
@@ -57,8 +60,11 @@ def resolve_runtime(
     device: Device | None,
     engine: Engine | None,
     threads: int | None,
+    allow_fallback: bool = False,
 ) -> Runtime:
     """Return the caller's settings, completed by defaults; if there are none, those of the tuning profile.
+
+    With `allow_fallback`, a bundle without a graph for GPUs runs on the CPU where there is no usable GPU either.
 
     Raises:
         EngineError: unknown engine or device, the engine does not support the device, or the bundle holds nothing
@@ -73,8 +79,24 @@ def resolve_runtime(
         choice = choose(bundle)
         return Runtime(choice.precision, choice.backend, threads)
     backend = Backend(usual_engine(precision, device) if engine is None else engine, device)
+    if allow_fallback and device == "cuda" and precision is None:
+        try:
+            check_usable(backend)
+        except (DeviceError, MissingExtraError) as error:
+            return _on_cpu(bundle, backend, precision, threads, error)
     precision = bundle.best_precision(backend) if precision is None else precision
     return Runtime(precision, backend, threads, BATCH_TOKENS["cuda"] if device == "cuda" else None)
+
+
+def _on_cpu(
+    bundle: Bundle, backend: Backend, precision: str | None, threads: int | None, error: Exception
+) -> Runtime:
+    """Return what runs on the CPU instead of a GPU: the named precision if the bundle has it for the CPU."""
+    if precision is not None and precision not in bundle.precisions(Backend(usual_engine(precision, "cpu"))):
+        precision = None
+    runtime = resolve_runtime(bundle, precision=precision, device="cpu", engine=None, threads=threads)
+    fallback = f"{backend} cannot be used, {runtime.precision} on the CPU takes over: {error}"
+    return replace(runtime, fallback=fallback)
 
 
 def _open(bundle: Bundle, runtime: Runtime, min_f1: float | None) -> Session:
@@ -120,19 +142,16 @@ def load_runtime(
         EngineError: see `resolve_runtime`; or the graph does not run on the backend.
         MissingExtraError: the engine is not installed.
     """
-    may_fall_back = device == "cuda" and allow_fallback
+    runtime = resolve_runtime(
+        bundle, precision=precision, device=device, engine=engine, threads=threads, allow_fallback=allow_fallback
+    )
     try:
-        if may_fall_back and precision is None:
-            # Before a bundle without a graph for GPUs is refused, which would leave no chance to fall back.
-            check_usable(Backend("onnxruntime" if engine is None else engine, "cuda"))
-        runtime = resolve_runtime(bundle, precision=precision, device=device, engine=engine, threads=threads)
-        return runtime, _open(bundle, runtime, min_f1)
+        session = _open(bundle, runtime, min_f1)
     except (DeviceError, MissingExtraError) as error:
-        if not may_fall_back:
+        if not (allow_fallback and runtime.backend.device == "cuda"):
             raise
-        other = Backend("onnxruntime", "cpu")
-        runtime = Runtime(bundle.best_precision(other), other, threads)
-        name = f"{'onnxruntime' if engine is None else engine}/cuda"
-        message = f"{name} cannot be used, {runtime.precision} on the CPU takes over: {error}"
-        warnings.warn(message, RuntimeWarning, stacklevel=4)  # where Reader.load is called
-    return runtime, _open(bundle, runtime, min_f1)
+        runtime = _on_cpu(bundle, runtime.backend, precision, threads, error)
+        session = _open(bundle, runtime, min_f1)
+    if runtime.fallback:
+        warnings.warn(runtime.fallback, RuntimeWarning, stacklevel=4)  # where Reader.load is called
+    return runtime, session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,16 @@ class Model:
         Raises:
             QaOnnxError: the bundle is not complete, or has nothing for the engine and device.
         """
-        runtime = resolve_runtime(bundle, precision=precision, device=device, engine=engine, threads=threads)
+        runtime = resolve_runtime(
+            bundle,
+            precision=precision,
+            device=device,
+            engine=engine,
+            threads=threads,
+            allow_fallback=allow_fallback,
+        )
+        if runtime.fallback:
+            warnings.warn(runtime.fallback, RuntimeWarning, stacklevel=2)
         bundle.graph_for(runtime.precision, runtime.backend)
         check_precision(runtime.precision)
         found = runtime.threads if threads is not None or share is None else share  # a profile's: for one process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +25,8 @@ from tests.conftest import TINY, FakeSession, edit_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from qa_onnx.serve.settings import Model
 
 REASON = "no NVIDIA driver is found: install it"
 
@@ -110,15 +113,18 @@ def test_a_gpu_that_cannot_be_used_is_an_error(precision: str | None) -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
-@pytest.mark.parametrize("precision", [None, "fp32"])
-def test_where_it_is_allowed_the_cpu_takes_over_with_its_best_precision(precision: str | None) -> None:
-    said = f"^onnxruntime/cuda cannot be used, int8 on the CPU takes over: {REASON}$"
+@pytest.mark.parametrize(("precision", "used"), [(None, "int8"), ("fp32", "fp32")])
+def test_where_it_is_allowed_the_cpu_takes_over_with_the_named_or_its_best_precision(
+    precision: str | None, used: str
+) -> None:
+    said = f"^onnxruntime/cuda cannot be used, {used} on the CPU takes over: {REASON}$"
     with pytest.warns(RuntimeWarning, match=said) as caught:
         reader = Reader.load(TINY, device="cuda", precision=precision, allow_fallback=True, threads=1)
     assert [warning.filename for warning in caught] == [__file__]
-    assert (str(reader.backend), reader.precision) == ("onnxruntime/cpu", "int8")
+    assert (str(reader.backend), reader.precision) == ("onnxruntime/cpu", used)
     assert reader.options.batch_tokens == 1024
-    assert reader.ask("Where?", "At dusk.") == Reader.load(TINY, threads=1).ask("Where?", "At dusk.")
+    other = Reader.load(TINY, precision=precision, threads=1)
+    assert reader.ask("Where?", "At dusk.") == other.ask("Where?", "At dusk.")
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -149,17 +155,49 @@ def test_a_wheel_that_cannot_drive_a_gpu_falls_back(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_a_server_on_the_cpu_that_takes_over_has_its_batches_too() -> None:
+def test_a_tuned_gpu_that_cannot_be_used_falls_back_too(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned = SimpleNamespace(
+        precision="fp32", backend=Backend("onnxruntime", "cuda"), threads=None, batch_tokens=16_384
+    )
+    monkeypatch.setattr(runtime, "find_profile", lambda bundle: tuned if bundle.path == TINY else None)
+    with pytest.raises(DeviceError, match=REASON):
+        Reader.load(tiny_bundle)
+    with pytest.warns(RuntimeWarning, match="onnxruntime/cuda cannot be used, int8 on the CPU takes over"):
+        assert Reader.load(tiny_bundle, allow_fallback=True).options.batch_tokens == 1024
+
+
+def wished(precision: str | None) -> Model:
+    """Return what a server is asked to run on a GPU, where the CPU may replace it."""
     from qa_onnx.cli.options import ReaderSettings
     from qa_onnx.cli.serve import model
 
     nothing: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(ReaderSettings))
-    given = ReaderSettings(**{**nothing, "bundle": TINY, "device": "cuda", "threads": 1, "allow_fallback": True})
-    wished = model(given, workers=1)
-    assert wished.options.batch_tokens == 16_384
-    with pytest.warns(RuntimeWarning, match="takes over"):
-        served = wished.as_loaded(wished.load())
-    assert (served.backend.device, served.precision, served.options.batch_tokens) == ("cpu", "int8", 1024)
+    given = {"bundle": TINY, "precision": precision, "device": "cuda", "threads": 1, "allow_fallback": True}
+    return model(ReaderSettings(**{**nothing, **given}), workers=1)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_server_on_the_cpu_that_takes_over_has_its_batches_too() -> None:
+    with pytest.warns(RuntimeWarning, match="int8 on the CPU takes over"):
+        found = wished(None)  # known before it loads
+    assert (found.backend.device, found.precision, found.options.batch_tokens) == ("cpu", "int8", 1024)
+    found = wished("fp32")
+    assert (found.backend.device, found.options.batch_tokens) == ("cuda", 16_384)
+    with pytest.warns(RuntimeWarning, match="fp32 on the CPU takes over"):
+        served = found.as_loaded(found.load())
+    assert (served.backend.device, served.precision, served.options.batch_tokens) == ("cpu", "fp32", 1024)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_server_of_a_bundle_without_a_graph_for_gpus_falls_back_as_a_reader_does(tiny_copy: Path) -> None:
+    from qa_onnx.serve.settings import Model
+
+    edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
+    with pytest.warns(RuntimeWarning, match="int8 on the CPU takes over"):
+        found = Model.resolve(Bundle.load(tiny_copy), Options(), device="cuda", allow_fallback=True)
+    assert str(found.backend) == "onnxruntime/cpu"
 
 
 def test_int8_on_cuda_names_the_precision_that_runs_there(tiny_copy: Path) -> None:
