@@ -50,7 +50,12 @@ def diagnose(findings: Findings) -> Diagnosis:
     problems = [*_package_faults(findings), *_bundle_faults(findings.bundle)]
     for backend in findings.requested:
         problems += _backend_faults(findings, backend)
-    notes = [*_other_faults(findings), *_thread_notes(findings), *_faster(findings.bundle)]
+    notes = [
+        *_other_faults(findings),
+        *_unused_gpu(findings),
+        *_thread_notes(findings),
+        *_faster(findings.bundle),
+    ]
     return Diagnosis(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes)))
 
 
@@ -166,6 +171,16 @@ def _other_faults(findings: Findings) -> Iterator[Fault]:
         known = trial.backend in findings.requested or (trial.error is not None and trial.reason in reported)
         if not known and trial.kind != "MissingExtraError":
             yield from _trial_faults(findings, trial)
+
+
+def _unused_gpu(findings: Findings) -> Iterator[Fault]:
+    """Yield a GPU that the installed ONNX Runtime cannot use, unless it was asked for: then it is a problem."""
+    gpu = findings.gpu
+    if gpu.gpus and gpu.cuda is None and not findings.requested[-1].endswith("/cuda"):
+        yield Fault(
+            f"{gpu.gpus[0].name} is not used: the installed ONNX Runtime has no CUDA",
+            "; ".join([*_gpu_steps(findings), "then --device cuda"]),
+        )
 
 
 def _thread_notes(findings: Findings) -> Iterator[Fault]:

@@ -164,6 +164,13 @@ def test_the_default_bundle_is_looked_at_when_none_is_named() -> None:
     assert "% of fp32, on 5,665 questions of squad-dev-a.json.gz" in " ".join(doctor("-v").stdout.split())
 
 
+@no_gpu
+@pytest.mark.usefixtures("tried")
+def test_plain_doctor_says_that_there_is_no_gpu_and_how_to_ask_for_one() -> None:
+    assert "no NVIDIA driver was found" in doctor("-b", TINY).stdout
+    assert "--device cuda" in doctor("-b", TINY).stdout
+
+
 @pytest.mark.usefixtures("tried")
 def test_a_damaged_bundle_is_named(tiny_copy: Path) -> None:
     graph = next(tiny_copy.glob("model-*.onnx"))

@@ -93,6 +93,16 @@ def test_nothing_is_wrong() -> None:
     assert (found.problems, found.notes) == ((), ())
 
 
+def test_a_gpu_that_onnx_runtime_was_not_built_for_is_a_note() -> None:
+    unused = dataclasses.replace(GPU, cuda=None)
+    (note,) = diagnose(findings(gpu=unused)).notes
+    assert note.what == f"{GPU.gpus[0].name} is not used: the installed ONNX Runtime has no CUDA"
+    assert note.remedy == "pip uninstall onnxruntime, then pip install 'qa-onnx[gpu]'; then --device cuda"
+    asked = diagnose(findings(failed(CUDA, "no CUDA"), gpu=unused, requested=(CPU, CUDA)))
+    assert (len(asked.problems), asked.notes) == (1, ())
+    assert diagnose(findings(gpu=GPU)).notes == ()
+
+
 BROKEN = BundleState(path=Path("x"), is_default=False, error="x does not exist")
 
 
