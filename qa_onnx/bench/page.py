@@ -80,7 +80,8 @@ PRECISION_NOTE = (
 
 SCORES_NOTE = (
     "EM and F1 are those of always answering, also where the bundle has a null threshold. 95 %: bootstrap "
-    "interval of F1. of fp32: share of its F1. fp32 nodes: those that were left in fp32 to reach the gate."
+    "interval of F1. of fp32: share of its F1. change: 95 % interval of F1 minus fp32's, question by question; if "
+    "0 is in it, they cannot be told apart."
 )
 
 
@@ -129,14 +130,14 @@ def accuracy_table(receipts: Mapping[str, Receipt]) -> ReportTable:
             f"{receipt.accuracy.f1:.2f}",
             "{:.1f}-{:.1f}".format(*receipt.accuracy.f1_interval),
             f"{receipt.percent_of_fp32:.2f} %",
+            "{:+.2f} to {:+.2f}".format(*receipt.f1_change_interval) if receipt.f1_change_interval else "-",
             f"{receipt.gate:g} %",
-            str(len(receipt.kept_back)),
             f"{receipt.n:,}",
             receipt.data,
         )
         for name, receipt in receipts.items()
     ]
-    head = ("precision", "EM", "F1", "95 %", "of fp32", "gate", "fp32 nodes", "questions", "data")
+    head = ("precision", "EM", "F1", "95 %", "of fp32", "change", "gate", "questions", "data")
     return ReportTable(head, rows, texts=(0, 8))
 
 

@@ -68,8 +68,7 @@ class Accuracy:
     f1_interval: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True, omit_defaults=True):
     """Evaluation record of a graph: its accuracy, the data, and the settings.
 
     All scores are those of always answering, so that they compare graphs and not null thresholds.
@@ -92,6 +91,8 @@ class Receipt:
         instruction_sets: of the CPU that ran the evaluation.
         versions: of the packages that made the graph.
         date: UTC, ISO 8601.
+        f1_change_interval: 95 % interval of this graph's F1 minus fp32's, in points, by a paired bootstrap; None
+            for the float32 graph, and for bundles of earlier releases.
     """
 
     data: str
@@ -110,6 +111,7 @@ class Receipt:
     instruction_sets: tuple[str, ...]
     versions: dict[str, str]
     date: str
+    f1_change_interval: tuple[float, float] | None = None
 
     @property
     def percent_of_fp32(self) -> float:

@@ -66,6 +66,8 @@ def diff(
         "flipped_and_worse": sum(after.f1 < before.f1 for before, after in flipped),
         "f1": [old.f1, new.f1],
         "em": [old.em, new.em],
+        "f1_change": new.f1 - old.f1,
+        "f1_change_interval": new.f1_change_interval(old, seed=seed),
     }
     if as_json:
         click.echo(to_json({**counts, "changes": [_change(*pair) for pair in flipped]}))
@@ -73,6 +75,8 @@ def diff(
     say(_verdict(counts))
     for name, report in ((first, old), (second, new)):
         click.echo(f"{printable(name)}: EM {report.em:.2f}, F1 {report.f1:.2f}")
+    if flipped:
+        say(_change_of_f1(counts))
     for pair in flipped[:show]:
         gold = pair[0].gold
         click.echo()
@@ -98,6 +102,13 @@ def _verdict(counts: dict[str, Any]) -> str:
         *([f"{even:,} with the same F1"] if even else []),
     ]
     return f"{flipped:,} of {answers} {'changes' if flipped == 1 else 'change'}: {', '.join(parts)}"
+
+
+def _change_of_f1(counts: dict[str, Any]) -> str:
+    """Return in a sentence how much F1 changes, and whether that may be chance."""
+    low, high = counts["f1_change_interval"]
+    chance = ": these questions do not tell the two apart" if low <= 0 <= high else ""
+    return f"F1 changes by {counts['f1_change']:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}){chance}"
 
 
 def _reader(name: str, threads: int | None) -> Reader:

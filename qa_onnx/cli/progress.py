@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
-import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
+from qa_onnx.cli.notes import note
 from qa_onnx.steps import Steps
 
 if TYPE_CHECKING:
@@ -34,16 +34,39 @@ def _bar(*columns: ProgressColumn) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
+@dataclass(slots=True)
+class _Line:
+    """Tells when the next line of a log is due: at most one each `_LINE_EVERY_S` seconds of a clock."""
+
+    clock: Callable[[], float]
+    last: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last = self.clock()
+
+    def is_due(self) -> bool:
+        now = self.clock()
+        if now - self.last < _LINE_EVERY_S:
+            return False
+        self.last = now
+        return True
+
+
 @contextmanager
 def progress(total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr; yield a function to call with the number of questions done. `total` may be unknown."""
+    """Show a bar on stderr; yield a function to call with the number of questions done. `total` may be unknown.
+
+    Where stderr is no terminal it is a line now and then.
+    """
     rate = TextColumn("{task.fields[rate]} questions/s, to go")
     with _bar(MofNCompleteColumn(), BarColumn(), rate, TimeRemainingColumn()) as bar:
-        task = bar.add_task("", total=total, rate="-")
+        task, line = bar.add_task("", total=total, rate="-"), _Line(time.monotonic)
 
         def count(done: int) -> None:
             speed = bar.tasks[0].speed
             bar.update(task, completed=done, rate="-" if speed is None else f"{speed:.1f}")
+            if bar.disable and done != total and line.is_due():
+                note(f"{done:,} questions" if total is None else f"{done:,} of {total:,} questions")
 
         yield count
 
@@ -62,7 +85,7 @@ def rows(
 ) -> Iterator[Callable[[int, int, int], None]]:
     """Show the rows of a job on stderr; yield what is called with the rows done, those failed, and tokens read.
 
-    Where stderr is no terminal it is a line now and then, at most one each 30 seconds.
+    Where stderr is no terminal it is a line now and then.
 
     Args:
         total: rows of the whole job.
@@ -72,22 +95,18 @@ def rows(
     texts = TextColumn("{task.fields[speed]}, {task.fields[failed]} failed, to go")
     with _bar(MofNCompleteColumn(), BarColumn(), texts, TimeRemainingColumn(elapsed_when_finished=True)) as bar:
         task = bar.add_task("", total=total, completed=done, speed="- rows/s", failed=0)
-        started = shown_at = clock()
+        started, line = clock(), _Line(clock)
 
         def count(now_done: int, failed: int, tokens: int) -> None:
-            nonlocal shown_at
-            now = clock()
-            seconds = max(now - started, 1e-9)
+            seconds = max(clock() - started, 1e-9)
             rate = (now_done - done) / seconds
             speed = f"{rate:,.0f} rows/s, {tokens / seconds:,.0f} tokens/s"
             bar.update(task, completed=now_done, speed=speed, failed=f"{failed:,}")
-            if bar.disable and now - shown_at >= _LINE_EVERY_S and now_done < total:
-                shown_at = now
+            if bar.disable and now_done < total and line.is_due():
                 left = (total - now_done) / rate if rate else 0.0
-                click.echo(
+                note(
                     f"{now_done:,} of {total:,} rows, {speed}, {failed:,} failed, "
-                    f"{number_of(round(left / 60), 'minute')} to go",
-                    err=True,
+                    f"{number_of(round(left / 60), 'minute')} to go"
                 )
 
         yield count

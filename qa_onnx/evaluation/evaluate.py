@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import logging
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from qa_onnx.data.squad import DataSet, Gold
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
+
+_LOG = logging.getLogger(__name__)
+_LOG_EVERY_S = 30.0
 
 # Upper bounds of the groups of `Report.by_length`, in words of the context, or in characters without blanks.
 LENGTHS = (50, 100, 150, 200, 300, 500, 1000)
@@ -123,6 +127,24 @@ class Report:
         assert part is not None
         return part
 
+    def f1_change_interval(self, before: Report, *, seed: int = 0) -> tuple[float, float]:
+        """Return the 95 % interval of the change of F1 since another evaluation of the same questions, in points.
+
+        Paired bootstrap: every sample draws questions, and takes the scores of both evaluations for them. So the
+        interval is narrower than those of the two F1 let one think.
+
+        Args:
+            before: what this evaluation is compared with.
+            seed: of the bootstrap.
+
+        Raises:
+            InputError: they are not of the same questions.
+        """
+        if [outcome.gold for outcome in self.outcomes] != [outcome.gold for outcome in before.outcomes]:
+            raise InputError(f"{self.data} and {before.data} are not the same questions")
+        pairs = zip(self.outcomes, before.outcomes, strict=True)
+        return _interval([now.f1 - then.f1 for now, then in pairs], seed)
+
     def by_length(self) -> list[tuple[str, Part]]:
         """Return scores by the length of the context in words, shortest first; empty groups are left out."""
         names = [f"{low + 1}-{high}" for low, high in itertools.pairwise((0, *LENGTHS))] + [f"{LENGTHS[-1] + 1}-"]
@@ -148,20 +170,20 @@ def evaluate(
         data: questions with their right answers.
         options: replace the reader's own.
         seed: of the bootstrap.
-        progress: called with the number of questions answered so far.
+        progress: called with the number of questions answered so far; None: the log says it now and then.
 
     Raises:
         InputError: the data set is empty, or the options do not fit the model.
         EngineError: the graph failed.
     """
     options = replace(reader.resolve(options), n_best=1)
+    count = _logged(data) if progress is None else progress
     started = time.perf_counter()
     predictions = []
     examples = (Example(gold.question, gold.context, gold.id) for gold in data.golds)
     for prediction in reader.predict_iter(examples, options=options):
         predictions.append(prediction)
-        if progress is not None:
-            progress(len(predictions))
+        count(len(predictions))
     seconds = time.perf_counter() - started
     outcomes = tuple(
         _outcome(gold, prediction, reader.choose(prediction, options=options))
@@ -187,6 +209,19 @@ def evaluate(
         repairs=dict(data.repairs.counts),
         outcomes=outcomes,
     )
+
+
+def _logged(data: DataSet) -> Callable[[int], None]:
+    """Return what logs the number of answered questions, at most one line each `_LOG_EVERY_S` seconds."""
+    logged = time.monotonic()
+
+    def count(done: int) -> None:
+        nonlocal logged
+        if time.monotonic() - logged >= _LOG_EVERY_S:
+            logged = time.monotonic()
+            _LOG.info("%s of %s questions of %s are answered", f"{done:,}", f"{len(data.golds):,}", data.name)
+
+    return count
 
 
 def _outcome(gold: Gold, prediction: Prediction, answer: Answer) -> Outcome:

@@ -100,11 +100,12 @@ class AccuracyGate:
     def receipt(self, graph: GraphFile, report: Report, attempts: int, backend: str) -> Receipt:
         """Return the record of a graph, its evaluation, and the backend that ran it."""
         by_characters = sum(is_unspaced(gold.context) for gold in self.data.golds)
+        seed = self.settings.seed
         return Receipt(
             data=self.data.name,
             sha256=self.data.sha256,
             n=len(self.data.golds),
-            seed=self.settings.seed,
+            seed=seed,
             accuracy=_accuracy(report),
             fp32=_accuracy(self.fp32),
             source=_accuracy(self.source),
@@ -117,6 +118,7 @@ class AccuracyGate:
             instruction_sets=cpu.instruction_sets(),
             versions=self.versions,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
+            f1_change_interval=None if report is self.fp32 else report.f1_change_interval(self.fp32, seed=seed),
         )
 
     def report_threshold(self, precisions: Iterable[str], threshold: float) -> None:

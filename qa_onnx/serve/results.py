@@ -6,6 +6,7 @@ import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import msgspec
 import numpy as np
 from pydantic_core import to_json
 
@@ -157,7 +158,7 @@ def bundle(model: Model) -> dict[str, Any]:
         "licence": LICENCES.get(manifest.source.sha256 or ""),
         "architecture": manifest.architecture,
         "hashes": {entry.name: entry.sha256 for entry in files},
-        "receipt": None if receipt is None else dataclasses.asdict(receipt),
+        "receipt": None if receipt is None else msgspec.to_builtins(receipt),
         "version": __version__,
     }
 

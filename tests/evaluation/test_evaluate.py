@@ -9,11 +9,12 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from qa_onnx import Example, InputError, Reader
-from qa_onnx.cli import main
+from qa_onnx.cli import main, progress
 from qa_onnx.data import squad
 from qa_onnx.evaluation import metrics
 from qa_onnx.evaluation.evaluate import Report, evaluate
@@ -21,6 +22,8 @@ from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 CONTEXTS = (
     "The mill at Oakford was built by Jane Rudd in 1802. It ground rye for the whole valley.",
@@ -267,6 +270,52 @@ def test_diff_of_two_models_prints_both_answers(data: Path) -> None:
     assert re.search(r"  first   .*\[score -?\d+\.\d\d, F1 \d+\]", result.stdout)
     assert re.search(r"  second  .*\[score -?\d+\.\d\d, F1 \d+\]", result.stdout)
     assert "more: --show N or --json" in result.stdout
+
+
+def test_the_interval_of_a_change_is_that_of_the_differences_question_by_question(
+    tiny_reader: Reader,
+) -> None:
+    generator = np.random.default_rng(3)
+    before = generator.random(900)
+    after = before + generator.normal(0.01, 0.05, 900)
+    golds = tuple(squad.Gold(str(number), "Who?", "Ida came.", ("Ida",), (0,)) for number in range(900))
+    report = evaluate(tiny_reader, squad.DataSet("many", "0" * 64, golds))
+
+    def with_f1(values: NDArray[np.float64]) -> Report:
+        pairs = zip(report.outcomes, values.tolist(), strict=True)
+        return replace(report, outcomes=tuple(replace(outcome, f1=f1) for outcome, f1 in pairs))
+
+    low, high = with_f1(after).f1_change_interval(with_f1(before), seed=1)
+    difference = 100 * (after - before)
+    error = 1.96 * difference.std(ddof=1) / 30  # the mean of 900 is nearly normal
+    assert (low, high) == pytest.approx((difference.mean() - error, difference.mean() + error), abs=0.2 * error)
+    with pytest.raises(InputError, match="not the same questions"):
+        report.f1_change_interval(replace(report, outcomes=report.outcomes[::-1]))
+
+
+def test_diff_says_how_much_f1_changes_and_whether_that_may_be_chance(data: Path) -> None:
+    from qa_onnx.bundle.folder import default_bundle
+
+    names = (default_bundle(), f"{TINY}:fp32", data)
+    record = json.loads(run("diff", *names, "--json").stdout)
+    low, high = record["f1_change_interval"]
+    assert record["f1_change"] == pytest.approx(record["f1"][1] - record["f1"][0])
+    assert low <= record["f1_change"] <= high
+    said = run("diff", *names).stdout
+    assert f"F1 changes by {record['f1_change']:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})" in said
+    assert ("do not tell the two apart" in said) == (low <= 0 <= high)
+
+
+def test_a_long_evaluation_says_how_far_it_is(
+    data: Path, tiny_reader: Reader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    assert "\n5 of 6 questions\n" in run("eval", "-b", TINY, data).stderr
+    assert "of 6 questions" not in run("eval", "-b", TINY, data, "-q").stderr
+    monkeypatch.setattr("qa_onnx.evaluation.evaluate._LOG_EVERY_S", 0.0)
+    caplog.set_level("INFO", "qa_onnx")
+    evaluate(tiny_reader, squad.load(data))  # as an export does, and a training
+    assert f"3 of 6 questions of {data.name} are answered" in caplog.messages
 
 
 def test_diff_names_a_precision_that_is_not_there(data: Path) -> None:

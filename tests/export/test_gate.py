@@ -133,6 +133,13 @@ def test_the_receipt_says_what_eval_measures(measured: Bundle, halves: tuple[Pat
         assert receipt.instruction_sets == cpu.instruction_sets()
         assert (receipt.gate, receipt.seed) == (20.0, 3)
         assert receipt.percent_of_fp32 == pytest.approx(report.f1)
+        if precision == "fp32":
+            assert receipt.f1_change_interval is None
+            continue
+        assert receipt.f1_change_interval
+        low, high = receipt.f1_change_interval
+        assert low <= report.f1 - receipt.fp32.f1 <= high
+        assert high - low < 100
     static = measured.graph("int8-static")
     assert static.kind == "plain"
     assert static.receipt
@@ -302,7 +309,7 @@ def test_min_f1_reads_the_receipt(measured: Bundle) -> None:
     Reader.load(measured, precision="fp32", min_f1=99.0)
     graph, manifest = measured.graph("fp32"), measured.manifest
     assert graph.receipt
-    worse = replace(graph.receipt, accuracy=replace(graph.receipt.accuracy, f1=70.0))
+    worse = structs.replace(graph.receipt, accuracy=replace(graph.receipt.accuracy, f1=70.0))
     for receipt, message in ((worse, r"has F1 70\.00 on a\.jsonl, less than min_f1 71"), (None, "has no receipt")):
         changed = replace(manifest, graphs={"fp32": structs.replace(graph, receipt=receipt)})
         with pytest.raises(BundleError, match=message):
