@@ -50,10 +50,10 @@ def evaluate(
 ) -> None:
     """Measure exact match and F1 on DATA.
 
-    DATA is a file of questions with their answers: SQuAD JSON, rows in JSON, JSON lines, CSV or Parquet, exports
-    of annotation tools (docs/data.md); or a data set on the hub, OWNER/NAME:SPLIT. Scores are those of the
-    official SQuAD script, for texts without blanks between words those of MLQA's. Intervals hold 95 % of seeded
-    bootstrap samples.
+    DATA is a file of questions with their answers: SQuAD JSON, rows in JSON, JSON lines, CSV or Parquet, an export
+    of Label Studio or Haystack's annotation tool; or a data set on the hub, OWNER/NAME:SPLIT. Scores are those of
+    the official SQuAD script, for texts without blanks between words those of MLQA's. Intervals hold 95 % of
+    seeded bootstrap samples.
     """
     from qa_onnx.data import squad
     from qa_onnx.evaluation.evaluate import evaluate as measure

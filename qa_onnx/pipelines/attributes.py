@@ -22,9 +22,7 @@ _ADVICE = {
         ("feature_extractor", "image_processor", "processor", "modelcard"), "question answering on text has none"
     ),
 }
-_OTHERS = (
-    "there is no PyTorch model behind it; .reader is the Reader, docs/coming-from-transformers.md lists the rest"
-)
+_OTHERS = "there is no PyTorch model behind it; .reader is the Reader"
 
 
 class Facts:

@@ -250,7 +250,7 @@ def _advice(name: str) -> str:
     if name in NAMES:
         return "it is one of pipeline(...), not of a call"
     near = difflib.get_close_matches(name, NAMES | {"question", "context"}, n=1)
-    return f"did you mean {near[0]}?" if near else "docs/coming-from-transformers.md lists all"
+    return f"did you mean {near[0]}?" if near else f"a call takes {', '.join(sorted(_DEFAULTS))}"
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
