@@ -122,7 +122,7 @@ def advise(bundle: Bundle) -> tuple[str, str] | None:
         return None
     steps = [] if _installed(best.backend) else [f"pip install 'qa-onnx[{best.backend.engine}]'"]
     if best.precision not in graphs:
-        calibration = " --calibration-data FILE" if PRECISIONS[best.precision].calibrated else ""
+        calibration = " --calibration-data FILE" if PRECISIONS[best.precision].fixed_ranges else ""
         steps.append(bundle.how_to_add(f"--precision {best.precision}{calibration} --eval-data FILE"))
     what = f"{best} would answer about {best.speed / now.speed:.1f} times as many questions here as {now}"
     return what, "; ".join(steps)

@@ -1,6 +1,10 @@
 """Names of engines, devices and precisions, and the one table of what each precision is and which backends run it.
 
-A new precision is one record of `PRECISIONS`, and the code in export/precisions.py that makes its graph.
+A new precision is a record of `PRECISIONS` here, with the bundle format that introduces it (`FORMAT_VERSION` in
+bundle/manifest.py), the function in export/precisions.py that makes its graph, its speeds in bundle/choice.py if
+a reader may choose it unasked, and a word about it where people read of precisions: the docstring of
+`Reader.load`, the help of `qa-onnx export`, docs/engines.md. Commands, tuning, benchmarks and the doctor follow
+the table.
 
 Left out: opening an engine (sessions.py).
 """
@@ -80,14 +84,14 @@ class Precision:
     """How the numbers of a graph are stored and computed.
 
     Attributes:
-        graph: the precision whose graph it computes; its own name, unless it only computes another one's.
+        graph: the precision whose graph it always computes: itself, or for the two with bf16 the one without.
         ranks: backends that run it, as "engine/device", and its rank there. Of a bundle's precisions, the one with
             the lowest rank is used if the user names none.
         tolerance: largest absolute difference of a golden logit on another machine.
-        made_from: backends that make it of another precision's graph if the bundle has none of its own.
+        made_from: backend -> the precision whose graph it converts while loading, if the bundle has no own one.
         bf16: whether it computes in bfloat16, except for products of int8; the CPU must have instructions for it.
         quantized: whether its weights are integers, so that nodes can be excluded to reach the gate.
-        calibrated: whether it fixes the ranges of activations, so that an export needs calibration data.
+        fixed_ranges: whether it fixes the ranges of activations, so that an export needs calibration data.
         needs_receipt: whether tuning chooses it only if its accuracy was measured; others are held to parity.
         since: the bundle format that introduced it, major and minor; older releases ask for an upgrade.
     """
@@ -99,7 +103,7 @@ class Precision:
     made_from: Mapping[str, str] = field(default_factory=dict)
     bf16: bool = False
     quantized: bool = False
-    calibrated: bool = False
+    fixed_ranges: bool = False
     needs_receipt: bool = True
     since: tuple[int, int] = (1, 0)
 
@@ -113,10 +117,10 @@ PRECISIONS = {
         "fp16", {_CPU: 4, _CUDA: 1, _TENSORRT: 1}, 0.1, made_from={_TENSORRT: "fp32"}, needs_receipt=False
     ),
     "int8": Precision("int8", {_CPU: 1}, 1.0, quantized=True),
-    "int8-static": Precision("int8-static", {_CPU: 3, _OPENVINO: 2}, 1.0, quantized=True, calibrated=True),
+    "int8-static": Precision("int8-static", {_CPU: 3, _OPENVINO: 2}, 1.0, quantized=True, fixed_ranges=True),
     "bf16": Precision("fp32", {_OPENVINO: 3}, 0.5, bf16=True, since=(1, 1)),
     "int8-static-bf16": Precision(
-        "int8-static", {_OPENVINO: 1}, 1.0, bf16=True, quantized=True, calibrated=True, since=(1, 1)
+        "int8-static", {_OPENVINO: 1}, 1.0, bf16=True, quantized=True, fixed_ranges=True, since=(1, 1)
     ),
 }
 

@@ -229,7 +229,7 @@ def _check_arguments(
                 f"{name} cannot be exported here, since {reason} and an export measures what it writes",
                 remedy=f"export {PRECISIONS[name].graph}, or do it on a CPU with bf16",
             )
-        if PRECISIONS[name].calibrated and settings.calibration_data is None:
+        if PRECISIONS[name].fixed_ranges and settings.calibration_data is None:
             raise InputError(
                 f"{name} fixes the ranges of activations", remedy="name calibration data to take them from"
             )

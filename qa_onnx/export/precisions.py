@@ -24,13 +24,15 @@ from qa_onnx.export.half_storage import store_half
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
 
     from qa_onnx.batches import Batch
     from qa_onnx.bundle.manifest import Receipt
     from qa_onnx.export.gate import AccuracyGate
     from qa_onnx.export.graph import GraphFile
     from qa_onnx.export.model import SourceModel
+    from qa_onnx.export.ranges import Inputs
     from qa_onnx.export.writer import Writer
 
 _LOG = logging.getLogger(__name__)
@@ -68,14 +70,14 @@ class PrecisionMaker:
             ExportError: it cannot be quantized.
         """
         started = time.perf_counter()
-        quantized, receipt = self._measured(precision)
-        session = self.model.open(quantized.path, precision)
+        made, receipt = self._measured(precision)
+        session = self.model.open(made.path, precision)
         agreement = parity.compare(self.expected, session)
         if precision == "fp32":
             parity.require_fp32(agreement)
         examples = golden.record(self.model.reader(session, golden.OPTIONS), GOLDEN_EXAMPLES)
-        entry, data = self.writer.add_graph(quantized.path)
-        staged = dataclasses.replace(quantized, path=self.writer.stage / entry.name)
+        entry, data = self.writer.add_graph(made.path)
+        staged = dataclasses.replace(made, path=self.writer.stage / entry.name)
         self.done[PRECISIONS[precision].graph] = staged
         _LOG.info(
             "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
@@ -85,9 +87,9 @@ class PrecisionMaker:
         return Graph(
             file=entry,
             golden=self.writer.add_text("golden", examples),
-            kind="fused" if quantized.fused_nodes else "plain",
-            fused_nodes=quantized.fused_nodes,
-            backends=_backends(precision, quantized.fused_nodes),
+            kind="fused" if made.fused_nodes else "plain",
+            fused_nodes=made.fused_nodes,
+            backends=_backends(precision, made.fused_nodes),
             parity=agreement,
             receipt=receipt,
             data=data,
@@ -95,42 +97,52 @@ class PrecisionMaker:
 
     def _measured(self, precision: str) -> tuple[GraphFile, Receipt | None]:
         """Make a graph that reaches the gate, if there is one, and the receipt of it."""
-        make = partial(self.quantize, precision)
+        make = partial(self.make_graph, precision)
         if self.gate is None:
             return make(()), None
         if precision == "fp32":  # its scores are known: the others are compared with them
-            quantized, report, attempts = make(()), self.gate.fp32, 1
+            made, report, attempts = make(()), self.gate.fp32, 1
         else:
-            quantized, report, attempts = self.gate.find(precision, make, partial(self._rank, precision))
+            made, report, attempts = self.gate.find(precision, make, partial(self._rank, precision))
         self.gate.reports[precision] = report
-        return quantized, self.gate.receipt(quantized, report, attempts, str(backends_of(precision)[0]))
+        return made, self.gate.receipt(made, report, attempts, str(backends_of(precision)[0]))
 
-    def quantize(self, precision: str, exclude: Collection[str]) -> GraphFile:
-        """Make a graph of a precision.
+    def make_graph(self, precision: str, exclude: Collection[str]) -> GraphFile:
+        """Make a graph of a precision, or return the same one of another precision.
 
         Args:
             precision: its name.
             exclude: names of nodes that stay in float32.
         """
         path = self.writer.stage / f"{precision}.onnx"
-        precision = PRECISIONS[precision].graph
-        done = self.done.get(precision)
+        name = PRECISIONS[precision].graph
+        done = self.done.get(name)
         if done is not None and done.excluded_nodes == tuple(exclude):
             return done
-        if precision == "fp32":
-            store_half(self.fp32.path, path)
-            return dataclasses.replace(self.fp32, path=path)
-        inputs = [batch.inputs for batch in self.batches]
-        if precision == "fp16":
-            source = self.fp32.path
-            if self.fp32.fused_nodes:
-                # First: with fp16 casts in between, ONNX Runtime would not find the norms.
-                graph.fuse_norms(self.fp32.path, path)
-                source = path  # `to_fp16` reads it before it writes there
-            return half.to_fp16(source, path, inputs)
-        if precision == "int8":
-            return quantize.to_int8(self.fp32.path, path, exclude=exclude)
-        return static.quantize_static(self.model.path, path, inputs, exclude=exclude)
+        makers: dict[str, Callable[[Path, Collection[str]], GraphFile]] = {
+            "fp32": self._fp32,
+            "fp16": self._fp16,
+            "int8": lambda path, exclude: quantize.to_int8(self.fp32.path, path, exclude=exclude),
+            "int8-static": lambda path, exclude: static.quantize_static(
+                self.model.path, path, self._inputs(), exclude=exclude
+            ),
+        }
+        return makers[name](path, exclude)
+
+    def _fp32(self, path: Path, _: Collection[str]) -> GraphFile:
+        store_half(self.fp32.path, path)
+        return dataclasses.replace(self.fp32, path=path)
+
+    def _fp16(self, path: Path, _: Collection[str]) -> GraphFile:
+        source = self.fp32.path
+        if self.fp32.fused_nodes:
+            # First: with fp16 casts in between, ONNX Runtime would not find the norms.
+            graph.fuse_norms(self.fp32.path, path)
+            source = path  # `to_fp16` reads it before it writes there
+        return half.to_fp16(source, path, self._inputs())
+
+    def _inputs(self) -> list[Inputs]:
+        return [batch.inputs for batch in self.batches]
 
     def _rank(self, precision: str) -> list[str]:
         """Return the nodes of a precision that can be excluded, the most sensitive first."""
@@ -145,7 +157,7 @@ class PrecisionMaker:
             *(precision, len(names), len(counts_to_exclude(len(names)))),
         )
         batches = self.batches[:_SENSITIVITY_BATCHES]
-        return sensitivity.rank(source, names, lambda exclude: self.quantize(precision, exclude).path, batches)
+        return sensitivity.rank(source, names, lambda exclude: self.make_graph(precision, exclude).path, batches)
 
 
 def _backends(precision: str, fused: dict[str, int]) -> tuple[str, ...]:

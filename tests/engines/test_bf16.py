@@ -434,10 +434,10 @@ def test_a_graph_with_other_nodes_excluded_is_made_again(tmp_path: Path, monkeyp
     model: Any = SimpleNamespace(path=tmp_path / "plain.onnx")
     writer: Any = SimpleNamespace(stage=tmp_path)
     maker = PrecisionMaker(model, unused, unused, (), None, writer, {"int8-static": done})
-    assert maker.quantize("int8-static-bf16", ("first",)) is done
-    assert maker.quantize("int8-static", ["first"]) is done
+    assert maker.make_graph("int8-static-bf16", ("first",)) is done
+    assert maker.make_graph("int8-static", ["first"]) is done
     for exclude in ((), ("first", "second")):
-        made = maker.quantize("int8-static-bf16", exclude)
+        made = maker.make_graph("int8-static-bf16", exclude)
         assert (made.path, made.excluded_nodes) == (tmp_path / "int8-static-bf16.onnx", exclude)
     assert targets == [tmp_path / "int8-static-bf16.onnx"] * 2
 

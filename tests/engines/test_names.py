@@ -13,7 +13,7 @@ MADE_UP = f"""
 import json, pathlib, sys
 from qa_onnx.engines import names
 names.PRECISIONS["made-up"] = names.Precision(
-    "fp32", {{"onnxruntime/cpu": 0}}, 0.25, bf16=True, calibrated=True, since=(1, 1)
+    "fp32", {{"onnxruntime/cpu": 0}}, 0.25, bf16=True, fixed_ranges=True, since=(1, 1)
 )
 from click.testing import CliRunner
 from qa_onnx import Bundle, EngineError, Reader
