@@ -6,8 +6,8 @@
 'blue'
 
 To learn how a question is answered, read the files beside this one in the order in which data flows: options,
-windows, batches, session, spans, probabilities, answers, steps, reader. Everything else lies in
-folders, whose `__init__.py` says what they are for.
+windows, batches, session, spans, probabilities, groups, answers, steps, reader. Or begin at the end, with
+`Reader.ask`, and follow the calls. Everything else lies in folders, whose `__init__.py` says what they are for.
 """
 
 import logging

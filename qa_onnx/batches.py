@@ -49,7 +49,7 @@ def pack(
     input_names: Sequence[str],
     pad_id: int,
 ) -> Iterator[Batch]:
-    """Group windows by length, longest first, and pad each group on the right.
+    """Put windows of similar length into batches, longest first, and pad each on the right.
 
     Args:
         windows: in any order; those of equal length keep theirs.
@@ -59,36 +59,36 @@ def pack(
         pad_id: the token id to pad with.
     """
     lengths = [len(window.input_ids) for window in windows]
-    for group in by_length(lengths, batch_tokens=batch_tokens, padding=padding):
-        rows = tuple(windows[index] for index in group)
+    for indices in by_length(lengths, batch_tokens=batch_tokens, padding=padding):
+        rows = tuple(windows[index] for index in indices)
         ids, types = [row.input_ids for row in rows], [row.token_type_ids for row in rows]
         yield Batch(rows, pad(ids, types, input_names=input_names, pad_id=pad_id))
 
 
 def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: float = math.inf) -> Iterator[list[int]]:
-    """Group rows by length, longest first; rows of equal length keep their order.
+    """Divide rows into batches by length, longest first; rows of equal length keep their order.
 
     Args:
         lengths: of each row, in tokens.
-        batch_tokens: most tokens of a group, rows x longest row; a row longer than that is alone.
-        padding: most padding of a group, the sum of (longest row - row) in tokens.
+        batch_tokens: most tokens of a batch, rows x longest row; a row longer than that is alone.
+        padding: most padding of a batch, the sum of (longest row - row) in tokens.
 
     Yields:
-        The indices of a group's rows.
+        The indices of a batch's rows.
     """
-    group: list[int] = []
+    batch: list[int] = []
     longest = missing = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         short = longest - lengths[index]
-        if group and ((len(group) + 1) * longest > batch_tokens or missing + short > padding):
-            yield group
-            group = []
-        if not group:
+        if batch and ((len(batch) + 1) * longest > batch_tokens or missing + short > padding):
+            yield batch
+            batch = []
+        if not batch:
             longest, missing, short = lengths[index], 0, 0
-        group.append(index)
+        batch.append(index)
         missing += short
-    if group:
-        yield group
+    if batch:
+        yield batch
 
 
 def check_inputs(input_names: Sequence[str]) -> None:

@@ -74,13 +74,14 @@ class _GroupFinder:
 
     Args:
         rows: the windows of the context, cut at its blocks, in the order of the text.
-        best: float64 (N,), the score of the best span that starts at each token of the context; it is changed.
+        best_of_start: float64 (N,), the score of the best span that starts at each token of the context. It is
+            changed: a score may be too high after a span was refused, and is corrected when it is the highest.
         options: `max_answer_length` and `align_to_words` are read.
         temperature: divides scores before exp.
     """
 
     rows: Sequence[WindowLogits]
-    best: Scores
+    best_of_start: Scores
     options: Options
     temperature: float
     _taken: list[_Taken] = field(default_factory=list)
@@ -88,15 +89,15 @@ class _GroupFinder:
 
     def find(self) -> Iterator[Group]:
         """Yield the groups, best first; equal scores are ordered by start, then by end."""
-        best, context, refused = self.best, self.rows[0].window.context, 0
-        while len(best):
-            first = int(best.argmax())
-            if best[first] == -math.inf:
+        best_of_start, context, refused = self.best_of_start, self.rows[0].window.context, 0
+        while len(best_of_start):
+            first = int(best_of_start.argmax())
+            if best_of_start[first] == -math.inf:
                 return
             low, high = self._gap(first)
             span = self._best_span(first, high)
-            if span.score < best[first]:  # a better one was refused
-                best[first] = span.score
+            if span.score < best_of_start[first]:  # out of date, since a better one was refused
+                best_of_start[first] = span.score
                 continue
             start, end = whole(
                 context.text, *context.characters(*span[1:]), align_to_words=self.options.align_to_words
@@ -116,14 +117,14 @@ class _GroupFinder:
                 temperature=self.temperature,
             )
             yield Group(span, taken[:2], start, end, weight)
-            best[taken.first : taken.last + 1] = -math.inf
+            best_of_start[taken.first : taken.last + 1] = -math.inf
             self._end_before(low, taken.first)
 
     def _gap(self, first: int) -> tuple[int, int]:
         """Return the tokens around one that is not taken, up to the next ones that are; both inclusive."""
         at = bisect(self._taken, (first,))
         low = self._taken[at - 1].last + 1 if at else 0
-        high = self._taken[at].first - 1 if at < len(self._taken) else len(self.best) - 1
+        high = self._taken[at].first - 1 if at < len(self._taken) else len(self.best_of_start) - 1
         return low, high
 
     def _end_before(self, low: int, stop: int) -> None:
@@ -137,7 +138,7 @@ class _GroupFinder:
                 highest_end = np.maximum.accumulate(end[part][::-1])[::-1]
                 own = scores[part.start - shift - low : part.stop - shift - low]
                 np.maximum(own, np.add(start[part], highest_end, dtype=np.float64), out=own)
-        np.minimum(self.best[low:stop], scores, out=self.best[low:stop])
+        np.minimum(self.best_of_start[low:stop], scores, out=self.best_of_start[low:stop])
 
     def _best_span(self, first: int, high: int) -> Span:
         """Return the best span that starts at a token and ends at `high` at the latest; score -inf: none."""
@@ -179,12 +180,12 @@ def _tokens(
 
 
 def find_groups(scored: Sequence[ScoredWindow], options: Options, *, temperature: float = 1.0) -> Iterator[Group]:
-    """Yield all distinct answers of one context, best first; see `answers.merge`."""
-    best = np.full(len(scored[0].window.context.ids), -np.inf)
+    """Yield all distinct answers of one context, best first; see `answers.make_prediction`."""
+    best_of_start = np.full(len(scored[0].window.context.ids), -np.inf)
     for part in scored:
-        own = best[part.window.token_offset :][: part.window.last - part.window.first + 1]
+        own = best_of_start[part.window.token_offset :][: part.window.last - part.window.first + 1]
         np.maximum(own, part.best[: len(own)], out=own)
-    return _GroupFinder(pieces_of(scored), best, options, temperature).find()
+    return _GroupFinder(pieces_of(scored), best_of_start, options, temperature).find()
 
 
 def pieces_of(scored: Sequence[ScoredWindow]) -> list[WindowLogits]:

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 _UNDERFLOW = 1e-250  # sums below it have lost terms
 
 
-def log_span_sums(contexts: ContextLogits, *, temperature: float = 1.0) -> Scores:
+def log_sums_of_windows(contexts: ContextLogits, *, temperature: float = 1.0) -> Scores:
     """Return the logarithm of the sum of exp(score / temperature) over all spans, for each of B windows by itself.
 
     Returns:
         float64 (B,); -inf where there is no span, and where the best start and the best end cannot form one span,
-        and exp of all spans underflows. There, `log_span_sum` scales by the best span instead.
+        and exp of all spans underflows. There, `log_sum_of_context` scales by the best span instead.
     """
     _, start, end = contexts
     lowest = np.finfo(np.float32).min  # not -inf, of an empty context
@@ -79,7 +79,7 @@ class _ContextPart(NamedTuple):
     end: Scores
 
 
-def log_span_sum(rows: Sequence[WindowLogits], *, max_answer_length: int, temperature: float = 1.0) -> float:
+def log_sum_of_context(rows: Sequence[WindowLogits], *, max_answer_length: int, temperature: float = 1.0) -> float:
     """Return the logarithm of the sum of exp(score / temperature) over all distinct spans of one context.
 
     A span that several windows show counts once, with its highest score.
@@ -132,7 +132,7 @@ def log_overlap_sum(
     """Return the logarithm of the sum of exp(score / temperature) over the distinct spans at one place.
 
     Args:
-        rows: see `log_span_sum`.
+        rows: see `log_sum_of_context`.
         taken: first and last token of the place; the spans have at least one of its tokens.
         gap: first and last token that they may have; it holds the place. None: all of the context.
         max_answer_length: most tokens that a span may have.
@@ -210,7 +210,7 @@ def _sum_distinct(offsets: Sequence[int], bands: Iterable[Scores]) -> float:
     return total
 
 
-def share(log_part: ArrayLike, null_score: ArrayLike, log_span_sum: ArrayLike, *, temperature: float) -> Scores:
+def share(log_part: ArrayLike, null_score: ArrayLike, log_total: ArrayLike, *, temperature: float) -> Scores:
     """Return the share of some spans among all spans of their context and "no answer"; arguments broadcast.
 
     Rounding of large scores can make the exponent positive, and the result much more than 1; such a one is 1.
@@ -218,8 +218,8 @@ def share(log_part: ArrayLike, null_score: ArrayLike, log_span_sum: ArrayLike, *
     Args:
         log_part: logarithm of the sum of exp(score / temperature) over these spans.
         null_score: of "no answer".
-        log_span_sum: of the context, at the same temperature.
+        log_total: that of all spans of the context, at the same temperature.
         temperature: divides scores before the softmax.
     """
-    exponent = np.asarray(log_part) - np.logaddexp(log_span_sum, np.asarray(null_score) / temperature)
+    exponent = np.asarray(log_part) - np.logaddexp(log_total, np.asarray(null_score) / temperature)
     return np.asarray(np.exp(np.minimum(exponent, 0.0)))

@@ -54,6 +54,11 @@ class WindowLogits(NamedTuple):
     start: Logits
     end: Logits
 
+    def without_padding(self) -> WindowLogits:
+        """Return the window with the logits of its own T tokens."""
+        length = len(self.window.input_ids)
+        return WindowLogits(self.window, self.start[:length], self.end[:length])
+
 
 def cut_at_blocks(row: WindowLogits) -> tuple[WindowLogits, ...]:
     """Return a window as narrower ones, each of which shows one block of the context; see tokens/blocks.py."""

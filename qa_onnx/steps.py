@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qa_onnx.answers import merge, search
+from qa_onnx.answers import find_spans, make_prediction
 from qa_onnx.batches import check_inputs, pack
 from qa_onnx.engines.interruptible import interruptible
 from qa_onnx.engines.overlap import overlapped
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from qa_onnx.spans import ScoredWindow
     from qa_onnx.windows import AnyExample, CutExample, Example, Window, Windower
 
-# A group of examples ends with so many characters or examples: enough windows to sort by length into full batches,
-# and few enough to bound memory and to let the first answers out soon.
-_GROUP_CHARACTERS = 200_000
-_GROUP_EXAMPLES = 512
+# A portion of examples ends with so many characters or examples: enough windows to sort by length into full
+# batches, and few enough to bound memory and to let the first answers out soon.
+_PORTION_CHARACTERS = 200_000
+_PORTION_EXAMPLES = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +125,13 @@ class Steps:
         return lambda inputs: interruptible(lambda own: session.run(inputs, stop=own))
 
     def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
-        """Find the best spans of windows that have run; see `answers.search`."""
-        return search(rows, options, temperature=self.temperature_for(options))
+        """Find the best spans of windows that have run; see `answers.find_spans`."""
+        return find_spans(rows, options, temperature=self.temperature_for(options))
 
     def merge(self, example: CutExample, scored: Iterable[ScoredWindow], options: Options) -> Prediction:
         """Make the prediction of an example from all of its windows, in any order."""
         ordered = sorted(scored, key=lambda part: part.window.token_offset)
-        return merge(example, ordered, options, temperature=self.temperature_for(options))
+        return make_prediction(example, ordered, options, temperature=self.temperature_for(options))
 
     def temperature_for(self, options: Options) -> float:
         """Return what divides scores: overlapping answers have the plain softmax that transformers has."""
@@ -140,19 +140,21 @@ class Steps:
     def stream(
         self, examples: Iterable[AnyExample], options: Options
     ) -> Iterator[tuple[list[CutExample], list[WindowLogits]]]:
-        """Cut and run examples group by group; on a GPU the next group is cut while one runs.
+        """Cut and run examples portion by portion; on a GPU the next portion is cut while one runs.
 
         Yields:
-            The examples of each group, and their windows in order of length. `window.example` counts from the
-            first example of the group.
+            The examples of each portion, and their windows in order of length. `window.example` counts from the
+            first example of the portion.
         """
 
         def run(cut: list[CutExample]) -> Iterator[tuple[Batch, list[WindowLogits]]]:
             windows = [window for example in cut for window in example.windows]
             return self.run(windows, batch_tokens=options.batch_tokens)
 
-        groups = ((self.cut(group, options), more) for group, more in _groups(examples))
-        ran = overlapped(groups, run) if self.session.leaves_cpu_idle else ((cut, run(cut)) for cut, _ in groups)
+        portions = ((self.cut(portion, options), more) for portion, more in _portions(examples))
+        ran = (
+            overlapped(portions, run) if self.session.leaves_cpu_idle else ((cut, run(cut)) for cut, _ in portions)
+        )
         for cut, batches in ran:
             yield cut, [row for _, rows in batches for row in rows]
 
@@ -169,16 +171,15 @@ class Steps:
         """Cut and run a stream of examples; see `Reader.logits`."""
         done = 0
         for cut, rows in self.stream(examples, options):
-            for window, start, end in sorted(rows, key=lambda row: (row.window.example, row.window.token_offset)):
-                numbered = replace(window, example=done + window.example)
-                length = len(window.input_ids)
-                yield WindowLogits(numbered, start[:length], end[:length])
+            for row in sorted(rows, key=lambda row: (row.window.example, row.window.token_offset)):
+                window, *logits = row.without_padding()
+                yield WindowLogits(replace(window, example=done + window.example), *logits)
             done += len(cut)
 
 
-def _groups(examples: Iterable[AnyExample]) -> Iterator[tuple[list[Example], bool]]:
-    """Yield groups of examples, at least one in each, and whether another one follows."""
-    group: list[Example] = []
+def _portions(examples: Iterable[AnyExample]) -> Iterator[tuple[list[Example], bool]]:
+    """Yield portions of examples, at least one in each, and whether another one follows."""
+    portion: list[Example] = []
     characters = 0
     try:
         stream = iter(examples)
@@ -187,10 +188,10 @@ def _groups(examples: Iterable[AnyExample]) -> Iterator[tuple[list[Example], boo
         raise InputError(problem, remedy="put a single example in a list") from error
     for example in map(as_example, stream):
         size = len(example.question) + len(example.context)
-        if group and (characters + size > _GROUP_CHARACTERS or len(group) == _GROUP_EXAMPLES):
-            yield group, True
-            group, characters = [], 0
-        group.append(example)
+        if portion and (characters + size > _PORTION_CHARACTERS or len(portion) == _PORTION_EXAMPLES):
+            yield portion, True
+            portion, characters = [], 0
+        portion.append(example)
         characters += size
-    if group:
-        yield group, False
+    if portion:
+        yield portion, False

@@ -85,7 +85,7 @@ class Window:
     """One row of a batch: the question and a part of the context, T tokens.
 
     Attributes:
-        example: index of its example in the call.
+        example: index of its example in the list that was cut.
         context: the whole context.
         token_offset: index in the context of the first context token.
         input_ids: int64 (T,).

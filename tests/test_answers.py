@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import Answer, Example, InputError, Options, Prediction, Windower, groups
-from qa_onnx.answers import merge, search
+from qa_onnx.answers import find_spans, make_prediction
 from qa_onnx.spans import WindowLogits
 from qa_onnx.tokens.boundaries import whole
 from tests import tiny
@@ -73,8 +73,8 @@ def predict(
     example: CutExample, rows: Sequence[WindowLogits], options: Options, temperature: float = 1.0
 ) -> Prediction:
     """What the search finds in the rows, merged."""
-    searched = list(search(rows, options, temperature=temperature))
-    return merge(example, searched, options, temperature=temperature)
+    searched = list(find_spans(rows, options, temperature=temperature))
+    return make_prediction(example, searched, options, temperature=temperature)
 
 
 def random_rows(cut: CutExample, seed: int) -> list[WindowLogits]:
@@ -208,10 +208,12 @@ def test_the_sums_of_the_search_are_what_merge_would_find(words: int, temperatur
     options = Options(max_length=40, doc_stride=8, max_question_length=8, max_answer_length=7)
     example = cut(KINDS["bert"], "mast " * words, options)
     rows = random_rows(example, words)
-    searched = list(search(rows, options, temperature=temperature))
+    searched = list(find_spans(rows, options, temperature=temperature))
     assert math.isfinite(searched[0].log_sum) == (0 < words < 30), "the sum of a window of many is no use"
     unsummed = [part._replace(log_sum=-math.inf) for part in searched]
-    found, expected = (merge(example, parts, options, temperature=temperature) for parts in (searched, unsummed))
+    found, expected = (
+        make_prediction(example, parts, options, temperature=temperature) for parts in (searched, unsummed)
+    )
     assert found.null_probability == pytest.approx(expected.null_probability, rel=1e-12)
     assert [(answer.start, answer.end, answer.score) for answer in found.answers] == [
         (answer.start, answer.end, answer.score) for answer in expected.answers
@@ -227,7 +229,7 @@ def test_the_memory_of_a_search_does_not_grow_with_the_windows(windower: Windowe
     peaks = []
     for some in (2 * rows, 8 * rows):
         tracemalloc.start()
-        for _ in search(some, options):
+        for _ in find_spans(some, options):
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

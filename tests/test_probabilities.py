@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import Window
-from qa_onnx.probabilities import log_span_sum, log_span_sums
+from qa_onnx.probabilities import log_sum_of_context, log_sums_of_windows
 from qa_onnx.spans import ContextLogits, WindowLogits
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_each_distinct_span_counts_once_with_its_best_score(
     rows: list[WindowLogits], max_answer_length: int, temperature: float
 ) -> None:
     expected = brute_force(rows, max_answer_length, temperature)
-    found = log_span_sum(rows, max_answer_length=max_answer_length, temperature=temperature)
+    found = log_sum_of_context(rows, max_answer_length=max_answer_length, temperature=temperature)
     assert found == pytest.approx(expected, rel=1e-12, abs=1e-9)
 
 
@@ -87,26 +87,26 @@ def test_best_start_after_best_end_does_not_underflow(far: float, offsets: tuple
     start = [-far, -far + 1, -far, 0.0, -far, far, far, far]
     end = [far, far, far - 2, 0.5, -far, -far, -far, -far + 3]
     rows = rows_of(start, end, offsets, 8 if len(offsets) == 1 else 4)
-    assert log_span_sum(rows, max_answer_length=3) == pytest.approx(brute_force(rows, 3), rel=1e-12)
+    assert log_sum_of_context(rows, max_answer_length=3) == pytest.approx(brute_force(rows, 3), rel=1e-12)
 
 
 def test_small_terms_beside_large_ones_keep_their_share() -> None:
     # After a huge end logit has left the reach of a start, the ends that are left still count in full.
     rows = [row_of(0, [-700.0, 0.0, 700.0], [0.0, 0.0, -690.0])]
-    found = log_span_sum(rows, max_answer_length=1)
+    found = log_sum_of_context(rows, max_answer_length=1)
     assert found == pytest.approx(math.log(math.exp(10) + 1 + math.exp(-700)), rel=1e-12)
 
 
 @pytest.mark.parametrize("rows", [[], [row_of(0, [], [])]])
 def test_the_sum_over_no_span_is_nothing(rows: list[WindowLogits]) -> None:
-    assert log_span_sum(rows, max_answer_length=5) == -math.inf
+    assert log_sum_of_context(rows, max_answer_length=5) == -math.inf
 
 
 def test_an_answer_length_beyond_the_window_costs_no_memory() -> None:
     rows = rows_of([0.0] * 6, [0.0] * 6, (0, 2), 4)
     tracemalloc.start()
     try:
-        found = log_span_sum(rows, max_answer_length=1 << 20)
+        found = log_sum_of_context(rows, max_answer_length=1 << 20)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
@@ -120,7 +120,7 @@ def test_no_bit_of_the_sum_depends_on_what_else_is_in_the_batch(max_answer_lengt
 
     def sums(some: list[WindowLogits]) -> list[float]:
         contexts = ContextLogits.of(some, max_answer_length=max_answer_length)
-        return [float(total) for total in log_span_sums(contexts)]
+        return [float(total) for total in log_sums_of_windows(contexts)]
 
     assert [total for row in rows for total in sums([row])] == sums(rows)
 
@@ -131,9 +131,9 @@ def test_the_sums_of_a_batch_are_those_of_each_window() -> None:
     apart = [-700.0] * 30, [-700.0] * 30
     apart[0][29] = apart[1][2] = 700.0  # far apart, the wrong way round
     contexts = ContextLogits.of([*rows, row_of(0, [], []), row_of(0, *apart)], max_answer_length=6)
-    found = log_span_sums(contexts, temperature=1.7).tolist()
+    found = log_sums_of_windows(contexts, temperature=1.7).tolist()
     assert found[:3] == pytest.approx([brute_force([row], 6, 1.7) for row in rows], rel=1e-12)
     assert found[3] == -math.inf  # no span
     assert found[4] == -math.inf  # none that this way can add up
     empty = ContextLogits.of([row_of(0, [], [])], max_answer_length=2)
-    assert log_span_sums(empty).tolist() == [-math.inf]
+    assert log_sums_of_windows(empty).tolist() == [-math.inf]

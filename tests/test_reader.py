@@ -124,7 +124,7 @@ class Freeing(FakeSession):
 def test_runs_beside_the_hosts_work_change_nothing(
     fake_reader: Reader, windower: Windower, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(steps, "_GROUP_EXAMPLES", size)
+    monkeypatch.setattr(steps, "_PORTION_EXAMPLES", size)
     session = Freeing()
     freeing = Reader(session=session, windower=windower, options=SMALL)
     assert freeing.predict(EXAMPLES) == fake_reader.predict(EXAMPLES)
@@ -187,7 +187,7 @@ def test_predict_iter_reads_an_endless_stream_only_as_far_as_needed(fake_reader:
 
 
 def test_long_contexts_are_not_gathered(fake_reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "_GROUP_CHARACTERS", 300)
+    monkeypatch.setattr(steps, "_PORTION_CHARACTERS", 300)
     taken: list[int] = []
 
     def stream() -> Iterator[Example]:

@@ -17,7 +17,6 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from qa_onnx.errors import DeadlineError, EngineError
-from qa_onnx.spans import WindowLogits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from qa_onnx.dynamic_batching.observer import Watch
     from qa_onnx.options import Options
     from qa_onnx.session import Stop
-    from qa_onnx.spans import ScoredWindow
+    from qa_onnx.spans import ScoredWindow, WindowLogits
     from qa_onnx.steps import Steps
     from qa_onnx.windows import CutExample, Example, Window
 
@@ -198,11 +197,7 @@ def merge(steps: Steps, request: Request) -> Prediction | list[WindowLogits] | B
     assert request.cut is not None
     if request.wants_logits:
         rows = sorted((part.logits for part in request.scored), key=lambda row: row.window.token_offset)
-        lengths = [len(row.window.input_ids) for row in rows]
-        return [
-            WindowLogits(window, start[:length], end[:length])
-            for (window, start, end), length in zip(rows, lengths, strict=True)
-        ]
+        return [row.without_padding() for row in rows]
     try:
         return steps.merge(request.cut, request.scored, request.options)
     except BaseException as error:  # noqa: BLE001  # it is the outcome

@@ -1,4 +1,4 @@
-"""Groups of examples on a GPU: while one group runs, the host prepares the next and searches the one before.
+"""Portions of examples on a GPU: while one portion runs, the host prepares the next and searches the one before.
 
 Left out: preparing, running and searching (steps.py). On a CPU these would only take cores away from each other.
 """
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 
 NAME = "qa-onnx-run"  # prefix of the thread's name
 
-_Group = TypeVar("_Group")
+_Portion = TypeVar("_Portion")
 _Part = TypeVar("_Part")
 _Item = TypeVar("_Item")
 
 
 def overlapped(
-    groups: Iterable[tuple[_Group, bool]], run: Callable[[_Group], Iterable[_Part]]
-) -> Generator[tuple[_Group, list[_Part]], None, None]:
-    """Run groups one after the other in a background thread; everything else happens in the caller's thread.
+    portions: Iterable[tuple[_Portion, bool]], run: Callable[[_Portion], Iterable[_Part]]
+) -> Generator[tuple[_Portion, list[_Part]], None, None]:
+    """Run portions one after the other in a background thread; everything else happens in the caller's thread.
 
     Args:
-        groups: each with whether another one follows. The next group is made while one runs. If making one fails,
-            the error is raised after the results of the groups before it. A single group runs in the caller's
-            thread.
-        run: yields the results of a group part by part. When the caller stops early, no further part begins.
+        portions: each with whether another one follows. The next portion is made while one runs. If making one
+            fails, the error is raised after the results of the portions before it. A single portion runs in the
+            caller's thread.
+        run: yields the results of a portion part by part. When the caller stops early, no further part begins.
 
     Yields:
-        Each group with its parts, in order.
+        Each portion with its parts, in order.
     """
     background = _Background(run)
-    waiting: deque[tuple[_Group, Future[list[_Part]] | None]] = deque()
+    waiting: deque[tuple[_Portion, Future[list[_Part]] | None]] = deque()
     failure: BaseException | None = None
     try:
-        for item in _until_failure(groups):
+        for item in _until_failure(portions):
             if isinstance(item, BaseException):
                 failure = item
                 break
-            group, more = item
+            portion, more = item
             if not (more or waiting):
-                yield group, list(run(group))
+                yield portion, list(run(portion))
                 return
-            waiting.append((group, background.submit(group)))
-            del item, group  # the memory of a group is free once the caller has dropped it
+            waiting.append((portion, background.submit(portion)))
+            del item, portion  # the memory of a portion is free once the caller has dropped it
             if len(waiting) == 2:
                 yield background.result(*waiting.popleft())
         while waiting:
@@ -70,30 +70,30 @@ def _until_failure(items: Iterable[_Item]) -> Iterator[_Item | BaseException]:
         yield error
 
 
-class _Background(Generic[_Group, _Part]):
-    """A thread that runs groups; without one, `result` runs them in the caller's thread.
+class _Background(Generic[_Portion, _Part]):
+    """A thread that runs portions; without one, `result` runs them in the caller's thread.
 
     There is none if it cannot start, in a forked child, and while the interpreter exits.
     """
 
-    def __init__(self, run: Callable[[_Group], Iterable[_Part]]) -> None:
+    def __init__(self, run: Callable[[_Portion], Iterable[_Part]]) -> None:
         self._run = run
         self._executor = ThreadPoolExecutor(1, NAME)
         self._process = os.getpid()
         self._stopped = threading.Event()
 
-    def submit(self, group: _Group) -> Future[list[_Part]] | None:
-        """Run a group after those that were submitted before it; None: there is no thread."""
+    def submit(self, portion: _Portion) -> Future[list[_Part]] | None:
+        """Run a portion after those that were submitted before it; None: there is no thread."""
         try:
-            return self._executor.submit(self._work, group)
+            return self._executor.submit(self._work, portion)
         except RuntimeError:  # too many threads, or the interpreter exits
             self._executor.shutdown(wait=False)
             return None
 
-    def result(self, group: _Group, future: Future[list[_Part]] | None) -> tuple[_Group, list[_Part]]:
+    def result(self, portion: _Portion, future: Future[list[_Part]] | None) -> tuple[_Portion, list[_Part]]:
         if future is None or os.getpid() != self._process:
-            return group, self._work(group)
-        return group, future.result()
+            return portion, self._work(portion)
+        return portion, future.result()
 
     def stop(self) -> None:
         """Begin no further part, and wait for the current one."""
@@ -103,9 +103,9 @@ class _Background(Generic[_Group, _Part]):
             inside = threading.current_thread().name.startswith(NAME)
             self._executor.shutdown(wait=not inside, cancel_futures=True)
 
-    def _work(self, group: _Group) -> list[_Part]:
+    def _work(self, portion: _Portion) -> list[_Part]:
         parts = []
-        for part in self._run(group):
+        for part in self._run(portion):
             if self._stopped.is_set():
                 break
             parts.append(part)

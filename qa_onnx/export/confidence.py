@@ -20,7 +20,7 @@ from qa_onnx.data import squad
 from qa_onnx.evaluation.calibration import bins, expected_calibration_error, is_right
 from qa_onnx.evaluation.evaluate import evaluate
 from qa_onnx.groups import find_groups, pieces_of
-from qa_onnx.probabilities import log_overlap_sum, log_span_sum, share
+from qa_onnx.probabilities import log_overlap_sum, log_sum_of_context, share
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _probabilities(scored: Sequence[_Scored], temperature: float, width: int) ->
         part = item.null_score / temperature
         if item.tokens:
             part = log_overlap_sum(item.rows, item.tokens, max_answer_length=width, temperature=temperature)
-        spans = log_span_sum(item.rows, max_answer_length=width, temperature=temperature)
+        spans = log_sum_of_context(item.rows, max_answer_length=width, temperature=temperature)
         values[row] = share(part, item.null_score, spans, temperature=temperature)
     return values
 

@@ -76,7 +76,7 @@ class TextEncoder:
         return self._wordpiece.encode(text)
 
     def forget(self) -> None:
-        """Forget the tokens of chunks and words; see `Reader.forget`."""
+        """Forget the tokens of chunks and words; see `Windower.forget`."""
         if self._wordpiece is not None:
             self._wordpiece.forget()
 

@@ -23,7 +23,7 @@ class Panic(BaseException):
     """As tokenizers raises it."""
 
 
-def groups(
+def portions(
     count: int, make: Callable[[int], int] = int, *, then: BaseException | None = None
 ) -> Iterator[tuple[int, bool]]:
     """The numbers up to `count`, each with whether another one follows."""
@@ -33,8 +33,8 @@ def groups(
         raise then
 
 
-def parts(group: int) -> list[int]:
-    return [group, -group]
+def parts(portion: int) -> list[int]:
+    return [portion, -portion]
 
 
 def threads() -> list[threading.Thread]:
@@ -49,7 +49,7 @@ def test_each_comes_with_its_parts_in_order(count: int, can_start: bool, monkeyp
 
     if not can_start:
         monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert list(overlapped(groups(count), parts)) == [(item, [item, -item]) for item in range(count)]
+    assert list(overlapped(portions(count), parts)) == [(item, [item, -item]) for item in range(count)]
     assert not threads()
 
 
@@ -66,7 +66,7 @@ def test_the_next_is_made_and_the_one_before_is_used_while_one_runs() -> None:
         later = item == 3 or made[item + 1].wait(SOON)
         yield later and (item == 0 or used[item - 1].wait(SOON))
 
-    for item, met in overlapped(groups(4, make), run):
+    for item, met in overlapped(portions(4, make), run):
         assert met == [True]
         used[item].set()
 
@@ -82,26 +82,26 @@ def test_all_but_the_runs_happens_in_the_callers_thread() -> None:
     def run(_: int) -> list[threading.Thread]:
         return [threading.current_thread()]
 
-    ran = {thread for _, result in overlapped(groups(3, make), run) for thread in result}
+    ran = {thread for _, result in overlapped(portions(3, make), run) for thread in result}
     assert set(made) == {here}
     assert len(ran) == 1
     assert here not in ran
-    assert list(overlapped(groups(1), run)) == [(0, [here])], "a single group"
+    assert list(overlapped(portions(1), run)) == [(0, [here])], "a single portion"
 
 
 @pytest.mark.parametrize("failure", [ValueError("no more"), Panic("no more")])
 @pytest.mark.parametrize("before", [0, 1, 2, 5])
-@pytest.mark.parametrize("where", ["groups", "make", "run"])
+@pytest.mark.parametrize("where", ["portions", "make", "run"])
 def test_a_failure_comes_after_what_was_before_it(where: str, before: int, failure: BaseException) -> None:
     def fail_at(here: str, item: int) -> int:
         if where == here and item == before:
             raise failure
         return item
 
-    source = groups(
-        before if where == "groups" else before + 3,
+    source = portions(
+        before if where == "portions" else before + 3,
         lambda item: fail_at("make", item),
-        then=failure if where == "groups" else None,
+        then=failure if where == "portions" else None,
     )
     results: list[int] = []
     with pytest.raises(type(failure), match="no more") as caught:
@@ -112,9 +112,9 @@ def test_a_failure_comes_after_what_was_before_it(where: str, before: int, failu
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_while_a_group_is_made_is_raised_at_once(interrupt: type[BaseException]) -> None:
+def test_an_interrupt_while_a_portion_is_made_is_raised_at_once(interrupt: type[BaseException]) -> None:
     with pytest.raises(interrupt):
-        next(overlapped(groups(1, then=interrupt()), parts))
+        next(overlapped(portions(1, then=interrupt()), parts))
     assert not threads()
 
 
@@ -130,7 +130,7 @@ def test_a_caller_that_stops_early_ends_the_run_at_its_next_part() -> None:
             yield threading.Event().wait(0.01)
         began.append(-item)
 
-    results = overlapped(groups(9), run)
+    results = overlapped(portions(9), run)
     assert next(results) == (0, [0])
     assert runs.wait(SOON)
     results.close()
@@ -138,14 +138,14 @@ def test_a_caller_that_stops_early_ends_the_run_at_its_next_part() -> None:
     assert not threads()
 
 
-def test_a_group_is_freed_once_the_caller_drops_it() -> None:
+def test_a_portion_is_freed_once_the_caller_drops_it() -> None:
     alive: list[weakref.ref[set[int]]] = []
 
     def make(item: int) -> set[int]:
         assert all(reference() is None for reference in alive[:-2]), "but for one that runs and one that waits"
-        group = {item}
-        alive.append(weakref.ref(group))
-        return group
+        portion = {item}
+        alive.append(weakref.ref(portion))
+        return portion
 
     for pair in overlapped(((make(item), item < 5) for item in range(6)), list):
         del pair
@@ -163,7 +163,7 @@ def test_the_background_thread_itself_may_close_it() -> None:
             closed.set()
         return [item]
 
-    results = overlapped(groups(9), run)
+    results = overlapped(portions(9), run)
     assert next(results) == (0, [0])
     (worker,) = threads()
     suspended.set()
