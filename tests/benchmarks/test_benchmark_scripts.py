@@ -12,6 +12,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import bundles
@@ -62,6 +63,25 @@ def test_accuracy_beside_the_same_graph(tiny_bundle: Bundle, questions: Path) ->
     assert [line[0] for line in lines] == ["qa-onnx", "again"]
     assert lines[0][2:] == lines[1][1:]  # the same graph has the same figures
     assert done.stdout.count("+0.00 (+0.00 to +0.00)  n 11\n") == 2
+
+
+def test_releases_of_an_engine_beside_each_other(questions: Path, tmp_path: Path) -> None:
+    version = metadata.version("onnxruntime")
+    found = Path(str(metadata.distribution("onnxruntime").locate_file("")))
+    for name in (version, "1.0.0"):  # one is what it says, and the other is not
+        folder = tmp_path / "releases" / f"onnxruntime-{name}"
+        folder.mkdir(parents=True)
+        for part in ("onnxruntime", f"onnxruntime-{version}.dist-info"):
+            (folder / part).symlink_to(found / part)
+    fixed = ["--folder", tmp_path / "releases", "--bundle", TINY, "--data", questions, "--threads", 1, "--quick"]
+    done = run("releases.py", "onnxruntime", version, *fixed, "--json", tmp_path / "page.json")
+    assert done.returncode == 0, done.stderr
+    page = Page.of(json.loads((tmp_path / "page.json").read_text()))
+    assert [row[0] for row in page.rows] == [version]
+    assert page.head[:3] == ("release", "F1", "questions/s")
+    done = run("releases.py", "onnxruntime", version, "1.0.0", *fixed)
+    assert done.returncode == 1
+    assert f"is not what Python imports: Python imports {version} from" in done.stderr
 
 
 @pytest.mark.parametrize(
