@@ -5,7 +5,8 @@
 Runs in parts, whose results are kept in build/rivals/parts. Parts with a result for this commit and these options
 are not run again, so an interrupted run continues. `--questions 400 --pieces 4` times that many questions in four
 parts, minilm-squad-1 to -4, and reports them as one run. Writes results.json, results.csv, pages.json, report.md
-and report.html with plots. Contenders that cannot be installed or started are listed with the reason.
+and report.html with plots, and into the README the tables of a run that is stored in results/vnni or
+results/no-vnni. Contenders that cannot be installed or started are listed with the reason.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "benchmarks" / "README.md"
-BEGIN, END = "<!-- made by make rivals -->", "<!-- end of what is made -->"
+STORED = ("vnni", "no-vnni")  # folders of RESULTS, by the CPU; each has its tables in the README
+BEGIN, END = "<!-- made by make rivals: {} -->", "<!-- end of what is made -->"
 RANDOM = (
     "The weights are random: this run is about speed only, and its answers, EM, F1 and same answers mean nothing."
 )
@@ -95,7 +97,7 @@ def main() -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"[default: {RESULTS.relative_to(ROOT)} if whole, else a folder of build/rivals]",
+        help=f"[default: {' or '.join(STORED)} of {RESULTS.relative_to(ROOT)} if whole, else in build/rivals]",
     )
     parser.add_argument("--data", type=Path, help="questions  [default: those that come with qa-onnx]")
     parser.add_argument(
@@ -136,7 +138,8 @@ def main() -> int:
     )
     narrowed = chosen.quick or chosen.contender or chosen.questions
     whole = not narrowed and len(done.results) == len(races) + len(pages)
-    out = chosen.out or (RESULTS if whole else BUILD / ("quick" if chosen.quick else "partial"))
+    stored = RESULTS / STORED[0 if cpu.exact_int8(cpu.instruction_sets()) else 1]
+    out = chosen.out or (stored if whole else BUILD / ("quick" if chosen.quick else "partial"))
     runs = [
         merged([from_json(json.dumps(done.results[piece]))[0] for piece in found])
         for name in races
@@ -148,8 +151,8 @@ def main() -> int:
         print(f"\nwrote {out / 'report.html'} and the files beside it, after {time.perf_counter() - began:.0f} s")
     for name, reason in done.errors.items():
         print(f"{name} failed: {reason}", file=sys.stderr)
-    if whole:
-        write(README, filled(README.read_text(encoding="utf-8"), runs))
+    if runs and out.resolve() in [RESULTS / name for name in STORED]:
+        write(README, filled(README.read_text(encoding="utf-8"), out.name, runs))
     return 1 if done.errors else 0
 
 
@@ -250,19 +253,19 @@ def write_report(runs: Sequence[BenchResults], pages: Sequence[Page], out: Path)
         write(out / name, content)
 
 
-def filled(readme: str, runs: Sequence[BenchResults]) -> str:
-    """Return the README with the tables of the runs between its two comments."""
-    before, begin, rest = readme.partition(BEGIN)
+def filled(readme: str, name: str, runs: Sequence[BenchResults]) -> str:
+    """Return the README with the tables of the runs between the two comments of a folder in `STORED`."""
+    before, begin, rest = readme.partition(BEGIN.format(name))
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"{README} must hold {BEGIN} and {END}, one after the other")
+        raise SystemExit(f"{README} must hold {BEGIN.format(name)} and {END}, one after the other")
     blocks = [f"{before}{begin}"]
     for one in runs:
         measured = (
             f"Measured {one.created[:10]}{f', commit {one.commit}' if one.commit else ''}, {one.machine['cpu']}."
         )
         blocks += [
-            f"### {one.title}",
+            f"#### {one.title}",
             measured,
             verdict(one),
             str(table(one, columns=FIRST)),

@@ -13,7 +13,7 @@ import pytest
 from field import Shape, calibration_file, model_bytes
 from others import BASE, FIELD, LARGE, QUICK
 from pages import Page
-from rivals import BEGIN, END, README, filled, write_report
+from rivals import BEGIN, END, README, STORED, filled, write_report
 
 from qa_onnx import EngineError, pipeline
 from qa_onnx.bench.process import ContenderProcess
@@ -92,19 +92,22 @@ PAGE = Page(
 
 
 def test_the_readme_gets_the_tables_and_keeps_the_rest() -> None:
-    before = f"# Title\n\n{BEGIN}\n\nold\n\n{END}\n\nlast\n"
-    after = filled(before, [run_of("one"), run_of("two")])
-    assert after.startswith(f"# Title\n\n{BEGIN}\n\n### one\n\nMeasured 2026-11-25, commit abc1234, a CPU.\n\n")
+    begin = BEGIN.format("vnni")
+    before = f"# Title\n\n{begin}\n\nold\n\n{END}\n\nlast\n"
+    after = filled(before, "vnni", [run_of("one"), run_of("two")])
+    assert after.startswith(f"# Title\n\n{begin}\n\n#### one\n\nMeasured 2026-11-25, commit abc1234, a CPU.\n\n")
     assert "int8, onnxruntime answers 2.86 times as many questions a second as PyTorch fp32" in after
     assert after.endswith(f"\n\n{END}\n\nlast\n")
     assert "old" not in after
     assert "broken | one did not run: it is not installed" in after
     assert "was not quiet" in after
-    assert filled(after, [run_of("one"), run_of("two")]) == after
+    assert filled(after, "vnni", [run_of("one"), run_of("two")]) == after
 
 
 def test_the_readme_of_the_project_can_be_filled() -> None:
-    assert "### one" in filled(README.read_text(encoding="utf-8"), [run_of("one")])
+    readme = README.read_text(encoding="utf-8")
+    for name in STORED:
+        assert filled(readme, name, [run_of("one")]).count("#### one") == 1
 
 
 def test_a_page_is_shown_everywhere_and_survives_json(tmp_path: Path) -> None:
