@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bundle.files import MANIFEST, MANIFEST_LIMIT, SIGNATURE
 from qa_onnx.bundle.folder import Bundle, read_manifest
+from qa_onnx.bundle.repair import meant_bundle
 from qa_onnx.errors import BundleError, MissingExtraError
-from qa_onnx.machine.files import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ class HubRepository:
         except ImportError as error:
             raise MissingExtraError(
                 f"{self.name} is not a folder here, and without huggingface_hub the hub cannot be asked ({error})",
-                remedy=did_you_mean(self.name) or "check the path, or pip install 'qa-onnx[hub]'",
+                remedy=meant_bundle(self.name) or "check the path, or pip install 'qa-onnx[hub]'",
             ) from error
         folder = self._fetch(MANIFEST, self.revision, None).parent  # it is named by the commit
         if require_signature is not None:
@@ -109,7 +109,7 @@ class HubRepository:
                 raise BundleError(
                     f"{self.name} is not a folder here, {error}, and its cache on this machine lacks {file} of "
                     f"revision {self.revision}",
-                    remedy=did_you_mean(self.name)
+                    remedy=meant_bundle(self.name)
                     or "check the path or the network; once fetched, a bundle loads without a network",
                 ) from error
             _LOG.info("%s; %s of the cache is used", error, self.name)
@@ -142,7 +142,7 @@ class HubRepository:
         except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
             raise BundleError(
                 f"{self.name} is neither a folder here nor a repository on the hub that you may read",
-                remedy=did_you_mean(self.name)
+                remedy=meant_bundle(self.name)
                 or f"check the path or the name; for a private repository, {_LOGIN}",
             ) from error
         except errors.RevisionNotFoundError as error:

@@ -19,13 +19,18 @@ def how_to_repair(folder: Path) -> str:
     return "export it again, or copy it again from an undamaged one"
 
 
+def meant_bundle(path: str | Path) -> str:
+    """Return "did you mean X?" with a folder or .qab file that is much like a path that does not exist."""
+    return did_you_mean(path, lambda found: found.is_dir() or (found.suffix == ".qab" and found.is_file()))
+
+
 def why_no_bundle(folder: Path, manifest: str) -> tuple[str, str]:
     """Return what a path without a manifest in it is, and how to get a bundle."""
     target = shlex.quote(f"exported/{real(folder).name}")
     convert = f"qa-onnx export {shlex.quote(str(folder))} --to {target} makes a bundle of it, in {target}"
     create = f"qa-onnx export CHECKPOINT --to {shlex.quote(str(folder))} makes one"
     if not folder.exists():
-        return "it does not exist", did_you_mean(folder) or create
+        return "it does not exist", meant_bundle(folder) or create
     if not folder.is_dir():
         return "it is neither a folder nor a regular file", ""
     if any(next(folder.glob(names), None) for names in ("*.safetensors", "pytorch_model*.bin")):

@@ -69,7 +69,8 @@ def check_name(checkpoint: str) -> None:
     path = Path(checkpoint)
     if not path.is_dir() and (path.exists() or not _HUB_ID.fullmatch(checkpoint)):
         raise ExportError(
-            f"{checkpoint} is neither a folder nor the id of a model on the hub", remedy=did_you_mean(checkpoint)
+            f"{checkpoint} is neither a folder nor the id of a model on the hub",
+            remedy=did_you_mean(checkpoint, Path.is_dir),
         )
 
 
@@ -85,11 +86,12 @@ def _hub_problem(name: str, error: Exception) -> ExportError:
     if isinstance(error, RepositoryNotFoundError):
         return ExportError(
             f"there is no folder {name}, and no model {name} on the hub",
-            remedy=did_you_mean(name) or "check the name; if the model is private, log in with hf auth login",
+            remedy=did_you_mean(name, Path.is_dir)
+            or "check the name; if the model is private, log in with hf auth login",
         )
     return ExportError(
         f"there is no folder {name}, and the hub cannot be reached: {reason(error)}",
-        remedy=did_you_mean(name) or "check the network, or name a folder with the model's files",
+        remedy=did_you_mean(name, Path.is_dir) or "check the network, or name a folder with the model's files",
     )
 
 

@@ -60,20 +60,26 @@ def check_path(name: str, path: object) -> None:
         raise InputError(f"{name} is {quoted(str(path))}, which has characters that no path can have")
 
 
-def did_you_mean(path: str | Path) -> str:
+def did_you_mean(path: str | Path, fits: Callable[[Path], bool] = Path.exists) -> str:
     """Return "did you mean X?" with a path that exists, much like one that does not; "" if there is none.
 
     The first name on its way that does not exist is compared with those beside it.
+
+    Args:
+        path: what somebody has written.
+        fits: tells whether a path is of the kind that is wanted.
     """
     wanted = missing = Path(path)
     try:
+        if os.path.lexists(path):
+            return ""
         while missing.parent != missing and not missing.parent.exists():
             missing = missing.parent
         with os.scandir(missing.parent) as entries:
             names = [entry.name for entry in islice(entries, _MOST_NAMES)]
         for name in difflib.get_close_matches(missing.name, names, cutoff=0.75):
             found = missing.with_name(name) / wanted.relative_to(missing)
-            if found.exists():
+            if fits(found):
                 return f"did you mean {escaped(str(found))}?"
     except (OSError, ValueError):  # it may not be read, or is no path at all
         pass

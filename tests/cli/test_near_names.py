@@ -67,7 +67,17 @@ def test_python_gets_the_same_remedy(folder: Path) -> None:
     assert caught.value.remedy == f"did you mean {folder / 'exported' / 'tiny-squad'}?"
 
 
+def test_only_what_fits_is_proposed(folder: Path) -> None:
+    (folder / "exported" / "tiny-squad.log").touch()
+    assert "did you mean" not in CliRunner().invoke(main, ["eval", "-b", "exported/tiny-squad", "dev"]).stderr
+    (folder / "exported" / "mine.log").touch()
+    for words in (["inspect", "-b", "exported/mine.lo"], ["export", "./exported/mine.lo"]):
+        assert "did you mean" not in CliRunner().invoke(main, words).stderr
+    assert did_you_mean("exported/mine.lo") == "did you mean exported/mine.log?"
+
+
 def test_nothing_is_proposed_where_nothing_is_similar(folder: Path) -> None:
+    assert did_you_mean(folder / "lighthouse.txt") == ""  # it is there
     assert did_you_mean(folder / "elsewhere") == ""
     assert did_you_mean(folder / "export" / "other") == ""  # "exported" is near, and has no such folder
     assert did_you_mean(folder / "lighthouse.txt" / "x") == ""
