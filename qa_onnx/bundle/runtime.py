@@ -5,7 +5,7 @@
 3. If the caller names neither precision nor engine, on the CPU: what choice.py expects to be the fastest.
 4. Engine: the named one, else ONNX Runtime; OpenVINO for the precisions with bf16.
 5. Precision: the named one, else the backend's best that the bundle holds and this CPU computes.
-6. With `allow_fallback`, the CPU replaces a GPU that cannot be used; only here, while the reader is loaded. The
+6. With `allow_fallback`, the CPU replaces a GPU that cannot be used; only here, before anything is answered. The
    named precision stays if the bundle has it for the CPU; else it is what step 3 chooses.
 """
 
@@ -145,13 +145,12 @@ def load_runtime(
     runtime = resolve_runtime(
         bundle, precision=precision, device=device, engine=engine, threads=threads, allow_fallback=allow_fallback
     )
-    try:
-        session = _open(bundle, runtime, min_f1)
-    except (DeviceError, MissingExtraError) as error:
-        if not (allow_fallback and runtime.backend.device == "cuda"):
-            raise
-        runtime = _on_cpu(bundle, runtime.backend, precision, threads, error)
-        session = _open(bundle, runtime, min_f1)
-    if runtime.fallback:
-        warnings.warn(runtime.fallback, RuntimeWarning, stacklevel=4)  # where Reader.load is called
-    return runtime, session
+    if not runtime.fallback:
+        try:
+            return runtime, _open(bundle, runtime, min_f1)
+        except (DeviceError, MissingExtraError) as error:
+            if not (allow_fallback and runtime.backend.device == "cuda"):
+                raise
+            runtime = _on_cpu(bundle, runtime.backend, precision, threads, error)
+    warnings.warn(runtime.fallback, RuntimeWarning, stacklevel=4)  # where Reader.load is called
+    return runtime, _open(bundle, runtime, min_f1)

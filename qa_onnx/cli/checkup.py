@@ -41,7 +41,7 @@ def show(findings: Findings, diagnosis: Diagnosis, *, verbose: bool) -> None:
     for fault in diagnosis.notes:
         _show_fault("note", fault, style="yellow")
     if not verbose:
-        if findings.gpu.driver is None:
+        if findings.gpu.driver is None and not findings.requested[-1].endswith("/cuda"):
             tables.say("no NVIDIA driver was found, so the CPU answers; --device cuda says what a GPU needs here")
         tables.say("-v shows versions, CPU, GPU, bundle and engines too")
         return

@@ -96,6 +96,7 @@ class Model:
         allow_fallback: use the CPU if the GPU cannot be used.
         require_signature: public key that must have signed the bundle, which is read again; None: none must have.
         options: defaults of the requests.
+        named: the precision that the caller named, which stays where the CPU takes over; None: none.
     """
 
     bundle: Bundle
@@ -105,6 +106,7 @@ class Model:
     allow_fallback: bool
     options: Options
     require_signature: Path | None = None
+    named: str | None = None
 
     @classmethod
     def resolve(
@@ -159,6 +161,7 @@ class Model:
             allow_fallback=allow_fallback,
             require_signature=require_signature,
             options=options,
+            named=precision,
         )
 
     def load(self) -> Reader:
@@ -167,9 +170,12 @@ class Model:
         Raises:
             QaOnnxError: the bundle is damaged, the backend cannot be used, or the options do not fit the model.
         """
+        precision: str | None = self.precision
+        if self.allow_fallback and self.named is None and self.backend.device == "cuda":
+            precision = None if precision == self.bundle.best_precision(self.backend) else precision
         reader = Reader.load(
             self.bundle.path,
-            precision=self.precision,
+            precision=precision,
             device=self.backend.device,
             engine=self.backend.engine,
             threads=self.threads,

@@ -191,6 +191,27 @@ def test_a_server_on_the_cpu_that_takes_over_has_its_batches_too() -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
+def test_a_server_whose_gpu_fails_when_it_loads_falls_back_as_a_reader_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "check_usable", lambda backend: None)  # what fails shows only later
+    found = wished(None)
+    assert (found.backend.device, found.precision) == ("cuda", "fp32")
+    with pytest.warns(RuntimeWarning, match="int8 on the CPU takes over"):
+        served = found.as_loaded(found.load())
+    assert (served.backend.device, served.precision, served.options.batch_tokens) == ("cpu", "int8", 1024)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_fallback_that_fails_too_has_said_why_the_gpu_is_not_used() -> None:
+    with (
+        pytest.warns(RuntimeWarning, match=f"int8 on the CPU takes over: {REASON}"),
+        pytest.raises(BundleError, match="has no receipt"),
+    ):
+        Reader.load(TINY, device="cuda", allow_fallback=True, min_f1=80)
+
+
+@pytest.mark.usefixtures("no_gpu")
 def test_a_server_of_a_bundle_without_a_graph_for_gpus_falls_back_as_a_reader_does(tiny_copy: Path) -> None:
     from qa_onnx.serve.settings import Model
 

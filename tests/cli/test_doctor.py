@@ -169,6 +169,7 @@ def test_the_default_bundle_is_looked_at_when_none_is_named() -> None:
 def test_plain_doctor_says_that_there_is_no_gpu_and_how_to_ask_for_one() -> None:
     assert "no NVIDIA driver was found" in doctor("-b", TINY).stdout
     assert "--device cuda" in doctor("-b", TINY).stdout
+    assert "so the CPU answers" not in doctor("-b", TINY, "--device", "cuda").stdout
 
 
 @pytest.mark.usefixtures("tried")
