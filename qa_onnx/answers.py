@@ -203,7 +203,7 @@ def make_prediction(
         best = overlapping_answers(scored, options)
         weights = [score / temperature for score in best.values()]
     else:
-        groups = list(islice(find_groups(scored, options, temperature=temperature), options.n_best))
+        groups = list(islice(find_groups(scored, rows, options, temperature=temperature), options.n_best))
         best = {(group.start, group.end): group.span.score for group in groups}
         weights = [group.log_sum for group in groups]
     shares = share([*weights, null_score / temperature], null_score, log_sum, temperature=temperature).tolist()

@@ -179,13 +179,22 @@ def _tokens(
     return first, last
 
 
-def find_groups(scored: Sequence[ScoredWindow], options: Options, *, temperature: float = 1.0) -> Iterator[Group]:
-    """Yield all distinct answers of one context, best first; see `answers.make_prediction`."""
+def find_groups(
+    scored: Sequence[ScoredWindow], pieces: Sequence[WindowLogits], options: Options, *, temperature: float = 1.0
+) -> Iterator[Group]:
+    """Yield all distinct answers of one context, best first; see `answers.make_prediction`.
+
+    Args:
+        scored: the windows of the context.
+        pieces: the same, see `pieces_of`.
+        options: `max_answer_length` and `align_to_words` are read.
+        temperature: divides scores before exp.
+    """
     best_of_start = np.full(len(scored[0].window.context.ids), -np.inf)
     for part in scored:
         own = best_of_start[part.window.token_offset :][: part.window.last - part.window.first + 1]
         np.maximum(own, part.best[: len(own)], out=own)
-    return _GroupFinder(pieces_of(scored), best_of_start, options, temperature).find()
+    return _GroupFinder(pieces, best_of_start, options, temperature).find()
 
 
 def pieces_of(scored: Sequence[ScoredWindow]) -> list[WindowLogits]:

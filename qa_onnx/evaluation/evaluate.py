@@ -130,8 +130,8 @@ class Report:
     def f1_change_interval(self, before: Report, *, seed: int = 0) -> tuple[float, float]:
         """Return the 95 % interval of the change of F1 since another evaluation of the same questions, in points.
 
-        Paired bootstrap: every sample draws questions, and takes the scores of both evaluations for them. So the
-        interval is narrower than those of the two F1 let one think.
+        Paired bootstrap: every sample draws questions, and takes the scores of both evaluations for them. Where
+        both err on the same questions, the interval is much narrower than those of the two F1.
 
         Args:
             before: what this evaluation is compared with.

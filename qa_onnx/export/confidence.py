@@ -135,8 +135,8 @@ def _score(reader: Reader, outcomes: Sequence[Outcome], threshold: float | None)
     for outcome, windows in zip(outcomes, rows, strict=True):
         answer = outcome.prediction.choose(threshold)
         scored = list(reader.steps.search(windows, reader.options))
-        tokens = next(find_groups(scored, reader.options)).tokens if answer else None
         pieces = tuple(pieces_of(scored))
+        tokens = next(find_groups(scored, pieces, reader.options)).tokens if answer else None
         found.append(_Scored(tokens, outcome.prediction.null_score, pieces, is_right(answer, outcome.gold)))
     return found
 
