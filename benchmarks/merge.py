@@ -41,7 +41,7 @@ def merged(runs: Sequence[BenchResults]) -> BenchResults:
             raise InputError(
                 f"{first.title}: its pieces have different {what}: run all of them again, with --fresh"
             )
-    counted = ("asked", "judged", "answerable")
+    counted = ("questions", "asked", "judged", "answerable")
     data = {**first.data, **{name: sum(run.data[name] for run in runs) for name in counted}}
     times = [
         [outcome for run in runs for outcome in run.outcomes if outcome.name == name] for name in _names(first)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from environments import BUILD, ROOT
+from packaging.version import Version
 from pages import Page, finish, parser
 from pages import command as command_line
 
@@ -27,7 +29,6 @@ from qa_onnx.bench.questions import load_questions
 from qa_onnx.bench.report import SHORT, about, remarks, table
 from qa_onnx.bench.runners import Plan
 from qa_onnx.data import squad
-from qa_onnx.engines.names import ENGINES
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def installed(engine: str, version: str, to: Path) -> Path:
     if not folder.is_dir():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         partial_folder = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial_folder, ignore_errors=True)  # pip would keep what is there
         command = [*pip, "--target", str(partial_folder), f"{engine}=={version}"]
         if subprocess.run(command, check=False).returncode != 0:
             raise SystemExit(f"{engine} {version} cannot be installed")
@@ -61,14 +63,14 @@ def installed(engine: str, version: str, to: Path) -> Path:
     python = [*_environment(folder), sys.executable, "-c", code]
     done = subprocess.run(python, capture_output=True, text=True, check=False)
     found, _, path = done.stdout.strip().partition(" ")
-    if found != version or not Path(path).is_relative_to(folder):
+    if not found or Version(found) != Version(version) or not Path(path).is_relative_to(folder):
         error = (done.stderr.strip().splitlines() or [f"Python imports {found} from {path}"])[-1]
         raise SystemExit(f"{engine} {version} in {folder} is not what Python imports: {error}")
     return folder
 
 
-def contenders(bundle: Bundle, precision: str, engine: str, folders: dict[str, Path]) -> list[Contender]:
-    """Return a contender for each release, of the folders that hold them.
+def contender_of(bundle: Bundle, precision: str, engine: str) -> Contender:
+    """Return the contender of a precision in the release that is installed here.
 
     Raises:
         QaOnnxError: the bundle does not hold the precision, or the engine does not run it here.
@@ -77,10 +79,7 @@ def contenders(bundle: Bundle, precision: str, engine: str, folders: dict[str, P
     one = next((contender for contender in found if contender.name == f"{precision}, {engine}"), None)
     if one is None:
         raise QaOnnxError(f"{engine} does not run {precision} of {bundle.path} here")
-    return [
-        dataclasses.replace(one, name=version, command=partial(_command, one.command, folder))
-        for version, folder in folders.items()
-    ]
+    return one
 
 
 def _command(original: Callable[[int], Sequence[str]], folder: Path, threads: int) -> list[str]:
@@ -120,8 +119,12 @@ def main(chosen: argparse.Namespace) -> int:
         count = min(len(data.golds), QUICK if chosen.quick else chosen.questions)
         data = dataclasses.replace(data, golds=squad.sample(data.golds, count, seed=0))
         bundle = Bundle.load(chosen.bundle)
+        one = contender_of(bundle, chosen.precision, chosen.engine)
         folders = {version: installed(chosen.engine, version, chosen.folder) for version in chosen.releases}
-        releases = contenders(bundle, chosen.precision, chosen.engine, folders)
+        releases = [
+            dataclasses.replace(one, name=version, command=partial(_command, one.command, folder))
+            for version, folder in folders.items()
+        ]
         title = f"{bundle.manifest.source.name} in {chosen.precision}, releases of {chosen.engine}"
         page = measure(releases, data, threads=chosen.threads, quick=chosen.quick, title=title)
     except QaOnnxError as error:
@@ -133,7 +136,7 @@ def main(chosen: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     cli = parser(__doc__)
-    cli.add_argument("engine", choices=ENGINES)
+    cli.add_argument("engine", choices=("onnxruntime", "openvino"))
     cli.add_argument("releases", nargs="+", metavar="RELEASE")
     cli.add_argument("--bundle", type=Path, help="[default: the one that comes with qa-onnx]")
     cli.add_argument("--precision", default="int8")

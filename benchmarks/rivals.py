@@ -5,8 +5,8 @@
 Runs in parts, whose results are kept in build/rivals/parts. Parts with a result for this commit and these options
 are not run again, so an interrupted run continues. `--questions 400 --pieces 4` times that many questions in four
 parts, minilm-squad-1 to -4, and reports them as one run. Writes results.json, results.csv, pages.json, report.md
-and report.html with plots, and into the README the tables of a run that is stored in results/vnni or
-results/no-vnni. Contenders that cannot be installed or started are listed with the reason.
+and report.html with plots, and into the README the tables of a run that is stored in a folder of
+results/. Contenders that cannot be installed or started are listed with the reason.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from qa_onnx.bench.questions import load_questions
 from qa_onnx.bench.report import FIRST, files, remarks, table, verdict
 from qa_onnx.bench.results import from_json, to_json
 from qa_onnx.bench.runners import Plan
+from qa_onnx.bundle.choice import cpu_kind
 from qa_onnx.data import squad
 from qa_onnx.machine import cpu
 from qa_onnx.machine.packages import require
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "benchmarks" / "README.md"
-STORED = ("vnni", "no-vnni")  # folders of RESULTS, by the CPU; each has its tables in the README
+# Kind of CPU, see `choice.cpu_kind` -> folder of RESULTS. Those whose tables the README has are named there.
+STORED = {"AMX": "amx", "VNNI and bf16": "vnni-bf16", "VNNI": "vnni", "neither VNNI nor bf16": "no-vnni"}
 BEGIN, END = "<!-- made by make rivals: {} -->", "<!-- end of what is made -->"
 RANDOM = (
     "The weights are random: this run is about speed only, and its answers, EM, F1 and same answers mean nothing."
@@ -89,7 +91,8 @@ PAGES = ("span_search", "host", "document_length", "cold_start", "memory")
 PAGES_QUICK = ("span_search", "host", "document_length")
 
 
-def main() -> int:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line says; None: that of this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the default model and fewer rivals, in minutes")
     parser.add_argument("--only", action="append", metavar="PART", help="a model or page by name; repeats")
@@ -97,7 +100,7 @@ def main() -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"[default: {' or '.join(STORED)} of {RESULTS.relative_to(ROOT)} if whole, else in build/rivals]",
+        help=f"[default: in {RESULTS.relative_to(ROOT)}, by the kind of CPU, if whole, else in build/rivals]",
     )
     parser.add_argument("--data", type=Path, help="questions  [default: those that come with qa-onnx]")
     parser.add_argument(
@@ -114,13 +117,24 @@ def main() -> int:
     )
     parser.add_argument("--threads", type=int, help="of each contender  [default: all cores]")
     parser.add_argument("--torch-index", metavar="URL", help="see environments.py")
-    chosen = parser.parse_args()
-    races, pages = (RACES_QUICK, PAGES_QUICK) if chosen.quick else (RACES, PAGES)
+    chosen = parser.parse_args(words)
+    races, pages = extent(chosen)
     if chosen.pieces > 1 and (chosen.questions or 0) < _FEWEST * chosen.pieces:
         parser.error(f"--pieces {chosen.pieces} needs --questions of at least {_FEWEST * chosen.pieces}")
     names = [*(name for race in races for name in pieces(race, chosen.pieces)), *pages]
     if unknown := set(chosen.only or ()).difference(names):
         parser.error(f"no part {', '.join(sorted(unknown))}: it must be one of {', '.join(names)}")
+    return chosen
+
+
+def extent(chosen: argparse.Namespace) -> tuple[dict[str, Race], tuple[str, ...]]:
+    """Return the races and pages of a run."""
+    return (RACES_QUICK, PAGES_QUICK) if chosen.quick else (RACES, PAGES)
+
+
+def main() -> int:
+    chosen = arguments()
+    races, pages = extent(chosen)
     try:
         require("bench")
         data = load_questions() if chosen.data is None else squad.load(chosen.data)
@@ -138,8 +152,9 @@ def main() -> int:
     )
     narrowed = chosen.quick or chosen.contender or chosen.questions
     whole = not narrowed and len(done.results) == len(races) + len(pages)
-    stored = RESULTS / STORED[0 if cpu.exact_int8(cpu.instruction_sets()) else 1]
-    out = chosen.out or (stored if whole else BUILD / ("quick" if chosen.quick else "partial"))
+    out = chosen.out or (
+        RESULTS / STORED[cpu_kind()] if whole else BUILD / ("quick" if chosen.quick else "partial")
+    )
     runs = [
         merged([from_json(json.dumps(done.results[piece]))[0] for piece in found])
         for name in races
@@ -147,12 +162,17 @@ def main() -> int:
     ]
     results = [Page.of(done.results[name]) for name in pages if name in done.results]
     if runs:
+        if lost := lost_titles(runs, out):
+            raise SystemExit(
+                f"{out} holds {', '.join(lost)} too: run all parts, or name another folder with --out"
+            )
         write_report(runs, results, out)
         print(f"\nwrote {out / 'report.html'} and the files beside it, after {time.perf_counter() - began:.0f} s")
     for name, reason in done.errors.items():
         print(f"{name} failed: {reason}", file=sys.stderr)
-    if runs and out.resolve() in [RESULTS / name for name in STORED]:
-        write(README, filled(README.read_text(encoding="utf-8"), out.name, runs))
+        readme = README.read_text(encoding="utf-8")
+        if out.resolve().parent == RESULTS and BEGIN.format(out.name) in readme:
+            write(README, filled(readme, out.name, runs))
     return 1 if done.errors else 0
 
 
@@ -220,12 +240,27 @@ def _race(name: str, race: Race, chosen: argparse.Namespace, data: DataSet, piec
             most=race.most if chosen.questions is None else len(golds),
         ),
         title=f"{name}{', random weights: speed only' if random else ''} on {data.name}",
-        command=shlex.join(["python", "benchmarks/rivals.py", *sys.argv[1:]]),
+        command=command_of(chosen),
         notes=_notes(race, random=random),
         commit=commit(),
         show=lambda text, _share: say(f"  {text}"),
     )
     return json.loads(to_json([results]))
+
+
+def command_of(chosen: argparse.Namespace) -> str:
+    """Return the command line of a run that gives the same results; of the data it has the file's name alone."""
+    words = ["python", "benchmarks/rivals.py", *(["--quick"] if chosen.quick else [])]
+    for option, values in (
+        ("--only", chosen.only or []),
+        ("--data", [chosen.data.name] if chosen.data else []),
+        ("--contender", chosen.contender or []),
+        ("--questions", [chosen.questions] if chosen.questions else []),
+        ("--pieces", [chosen.pieces] if chosen.pieces > 1 else []),
+        ("--threads", [chosen.threads] if chosen.threads else []),
+    ):
+        words += [word for value in values for word in (option, str(value))]
+    return shlex.join(words)
 
 
 def _notes(race: Race, *, random: bool) -> list[str]:
@@ -243,6 +278,15 @@ def _page(name: str, *, quick: bool) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def lost_titles(runs: Sequence[BenchResults], out: Path) -> list[str]:
+    """Return the titles of the runs that are stored in a folder of RESULTS and are not among these."""
+    path = out / "results.json"
+    if out.resolve().parent != RESULTS or not path.is_file():
+        return []
+    titles = {run.title for run in runs}
+    return [run.title for run in from_json(path.read_text(encoding="utf-8")) if run.title not in titles]
+
+
 def write_report(runs: Sequence[BenchResults], pages: Sequence[Page], out: Path) -> None:
     """Write all files of the report."""
     contents = files(runs, more=[page.markdown() for page in pages])
@@ -254,13 +298,13 @@ def write_report(runs: Sequence[BenchResults], pages: Sequence[Page], out: Path)
 
 
 def filled(readme: str, name: str, runs: Sequence[BenchResults]) -> str:
-    """Return the README with the tables of the runs between the two comments of a folder in `STORED`."""
+    """Return the README with the tables of the runs between the two comments that name a folder of RESULTS."""
     before, begin, rest = readme.partition(BEGIN.format(name))
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"{README} must hold {BEGIN.format(name)} and {END}, one after the other")
     blocks = [f"{before}{begin}"]
-    for one in runs:
+    for one in map(_without_meaningless_scores, runs):
         measured = (
             f"Measured {one.created[:10]}{f', commit {one.commit}' if one.commit else ''}, {one.machine['cpu']}."
         )
@@ -272,6 +316,14 @@ def filled(readme: str, name: str, runs: Sequence[BenchResults]) -> str:
             bullets(remarks(one)),
         ]
     return "\n\n".join(filter(None, [*blocks, f"{end}{after}"]))
+
+
+def _without_meaningless_scores(run: BenchResults) -> BenchResults:
+    """Return a run; if its weights are random, without EM and F1."""
+    if RANDOM not in run.notes:
+        return run
+    outcomes = tuple(dataclasses.replace(outcome, em=None, f1=None) for outcome in run.outcomes)
+    return dataclasses.replace(run, outcomes=outcomes)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ INCLUDED = {
     "SECURITY.md": "background/security.md",
     "CHANGELOG.md": "background/changelog.md",
     "benchmarks/README.md": "background/benchmarks.md",
-    "benchmarks/results/vnni/report.md": "background/benchmark-report.md",
+    "benchmarks/results/vnni-bf16/report.md": "background/benchmark-report.md",
     "benchmarks/results/no-vnni/report.md": "background/benchmark-report-no-vnni.md",
     "README.md": "index.md",
 }

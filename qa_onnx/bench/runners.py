@@ -118,7 +118,7 @@ def alternate(
     """
     for turn, first in enumerate(range(0, len(golds), TURN), number):
         for runner in runners if turn % 2 else runners[::-1]:
-            runner.ask(golds[first : first + 1])
+            runner.ask([golds[first - 1]])  # another one than comes first: its length must not be prepared
             yield runner, runner.ask(golds[first : first + TURN], **request)
 
 

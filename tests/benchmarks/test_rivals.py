@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import rivals
 from field import Shape, calibration_file, model_bytes
 from others import BASE, FIELD, LARGE, QUICK
-from pages import Page
-from rivals import BEGIN, END, README, STORED, filled, write_report
+from pages import Page, write
+from rivals import BEGIN, END, RANDOM, README, RESULTS, STORED, filled, lost_titles, write_report
 
 from qa_onnx import EngineError, pipeline
 from qa_onnx.bench.process import ContenderProcess
+from qa_onnx.bench.results import to_json
+from qa_onnx.bundle import choice
 from qa_onnx.data.squad import load
 from tests.bench.test_results import RUN
 from tests.conftest import TINY
@@ -104,10 +107,40 @@ def test_the_readme_gets_the_tables_and_keeps_the_rest() -> None:
     assert filled(after, "vnni", [run_of("one"), run_of("two")]) == after
 
 
+def test_scores_of_random_weights_are_not_shown() -> None:
+    begin = BEGIN.format("vnni")
+    random = replace(run_of("random"), notes=(RANDOM,))
+    tables = [filled(f"{begin}\n{END}", "vnni", [run]) for run in (run_of("trained"), random)]
+    assert ["F1" in table.replace(RANDOM, "") for table in tables] == [True, False]
+
+
 def test_the_readme_of_the_project_can_be_filled() -> None:
     readme = README.read_text(encoding="utf-8")
-    for name in STORED:
+    named = [name for name in STORED.values() if BEGIN.format(name) in readme]
+    assert len(named) >= 2
+    assert all((RESULTS / name / "results.json").is_file() for name in named)
+    for name in named:
         assert filled(readme, name, [run_of("one")]).count("#### one") == 1
+
+
+def test_every_kind_of_cpu_has_a_folder() -> None:
+    assert STORED.keys() == choice._SPEEDS.keys()
+
+
+def test_a_run_of_one_part_does_not_replace_a_stored_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "RESULTS", tmp_path)
+    write(tmp_path / "amx" / "results.json", to_json([run_of("one"), run_of("two")]))
+    assert lost_titles([run_of("two")], tmp_path / "amx") == ["one"]
+    assert lost_titles([run_of("one"), run_of("two"), run_of("three")], tmp_path / "amx") == []
+    assert lost_titles([run_of("two")], tmp_path / "elsewhere") == []
+
+
+@pytest.mark.parametrize("words", [["--out=there", "--data=/home/me/dev.json"], ["--data", "./a/dev.json"]])
+def test_the_command_of_a_run_names_no_folder(words: list[str]) -> None:
+    chosen = rivals.arguments([*words, "--questions", "16", "--pieces", "2", "--contender", "qa-onnx *"])
+    assert rivals.command_of(chosen) == (
+        "python benchmarks/rivals.py --data dev.json --contender 'qa-onnx *' --questions 16 --pieces 2"
+    )
 
 
 def test_a_page_is_shown_everywhere_and_survives_json(tmp_path: Path) -> None:
