@@ -81,10 +81,16 @@ def finish(page: Page, to: Path | None) -> None:
 
 
 def command(*, without: Mapping[str, Path | None]) -> str:
-    """Return the command line of this process, without options that say where its results go."""
+    """Return the command line of this process, without folders of this machine.
+
+    Options that say where results go are left out; of a file with an absolute path the name stays.
+    """
     left_out = {word for option, path in without.items() if path is not None for word in (option, str(path))}
     script = Path(sys.argv[0]).resolve().relative_to(Path(__file__).parents[1].resolve())
-    return shlex.join(["python", str(script), *(word for word in sys.argv[1:] if word not in left_out)])
+    words = [word for word in sys.argv[1:] if word not in left_out]
+    return shlex.join(
+        ["python", str(script), *(Path(word).name if Path(word).is_absolute() else word for word in words)]
+    )
 
 
 def write(path: Path, content: str) -> None:
