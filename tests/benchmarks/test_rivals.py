@@ -13,7 +13,7 @@ import pytest
 import rivals
 from field import Shape, calibration_file, model_bytes
 from others import BASE, FIELD, LARGE, QUICK
-from pages import Page, write
+from pages import Page, command, write
 from rivals import BEGIN, END, RANDOM, README, RESULTS, STORED, filled, lost_titles, write_report
 
 from qa_onnx import EngineError, pipeline
@@ -133,6 +133,13 @@ def test_a_run_of_one_part_does_not_replace_a_stored_one(tmp_path: Path, monkeyp
     assert lost_titles([run_of("two")], tmp_path / "amx") == ["one"]
     assert lost_titles([run_of("one"), run_of("two"), run_of("three")], tmp_path / "amx") == []
     assert lost_titles([run_of("two")], tmp_path / "elsewhere") == []
+
+
+def test_the_command_of_a_page_names_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [str(BENCHMARKS / "host.py"), "/home/me/dev.json", "--quick", "--json", "here/page.json"]
+    monkeypatch.setattr(sys, "argv", words)
+    found = command(without={"--json": Path("here/page.json")})
+    assert found == "python benchmarks/host.py dev.json --quick"
 
 
 @pytest.mark.parametrize("words", [["--out=there", "--data=/home/me/dev.json"], ["--data", "./a/dev.json"]])
