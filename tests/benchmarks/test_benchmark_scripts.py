@@ -198,7 +198,8 @@ def test_service_times(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     times = measured.read(out)
     assert (
-        times.command == f"python benchmarks/service_times.py --quick --bundle {TINY} --precision fp32 --calls 9"
+        times.command
+        == f"python benchmarks/service_times.py --quick --bundle {TINY.name} --precision fp32 --calls 9"
     )
     assert (times.precision, times.backend) == ("fp32", "onnxruntime/cpu")
     threads = sorted({1, cpu.default_threads()})
