@@ -13,7 +13,7 @@ from qa_onnx.errors import BundleError
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from qa_onnx.bundle.folder import Bundle
     from qa_onnx.bundle.manifest import Confidence, Manifest, Receipt
@@ -55,7 +55,7 @@ def page(bundle: Bundle) -> str:
         "## Accuracy of each precision",
         str(accuracy_table(receipts)),
         plot("accuracy", "F1 on the evaluation data, with 95 % bootstrap intervals."),
-        SCORES_NOTE,
+        scores_note(receipts),
         bullets(receipt_lines(receipts)),
         "## Agreement with the source model",
         str(precision_table(manifest)),
@@ -78,11 +78,18 @@ PRECISION_NOTE = (
 )
 
 
-SCORES_NOTE = (
-    "EM and F1 are those of always answering, also where the bundle has a null threshold. 95 %: bootstrap "
-    "interval of F1. of fp32: share of its F1. change: 95 % interval of F1 minus fp32's, question by question; if "
-    "0 is in it, they cannot be told apart."
-)
+def scores_note(receipts: Mapping[str, Receipt]) -> str:
+    """Return what the columns of `accuracy_table` are."""
+    note = (
+        "EM and F1 are those of always answering, also where the bundle has a null threshold. 95 %: bootstrap "
+        "interval of F1. of fp32: share of its F1."
+    )
+    if any(receipt.f1_change_interval for receipt in receipts.values()):
+        note += (
+            " change: 95 % interval of F1 minus fp32's, question by question; if 0 is in it, they cannot be told "
+            "apart."
+        )
+    return note
 
 
 def verdict(receipts: Mapping[str, Receipt]) -> str:
@@ -122,23 +129,27 @@ def graph_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def accuracy_table(receipts: Mapping[str, Receipt]) -> ReportTable:
-    """Return a row for each precision: its scores, and the data."""
-    rows = [
-        (
-            name,
-            f"{receipt.accuracy.em:.2f}",
-            f"{receipt.accuracy.f1:.2f}",
-            "{:.1f}-{:.1f}".format(*receipt.accuracy.f1_interval),
-            f"{receipt.percent_of_fp32:.2f} %",
-            "{:+.2f} to {:+.2f}".format(*receipt.f1_change_interval) if receipt.f1_change_interval else "-",
-            f"{receipt.gate:g} %",
-            f"{receipt.n:,}",
-            receipt.data,
-        )
-        for name, receipt in receipts.items()
-    ]
-    head = ("precision", "EM", "F1", "95 %", "of fp32", "change", "gate", "questions", "data")
-    return ReportTable(head, rows, texts=(0, 8))
+    """Return a row for each precision: its scores, and the data; the change only if a receipt has it."""
+    columns: dict[str, Callable[[str, Receipt], str]] = {
+        "precision": lambda name, _: name,
+        "EM": lambda _, receipt: f"{receipt.accuracy.em:.2f}",
+        "F1": lambda _, receipt: f"{receipt.accuracy.f1:.2f}",
+        "95 %": lambda _, receipt: "{:.1f}-{:.1f}".format(*receipt.accuracy.f1_interval),
+        "of fp32": lambda _, receipt: f"{receipt.percent_of_fp32:.2f} %",
+        "change": lambda _, receipt: _change(receipt),
+        "gate": lambda _, receipt: f"{receipt.gate:g} %",
+        "questions": lambda _, receipt: f"{receipt.n:,}",
+        "data": lambda _, receipt: receipt.data,
+    }
+    if not any(receipt.f1_change_interval for receipt in receipts.values()):
+        del columns["change"]
+    rows = [tuple(cell(name, receipt) for cell in columns.values()) for name, receipt in receipts.items()]
+    return ReportTable(tuple(columns), rows, texts=(0, len(columns) - 1))
+
+
+def _change(receipt: Receipt) -> str:
+    interval = receipt.f1_change_interval
+    return "{:+.2f} to {:+.2f}".format(*interval) if interval else "-"
 
 
 def receipt_lines(receipts: Mapping[str, Receipt]) -> Iterator[str]:

@@ -145,5 +145,5 @@ def show_receipts(receipts: dict[str, Receipt], *, verbose: bool) -> None:
     """Print the scores of each precision; with `verbose` all that its receipt holds."""
     table = page.accuracy_table(receipts)
     show_grid(table.head, table.rows, texts=table.texts)
-    for line in (page.SCORES_NOTE, *(page.receipt_lines(receipts) if verbose else ())):
+    for line in (page.scores_note(receipts), *(page.receipt_lines(receipts) if verbose else ())):
         say(line)

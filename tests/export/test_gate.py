@@ -305,6 +305,18 @@ def test_a_receipt_says_how_many_questions_are_scored_by_characters(easy: Path, 
     assert "by characters" not in shown[1]
 
 
+def test_a_report_shows_how_much_f1_changes_where_that_was_measured(measured: Bundle) -> None:
+    shown = CliRunner().invoke(main, ["report", "-b", str(measured.path)]).stdout
+    receipt = measured.graph("int8").receipt
+    assert receipt
+    assert receipt.f1_change_interval
+    assert "{:+.2f} to {:+.2f}".format(*receipt.f1_change_interval) in shown
+    assert "change: 95 % interval" in " ".join(shown.split())
+    before = CliRunner().invoke(main, ["report"]).stdout  # the default bundle is older
+    assert "of fp32" in before
+    assert "change" not in before
+
+
 def test_min_f1_reads_the_receipt(measured: Bundle) -> None:
     Reader.load(measured, precision="fp32", min_f1=99.0)
     graph, manifest = measured.graph("fp32"), measured.manifest
