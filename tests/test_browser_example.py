@@ -217,6 +217,20 @@ def units(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
+def test_nothing_can_be_pressed_before_the_precisions_are_known(seen: Visit) -> None:
+    held: list[Any] = []
+    seen.page.route("**/bundle/bundle.json", lambda route: held.append(route))  # noqa: PLW0108  # it sets attributes
+    seen.page.reload(wait_until="commit")
+    ask = seen.page.get_by_role("button", name="Ask")
+    expect(ask).to_be_disabled()
+    with seen.page.expect_response("**/bundle/bundle.json"):
+        while not held:
+            seen.page.wait_for_timeout(20)
+        held[0].continue_()
+    expect(ask).to_be_enabled()
+    assert seen.page.get_by_label("Precision").locator("option").all_inner_texts() == ["int8", "fp32"]
+
+
 def test_an_answer_is_marked_in_the_text(seen: Visit) -> None:
     seen.page.get_by_label("Text").fill(PAINT)
     seen.page.get_by_label("Question").fill("Who renews the paint?")

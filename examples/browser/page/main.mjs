@@ -12,10 +12,13 @@ function reader() {
     return readers.get(precision);
 }
 
+function enable(enabled) {
+    document.querySelectorAll("button").forEach((button) => (button.disabled = !enabled));
+}
+
 // Do something that takes a while, and show what comes of it, or what went wrong.
 async function shown(work) {
-    const buttons = document.querySelectorAll("button");
-    buttons.forEach((button) => (button.disabled = true));
+    enable(false);
     field("status").textContent = "…";
     field("shown").replaceChildren();
     try {
@@ -24,7 +27,7 @@ async function shown(work) {
         readers.delete(field("precision").value); // the next try loads it again
         field("status").textContent = `error: ${error.message}`;
     }
-    buttons.forEach((button) => (button.disabled = false));
+    enable(true);
 }
 
 async function ask(reader) {
@@ -52,5 +55,11 @@ field("form").addEventListener("submit", (event) => {
 });
 field("check").addEventListener("click", () => shown(check));
 
-const manifest = await (await fetch(`${BUNDLE}/bundle.json`)).json();
-for (const precision of Object.keys(manifest.graphs)) field("precision").add(new Option(precision));
+// The buttons wait for the precisions that can be chosen.
+try {
+    const manifest = await (await fetch(`${BUNDLE}/bundle.json`)).json();
+    for (const precision of Object.keys(manifest.graphs)) field("precision").add(new Option(precision));
+    enable(true);
+} catch (error) {
+    field("status").textContent = `error: ${BUNDLE}/bundle.json: ${error.message}`;
+}
