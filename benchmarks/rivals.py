@@ -167,12 +167,10 @@ def main() -> int:
                 f"{out} holds {', '.join(lost)} too: run all parts, or name another folder with --out"
             )
         write_report(runs, results, out)
+        fill_readme(runs, out)
         print(f"\nwrote {out / 'report.html'} and the files beside it, after {time.perf_counter() - began:.0f} s")
     for name, reason in done.errors.items():
         print(f"{name} failed: {reason}", file=sys.stderr)
-        readme = README.read_text(encoding="utf-8")
-        if out.resolve().parent == RESULTS and BEGIN.format(out.name) in readme:
-            write(README, filled(readme, out.name, runs))
     return 1 if done.errors else 0
 
 
@@ -295,6 +293,13 @@ def write_report(runs: Sequence[BenchResults], pages: Sequence[Page], out: Path)
     )
     for name, content in contents.items():
         write(out / name, content)
+
+
+def fill_readme(runs: Sequence[BenchResults], out: Path) -> None:
+    """Write the tables of the runs into the README, if it has room for those of this folder of RESULTS."""
+    readme = README.read_text(encoding="utf-8")
+    if out.resolve().parent == RESULTS and BEGIN.format(out.name) in readme:
+        write(README, filled(readme, out.name, runs))
 
 
 def filled(readme: str, name: str, runs: Sequence[BenchResults]) -> str:

@@ -343,7 +343,10 @@ def test_everybody_on_a_tiny_model(
     monkeypatch.setattr(sys, "argv", ["benchmarks/rivals.py", *arguments])
     if pieces:
         monkeypatch.setattr(sys, "argv", [*sys.argv, "--questions", "16", "--pieces", "2", "--contender", "a *"])
+    stored: list[Path] = []
+    monkeypatch.setattr(rivals, "fill_readme", lambda _, folder: stored.append(folder))
     assert rivals.main() == 0
+    assert stored == [out]
     [found] = from_json((out / "results.json").read_text())
     names = [outcome.name for outcome in found.ran]
     assert names[:2] == ["PyTorch fp32", "a rival"]

@@ -123,6 +123,18 @@ def test_the_readme_of_the_project_can_be_filled() -> None:
         assert filled(readme, name, [run_of("one")]).count("#### one") == 1
 
 
+def test_only_a_stored_run_changes_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"{BEGIN.format('amx')}\n{END}\n"
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(rivals, "README", tmp_path / "README.md")
+    monkeypatch.setattr(rivals, "RESULTS", tmp_path / "results")
+    for folder in (tmp_path / "results" / "vnni", tmp_path / "elsewhere" / "amx"):
+        rivals.fill_readme([run_of("one")], folder)
+        assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+    rivals.fill_readme([run_of("one")], tmp_path / "results" / "amx")
+    assert "#### one" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
 def test_every_kind_of_cpu_has_a_folder() -> None:
     assert STORED.keys() == choice._SPEEDS.keys()
 
