@@ -13,7 +13,7 @@ from qa_onnx.errors import BundleError
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from qa_onnx.bundle.folder import Bundle
     from qa_onnx.bundle.manifest import Confidence, Manifest, Receipt
@@ -84,10 +84,10 @@ def scores_note(receipts: Mapping[str, Receipt]) -> str:
         "EM and F1 are those of always answering, also where the bundle has a null threshold. 95 %: bootstrap "
         "interval of F1. of fp32: share of its F1."
     )
-    if any(receipt.f1_change_interval for receipt in receipts.values()):
+    if _have_change(receipts):
         note += (
-            " change: 95 % interval of F1 minus fp32's, question by question; if 0 is in it, they cannot be told "
-            "apart."
+            " change: 95 % interval of F1 minus fp32's on the same questions; if 0 is in it, the difference may "
+            "be chance."
         )
     return note
 
@@ -130,21 +130,28 @@ def graph_lines(manifest: Manifest) -> Iterator[str]:
 
 def accuracy_table(receipts: Mapping[str, Receipt]) -> ReportTable:
     """Return a row for each precision: its scores, and the data; the change only if a receipt has it."""
-    columns: dict[str, Callable[[str, Receipt], str]] = {
-        "precision": lambda name, _: name,
-        "EM": lambda _, receipt: f"{receipt.accuracy.em:.2f}",
-        "F1": lambda _, receipt: f"{receipt.accuracy.f1:.2f}",
-        "95 %": lambda _, receipt: "{:.1f}-{:.1f}".format(*receipt.accuracy.f1_interval),
-        "of fp32": lambda _, receipt: f"{receipt.percent_of_fp32:.2f} %",
-        "change": lambda _, receipt: _change(receipt),
-        "gate": lambda _, receipt: f"{receipt.gate:g} %",
-        "questions": lambda _, receipt: f"{receipt.n:,}",
-        "data": lambda _, receipt: receipt.data,
-    }
-    if not any(receipt.f1_change_interval for receipt in receipts.values()):
-        del columns["change"]
-    rows = [tuple(cell(name, receipt) for cell in columns.values()) for name, receipt in receipts.items()]
-    return ReportTable(tuple(columns), rows, texts=(0, len(columns) - 1))
+    changed = _have_change(receipts)
+    rows = [
+        (
+            name,
+            f"{receipt.accuracy.em:.2f}",
+            f"{receipt.accuracy.f1:.2f}",
+            "{:.1f}-{:.1f}".format(*receipt.accuracy.f1_interval),
+            f"{receipt.percent_of_fp32:.2f} %",
+            *([_change(receipt)] if changed else []),
+            f"{receipt.gate:g} %",
+            f"{receipt.n:,}",
+            receipt.data,
+        )
+        for name, receipt in receipts.items()
+    ]
+    change = ("change",) if changed else ()
+    head = ("precision", "EM", "F1", "95 %", "of fp32", *change, "gate", "questions", "data")
+    return ReportTable(head, rows, texts=(0, len(head) - 1))
+
+
+def _have_change(receipts: Mapping[str, Receipt]) -> bool:
+    return any(receipt.f1_change_interval for receipt in receipts.values())
 
 
 def _change(receipt: Receipt) -> str:

@@ -107,7 +107,7 @@ def _verdict(counts: dict[str, Any]) -> str:
 def _change_of_f1(counts: dict[str, Any]) -> str:
     """Return in a sentence how much F1 changes, and whether that may be chance."""
     low, high = counts["f1_change_interval"]
-    chance = ": these questions do not tell the two apart" if low <= 0 <= high else ""
+    chance = ": this may be chance" if low <= 0 <= high else ""
     return f"F1 changes by {counts['f1_change']:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}){chance}"
 
 
