@@ -4,7 +4,7 @@
 
 The limit is the time of ONNX Runtime's own MatMulInteger, unsigned by signed bytes, for every product of the int8
 graph with weights, one after another and nothing else. Each runs in a process of its own, and they alternate;
-medians over the rounds. OpenVINO takes part if it is installed and the bundle holds int8-static.
+medians over the rounds. OpenVINO takes part if it is installed, with int8-static and int8-static-bf16 of the bundle.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from qa_onnx.machine import cpu
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ENGINES = {"onnxruntime": "int8", "openvino": "int8-static"}
+ENGINES = {"int8": "onnxruntime", "int8-static": "openvino", "int8-static-bf16": "openvino"}  # of each precision
 _BYTES = (2, 3)  # uint8 and int8, as ONNX numbers them
 _EMBEDDINGS = ("QEmbedLayerNormalization", "Gather")  # look rows up in a table: no product
 
@@ -55,13 +55,13 @@ def main() -> None:
 
 
 def compare(chosen: argparse.Namespace) -> None:
-    """Measure all, alternating, and print a line for each shape and engine."""
+    """Measure all, alternating, and print a line for each shape and precision."""
     graphs = Bundle.load(chosen.bundle).manifest.graphs
-    engines = [engine for engine, precision in ENGINES.items() if precision in graphs and usable(engine)]
+    precisions = [precision for precision in ENGINES if precision in graphs and usable(precision)]
     command = [sys.executable, __file__, str(chosen.bundle), "--threads", str(chosen.threads), "--serve"]
     with ExitStack() as stack:
         runners = {
-            name: stack.enter_context(ContenderProcess(name, [*command, name])) for name in ("products", *engines)
+            name: stack.enter_context(ContenderProcess(name, [*command, name])) for name in ("products", *precisions)
         }
         for shape in chosen.shapes.split(","):
             rows, tokens = (int(number) for number in shape.split("x"))
@@ -72,19 +72,19 @@ def compare(chosen: argparse.Namespace) -> None:
                     seconds = runners[name].ask(request)["seconds"]
                     if number:  # the first warms up
                         times[name].append(seconds)
-            for engine in engines:
-                run = statistics.median(times[engine])
-                share = statistics.median(p / r for p, r in zip(times["products"], times[engine], strict=True))
+            for precision in precisions:
+                run = statistics.median(times[precision])
+                share = statistics.median(p / r for p, r in zip(times["products"], times[precision], strict=True))
                 print(
-                    f"{shape:>7} {ENGINES[engine]:>11} in {engine:11} {1000 * run:8.1f} ms, products alone "
+                    f"{shape:>7} {precision:>16} in {ENGINES[precision]:11} {1000 * run:8.1f} ms, products alone "
                     f"{1000 * statistics.median(times['products']):8.1f} ms: {share:.0%} of the limit"
                 )
 
 
-def usable(engine: str) -> bool:
-    """Return True if the engine is installed."""
+def usable(precision: str) -> bool:
+    """Return True if the precision's engine is installed."""
     try:
-        check_usable(Backend.parse(f"{engine}/cpu"))
+        check_usable(Backend.parse(f"{ENGINES[precision]}/cpu"))
     except MissingExtraError as error:
         print(error)
         return False
@@ -145,11 +145,11 @@ def products(bundle: Path, threads: int) -> Callable[[dict[str, Any]], dict[str,
     return run
 
 
-def whole(bundle: Path, threads: int, engine: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def whole(bundle: Path, threads: int, precision: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a function that runs the bundle's graph on a batch without padding."""
     loaded = Bundle.load(bundle)
     vocabulary = len(Windower(loaded.text(loaded.manifest.tokenizer)).vocabulary())
-    reader = Reader.load(loaded, precision=ENGINES[engine], engine=cast("Any", engine), threads=threads)
+    reader = Reader.load(loaded, precision=precision, engine=cast("Any", ENGINES[precision]), threads=threads)
     session = reader.steps.session
     draw = np.random.default_rng(0)
 
