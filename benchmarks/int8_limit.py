@@ -4,7 +4,8 @@
 
 The limit is the time of ONNX Runtime's own MatMulInteger, unsigned by signed bytes, for every product of the int8
 graph with weights, one after another and nothing else. Each runs in a process of its own, and they alternate;
-medians over the rounds. OpenVINO takes part if it is installed, with int8-static and int8-static-bf16 of the bundle.
+medians over the rounds. OpenVINO takes part if it is installed, with int8-static and
+int8-static-bf16 of the bundle.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def compare(chosen: argparse.Namespace) -> None:
     command = [sys.executable, __file__, str(chosen.bundle), "--threads", str(chosen.threads), "--serve"]
     with ExitStack() as stack:
         runners = {
-            name: stack.enter_context(ContenderProcess(name, [*command, name])) for name in ("products", *precisions)
+            name: stack.enter_context(ContenderProcess(name, [*command, name]))
+            for name in ("products", *precisions)
         }
         for shape in chosen.shapes.split(","):
             rows, tokens = (int(number) for number in shape.split("x"))

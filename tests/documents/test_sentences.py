@@ -13,6 +13,7 @@ CASES = {
     # Titles, initials, acronyms, companies
     "titles": "Dr. Smith met Mrs. Jones and Prof. Lee.¦ They left.",
     "initials": "J. K. Rowling wrote it.¦ J.R.R. Tolkien did not.",
+    "initial at a line's beginning": "Then the president of the United States was George\nW. Bush.¦ He left.",
     "initial at the end": "We chose plan B.¦ The others agreed.",
     "country, end": "He moved to the U.S.¦ He liked it.",
     "country, inside": "He joined the U.S. Army in May.¦ It was cold.",
