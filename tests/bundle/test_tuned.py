@@ -94,14 +94,14 @@ def test_serve_follows_it_and_splits_the_cores_all_the_same(
     monkeypatch.setattr(cpu, "default_threads", lambda: 8)
     unset: dict[str, Any] = dict.fromkeys(ReaderSettings.__dataclass_fields__) | {"allow_fallback": False}
     settings = ReaderSettings(**unset | {"bundle": TINY, "null_threshold": "bundle"})
-    assert (model(settings, 1).precision, model(settings, 1).threads) == ("int8", 8)
+    assert (model(settings, 1).runtime.precision, model(settings, 1).runtime.threads) == ("int8", 8)
     save_profile(bundle, PROFILE)
     tuned = model(settings, 1)
-    assert (tuned.precision, tuned.threads, tuned.options.batch_tokens) == ("fp32", 1, 77)
+    assert (tuned.runtime.precision, tuned.runtime.threads, tuned.options.batch_tokens) == ("fp32", 1, 77)
     assert tuned.load().precision == "fp32"
-    assert model(settings, 2).threads == 4
+    assert model(settings, 2).runtime.threads == 4
     by_hand = model(dataclasses.replace(settings, precision="int8"), 1)
-    assert (by_hand.precision, by_hand.threads) == ("int8", 8)
+    assert (by_hand.runtime.precision, by_hand.runtime.threads) == ("int8", 8)
 
 
 @pytest.mark.parametrize(
