@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.choice import advise
 from qa_onnx.bundle.repair import how_to_repair
+from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import PRECISIONS, Backend
 from qa_onnx.errors import BundleError, EngineError
@@ -197,5 +198,5 @@ def _thread_notes(findings: Findings) -> Iterator[Fault]:
 
 def _faster(state: BundleState) -> Iterator[Fault]:
     """Yield what would answer faster on this CPU."""
-    if state.bundle and state.whole and (faster := advise(state.bundle)):
+    if state.bundle and state.whole and (faster := advise(state.bundle, find_profile(state.bundle))):
         yield Fault(*faster)
