@@ -155,10 +155,12 @@ def check_gpu(engine: str) -> str:
     if _PROVIDERS[engine] not in onnxruntime.get_available_providers():
         what = "TensorRT" if engine == "tensorrt" else "device 'cuda'"
         without = sys.platform == "linux" and nvidia.load_library(nvidia.DRIVER).error is not None
-        missing, then = (", and no NVIDIA driver was found", "with a driver, ") if without else ("", "")
+        missing, first = (
+            (", and no NVIDIA driver was found", f"{nvidia.INSTALL_DRIVER}; ") if without else ("", "")
+        )
         raise MissingExtraError(
             f"the installed ONNX Runtime {onnxruntime.__version__} cannot use {what}{missing}",
-            remedy=f"{then}pip uninstall onnxruntime, then pip install 'qa-onnx[gpu]'",
+            remedy=f"{first}pip uninstall onnxruntime, then pip install 'qa-onnx[gpu]'",
         )
     gpu = ""
     if sys.platform == "linux":

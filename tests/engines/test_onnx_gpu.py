@@ -211,8 +211,8 @@ def test_a_wheel_without_the_provider_names_the_remedy(
 ) -> None:
     runtime.available = has
     monkeypatch.setattr(nvidia, "load_library", lambda name: nvidia.Library(name, why_not))
-    no_driver = ", and no NVIDIA driver was found: with a driver" if why_not else ""
-    remedy = "[:,] pip uninstall onnxruntime, then pip install 'qa-onnx\\[gpu\\]'$"
+    no_driver = ", and no NVIDIA driver was found: install the driver, .* lists a GPU" if why_not else ""
+    remedy = "[:;] pip uninstall onnxruntime, then pip install 'qa-onnx\\[gpu\\]'$"
     with pytest.raises(MissingExtraError, match=f"{problem}{no_driver}{remedy}"):
         GpuSession(graph, plan(engine=engine))
     assert not runtime.opened
