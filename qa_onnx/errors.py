@@ -23,12 +23,16 @@ from input (texts, names of files, values) goes through `shown` or `quoted`.
 
 from __future__ import annotations
 
+import re
 import reprlib
+import sys
+import warnings
 
 LONGEST_MESSAGE = 500  # characters
 _BITS = 128  # of the largest integer that is written out: Python refuses to write very large ones
 _JOINERS = "\u200c\u200d"  # parts of words and emoji, which change nothing but their neighbours
 _BLANKS = "\u00a0\u3000"
+_INSIDE = re.compile(r"qa_onnx\.(?!cli\.)")  # names of modules
 
 
 def shown(text: str, limit: int = 80) -> str:
@@ -70,6 +74,14 @@ def quoted(value: object, limit: int = 80) -> str:
     except Exception:  # noqa: BLE001  # of a __repr__ or __len__ of the caller's
         text = f"<{type(value).__name__}>"
     return shown(text, limit)
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside of qa_onnx that called it; one of a command counts as outside."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and _INSIDE.match(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 class _Short(reprlib.Repr):

@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.answers import Answer, Prediction
-from qa_onnx.bundle.parts import load_parts
+from qa_onnx.bundle.folder import Bundle
+from qa_onnx.bundle.runtime import ReaderOrigin, open_parts, resolve_runtime
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options, check_type, check_types, refuse_arguments
 from qa_onnx.session import ClosedSession
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from qa_onnx.bundle.folder import Bundle
-    from qa_onnx.bundle.parts import ReaderOrigin
+    from qa_onnx.bundle.runtime import Runtime
     from qa_onnx.engines.names import Backend, Device, Engine
     from qa_onnx.session import Session
     from qa_onnx.spans import WindowLogits
@@ -120,18 +120,22 @@ class Reader:
             MissingExtraError: no ONNX Runtime for the device is installed, or no huggingface_hub for a name.
             InputError: a wrong type, options that do not fit the bundle, or no public key of Ed25519.
         """
-        arguments: dict[str, Any] = {
-            "precision": precision,
-            "device": device,
-            "engine": engine,
-            "threads": threads,
-            "min_f1": min_f1,
-            "allow_fallback": allow_fallback,
-            "options": options,
-        }
-        origin, parts = load_parts(bundle, revision, require_signature, **arguments)
+        named: dict[str, Any] = {"precision": precision, "device": device, "engine": engine, "threads": threads}
+        named["allow_fallback"] = allow_fallback
+        check_types({**named, "min_f1": min_f1, "options": options})
+        opened = Bundle.load(bundle, revision=revision, require_signature=require_signature)
+        place = None if bundle is None else opened.path.absolute()
+        again = {"bundle": place, "require_signature": require_signature, "min_f1": min_f1, **named}
+        return cls._open(opened, resolve_runtime(opened, **named), options=options, min_f1=min_f1, again=again)
+
+    @classmethod
+    def _open(
+        cls, bundle: Bundle, runtime: Runtime, *, again: dict[str, Any] | None = None, **more: Any
+    ) -> Reader:
+        """Return a reader of a finished runtime; `again` are the arguments of `load` in a pickle of it."""
+        runtime, parts = open_parts(bundle, runtime, **more)
         reader = cls(**parts)
-        reader._origin = origin
+        reader._origin = ReaderOrigin(bundle.manifest.source.name, runtime, again)
         return reader
 
     def __repr__(self) -> str:
@@ -172,7 +176,7 @@ class Reader:
         return self.steps.max_positions
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._origin is None:
+        if self._origin is None or self._origin.arguments is None:
             raise InputError("this was made of parts, and cannot be pickled", remedy="pickle one from Reader.load")
         return partial(type(self).load, **self._origin.arguments, options=self.options), ()
 

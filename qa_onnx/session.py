@@ -8,8 +8,9 @@ Left out: the engines themselves, and the choice between them (engines/). A fake
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -76,6 +77,35 @@ class EndableSession(Session, Protocol):
 def is_endable(session: Session) -> TypeGuard[EndableSession]:
     """Return whether a session is an `EndableSession`: it has `renew`."""
     return hasattr(session, "renew")  # isinstance would look at every member, 40 us in Python 3.11
+
+
+class MeasuredSession:
+    """A session that measures its runs; in all else it is the session inside.
+
+    Args:
+        session: the one inside.
+        pad_id: token id that pads a batch.
+
+    Attributes:
+        tokens: of all runs so far, without padding.
+        seconds: that they took.
+    """
+
+    def __init__(self, session: Session, pad_id: int) -> None:
+        self._session: Any = session
+        self._pad_id = pad_id
+        self.tokens, self.seconds = 0, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], **more: Any) -> Arrays:
+        """Compute the logits of a batch; see `EndableSession.run`."""
+        started = time.perf_counter()
+        logits: Arrays = self._session.run(inputs, **more)
+        self.seconds += time.perf_counter() - started
+        self.tokens += int(np.count_nonzero(inputs["input_ids"] != self._pad_id))
+        return logits
 
 
 class ClosedSession:

@@ -47,7 +47,7 @@ def gate(folder: Path) -> None:
         (folder / "waiting").unlink(missing_ok=True)
         return plain(self, inputs, stop=stop)
 
-    OnnxSession.run = run  # type: ignore[method-assign]
+    OnnxSession.run = run  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

@@ -24,19 +24,12 @@ _SHARED_FIELDS = 5  # that many fields of an earlier table are named, and not sh
 @cache
 def openapi() -> dict[str, Any]:
     """Return the OpenAPI document of a server with the default bundle; no graph is loaded for it."""
-    import dataclasses
-
-    from qa_onnx import Bundle, Options
     from qa_onnx.serve.app import service_app
     from qa_onnx.serve.metrics import Metrics
     from qa_onnx.serve.service import Service
     from qa_onnx.serve.settings import Model, Settings
 
-    bundle = Bundle.load()
-    options = dataclasses.replace(
-        Options.for_windows_of(bundle.manifest.max_length), n_best=1
-    )  # as `serve` has it
-    model = Model.resolve(bundle, options, precision="int8", threads=1)
+    model = Model.resolve(precision="int8", threads=1)
     app: Any = service_app(Service(Settings(), model, Metrics()))
     document: dict[str, Any] = app._app.openapi()  # inside of the middleware
     return document

@@ -14,15 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx import Example, Options, QaOnnxError, Reader
 from qa_onnx.bench.protocol import own_stdout, say, serve
+from qa_onnx.session import MeasuredSession
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from qa_onnx.session import Session
-    from qa_onnx.spans import Logits, ScoredWindow, WindowLogits
+    from qa_onnx.spans import ScoredWindow, WindowLogits
 
 STAGES = ("tokenize", "pack", "model", "search", "map")
 
@@ -58,24 +53,6 @@ def main() -> None:
     serve(out, answer, facts={"backend": backend}, before=reader.steps.windower.forget, stages=split)
 
 
-class Clocked:
-    """A session that measures the seconds of its runs."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.input_names = session.input_names
-        self.run_overhead = session.run_overhead
-        self.leaves_cpu_idle = session.leaves_cpu_idle
-        self.seconds = 0.0
-
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> tuple[Logits, Logits]:
-        """See `Session.run`."""
-        started = time.perf_counter()
-        logits = self.session.run(inputs)
-        self.seconds += time.perf_counter() - started
-        return logits
-
-
 def stages(reader: Reader, examples: list[Example], options: Options) -> dict[str, Any]:
     """Measure the stages of `Reader.predict` for one group of examples, one stage after the other.
 
@@ -84,8 +61,8 @@ def stages(reader: Reader, examples: list[Example], options: Options) -> dict[st
         model's input tokens, with padding; `padding`: share of the padding.
     """
     seconds = dict.fromkeys(STAGES, 0.0)
-    clocked = Clocked(reader.steps.session)
-    steps = dataclasses.replace(reader.steps, session=clocked)
+    measured = MeasuredSession(reader.steps.session, reader.steps.pad_id)
+    steps = dataclasses.replace(reader.steps, session=measured)
     began = time.perf_counter()
     cut = steps.cut(examples, options)
     windows = [window for example in cut for window in example.windows]
@@ -97,8 +74,8 @@ def stages(reader: Reader, examples: list[Example], options: Options) -> dict[st
         tokens += batch.tokens
         rows += batch_rows
     ran = time.perf_counter()
-    seconds["model"] = clocked.seconds
-    seconds["pack"] = ran - began - clocked.seconds
+    seconds["model"] = measured.seconds
+    seconds["pack"] = ran - began - measured.seconds
     scored: list[list[ScoredWindow]] = [[] for _ in cut]
     for part in steps.search(rows, options):
         scored[part.window.example].append(part)

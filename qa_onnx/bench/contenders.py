@@ -20,6 +20,7 @@ from qa_onnx.engines.names import backends_of, missing_instructions
 from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
+from qa_onnx.machine.packages import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from qa_onnx.bundle.folder import Bundle
     from qa_onnx.engines.names import Backend, Device
 
-_LIGHT = ("numpy", "tokenizers", "msgspec", "packaging", "click", "rich")
 _WHEELS = {"onnxruntime/cpu": "onnxruntime", "onnxruntime/cuda": "onnxruntime-gpu", "openvino/cpu": "openvino"}
 
 
@@ -87,6 +87,7 @@ def _torch(checkpoint: str, bundle: Bundle, device: Device) -> list[Contender]:
 
 
 def _ours(bundle: Bundle, precisions: Iterable[str], device: Device) -> Iterator[Contender]:
+    base = [need.name for need in needs()]
     for precision in precisions:
         for backend, reason in installed_backends(bundle, precision):
             if backend.device != device:
@@ -97,7 +98,7 @@ def _ours(bundle: Bundle, precisions: Iterable[str], device: Device) -> Iterator
                 name=f"{precision}, {backend.engine}",
                 command=partial(answerer, arguments),
                 model_bytes=bundle.graph(precision).file.size,
-                install_bytes=install_bytes((*_LIGHT, wheel)) if wheel else None,
+                install_bytes=install_bytes((*base, wheel)) if wheel else None,
                 why_not=reason,
             )
 
@@ -141,6 +142,6 @@ def install_bytes(names: Iterable[str]) -> int | None:
         except metadata.PackageNotFoundError:
             return None
         total += sum(file.size or 0 for file in package.files or ())
-        needs = [Requirement(text) for text in package.requires or ()]
-        waiting += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+        wanted = [Requirement(text) for text in package.requires or ()]
+        waiting += [need.name for need in wanted if need.marker is None or need.marker.evaluate({"extra": ""})]
     return total

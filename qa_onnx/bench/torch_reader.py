@@ -39,7 +39,7 @@ def torch_reader(
         ExportError: the checkpoint cannot be used.
     """
     from qa_onnx.export.checkpoint import load_checkpoint
-    from qa_onnx.export.parity import torch_runner
+    from qa_onnx.export.parity import RunnerSession, torch_runner
 
     model, source = load_checkpoint(checkpoint, Path(checkpoint))
     import torch
@@ -53,14 +53,8 @@ def torch_reader(
     if compiled:
         model = torch.compile(model, dynamic=True)
 
-    class TorchSession:
-        input_names = source.inputs
-        run_overhead = RUN_OVERHEAD[device]
-        leaves_cpu_idle = device != "cpu"
-        run = staticmethod(torch_runner(model))
-
     return Reader(
-        session=TorchSession(),
+        session=RunnerSession(source.inputs, torch_runner(model), RUN_OVERHEAD[device], device != "cpu"),
         windower=Windower(source.tokenizer_json, cls_id=source.cls_id),
         pad_id=source.pad_id,
         options=Options.for_windows_of(min(max_length, source.max_positions)),

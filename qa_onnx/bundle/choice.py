@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.engines.names import BACKENDS, PRECISIONS, Backend
 from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import EngineError, MissingExtraError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from qa_onnx.bundle.folder import Bundle
+    from qa_onnx.bundle.tuned import Profile
 
 # Questions a second, text to answer, as a multiple of fp32 in ONNX Runtime, by what the CPU has. Measured with
 # MiniLM on two cores: benchmarks/README.md has the tables.
@@ -86,9 +86,9 @@ def choose(bundle: Bundle) -> Choice:
     return usual or Choice(bundle.best_precision(Backend("onnxruntime")), Backend("onnxruntime"), 0.0)
 
 
-def explain(bundle: Bundle) -> str:
+def explain(bundle: Bundle, tuned: Profile | None) -> str:
     """Return in a line what a reader of the bundle runs here if its caller names nothing, and why."""
-    if tuned := find_profile(bundle):
+    if tuned is not None:
         return str(tuned)
     try:
         choice = choose(bundle)
@@ -98,14 +98,14 @@ def explain(bundle: Bundle) -> str:
     return f"{choice}, {reason}; qa-onnx tune finds out what is the fastest here"
 
 
-def advise(bundle: Bundle) -> tuple[str, str] | None:
+def advise(bundle: Bundle, tuned: Profile | None) -> tuple[str, str] | None:
     """Return what would answer faster on this CPU, and how to get it.
 
     It is None if nothing is expected to, or if the bundle was tuned here. A precision that the bundle holds, but
     whose receipt does not pass its gate, is not advised.
     """
     speeds = _SPEEDS[cpu_kind()]
-    known = _usual(bundle, speeds) and not find_profile(bundle)
+    known = tuned is None and _usual(bundle, speeds)
     now = choose(bundle) if known else None
     if now is None or not now.speed:
         return None

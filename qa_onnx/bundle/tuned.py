@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.bundle.folder import manifest_bytes
 from qa_onnx.engines.names import Backend, Device, Engine, check_threads
 from qa_onnx.engines.sessions import check_usable
-from qa_onnx.errors import BundleError, EngineError, MissingExtraError
+from qa_onnx.errors import BundleError, EngineError, MissingExtraError, warn_caller
 from qa_onnx.machine import cpu
 from qa_onnx.machine.cache import cache_folder
 from qa_onnx.machine.packages import version
@@ -91,7 +91,10 @@ def profile_path(bundle: Bundle) -> Path:
 
 
 def find_profile(bundle: Bundle) -> Profile | None:
-    """Return the profile of a bundle on this machine; None if there is none, or it is not valid any more."""
+    """Return the profile of a bundle on this machine; None if there is none, or it is not valid any more.
+
+    If it names a GPU that cannot be used now, there is a RuntimeWarning.
+    """
     try:
         path = profile_path(bundle)
         if not path.is_file() or path.stat().st_size > _LIMIT:
@@ -103,7 +106,8 @@ def find_profile(bundle: Bundle) -> Profile | None:
             _LOG.info("%s is of other versions of the engines and is ignored: qa-onnx tune makes a new one", path)
             return None
         profile = msgspec.convert(content["profile"], Profile)
-        check_usable(profile.backend)
+        if not _usable(profile):
+            return None
         check_threads(profile.threads)
         Options(batch_tokens=profile.batch_tokens)
         if profile.precision not in bundle.precisions(profile.backend):
@@ -112,6 +116,21 @@ def find_profile(bundle: Bundle) -> Profile | None:
     except (OSError, ValueError, KeyError, AttributeError, BundleError, EngineError, MissingExtraError) as error:
         _LOG.info("the profile of %s cannot be used and is ignored: %r", bundle.path, error)
         return None
+
+
+def _usable(profile: Profile) -> bool:
+    """Return whether the backend of a profile can be used; warn if it is a GPU that cannot."""
+    try:
+        check_usable(profile.backend)
+    except (EngineError, MissingExtraError) as error:
+        if profile.device == "cpu":
+            raise
+        warn_caller(
+            f"{profile.backend}, which qa-onnx tune chose, cannot be used, the CPU takes over: {error}",
+            RuntimeWarning,
+        )
+        return False
+    return True
 
 
 def save_profile(bundle: Bundle, profile: Profile) -> Path:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from qa_onnx.bench.document import number_of
 from qa_onnx.bundle.choice import explain
+from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import is_quiet
 from qa_onnx.doctor.trial import UNFIT
@@ -142,7 +143,7 @@ def _bundle(state: BundleState) -> dict[str, str]:
         return {**rows, "error": state.error or ""}
     manifest = state.bundle.manifest
     rows["source"] = f"{manifest.source.name}, made {manifest.created[:10]}"
-    rows["here"] = explain(state.bundle)
+    rows["here"] = explain(state.bundle, find_profile(state.bundle))
     rows["files"] = "; ".join(state.damaged) or f"{len(manifest.files())}, each with the right size and hash"
     for name, graph in manifest.graphs.items():
         nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())

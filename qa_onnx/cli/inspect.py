@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Bundle
+    from qa_onnx.bundle.tuned import Profile
 
 
 @click.command(cls=BundleCommand)
@@ -48,7 +49,7 @@ def inspect(*, bundle: Path | None, as_json: bool, verify: bool, verbose: bool) 
         tables.say(_lead(loaded, checks))
         if checks:
             tables.facts((name, check["message"]) for name, check in checks.items())
-        _describe(loaded, verbose=verbose)
+        _describe(loaded, tuned, verbose=verbose)
     if checks and not checks["hashes"]["passed"]:
         raise click.ClickException("the bundle was changed or damaged")
     if checks and any(check["passed"] is False for check in checks.values()):
@@ -71,7 +72,7 @@ def _lead(bundle: Bundle, checks: dict[str, dict[str, Any]] | None) -> str:
     return f"{what} is whole and answers here as at export{rest}."
 
 
-def _describe(bundle: Bundle, *, verbose: bool) -> None:
+def _describe(bundle: Bundle, tuned: Profile | None, *, verbose: bool) -> None:
     from qa_onnx.bundle.choice import advise, explain
 
     manifest = bundle.manifest
@@ -81,9 +82,9 @@ def _describe(bundle: Bundle, *, verbose: bool) -> None:
         "model": f"{model.get('model_type')}, {model.get('layers')} layers, {model.get('heads')} heads, hidden "
         f"size {model.get('hidden_size')}, {_weights(model.get('parameters', 0))}",
         "windows": f"{manifest.max_length} tokens by default, {manifest.max_positions} at most",
-        "here": explain(bundle),
+        "here": explain(bundle, tuned),
     }
-    if faster := advise(bundle):
+    if faster := advise(bundle, tuned):
         rows["faster"] = ": ".join(faster)
     tables.facts((rows | _more(bundle) if verbose else rows).items())
     click.echo()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import deque
 from functools import partial
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import Options, Reader
+    from qa_onnx.bundle.runtime import Runtime
     from qa_onnx.mapping.job import Engine, MapJob, MapTotals
 
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
@@ -142,8 +142,11 @@ def _named(questions: tuple[str, ...]) -> dict[str, str]:
     return named
 
 
-def _load(settings: ReaderSettings, bundle: Path) -> tuple[Reader, Options]:
-    return dataclasses.replace(settings, bundle=bundle).load()
+def _load(runtime: Runtime, settings: ReaderSettings, bundle: Path) -> tuple[Reader, Options]:
+    from qa_onnx import Bundle, Reader
+
+    reader = Reader._open(Bundle.load(bundle), runtime)
+    return reader, settings.change(reader.options)
 
 
 def _planned(
@@ -163,18 +166,8 @@ def _planned(
 
     bundle = Bundle.load(settings.bundle, require_signature=settings.require_signature)
     device: Any = settings.device
-    runtime = resolve_runtime(bundle, precision=settings.precision, device=device, engine=None, threads=threads)
-    bundle.graph_for(runtime.precision, runtime.backend)  # an error before anything is written
-    chosen = dataclasses.replace(
-        settings,
-        bundle=None,
-        require_signature=None,  # it was checked, and the workers compare the hash of the bundle
-        precision=runtime.precision,
-        engine=runtime.backend.engine,
-        device=runtime.backend.device,
-        threads=threads,
-    )
-    load: Callable[[Path], tuple[Reader, Options]] = partial(_load, chosen)
+    runtime = resolve_runtime(bundle, precision=settings.precision, device=device, threads=threads)
+    load: Callable[[Path], tuple[Reader, Options]] = partial(_load, runtime, settings)
     named = {name: getattr(settings, name) for name in _ANSWER_SETTINGS}
     return plan_job(
         inputs,

@@ -118,15 +118,13 @@ def model(settings: ReaderSettings, workers: int) -> Model:
     Raises:
         QaOnnxError: the bundle is not complete, or has nothing for the engine and device.
     """
-    from qa_onnx import Bundle, Options
     from qa_onnx.machine import cpu
 
-    bundle = Bundle.load(settings.bundle, require_signature=settings.require_signature)
-    return Model.resolve(
-        bundle,
-        settings.change(Options.for_windows_of(bundle.manifest.max_length)),
+    found = Model.resolve(
+        settings.bundle,
         **settings.runtime(),
         share=None if workers == 1 else max(1, cpu.default_threads() // workers),
         allow_fallback=settings.allow_fallback,
         require_signature=settings.require_signature,
     )
+    return dataclasses.replace(found, options=settings.change(found.options))

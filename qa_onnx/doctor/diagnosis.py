@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.bundle.choice import advise
 from qa_onnx.bundle.repair import how_to_repair
+from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import PRECISIONS, Backend
 from qa_onnx.errors import BundleError, EngineError
@@ -115,33 +116,14 @@ def _trial_faults(findings: Findings, trial: Trial) -> Iterator[Fault]:
 def _failed_trial(findings: Findings, trial: Trial) -> Fault:
     failure = f"does not run {trial.precision}" if trial.precision else "does not start"
     what = f"{trial.backend} {failure}: {trial.problem}"
-    if trial.backend.endswith("/cuda"):
-        return Fault(what, "; ".join(_gpu_steps(findings)) or trial.remedy or "install what the message names")
     if trial.remedy:
         return Fault(what, trial.remedy)
     if trial.kind == "timeout" or "SIGKILL" in trial.problem:
         return Fault(what, "give the process more memory and an idle CPU, or use a smaller model")
     wheel = trial.backend.partition("/")[0]
-    if wheel == "onnxruntime":
+    if wheel != "openvino":  # TensorRT runs in ONNX Runtime
         wheel = next(iter(findings.packages.wheels), wheel)
     return Fault(what, f"pip install --force-reinstall {wheel}, or another version of it")
-
-
-def _gpu_steps(findings: Findings) -> Iterator[str]:
-    """Yield what is missing before the GPU can be used, step by step."""
-    gpu = findings.gpu
-    if gpu.driver is None:
-        yield gpu.nvidia_smi_error or (
-            "no NVIDIA driver was found: install it, or start the container with --gpus all, until nvidia-smi "
-            "lists the GPU"
-        )
-    elif gpu.too_old:
-        yield f"driver {gpu.driver} is too old for CUDA {gpu.cuda}: update it to {gpu.too_old} or newer"
-    if gpu.cuda is None:
-        names = " ".join(findings.packages.wheels)
-        yield f"{f'pip uninstall {names}, then ' if names else ''}pip install 'qa-onnx[gpu]'"
-    elif gpu.not_loaded:
-        yield f"pip install 'qa-onnx[gpu]' brings what cannot be loaded: {', '.join(gpu.not_loaded)}"
 
 
 def _failed_check(findings: Findings, trial: Trial, check: GoldenCheck) -> Fault:
@@ -175,12 +157,12 @@ def _other_faults(findings: Findings) -> Iterator[Fault]:
 
 def _unused_gpu(findings: Findings) -> Iterator[Fault]:
     """Yield a GPU that the installed ONNX Runtime cannot use, unless it was asked for: then it is a problem."""
-    gpu = findings.gpu
-    if gpu.gpus and gpu.cuda is None and not findings.requested[-1].endswith("/cuda"):
-        yield Fault(
-            f"{gpu.gpus[0].name} is not used: the installed ONNX Runtime has no CUDA",
-            "; ".join([*_gpu_steps(findings), "then --device cuda"]),
-        )
+    if not findings.gpu.gpus or findings.requested[-1].endswith("/cuda"):
+        return
+    for trial in findings.at("onnxruntime/cuda"):
+        if trial.kind == "MissingExtraError":
+            what = f"{findings.gpu.gpus[0].name} is not used: {trial.problem}"
+            yield Fault(what, f"{trial.remedy}, then --device cuda")
 
 
 def _thread_notes(findings: Findings) -> Iterator[Fault]:
@@ -197,5 +179,5 @@ def _thread_notes(findings: Findings) -> Iterator[Fault]:
 
 def _faster(state: BundleState) -> Iterator[Fault]:
     """Yield what would answer faster on this CPU."""
-    if state.bundle and state.whole and (faster := advise(state.bundle)):
+    if state.bundle and state.whole and (faster := advise(state.bundle, find_profile(state.bundle))):
         yield Fault(*faster)

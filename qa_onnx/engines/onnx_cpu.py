@@ -6,24 +6,21 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.engines.fork_safe import ForkSafe
-from qa_onnx.engines.graph_checks import failure
-from qa_onnx.engines.graph_source import GraphPath
+from qa_onnx.engines.engine_session import EngineSession
 from qa_onnx.engines.names import check_threads
-from qa_onnx.engines.onnx_runtime import import_onnxruntime, session_options
+from qa_onnx.engines.onnx_runtime import import_onnxruntime, input_names, session_options
 from qa_onnx.errors import EngineError
 from qa_onnx.machine import cpu
-from qa_onnx.session import OUTPUTS, RUN_OVERHEAD, Stop, check_logits
+from qa_onnx.session import OUTPUTS, RUN_OVERHEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from qa_onnx.engines.graph_source import GraphSource
-    from qa_onnx.session import Arrays
+    from qa_onnx.session import Stop
 
 # From this release on, ONNX Runtime's SkipLayerNormalization takes three times as long on a CPU as the sum and the
 # norm that it replaces (0.92 and 0.28 ms for 704 x 384 values, two cores with AVX2). In earlier releases it took
@@ -34,7 +31,7 @@ _EXACT = "session.x64quantprecision"
 _SHARED_WEIGHTS = "Attempt to replace the existing tensor"
 
 
-class OnnxSession:
+class OnnxSession(EngineSession):
     """An ONNX file in ONNX Runtime, on the CPU. It works in forked processes, and pickles by its arguments.
 
     Args:
@@ -48,44 +45,28 @@ class OnnxSession:
     """
 
     run_overhead = RUN_OVERHEAD["cpu"]
-    leaves_cpu_idle = False
 
     def __init__(self, graph: Path | GraphSource, *, threads: int | None = None) -> None:
         check_threads(threads)
-        self._graph, self._threads = GraphPath.of(graph), threads
-        self._opened: ForkSafe[Any] = ForkSafe(self._open)
-        self.input_names: tuple[str, ...] = tuple(value.name for value in self._opened.get().get_inputs())
+        self._threads = threads
+        super().__init__(graph)
 
-    def _open(self) -> Any:
+    def _open(self) -> tuple[Any, tuple[str, ...]]:
         onnxruntime = import_onnxruntime()
         self._run_options = onnxruntime.RunOptions
         with self._graph.open() as model:
             try:
-                return _load(onnxruntime, model, cpu_options(onnxruntime, self._threads))
+                session = _load(onnxruntime, model, cpu_options(onnxruntime, self._threads))
             except Exception as error:  # onnxruntime's exceptions have no other common base
                 raise EngineError(
                     f"ONNX Runtime {onnxruntime.__version__} cannot load {self._graph.name}: {error}"
                 ) from error
+        return session, input_names(session)
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
-        """Compute a batch; see `EndableSession.run`. ONNX Runtime ends between two nodes of the graph.
-
-        Raises:
-            EngineError: ONNX Runtime cannot run it, or returns something else than logits.
-        """
-        session = self._opened.get()
-        options, stop = self._run_options(), Stop() if stop is None else stop
+    def _compute(self, model: Any, request: None, inputs: dict[str, NDArray[np.int64]], stop: Stop) -> Any:
+        options = self._run_options()
         with stop.ends(lambda: setattr(options, "terminate", True)):
-            try:
-                outputs = session.run(OUTPUTS, inputs, options)
-            except Exception as error:
-                raise failure("ONNX Runtime", inputs, error, stop) from error
-        return check_logits(outputs, inputs["input_ids"].shape)
-
-    def renew(self) -> None:
-        """Open the graph again; see `EndableSession.renew`."""
-        self._opened.forget()
-        self._opened.get()
+            return model.run(OUTPUTS, inputs, options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(OnnxSession, self._graph, threads=self._threads), ()

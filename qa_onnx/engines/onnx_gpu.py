@@ -8,21 +8,18 @@ every shape fixed and all nodes on the GPU, and packed attention.
 from __future__ import annotations
 
 import sys
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qa_onnx.engines import tensorrt
-from qa_onnx.engines.fork_safe import ForkSafe
-from qa_onnx.engines.graph_checks import shapes_of
-from qa_onnx.engines.graph_source import GraphPath
-from qa_onnx.engines.onnx_runtime import import_onnxruntime, session_options
-from qa_onnx.engines.padding import bucket_of, length_buckets, pad_to
+from qa_onnx.engines.engine_session import EngineSession
+from qa_onnx.engines.onnx_runtime import import_onnxruntime, input_names, session_options
+from qa_onnx.engines.padding import bucket_of, length_buckets
 from qa_onnx.errors import DeviceError, EngineError, MissingExtraError
 from qa_onnx.machine import nvidia
-from qa_onnx.session import ENDED, OUTPUTS, RUN_OVERHEAD, Stop, check_logits
+from qa_onnx.session import OUTPUTS, RUN_OVERHEAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.engines.graph_source import GraphSource
     from qa_onnx.engines.names import Engine
-    from qa_onnx.session import Arrays
+    from qa_onnx.session import Stop
 
 _PROVIDERS = {"onnxruntime": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -56,7 +53,7 @@ class GpuPlan:
     pad_id: int = 0
 
 
-class GpuSession:
+class GpuSession(EngineSession):
     """An ONNX file on a GPU. The CPU never takes over silently.
 
     It pickles by its arguments. In a process that was forked from one that used CUDA, `run` raises: CUDA cannot.
@@ -75,15 +72,10 @@ class GpuSession:
     leaves_cpu_idle = True
 
     def __init__(self, graph: Path | GraphSource, plan: GpuPlan) -> None:
-        self._graph, self._plan = GraphPath.of(graph), plan
-        self._opened = ForkSafe(self._open)
-        session, _ = self._opened.get()
-        self.input_names: tuple[str, ...] = tuple(value.name for value in session.get_inputs())
-        masked = "attention_mask" in self.input_names  # without it padding would be read as text
-        self._buckets = length_buckets(plan.longest) if masked else ()
+        self._plan, self._buckets = plan, length_buckets(plan.longest)
+        super().__init__(graph, pad_id=plan.pad_id)
 
-    def _open(self) -> tuple[Any, deque[Any]]:
-        """Return a session, and its idle bindings: as many as calls have ever run at once."""
+    def _open(self) -> tuple[Any, tuple[str, ...]]:
         onnxruntime = import_onnxruntime()
         gpu = check_gpu(self._plan.engine)
         options = session_options(onnxruntime, 1)  # the few nodes that run on the CPU gain nothing from threads
@@ -103,44 +95,29 @@ class GpuSession:
             remedy = "pip install 'qa-onnx[gpu]'" if missing is None else missing.remedy
             raise DeviceError(f"{problem}: {cause}", remedy=remedy)
         self._run_options = onnxruntime.RunOptions
-        return session, deque()
+        return session, input_names(session)
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
-        """Compute a batch; see `EndableSession.run`. ONNX Runtime ends between two nodes of the graph.
+    def _request(self, model: Any) -> Any:
+        return model.io_binding()
 
-        Raises:
-            DeviceError: the GPU is out of memory, or was used before this process was forked.
-            EngineError: ONNX Runtime cannot run it, or returns something else than logits.
-        """
-        rows, tokens = inputs["input_ids"].shape
-        declared = {name: inputs[name] for name in self.input_names if name in inputs}
-        padded = pad_to(declared, bucket_of(tokens, self._buckets), pad_id=self._plan.pad_id)
-        most = tensorrt.MOST_ROWS if self._plan.engine == "tensorrt" else max(rows, 1)
-        stop = Stop() if stop is None else stop
-        parts = [
-            self._run({name: array[row : row + most] for name, array in padded.items()}, stop)
-            for row in range(0, max(rows, 1), most)
-        ]
-        start, end = (np.concatenate(logits)[:, :tokens] for logits in zip(*parts, strict=True))
-        return start, end
+    def _length(self, tokens: int) -> int:
+        return bucket_of(tokens, self._buckets)
 
-    def _run(self, inputs: Mapping[str, NDArray[np.int64]], stop: Stop) -> Arrays:
-        session, idle = self._opened.get()
-        try:
-            binding = idle.pop()
-        except IndexError:
-            binding = session.io_binding()
+    def _compute(self, model: Any, request: Any, inputs: dict[str, NDArray[np.int64]], stop: Stop) -> Any:
         options = self._run_options()
+        rows = max(1, len(inputs["input_ids"]))
+        most = tensorrt.MOST_ROWS if self._plan.engine == "tensorrt" else rows
         with stop.ends(lambda: setattr(options, "terminate", True)):
-            try:
-                outputs = self._outputs(session, binding, inputs, options)
-            except Exception as error:
-                if stop.requested:
-                    raise EngineError(ENDED) from error
-                raise _translated(f"failed on {shapes_of(inputs)}", error) from error
-        logits = check_logits(outputs, inputs["input_ids"].shape)
-        idle.append(binding)
-        return logits
+            parts = [
+                self._outputs(
+                    model, request, {name: array[row : row + most] for name, array in inputs.items()}, options
+                )
+                for row in range(0, rows, most)
+            ]
+        return parts[0] if len(parts) == 1 else [np.concatenate(logits) for logits in zip(*parts, strict=True)]
+
+    def _error(self, what: str, error: Exception) -> EngineError:
+        return _translated(what, error)
 
     @staticmethod
     def _outputs(session: Any, binding: Any, inputs: Mapping[str, NDArray[np.int64]], options: Any) -> list[Any]:
@@ -156,11 +133,6 @@ class GpuSession:
         binding.clear_binding_inputs()
         binding.clear_binding_outputs()
         return outputs
-
-    def renew(self) -> None:
-        """Open the graph again; see `EndableSession.renew`."""
-        self._opened.forget()
-        self._opened.get()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return GpuSession, (self._graph, self._plan)
@@ -183,10 +155,12 @@ def check_gpu(engine: str) -> str:
     if _PROVIDERS[engine] not in onnxruntime.get_available_providers():
         what = "TensorRT" if engine == "tensorrt" else "device 'cuda'"
         without = sys.platform == "linux" and nvidia.load_library(nvidia.DRIVER).error is not None
-        missing, then = (", and no NVIDIA driver was found", "with a driver, ") if without else ("", "")
+        missing, first = (
+            (", and no NVIDIA driver was found", f"{nvidia.INSTALL_DRIVER}; ") if without else ("", "")
+        )
         raise MissingExtraError(
             f"the installed ONNX Runtime {onnxruntime.__version__} cannot use {what}{missing}",
-            remedy=f"{then}pip uninstall onnxruntime, then pip install 'qa-onnx[gpu]'",
+            remedy=f"{first}pip uninstall onnxruntime, then pip install 'qa-onnx[gpu]'",
         )
     gpu = ""
     if sys.platform == "linux":

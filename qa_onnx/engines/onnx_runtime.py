@@ -67,6 +67,11 @@ def _import_without_telemetry() -> Any:
     return onnxruntime
 
 
+def input_names(session: Any) -> tuple[str, ...]:
+    """Return the names of the inputs that the graph of an InferenceSession declares."""
+    return tuple(value.name for value in session.get_inputs())
+
+
 def session_options(onnxruntime: Any, threads: int | None) -> Any:
     """Return the options of an InferenceSession with this number of threads; None: `cpu.default_threads()`."""
     options = onnxruntime.SessionOptions()

@@ -11,37 +11,33 @@ import ctypes
 import re
 import sys
 import threading
-from collections import deque
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.engines.fork_safe import ForkSafe
-from qa_onnx.engines.graph_checks import failure, shapes_of
-from qa_onnx.engines.graph_source import GraphPath
+from qa_onnx.engines.engine_session import EngineSession
 from qa_onnx.engines.names import check_threads
-from qa_onnx.engines.padding import pad_to
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
-from qa_onnx.session import OUTPUTS, RUN_OVERHEAD, Stop, check_logits
+from qa_onnx.session import OUTPUTS, RUN_OVERHEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from qa_onnx.engines.graph_source import GraphSource
-    from qa_onnx.session import Arrays
+    from qa_onnx.session import Stop
 
 _AGAIN_S = 0.05
 _CHECKED = re.compile(r"(Exception from \S+: |Check '.*?' failed at \S+: )+")
 STEP = 16  # tokens; batches are padded to multiples of it
 
 
-class OpenVinoSession:
+class OpenVinoSession(EngineSession):
     """An ONNX file in OpenVINO, on the CPU. It works in forked processes, and pickles by its arguments.
 
     Args:
@@ -60,7 +56,7 @@ class OpenVinoSession:
     """
 
     run_overhead = RUN_OVERHEAD["cpu"] + STEP  # one more run also costs up to STEP tokens of padding
-    leaves_cpu_idle = False
+    _engine = "OpenVINO"
 
     def __init__(
         self,
@@ -72,14 +68,10 @@ class OpenVinoSession:
         bf16: bool = False,
     ) -> None:
         check_threads(threads)
-        self._graph, self._threads = GraphPath.of(graph), threads
-        self._longest, self._pad_id, self._bf16 = longest, pad_id, bf16
-        self._opened = ForkSafe(self._compile)
-        inputs = self._opened.get()[0].inputs
-        self.input_names: tuple[str, ...] = tuple(value.any_name for value in inputs)
+        self._threads, self._longest, self._bf16 = threads, longest, bf16
+        super().__init__(graph, pad_id=pad_id)
 
-    def _compile(self) -> tuple[Any, deque[Any]]:
-        """Return a compiled model, and its idle requests: as many as calls have ever run at once."""
+    def _open(self) -> tuple[Any, tuple[str, ...]]:
         openvino = import_openvino()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch
@@ -91,62 +83,35 @@ class OpenVinoSession:
         with self._graph.open() as model:
             try:
                 with _same_signal_stack():
-                    return openvino.Core().compile_model(_read(model), "CPU", settings), deque()
+                    compiled = openvino.Core().compile_model(_read(model), "CPU", settings)
             except Exception as error:  # a RuntimeError, whatever the cause
                 reason = _CHECKED.sub("", " ".join(str(error).split()))  # where in its code: long, and no help
                 raise EngineError(
                     f"OpenVINO {openvino.__version__} cannot load {self._graph.name}: {reason}"
                 ) from error
+        return compiled, tuple(value.any_name for value in compiled.inputs)
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
-        """Compute a batch; see `EndableSession.run`. OpenVINO ends between two nodes of the graph.
+    def _request(self, model: Any) -> Any:
+        return model.create_infer_request()
 
-        Raises:
-            EngineError: OpenVINO cannot run it, or returns something else than logits.
-        """
-        if missing := sorted(
-            set(self.input_names) - inputs.keys()
-        ):  # OpenVINO would take those of an earlier call
-            raise EngineError(f"the graph's inputs {', '.join(missing)} are missing")
-        if len({inputs[name].shape for name in self.input_names}) > 1:
-            raise EngineError(f"the inputs must have one shape, (B, T): {shapes_of(inputs)}")
-        tokens = inputs[self.input_names[0]].shape[1]
-        declared = {name: inputs[name] for name in self.input_names}
-        length = self._length(tokens)
-        padded = pad_to(declared, length, pad_id=self._pad_id)
-        model, idle = self._opened.get()
-        try:
-            request = idle.pop()
-        except IndexError:
-            request = model.create_infer_request()
-        stop = Stop() if stop is None else stop
+    def _length(self, tokens: int) -> int:
+        if self._longest is None:
+            return tokens
+        return max(tokens, min(self._longest, -(-tokens // STEP) * STEP))
+
+    def _compute(self, model: Any, request: Any, inputs: dict[str, NDArray[np.int64]], stop: Stop) -> Any:
         over = threading.Event()
         with stop.ends(lambda: threading.Thread(target=_cancel, args=(request, over), daemon=True).start()):
             try:
                 # The inputs are read in place; the outputs are copies, so the request is free for another call.
-                results = request.infer(padded, share_inputs=True)
-                outputs = [results[name] for name in OUTPUTS]
-            except Exception as error:
+                results = request.infer(inputs, share_inputs=True)
+                return [results[name] for name in OUTPUTS]
+            except Exception:
                 if stop.requested:  # a graph that was ended between two nodes fails or errs on other shapes
                     self._opened.forget()
-                raise failure("OpenVINO", inputs, error, stop) from error
+                raise
             finally:
                 over.set()
-        start, end = check_logits(outputs, (len(inputs[self.input_names[0]]), length))
-        if not stop.requested:  # else it may still be cancelled
-            idle.append(request)
-        return start[:, :tokens], end[:, :tokens]
-
-    def renew(self) -> None:
-        """Open the graph again; see `EndableSession.renew`."""
-        self._opened.forget()
-        self._opened.get()
-
-    def _length(self, tokens: int) -> int:
-        """Return the length to pad to; without an attention mask, padding would be read as text."""
-        if self._longest is None or "attention_mask" not in self.input_names:
-            return tokens
-        return max(tokens, min(self._longest, -(-tokens // STEP) * STEP))
 
     def __reduce__(self) -> tuple[Any, ...]:
         again = partial(OpenVinoSession, self._graph, threads=self._threads, longest=self._longest)

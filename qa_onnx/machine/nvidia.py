@@ -28,10 +28,10 @@ TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvonnxparser.so.10")
 _OPTIONAL = ("libcufft", "libcudnn")  # our graphs run without these from ONNX Runtime 1.28 on
 
 # The oldest driver for each major version of CUDA, from the release notes of its toolkit.
-OLDEST_DRIVER = {12: 525, 13: 580}
+_OLDEST_DRIVER = {12: 525, 13: 580}
 
 _NO_DRIVER = "no NVIDIA driver is found"
-_INSTALL_DRIVER = "install the driver, or start the container with --gpus all, until nvidia-smi lists a GPU"
+INSTALL_DRIVER = "install the driver, or start the container with --gpus all, until nvidia-smi lists a GPU"
 _NO_GPU = "the NVIDIA driver has no GPU to use"
 _SHOW_GPU = "see what nvidia-smi lists, and CUDA_VISIBLE_DEVICES"
 _FORKED = (
@@ -96,12 +96,6 @@ class Nvidia:
     cuda: str | None
     libraries: tuple[Library, ...]
     wheels: dict[str, str]
-
-    @property
-    def too_old(self) -> str | None:
-        """The oldest driver that runs this CUDA, if the installed one is older."""
-        needed = OLDEST_DRIVER.get(_major(self.cuda or ""), 0)
-        return str(needed) if 0 < _major(self.driver or "") < needed else None
 
     @property
     def not_loaded(self) -> tuple[str, ...]:
@@ -246,7 +240,7 @@ def _driver_gpu(cuda: str) -> str:
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError as error:
-        raise DeviceError(f"{_NO_DRIVER} ({error})", remedy=_INSTALL_DRIVER) from error
+        raise DeviceError(f"{_NO_DRIVER} ({error})", remedy=INSTALL_DRIVER) from error
     version, device, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
     _call(driver, "cuInit", 0)
     _call(driver, "cuDriverGetVersion", ctypes.byref(version))
@@ -254,10 +248,12 @@ def _driver_gpu(cuda: str) -> str:
     _call(driver, "cuDeviceGetName", name, len(name), device)
     major, minor = version.value // 1000, version.value % 1000 // 10
     if major < _major(cuda):
+        oldest = _OLDEST_DRIVER.get(_major(cuda))
         raise DeviceError(
             f"the NVIDIA driver is too old: it runs CUDA {major}.{minor}, and the installed onnxruntime-gpu was "
             f"built for CUDA {cuda}",
-            remedy=f"update the driver, or install an onnxruntime-gpu for CUDA {major}",
+            remedy=f"update the driver{f' to {oldest} or newer' if oldest else ''}, or install an onnxruntime-gpu "
+            f"for CUDA {major}",
         )
     return name.value.decode(errors="replace")
 
@@ -291,7 +287,7 @@ def explain(text: str, *, cuda: str = "") -> DeviceError | None:
     """Return what an exception's text of ONNX Runtime means, with the remedy; None: it is not about the GPU."""
     if match := re.search(r"(lib[\w.+-]+\.so[\d.]*): cannot open shared object file", text):
         if match[1] == DRIVER:
-            return DeviceError(f"{_NO_DRIVER} ({match[0]})", remedy=_INSTALL_DRIVER)
+            return DeviceError(f"{_NO_DRIVER} ({match[0]})", remedy=INSTALL_DRIVER)
         return _missing([match[1]], cuda)
     for pattern, (problem, remedy) in _MEANINGS.items():
         if re.search(pattern, text):

@@ -50,14 +50,14 @@ def survey() -> Installed:
     except metadata.PackageNotFoundError:
         extras = set()
     # An installed ONNX Runtime belongs to the base; one that is missing does not, since either wheel will do.
-    wheels = [need for extra in ("cpu", "gpu") for need in _needs(extra) if version(need.name)]
+    wheels = [need for extra in ("cpu", "gpu") for need in needs(extra) if version(need.name)]
     return Installed(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         versions={name: version(name) for name in _SHOWN},
         wheels={name: number for name in WHEELS if (number := version(name)) is not None},
-        extras={extra: tuple(_lacks(_needs(extra))) for extra in sorted(extras)},
-        unmet=tuple(_lacks(_needs() + wheels)),
+        extras={extra: tuple(_lacks(needs(extra))) for extra in sorted(extras)},
+        unmet=tuple(_lacks(needs() + wheels)),
     )
 
 
@@ -71,10 +71,10 @@ def require(extra: str, *, onnxruntime: bool = False) -> None:
     Raises:
         MissingExtraError: some are not; it names all of them, and one line for pip.
     """
-    needs = _needs(extra)
+    wanted = needs(extra)
     # Of all packages that extras need, the module has the name of the package.
-    broken = [need.name for need in needs if version(need.name) and not _importable(need.name.replace("-", "_"))]
-    lacks = _lacks(needs) + broken
+    broken = [need.name for need in wanted if version(need.name) and not _importable(need.name.replace("-", "_"))]
+    lacks = _lacks(wanted) + broken
     names = [extra] if lacks else []
     if onnxruntime and not _importable("onnxruntime"):
         lacks.append("an ONNX Runtime")
@@ -94,25 +94,25 @@ def version(distribution: str) -> str | None:
     return number
 
 
-def _needs(extra: str = "") -> list[Requirement]:
+def needs(extra: str = "") -> list[Requirement]:
     """Return what an extra of qa-onnx needs, or "", its base; nothing where qa-onnx has no metadata.
 
     Hatchling writes the packages of an extra that another one names into both.
     """
     try:
-        needs = [Requirement(line) for line in metadata.requires("qa-onnx") or ()]
+        every = [Requirement(line) for line in metadata.requires("qa-onnx") or ()]
     except metadata.PackageNotFoundError:
         return []
-    base = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    base = [need for need in every if need.marker is None or need.marker.evaluate({"extra": ""})]
     if not extra:
         return base
-    return [need for need in needs if need not in base and need.marker and need.marker.evaluate({"extra": extra})]
+    return [need for need in every if need not in base and need.marker and need.marker.evaluate({"extra": extra})]
 
 
-def _lacks(needs: list[Requirement]) -> list[str]:
+def _lacks(wanted: list[Requirement]) -> list[str]:
     """Return the packages that are missing or of a version that is not allowed, the latter with both versions."""
     lacks = []
-    for need in needs:
+    for need in wanted:
         number = version(need.name)
         with suppress(InvalidVersion):
             if number is not None and need.specifier.contains(number, prereleases=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.bundle.folder import manifest_bytes
 from qa_onnx.errors import InputError, MapError, QaOnnxError, shown
 from qa_onnx.mapping.arrow import Asked, answer_batches
-from qa_onnx.mapping.counted import count_tokens
 from qa_onnx.mapping.text_rows import ID, PLACE, PROBLEM
+from qa_onnx.session import MeasuredSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from qa_onnx.mapping.counted import CountedSession
     from qa_onnx.mapping.forms import RowForm
     from qa_onnx.mapping.places import OutputFolder
     from qa_onnx.mapping.plan import Shard
@@ -80,7 +80,7 @@ class MapWorker:
 
     def __init__(self, work: MapWork) -> None:
         self._work = work
-        self._opened: tuple[Reader, Options, CountedSession] | None = None
+        self._opened: tuple[Reader, Options, MeasuredSession] | None = None
         self._cursor: tuple[str, Any] | None = None  # name of the file that is open, and its cursor
 
     def run(self, shard: Shard) -> ShardReport:
@@ -100,12 +100,14 @@ class MapWorker:
         except MemoryError:
             return ShardReport(shard.part, error=f"{shard}: out of memory", stops=True)
 
-    def _load(self) -> tuple[Reader, Options, CountedSession]:
+    def _load(self) -> tuple[Reader, Options, MeasuredSession]:
         work = self._work
         if hash_of(work.bundle) != work.bundle_sha256:
             raise MapError(f"the bundle {work.bundle} was changed since the job began", remedy="start again")
         reader, options = work.load(work.bundle)
-        return reader, options, count_tokens(reader)
+        measured = MeasuredSession(reader.steps.session, reader.steps.pad_id)
+        reader.steps = dataclasses.replace(reader.steps, session=measured)
+        return reader, options, measured
 
     def close(self) -> None:
         """Close the file that is read."""
@@ -113,8 +115,8 @@ class MapWorker:
             self._cursor[1].close()
             self._cursor = None
 
-    def _answer(self, shard: Shard, reader: Reader, options: Options, counted: CountedSession) -> ShardReport:
-        form, before = self._work.form, counted.tokens
+    def _answer(self, shard: Shard, reader: Reader, options: Options, measured: MeasuredSession) -> ShardReport:
+        form, before = self._work.form, measured.tokens
         if self._cursor is None or self._cursor[0] != shard.source:
             self.close()
             self._cursor = shard.source, form.cursor(shard.source)
@@ -128,7 +130,7 @@ class MapWorker:
             shard.rows,
             tally.failed,
             tally.first_failure,
-            tokens=counted.tokens - before,
+            tokens=measured.tokens - before,
             peak_bytes=_peak_bytes(),
         )
 

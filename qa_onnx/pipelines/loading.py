@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qa_onnx.bundle.files import MANIFEST
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.engines.names import Backend
-from qa_onnx.errors import InputError, quoted
-from qa_onnx.pipelines.settings import warn_caller
+from qa_onnx.errors import InputError, quoted, warn_caller
 from qa_onnx.reader import Reader
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from qa_onnx.errors import InputError, quoted
+from qa_onnx.errors import InputError, quoted, warn_caller
 from qa_onnx.options import Options
 from qa_onnx.pipelines.attributes import advice, facts
 from qa_onnx.pipelines.hf4 import PipelineResult, hf4_results
 from qa_onnx.pipelines.inputs import Arguments, read_inputs
 from qa_onnx.pipelines.loading import check_parts, load_reader
-from qa_onnx.pipelines.settings import override, read_settings, warn_caller
+from qa_onnx.pipelines.settings import override, read_settings
 from qa_onnx.reader import Reader
 
 if TYPE_CHECKING:

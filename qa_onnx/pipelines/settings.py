@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qa_onnx.engines.names import Backend
 from qa_onnx.engines.sessions import check_usable
-from qa_onnx.errors import InputError, QaOnnxError, quoted
+from qa_onnx.errors import InputError, QaOnnxError, quoted, warn_caller
 from qa_onnx.pipelines.inputs import Arguments
 
 if TYPE_CHECKING:
@@ -251,11 +249,3 @@ def _advice(name: str) -> str:
         return "it is one of pipeline(...), not of a call"
     near = difflib.get_close_matches(name, NAMES | {"question", "context"}, n=1)
     return f"did you mean {near[0]}?" if near else f"a call takes {', '.join(sorted(_DEFAULTS))}"
-
-
-def warn_caller(message: str, category: type[Warning]) -> None:
-    """Warn at the line outside of qa_onnx that called it."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("qa_onnx."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)

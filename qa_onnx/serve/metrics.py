@@ -65,8 +65,8 @@ class Metrics:
 
     def model(self, model: Model) -> None:
         """Record the model that was loaded."""
-        name, backend = model.bundle.manifest.source.name, model.backend
-        self._bundle.labels(name, model.precision, backend.engine, backend.device, __version__).set(1)
+        name, backend = model.bundle.manifest.source.name, model.runtime.backend
+        self._bundle.labels(name, model.runtime.precision, backend.engine, backend.device, __version__).set(1)
 
     def request(self, endpoint: str, code: int, seconds: float) -> None:
         """Count a request, with the status and duration of its response."""

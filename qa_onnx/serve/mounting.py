@@ -15,7 +15,6 @@ import dataclasses
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from qa_onnx import Bundle, Options
 from qa_onnx.errors import ClosedError
 from qa_onnx.serve.app import service_app
 from qa_onnx.serve.metrics import Metrics
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from qa_onnx import AsyncReader
+    from qa_onnx import AsyncReader, Bundle, Options
     from qa_onnx.engines.names import Device, Engine
 
 _NOT_STARTED = (
@@ -118,18 +117,16 @@ def create_app(
     Raises:
         QaOnnxError: the bundle is not complete, or has nothing for the engine and device.
     """
-    opened = Bundle.load(bundle, revision=revision, require_signature=require_signature)
-    if options is None:
-        options = dataclasses.replace(Options.for_windows_of(opened.manifest.max_length), n_best=1)
     model = Model.resolve(
-        opened,
+        bundle,
         options,
+        revision=revision,
+        require_signature=require_signature,
         precision=precision,
         device=device,
         engine=engine,
         threads=threads,
         allow_fallback=allow_fallback,
-        require_signature=require_signature,
     )
     # Nobody here knows which address the host listens on.
     configured = dataclasses.replace(settings or Settings(), loopback=False, owns_process=False)

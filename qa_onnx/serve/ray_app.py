@@ -10,14 +10,12 @@ protocol.py).
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from pathlib import Path  # noqa: TC003 - pydantic reads it
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from ray import serve
 
-from qa_onnx import Bundle, Options
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.machine.packages import require
 from qa_onnx.serve import keys, logs
@@ -83,17 +81,16 @@ class ReplicaArguments(BaseModel):
         Raises:
             QaOnnxError: it is damaged, cannot be used here, or gives other logits than at export.
         """
-        bundle = Bundle.load(self.bundle, revision=self.revision, require_signature=self.require_signature)
         model = Model.resolve(
-            bundle,
-            dataclasses.replace(Options.for_windows_of(bundle.manifest.max_length), n_best=1),
+            self.bundle,
+            revision=self.revision,
+            require_signature=self.require_signature,
             precision=self.precision,
             device=self.device,
             engine=self.engine,
             threads=self.threads,
             share=max(1, int(self.num_cpus)),
             allow_fallback=self.allow_fallback,
-            require_signature=self.require_signature,
         )
         service = Service(settings, model, Metrics())
         service.load()

@@ -141,16 +141,15 @@ def scores(rows: Sequence[WindowLogits], unit: OffsetUnit) -> dict[str, Any]:
 
 def bundle(model: Model) -> dict[str, Any]:
     """Return the `BundleInfo` of a model."""
-    manifest = model.bundle.manifest
-    graph = model.bundle.graph_for(model.precision, model.backend)
-    receipt = model.bundle.receipt(model.precision)
-    files = (graph.file, manifest.tokenizer, graph.golden)
+    manifest, runtime = model.bundle.manifest, model.runtime
+    receipt = model.bundle.receipt(runtime.precision)
+    files = (runtime.graph.file, manifest.tokenizer, runtime.graph.golden)
     return {
         "name": manifest.source.name,
-        "precision": model.precision,
-        "engine": model.backend.engine,
-        "device": model.backend.device,
-        "threads": model.threads,
+        "precision": runtime.precision,
+        "engine": runtime.backend.engine,
+        "device": runtime.backend.device,
+        "threads": runtime.threads,
         "max_length": model.options.max_length,
         "null_threshold": manifest.null_threshold,
         "temperature": manifest.temperature,

@@ -64,7 +64,7 @@ class Service:
         """
         reader = self.model.load()
         self.model = model = self.model.as_loaded(reader)
-        self._golden = model.bundle.text(model.bundle.graph_for(model.precision, model.backend).golden)
+        self._golden = model.bundle.text(model.runtime.graph.golden)
         self._check_logits(reader)
         batch_tokens = self.settings.max_batch_tokens
         self._asking = AsyncReader(
@@ -118,11 +118,11 @@ class Service:
         self._check_logits(self.reader.reader)
 
     def _check_logits(self, reader: Reader) -> None:
-        model = self.model
-        check = golden.check(reader, self._golden, model.precision)
+        precision = self.model.runtime.precision
+        check = golden.check(reader, self._golden, precision)
         if not check.passed:
             raise BundleError(
-                f"{model.precision} of {model.bundle.path} gives other logits here than at export: they differ by "
+                f"{precision} of {self.model.bundle.path} gives other logits here than at export: they differ by "
                 f"{check.max_abs:.2g}, and at most {check.tolerance:g} is allowed. qa-onnx inspect --verify has "
                 "details; another --precision may work"
             )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx import Reader
+from qa_onnx import Bundle, Options, Reader
 from qa_onnx.bundle.runtime import resolve_runtime
-from qa_onnx.engines.names import check_precision
 from qa_onnx.errors import InputError
 from qa_onnx.machine import cpu
 from qa_onnx.options import check_bounds
@@ -19,8 +17,7 @@ from qa_onnx.serve.root_path import checked_root
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qa_onnx import Bundle, Options
-    from qa_onnx.engines.names import Backend, Device, Engine
+    from qa_onnx.bundle.runtime import Runtime
 
 MAX_EXAMPLES = 1000  # of a request
 MAX_ANSWERS = 10_000  # examples of a request times n_best
@@ -84,85 +81,55 @@ def limits() -> list[Field[Any]]:
     return [item for item in fields(Settings) if item.metadata]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Model:
     """The model that a server loads.
 
     Attributes:
-        bundle: its folder.
-        precision: of its graph.
-        backend: that runs the graph.
-        threads: of one run on the CPU.
-        allow_fallback: use the CPU if the GPU cannot be used.
-        require_signature: public key that must have signed the bundle, which is read again; None: none must have.
+        bundle: read once, with its signature: its files must have the hashes of this manifest.
+        runtime: that the bundle runs with here.
         options: defaults of the requests.
-        named: the precision that the caller named, which stays where the CPU takes over; None: none.
     """
 
     bundle: Bundle
-    precision: str
-    backend: Backend
-    threads: int
-    allow_fallback: bool
+    runtime: Runtime
     options: Options
-    require_signature: Path | None = None
-    named: str | None = None
 
     @classmethod
     def resolve(
         cls,
-        bundle: Bundle,
-        options: Options,
+        bundle: str | Path | Bundle | None = None,
+        options: Options | None = None,
         *,
-        precision: str | None = None,
-        device: Device | None = None,
-        engine: Engine | None = None,
+        revision: str | None = None,
+        require_signature: Path | None = None,
         threads: int | None = None,
         share: int | None = None,
-        allow_fallback: bool = False,
-        require_signature: Path | None = None,
+        **named: Any,
     ) -> Model:
         """Complete settings by those that the bundle runs best with here, with the checks that are quick.
 
         Args:
-            bundle: to serve.
-            options: defaults of the requests, but for the tokens of a batch.
-            precision: of its graph; this and the next three as in `Reader.load`.
-            device: that runs it.
-            engine: that runs it.
+            bundle: to serve; so are the next two of `Bundle.load`.
+            options: defaults of the requests, but for the tokens of a batch; None: the bundle's, with one answer.
+            revision: on the hub.
+            require_signature: public key that must have signed the bundle; None: none must have.
             threads: of one run on the CPU.
             share: the threads without `threads`, where other processes have cores too; None: all cores.
-            allow_fallback: see the attribute.
-            require_signature: see the attribute.
+            named: precision, device, engine and allow_fallback, as in `Reader.load`.
 
         Raises:
             QaOnnxError: the bundle is not complete, or has nothing for the engine and device.
         """
-        runtime = resolve_runtime(
-            bundle,
-            precision=precision,
-            device=device,
-            engine=engine,
-            threads=threads,
-            allow_fallback=allow_fallback,
-        )
-        if runtime.fallback:
-            warnings.warn(runtime.fallback, RuntimeWarning, stacklevel=2)
-        bundle.graph_for(runtime.precision, runtime.backend)
-        check_precision(runtime.precision)
+        opened = Bundle.load(bundle, revision=revision, require_signature=require_signature)
+        runtime = resolve_runtime(opened, threads=threads, **named)
         found = runtime.threads if threads is not None or share is None else share  # a profile's: for one process
+        runtime = dataclasses.replace(runtime, threads=cpu.default_threads() if found is None else found)
+        if options is None:
+            options = dataclasses.replace(Options.for_windows_of(opened.manifest.max_length), n_best=1)
         if runtime.batch_tokens is not None:
             options = dataclasses.replace(options, batch_tokens=runtime.batch_tokens)
-        return cls(
-            bundle=bundle,
-            precision=runtime.precision,
-            backend=runtime.backend,
-            threads=cpu.default_threads() if found is None else found,
-            allow_fallback=allow_fallback,
-            require_signature=require_signature,
-            options=options,
-            named=precision,
-        )
+        return cls(opened, runtime, options)
 
     def load(self) -> Reader:
         """Load the reader, which takes a second or more.
@@ -170,29 +137,18 @@ class Model:
         Raises:
             QaOnnxError: the bundle is damaged, the backend cannot be used, or the options do not fit the model.
         """
-        precision: str | None = self.precision
-        if self.allow_fallback and self.named is None and self.backend.device == "cuda":
-            precision = None if precision == self.bundle.best_precision(self.backend) else precision
-        reader = Reader.load(
-            self.bundle.path,
-            precision=precision,
-            device=self.backend.device,
-            engine=self.backend.engine,
-            threads=self.threads,
-            allow_fallback=self.allow_fallback,
-            require_signature=self.require_signature,
-        )
+        reader = Reader._open(self.bundle, self.runtime)
         reader.resolve(self.options)
         return reader
 
     def as_loaded(self, reader: Reader) -> Model:
         """Return what a reader really runs, which is different if it fell back to the CPU."""
-        if reader.backend is None or reader.precision is None:
+        if reader._origin is None:
             return self
-        options = self.options
-        if reader.backend.device != self.backend.device:  # a CPU wants smaller batches than a GPU
+        runtime, options = reader._origin.runtime, self.options
+        if runtime.backend.device != self.runtime.backend.device:  # a CPU wants smaller batches than a GPU
             options = dataclasses.replace(options, batch_tokens=reader.options.batch_tokens)
-        return dataclasses.replace(self, precision=reader.precision, backend=reader.backend, options=options)
+        return dataclasses.replace(self, runtime=runtime, options=options)
 
     @property
     def max_doc_stride(self) -> int:

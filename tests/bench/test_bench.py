@@ -8,12 +8,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from packaging.requirements import Requirement
 
 from qa_onnx import Bundle, BundleError, EngineError
 from qa_onnx.bench import compare as bench_compare
@@ -197,6 +199,13 @@ def test_torch_comes_first_and_bf16_only_where_the_cpu_has_it(
     assert "no instructions for bf16" in found[1].why_not
     monkeypatch.setattr(cpu, "instruction_sets", lambda: ("avx2", "avx512_bf16"))
     assert list_contenders(tiny_bundle, precisions=None, against="somewhere", device="cpu")[1].why_not == ""
+
+
+def test_a_precision_is_weighed_with_all_that_pip_installs_for_it(tiny_bundle: Bundle) -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    base = [Requirement(line).name for line in tomllib.loads(text)["project"]["dependencies"]]
+    (contender, *_) = list_contenders(tiny_bundle, precisions=["int8"], against=None, device="cpu")
+    assert contender.install_bytes == install_bytes([*base, "onnxruntime"])
 
 
 def test_what_pip_installed_is_weighed_with_all_that_it_needs() -> None:

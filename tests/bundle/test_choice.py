@@ -84,7 +84,7 @@ def test_the_choice_follows_the_cpu_the_receipts_and_the_engines(
     installed(monkeypatch, openvino=openvino)
     bundle = holding(tiny_bundle, **{**ALL, **changes})
     assert str(choose(bundle)) == expected
-    assert explain(bundle).startswith(f"{expected}, the fastest that is known for a CPU with ")
+    assert explain(bundle, None).startswith(f"{expected}, the fastest that is known for a CPU with ")
     named: dict[str, Any] = {"precision": None, "device": None, "engine": None, "threads": None}
     found = resolve_runtime(bundle, **named)
     assert f"{found.precision} in {found.backend}" == expected
@@ -123,7 +123,7 @@ def test_what_would_be_faster_is_said_with_what_to_do(
 ) -> None:
     monkeypatch.setattr(cpu, "instruction_sets", lambda: sets)
     installed(monkeypatch, openvino=openvino)
-    advice = advise(holding(tiny_bundle, **held))
+    advice = advise(holding(tiny_bundle, **held), None)
     assert (advice is None) == (what is None)
     if advice and what:
         assert advice[0].startswith(what)

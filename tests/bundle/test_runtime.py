@@ -182,12 +182,21 @@ def wished(precision: str | None) -> Model:
 def test_a_server_on_the_cpu_that_takes_over_has_its_batches_too() -> None:
     with pytest.warns(RuntimeWarning, match="int8 on the CPU takes over"):
         found = wished(None)  # known before it loads
-    assert (found.backend.device, found.precision, found.options.batch_tokens) == ("cpu", "int8", 1024)
+    assert (found.runtime.backend.device, found.runtime.precision, found.options.batch_tokens) == (
+        "cpu",
+        "int8",
+        1024,
+    )
     found = wished("fp32")
-    assert (found.backend.device, found.options.batch_tokens) == ("cuda", 16_384)
-    with pytest.warns(RuntimeWarning, match="fp32 on the CPU takes over"):
+    assert (found.runtime.backend.device, found.options.batch_tokens) == ("cuda", 16_384)
+    with pytest.warns(RuntimeWarning, match="fp32 on the CPU takes over") as caught:
         served = found.as_loaded(found.load())
-    assert (served.backend.device, served.precision, served.options.batch_tokens) == ("cpu", "fp32", 1024)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert (served.runtime.backend.device, served.runtime.precision, served.options.batch_tokens) == (
+        "cpu",
+        "fp32",
+        1024,
+    )
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -196,10 +205,14 @@ def test_a_server_whose_gpu_fails_when_it_loads_falls_back_as_a_reader_does(
 ) -> None:
     monkeypatch.setattr(runtime, "check_usable", lambda backend: None)  # what fails shows only later
     found = wished(None)
-    assert (found.backend.device, found.precision) == ("cuda", "fp32")
+    assert (found.runtime.backend.device, found.runtime.precision) == ("cuda", "fp32")
     with pytest.warns(RuntimeWarning, match="int8 on the CPU takes over"):
         served = found.as_loaded(found.load())
-    assert (served.backend.device, served.precision, served.options.batch_tokens) == ("cpu", "int8", 1024)
+    assert (served.runtime.backend.device, served.runtime.precision, served.options.batch_tokens) == (
+        "cpu",
+        "int8",
+        1024,
+    )
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -218,7 +231,7 @@ def test_a_server_of_a_bundle_without_a_graph_for_gpus_falls_back_as_a_reader_do
     edit_manifest(tiny_copy, lambda content: content["graphs"].pop("fp32"))
     with pytest.warns(RuntimeWarning, match="int8 on the CPU takes over"):
         found = Model.resolve(Bundle.load(tiny_copy), Options(), device="cuda", allow_fallback=True)
-    assert str(found.backend) == "onnxruntime/cpu"
+    assert str(found.runtime.backend) == "onnxruntime/cpu"
 
 
 def test_int8_on_cuda_names_the_precision_that_runs_there(tiny_copy: Path) -> None:

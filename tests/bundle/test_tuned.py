@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
-from qa_onnx import Bundle, OnnxSession, Options, Reader
+from qa_onnx import Bundle, DeviceError, OnnxSession, Options, Reader
+from qa_onnx.bundle import tuned
 from qa_onnx.bundle.tuned import Profile, find_profile, forget_profile, profile_path, save_profile
 from qa_onnx.cli import main
 from qa_onnx.machine import cpu
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from qa_onnx.bundle.graphs import BundleGraph
+    from qa_onnx.engines.names import Backend
 
 pytestmark = pytest.mark.cpu
 
@@ -94,14 +97,14 @@ def test_serve_follows_it_and_splits_the_cores_all_the_same(
     monkeypatch.setattr(cpu, "default_threads", lambda: 8)
     unset: dict[str, Any] = dict.fromkeys(ReaderSettings.__dataclass_fields__) | {"allow_fallback": False}
     settings = ReaderSettings(**unset | {"bundle": TINY, "null_threshold": "bundle"})
-    assert (model(settings, 1).precision, model(settings, 1).threads) == ("int8", 8)
+    assert (model(settings, 1).runtime.precision, model(settings, 1).runtime.threads) == ("int8", 8)
     save_profile(bundle, PROFILE)
-    tuned = model(settings, 1)
-    assert (tuned.precision, tuned.threads, tuned.options.batch_tokens) == ("fp32", 1, 77)
-    assert tuned.load().precision == "fp32"
-    assert model(settings, 2).threads == 4
+    served = model(settings, 1)
+    assert (served.runtime.precision, served.runtime.threads, served.options.batch_tokens) == ("fp32", 1, 77)
+    assert served.load().precision == "fp32"
+    assert model(settings, 2).runtime.threads == 4
     by_hand = model(dataclasses.replace(settings, precision="int8"), 1)
-    assert (by_hand.precision, by_hand.threads) == ("int8", 8)
+    assert (by_hand.runtime.precision, by_hand.runtime.threads) == ("int8", 8)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +172,27 @@ def test_a_damaged_one_is_ignored(bundle: Bundle, damage: bytes | Callable[[dict
         path.write_text(json.dumps(content), encoding="utf-8")
     assert find_profile(bundle) is None
     assert Reader.load(bundle).ask("Who?", "The keeper.")
+
+
+def test_a_tuned_gpu_that_is_gone_is_no_secret(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_usable(backend: Backend) -> None:
+        if backend.device == "cuda":
+            raise DeviceError("no NVIDIA driver is found", remedy="install it")
+
+    monkeypatch.setattr(tuned, "check_usable", check_usable)
+    save_profile(bundle, dataclasses.replace(PROFILE, device="cuda"))
+    message = (
+        "onnxruntime/cuda, which qa-onnx tune chose, cannot be used, the CPU takes over: no NVIDIA driver is found"
+    )
+    with pytest.warns(RuntimeWarning, match=message) as caught:
+        assert str(Reader.load(bundle).backend) == "onnxruntime/cpu"
+    assert [warning.filename for warning in caught] == [__file__]
+    shown = CliRunner().invoke(main, ["inspect", "-b", str(TINY)])
+    assert shown.stderr == f"warning: {message}: install it\n"
+    assert "here int8 in onnxruntime/cpu" in " ".join(shown.stdout.split())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what is named needs no profile
+        Reader.load(bundle, device="cpu")
 
 
 def test_inspect_says_so(bundle: Bundle) -> None:

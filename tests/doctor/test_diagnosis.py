@@ -95,12 +95,14 @@ def test_nothing_is_wrong() -> None:
 
 def test_a_gpu_that_onnx_runtime_was_not_built_for_is_a_note() -> None:
     unused = dataclasses.replace(GPU, cuda=None)
-    (note,) = diagnose(findings(gpu=unused)).notes
-    assert note.what == f"{GPU.gpus[0].name} is not used: the installed ONNX Runtime has no CUDA"
-    assert note.remedy == "pip uninstall onnxruntime, then pip install 'qa-onnx[gpu]'; then --device cuda"
-    asked = diagnose(findings(failed(CUDA, "no CUDA"), gpu=unused, requested=(CPU, CUDA)))
+    cannot = failed(CUDA, "no CUDA in it", remedy="pip install 'qa-onnx[gpu]'", kind="MissingExtraError")
+    (note,) = diagnose(findings(cannot, gpu=unused)).notes
+    assert note.what == f"{GPU.gpus[0].name} is not used: no CUDA in it"
+    assert note.remedy == "pip install 'qa-onnx[gpu]', then --device cuda"
+    assert diagnose(findings(cannot, gpu=NO_GPU)).notes == ()
+    asked = diagnose(findings(cannot, gpu=unused, requested=(CPU, CUDA)))
     assert (len(asked.problems), asked.notes) == (1, ())
-    assert diagnose(findings(gpu=GPU)).notes == ()
+    assert diagnose(findings(ran(CUDA, "fp32"), gpu=GPU)).notes == ()
 
 
 BROKEN = BundleState(path=Path("x"), is_default=False, error="x does not exist")
@@ -138,7 +140,7 @@ def test_two_wheels_are_one_problem() -> None:
         (failed(CPU, "did not end", kind="timeout"), "did not end", "smaller model"),
         (failed(CPU, "no operator", precision="fp16"), "does not run fp16: no operator", "--force-reinstall"),
         (failed(OPENVINO, "no operator", precision="fp32"), "does not run fp32: no operator", "openvino"),
-        (failed(CUDA, "it fell back"), "does not start: it fell back", "no NVIDIA driver"),
+        (failed(CUDA, "it fell back", remedy="update it"), "does not start: it fell back", "update it"),
     ],
 )
 def test_an_engine_that_fails_is_a_problem_where_it_was_asked_for(trial: Trial, what: str, remedy: str) -> None:
@@ -269,28 +271,17 @@ def test_a_cpu_without_bf16_is_a_problem_where_the_bundle_has_nothing_else(
     assert "--precision int8-static adds it" in problem.remedy
 
 
-def cuda(gpu: Nvidia, runtimes: Installed) -> str:
-    error = failed(CUDA, "it fell back", log="libcublas.so.13: cannot open shared object file")
-    (problem,) = diagnose(findings(error, requested=(CPU, CUDA), gpu=gpu, packages=runtimes)).problems
-    assert problem.what == "onnxruntime/cuda does not start: libcublas.so.13: cannot open shared object file"
-    return problem.remedy
-
-
-def test_the_way_to_a_gpu_is_told_step_by_step() -> None:
-    wheel = packages(onnxruntime_gpu="1.31.1")
-    remedy = cuda(NO_GPU, packages(onnxruntime="1.32.0"))
-    assert remedy.index("no NVIDIA driver was found") < remedy.index("pip uninstall onnxruntime, then pip install")
-    assert "uninstall" not in cuda(NO_GPU, packages())
-    assert cuda(
-        dataclasses.replace(NO_GPU, nvidia_smi_error="nvidia-smi ended with exit code 9", cuda="13.0"), wheel
-    ) == ("nvidia-smi ended with exit code 9")
-    assert "driver 535.1 is too old for CUDA 13.0: update it to 580" in cuda(
-        dataclasses.replace(GPU, driver="535.1"), wheel
-    )
-    lost = (Library("libcudart.so.13", None), Library("libcudnn.so.9", "no such file"))
-    remedy = cuda(dataclasses.replace(GPU, libraries=lost), wheel)
-    assert remedy == "pip install 'qa-onnx[gpu]' brings what cannot be loaded: libcudnn.so.9"
-    assert cuda(GPU, wheel) != ""
+def test_the_way_to_a_gpu_is_that_of_the_error() -> None:
+    lost = "libcublas.so.13: cannot open shared object file"
+    for remedy, way in (
+        ("update the driver", "update the driver"),
+        ("", "pip install --force-reinstall onnxruntime-gpu"),
+    ):
+        error = failed(CUDA, "it fell back", log=lost, remedy=remedy)
+        wheel = packages(onnxruntime_gpu="1.31.1")
+        (problem,) = diagnose(findings(error, requested=(CPU, CUDA), gpu=GPU, packages=wheel)).problems
+        assert problem.what == f"onnxruntime/cuda does not start: {lost}"
+        assert problem.remedy.startswith(way)
 
 
 def test_one_cause_is_not_told_twice() -> None:

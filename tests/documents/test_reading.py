@@ -108,9 +108,9 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch, n
     pytest.importorskip("pypdfium2")
     found = packages.version
     monkeypatch.setattr(packages, "version", lambda one: None if one == package else found(one))
-    needs = packages._needs
+    needs = packages.needs
     extra = [Requirement(one) for one in ("pypdfium2", "selectolax")]
-    monkeypatch.setattr(packages, "_needs", lambda one="": extra if one == "documents" else needs(one))
+    monkeypatch.setattr(packages, "needs", lambda one="": extra if one == "documents" else needs(one))
     data = b"%PDF-1.4" if name == "a.pdf" else b"<p>"
     with pytest.raises(MissingExtraError, match=rf"{package} not installed: pip install 'qa-onnx\[documents\]'"):
         read_document_bytes(data, name)

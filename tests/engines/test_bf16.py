@@ -32,7 +32,7 @@ from qa_onnx.bundle.files import MANIFEST
 from qa_onnx.bundle.runtime import resolve_runtime
 from qa_onnx.cli import main
 from qa_onnx.engines import openvino_cpu
-from qa_onnx.engines.names import PRECISIONS, Backend
+from qa_onnx.engines.names import PRECISIONS, Backend, usual_engine
 from qa_onnx.engines.sessions import open_session
 from qa_onnx.evaluation import golden
 from qa_onnx.machine import cpu, packages
@@ -162,12 +162,10 @@ def test_the_precision_brings_its_engine(tiny_copy: Path) -> None:
     bundle = Bundle.load(with_graphs(tiny_copy, "fp32", "bf16"))
 
     def engine(precision: str | None, **arguments: Any) -> str:
-        arguments = {"device": None, "engine": None, **arguments}
-        return resolve_runtime(bundle, precision=precision, threads=None, **arguments).backend.engine
+        return resolve_runtime(bundle, precision=precision, **arguments).backend.engine
 
-    assert engine("bf16") == engine("int8-static-bf16", device="cpu") == "openvino"
-    assert engine("fp32") == engine(None, device="cpu") == engine("bf16", device="cuda") == "onnxruntime"
-    assert engine("bf16", engine="onnxruntime") == "onnxruntime"
+    assert engine("bf16") == usual_engine("int8-static-bf16", "cpu") == "openvino"
+    assert engine("fp32") == engine(None, device="cpu") == usual_engine("bf16", "cuda") == "onnxruntime"
     with pytest.raises(
         EngineError, match=r"bf16 of .* runs on openvino/cpu, not on onnxruntime/cpu: choose .* fp32 does"
     ):
@@ -320,7 +318,7 @@ def test_a_server_takes_it_to_its_engine_and_refuses_it_with_the_reason(
     with pytest.raises(EngineError, match=r"bf16 cannot run here, since .*: use fp32"):
         model(ReaderSettings(**chosen), 1)
     monkeypatch.setattr(cpu, "instruction_sets", lambda: WITH)
-    served = model(ReaderSettings(**chosen), 1)
+    served = model(ReaderSettings(**chosen), 1).runtime
     assert (served.precision, str(served.backend)) == ("bf16", "openvino/cpu")
 
 

@@ -59,9 +59,9 @@ def test_a_reader_on_cuda_answers_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch)
     names: set[str] = set()
     run = GpuSession.run
 
-    def recorded(session: GpuSession, inputs: Any) -> Any:
+    def recorded(session: GpuSession, inputs: Any, **more: Any) -> Any:
         names.add(threading.current_thread().name)
-        return run(session, inputs)
+        return run(session, inputs, **more)
 
     monkeypatch.setattr(GpuSession, "run", recorded)
     scores, expected = ([one.answers[0].score for one in reader.predict(many)] for reader in (ours, theirs))

@@ -150,24 +150,6 @@ def test_nvidias_wheels_are_listed(bare: Path) -> None:
     assert nvidia.survey().wheels == {"nvidia-cudnn-cu13": "9.13.0"}
 
 
-@pytest.mark.parametrize(
-    ("driver", "cuda", "needed"),
-    [
-        ("535.183.01", "13.0", "580"),
-        ("580.95.05", "13.0", None),
-        ("535.183.01", "12.8", None),
-        ("470.1", "12.8", "525"),
-        (None, "13.0", None),
-        ("unknown", "13.0", None),
-        ("535.183.01", None, None),
-        ("535.183.01", "99.0", None),
-    ],
-)
-def test_a_driver_may_be_too_old(driver: str | None, cuda: str | None, needed: str | None) -> None:
-    state = nvidia.Nvidia(driver=driver, gpus=(), nvidia_smi_error=None, cuda=cuda, libraries=(), wheels={})
-    assert state.too_old == needed
-
-
 # usable_gpu
 
 
@@ -273,7 +255,19 @@ def test_driver_and_libraries_that_are_missing_are_named_at_once(loads: Callable
             FakeDriver(version=12040),
             "13.0",
             "is too old: it runs CUDA 12.4, and the installed onnxruntime-gpu was built for CUDA 13.0",
-            "update the driver, or install an onnxruntime-gpu for CUDA 12",
+            "update the driver to 580 or newer, or install an onnxruntime-gpu for CUDA 12",
+        ),
+        (
+            FakeDriver(version=11040),
+            "12.8",
+            "is too old: it runs CUDA 11.4, and the installed onnxruntime-gpu was built for CUDA 12.8",
+            "update the driver to 525 or newer, or install an onnxruntime-gpu for CUDA 11",
+        ),
+        (
+            FakeDriver(version=13000),
+            "99.0",
+            "is too old: it runs CUDA 13.0, and the installed onnxruntime-gpu was built for CUDA 99.0",
+            "update the driver, or install an onnxruntime-gpu for CUDA 13",
         ),
     ],
 )

@@ -232,7 +232,7 @@ def test_health_is_that_of_the_golden_examples() -> None:
 
     async def check() -> None:
         service = ReplicaArguments(bundle=str(TINY), precision="fp32", num_cpus=2.5).load(Settings())
-        assert service.model.threads == 2
+        assert service.model.runtime.threads == 2
         app: ReplicaApp = ReplicaApp(service)
         try:
             await app.check_health()

@@ -504,7 +504,7 @@ def test_the_cores_are_split_between_workers(workers: int, threads: int, monkeyp
     monkeypatch.setattr(cpu, "default_threads", lambda: 7)
     unset: dict[str, Any] = dict.fromkeys(ReaderSettings.__dataclass_fields__)
     settings = ReaderSettings(**unset | {"bundle": TINY, "null_threshold": "bundle"})
-    assert model(settings, workers).threads == threads
+    assert model(settings, workers).runtime.threads == threads
 
 
 def test_keys_and_limits_hold_in_workers_too(tmp_path: Path) -> None:
