@@ -80,11 +80,10 @@ def ask_texts(reader: Reader, options: Options, question: str, documents: Sequen
 
     Scores of several documents are logits above "no answer", since those of different texts cannot be compared.
     """
-    from qa_onnx import Example
-
     started = time.perf_counter()
-    with progress.windows(reader):
-        predictions = reader.predict([Example(question, document.text) for document in documents], options=options)
+    examples = [(question, document.text) for document in documents]
+    with progress.reading("windows") as count:
+        predictions = list(reader.steps.predictions(examples, reader.resolve(options), on_run=count))
     origins = [prediction.null_score if len(documents) > 1 else 0.0 for prediction in predictions]
     ranked = [
         (replace(answer, score=answer.score - origin), document)
