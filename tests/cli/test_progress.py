@@ -13,7 +13,7 @@ import pytest
 
 from qa_onnx import Reader
 from qa_onnx.cli import progress
-from qa_onnx.cli.result import ask_texts
+from qa_onnx.cli.result import answer
 from qa_onnx.documents import Document
 from qa_onnx.windows import Example
 from tests.conftest import TINY
@@ -109,6 +109,6 @@ def test_a_reader_that_is_closed_while_it_answers_stays_closed(monkeypatch: pyte
         yield lambda done, total: reader.close()
 
     monkeypatch.setattr(progress, "reading", closing)
-    found = ask_texts(reader, reader.options, "What is red?", [Document("a", LONG)])
+    found = answer(reader, reader.options, "What is red?", [Document("a", LONG)])
     assert found.prediction.answers
     assert reader.closed
