@@ -142,6 +142,11 @@ class Graph(Struct, frozen=True, omit_defaults=True, rename={"backends": "engine
     receipt: Receipt | None
     data: FileEntry | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the graph and its weights."""
+        return self.file.size + (self.data.size if self.data else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -239,6 +244,11 @@ class Manifest:
         """The oldest format that has all its precisions and files: major, minor."""
         with_data = [_WITH_DATA for graph in self.graphs.values() if graph.data]
         return max([(1, 0), *with_data, *(PRECISIONS[name].since for name in self.graphs)])
+
+    @property
+    def receipts(self) -> dict[str, Receipt]:
+        """The receipts that there are, by precision."""
+        return {name: graph.receipt for name, graph in self.graphs.items() if graph.receipt}
 
     def files(self) -> tuple[FileEntry, ...]:
         """Return every file that the manifest names, once each."""

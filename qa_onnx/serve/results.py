@@ -144,7 +144,7 @@ def bundle(model: Model) -> dict[str, Any]:
     manifest = model.bundle.manifest
     graph = model.bundle.graph_for(model.precision, model.backend)
     receipt = model.bundle.receipt(model.precision)
-    files = (graph.file, manifest.tokenizer, graph.golden)
+    files = filter(None, (graph.file, graph.data, manifest.tokenizer, graph.golden))
     return {
         "name": manifest.source.name,
         "precision": model.precision,
