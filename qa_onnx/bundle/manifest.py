@@ -20,7 +20,6 @@ from qa_onnx.options import BOUNDS
 
 FORMAT = "qa-onnx bundle"
 FORMAT_VERSION = (1, 2)  # the newest that this release reads
-
 _WITH_DATA = (1, 2)  # the format that introduced weights in a file beside the graph
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -296,6 +295,5 @@ def _check_version(name: str, version: object) -> None:
     if match is None:
         raise BundleError(f"{name} is damaged: format_version is {version!r:.80}")
     if (int(match[1]), int(match[2])) > FORMAT_VERSION:
-        newest = ".".join(map(str, FORMAT_VERSION))
-        problem = f"{name} has format {version}; this release reads up to {newest}"
+        problem = f"{name} has format {version}; this release reads up to {'.'.join(map(str, FORMAT_VERSION))}"
         raise BundleFormatError(problem, remedy="pip install --upgrade qa-onnx")
