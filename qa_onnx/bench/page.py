@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qa_onnx.appearance.plots import INK, PAPER, interval_plot, legend_below, new_axes, svg
-from qa_onnx.bench.document import ReportTable, bullets, number_of, plot, to_html
-from qa_onnx.errors import BundleError
+from qa_onnx.bench.document import ReportTable, bullets, plot, to_html
+from qa_onnx.errors import BundleError, number_of
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:

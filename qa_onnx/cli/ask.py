@@ -17,7 +17,7 @@ from qa_onnx.cli.result import answer
 from qa_onnx.cli.sources import is_file
 from qa_onnx.documents import Document
 from qa_onnx.documents.finding import is_index
-from qa_onnx.errors import shown
+from qa_onnx.errors import number_of, shown
 from qa_onnx.machine.files import did_you_mean
 from qa_onnx.retrieval.index import PassageIndex
 from qa_onnx.retrieval.steps import MOST_READ
@@ -122,7 +122,7 @@ def ask(
         reader, options = settings.load()
         failed = batch.run(reader, options, input_path, output_path)
         if failed:
-            raise click.ClickException(f"{failed} question{'s' * (failed > 1)} could not be answered")
+            raise click.ClickException(f"{number_of(failed, 'question')} could not be answered")
         return
     if output_path is not None:
         raise click.UsageError("--output needs --input; to keep single answers redirect stdout")

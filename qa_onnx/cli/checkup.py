@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.bundle.choice import explain
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import is_quiet
 from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import BACKENDS
+from qa_onnx.errors import number_of
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli import streams
 from qa_onnx.cli.notes import is_quiet, quiet_option
 from qa_onnx.cli.options import ReaderSettings, reader_options
 from qa_onnx.cli.progress import rows as show_rows
-from qa_onnx.errors import shown
+from qa_onnx.errors import number_of, shown
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note
+from qa_onnx.errors import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
