@@ -30,9 +30,8 @@ METHOD = (
 )
 
 
-# Headings of `results.FIGURES`: what a terminal of 100 columns has room for, and what a page shows first.
+# Headings of `results.FIGURES`: what a terminal of 100 columns has room for.
 SHORT = ("contender", "F1", "questions/s", "x base", "95 %", "p50 ms", "cold start s", "peak MB")
-FIRST = ("contender", "F1", "questions/s", "x base", "p50 ms")
 
 
 def table(run: BenchResults, *, columns: Collection[str] | None = None) -> ReportTable:

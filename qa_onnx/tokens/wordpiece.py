@@ -91,11 +91,6 @@ class WordPiece:
         word_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         return cls(normalizer.normalize_str, splitter.pre_tokenize_str, word_tokenizer)
 
-    @property
-    def remembered(self) -> int:
-        """Characters of all chunks and words that are remembered."""
-        return self._memory.characters
-
     def encode(self, text: str) -> Tokens | None:
         """Return the tokens of a text, without special tokens; None: the text needs the library.
 

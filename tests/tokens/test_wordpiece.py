@@ -195,13 +195,13 @@ def test_what_is_remembered_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         tokens = own.encode(text)
         assert tokens is not None
         assert tokens.ids.tolist() == KINDS["uncased"].encode(text, add_special_tokens=False).ids
-        assert 0 < own.remembered <= 400
-    kept = own.remembered
+        assert 0 < own._memory.characters <= 400
+    kept = own._memory.characters
     text = " ".join(map(str, range(120)))
     tokens = own.encode(text)
     assert tokens is not None
     assert tokens.ids.tolist() == KINDS["uncased"].encode(text, add_special_tokens=False).ids
-    assert own.remembered == kept  # too much at once is not remembered, and drives nothing out
+    assert own._memory.characters == kept  # too much at once is not remembered, and drives nothing out
     monkeypatch.setattr(character_table, "_TABLE", 0)
     assert own.encode("mast @") is None
     assert own.encode("mast 1") is not None
@@ -229,20 +229,20 @@ def test_a_long_text_without_blanks_is_not_remembered_as_one_chunk(monkeypatch: 
     monkeypatch.setattr(wordpiece, "_MEMORY", 1000)
     own = wordpiece_for(KINDS["uncased"])
     own.encode(" ".join(map(str, range(100, 200))))
-    kept = own.remembered
+    kept = own._memory.characters
     own.encode("door-key," * 50)
-    assert own.remembered == kept + len("door-key,"), "it drives nothing out"
+    assert own._memory.characters == kept + len("door-key,"), "it drives nothing out"
     assert check("uncased", f"the mast\n{'door-key,' * 20} \n  \n lamp")
 
 
 def test_what_is_forgotten_is_learned_again() -> None:
     own = wordpiece_for(KINDS["uncased"])
     before = own.encode("the mast, the lamp")
-    learned = own.remembered
+    learned = own._memory.characters
     own.forget()
-    assert own.remembered == 0
+    assert own._memory.characters == 0
     after = own.encode("the mast, the lamp")
-    assert own.remembered == learned > 0
+    assert own._memory.characters == learned > 0
     assert before is not None
     assert after is not None
     assert after.ids.tolist() == before.ids.tolist()
