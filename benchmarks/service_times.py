@@ -128,7 +128,7 @@ def measure(
         notes = noise.report([process.pid for process in processes.values()])
         backend = processes[1].facts["backend"]
     files = bundle.manifest.files()
-    graph = bundle.graph(precision).file.size
+    graph = bundle.graph(precision).size
     return ServiceTimes(
         command=repeat,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -110,7 +110,7 @@ def train_one(chosen: argparse.Namespace) -> dict[str, float]:
     if chosen.eval_data:
         training.base.model.to(training.device.device)
         data = squad.load(chosen.eval_data, limit=chosen.eval_limit)
-        figures["f1"] = score(training.base, training.device, data, training.settings.options()).f1
+        figures["f1"] = score(training.base, training.device, data, training.settings.options())["f1"]
     return figures
 
 

@@ -64,6 +64,11 @@ def escaped(text: str) -> str:
     )
 
 
+def number_of(things: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, in the singular or plural; the plural of most ends in s."""
+    return f"{things:,} {noun if things == 1 else plural or f'{noun}s'}"
+
+
 def quoted(value: object, limit: int = 80) -> str:
     """Return a value as Python writes it, on one line, in at most `limit` characters; it never raises.
 

@@ -193,6 +193,18 @@ class Options:
         return room
 
 
+# Options that a command and a request may change; the others follow from the model and the machine.
+CALL_OPTIONS = (
+    "n_best",
+    "overlapping",
+    "null_threshold",
+    "min_probability",
+    "max_answer_length",
+    "doc_stride",
+    "across_blocks",
+    "align_to_words",
+)
+
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("precision", "device", "engine"), ((str, NoneType), "a name, or None")),
     "allow_fallback": ((bool,), "True or False"),

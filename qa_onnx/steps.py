@@ -138,18 +138,35 @@ class Steps:
         return 1.0 if options.overlapping else self.temperature
 
     def stream(
-        self, examples: Iterable[AnyExample], options: Options
+        self,
+        examples: Iterable[AnyExample],
+        options: Options,
+        *,
+        on_run: Callable[[int, int], object] | None = None,
     ) -> Iterator[tuple[list[CutExample], list[WindowLogits]]]:
         """Cut and run examples portion by portion; on a GPU the next portion is cut while one runs.
+
+        Args:
+            examples: any number.
+            options: of all of them.
+            on_run: is called after each batch, in whatever thread ran it, with the windows that have run so far
+                and those of all portions that were begun.
 
         Yields:
             The examples of each portion, and their windows in order of length. `window.example` counts from the
             first example of the portion.
         """
+        done = total = 0
 
         def run(cut: list[CutExample]) -> Iterator[tuple[Batch, list[WindowLogits]]]:
+            nonlocal done, total
             windows = [window for example in cut for window in example.windows]
-            return self.run(windows, batch_tokens=options.batch_tokens)
+            total += len(windows)
+            for batch, rows in self.run(windows, batch_tokens=options.batch_tokens):
+                done += len(rows)
+                if on_run is not None:
+                    on_run(done, total)
+                yield batch, rows
 
         portions = ((self.cut(portion, options), more) for portion, more in _portions(examples))
         ran = (
@@ -158,9 +175,15 @@ class Steps:
         for cut, batches in ran:
             yield cut, [row for _, rows in batches for row in rows]
 
-    def predictions(self, examples: Iterable[AnyExample], options: Options) -> Iterator[Prediction]:
-        """Take all steps for a stream of examples; see `Reader.predict_iter`."""
-        for cut, rows in self.stream(examples, options):
+    def predictions(
+        self,
+        examples: Iterable[AnyExample],
+        options: Options,
+        *,
+        on_run: Callable[[int, int], object] | None = None,
+    ) -> Iterator[Prediction]:
+        """Take all steps for a stream of examples; see `Reader.predict_iter`, and `stream` for `on_run`."""
+        for cut, rows in self.stream(examples, options, on_run=on_run):
             scored: list[list[ScoredWindow]] = [[] for _ in cut]
             for part in self.search(rows, options):
                 scored[part.window.example].append(part)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from qa_onnx.options import Options
-    from qa_onnx.tokens.encoding import EncodedContext, Encoding
+    from qa_onnx.tokens.encoding import EncodedContext, Tokens
 
 _CACHED_CHARACTERS = 250_000  # of contexts whose tokens are kept
 
@@ -176,8 +176,8 @@ class Windower:
         self._contexts.clear()
         self._encoder.forget()
 
-    def _cut_one(self, index: int, question: Encoding, context: EncodedContext, options: Options) -> CutExample:
-        question_ids, warnings = np.array(question.ids, np.int64), []
+    def _cut_one(self, index: int, question: Tokens, context: EncodedContext, options: Options) -> CutExample:
+        question_ids, warnings = question.ids.astype(np.int64), []
         if options.max_question_length is not None and len(question_ids) > options.max_question_length:
             warnings.append(
                 f"the question has {len(question_ids)} tokens; the first {options.max_question_length} "

@@ -89,7 +89,7 @@ PACKAGES = {
     "onnxruntime": {"engines", "machine"},
     "openvino": {"engines"},
     "httpx": {"client"},
-    "msgspec": {"bundle", "data", "tokens", "retrieval", "client"},
+    "msgspec": {"bundle", "data", "evaluation", "tokens", "retrieval", "client"},
     "huggingface_hub": {"bundle"},
     "cryptography": {"bundle"},  # imported where a bundle is signed, or its signature is checked
     "packaging": {"machine"},

@@ -10,7 +10,7 @@ import pytest
 
 from qa_onnx import InputError, Options
 from qa_onnx.cli import main
-from qa_onnx.options import BOUNDS, check_bounds
+from qa_onnx.options import BOUNDS, CALL_OPTIONS, check_bounds
 
 # Options of the command line under other names than in the table.
 NAMES = {
@@ -107,3 +107,8 @@ def test_room_must_be_more_than_the_overlap(doc_stride: int) -> None:
     assert options.room(special_tokens=3) == doc_stride + 1
     with pytest.raises(InputError, match=f"leaves {doc_stride} tokens .* more than doc_stride {doc_stride}"):
         options.room(special_tokens=4)
+
+
+def test_the_client_names_the_options_that_a_request_may_change() -> None:
+    messages = pytest.importorskip("qa_onnx.client.messages", reason="needs qa-onnx[client]")
+    assert tuple(messages.AskOptions.__annotations__) == CALL_OPTIONS

@@ -42,6 +42,18 @@ def test_the_same_steps_take_another_session(reader: Reader) -> None:
     assert reader.steps.session.batches == []
 
 
+def test_windows_are_counted_while_they_run(reader: Reader) -> None:
+    options = replace(SMALL, batch_tokens=80)
+    seen: list[tuple[int, int]] = []
+    found = list(reader.steps.predictions(EXAMPLES, options, on_run=lambda *counts: seen.append(counts)))
+    assert found == reader.predict(EXAMPLES, options=options)
+    total = sum(len(example.windows) for example in reader.steps.cut(EXAMPLES, options))
+    assert len(seen) > 2
+    assert seen == sorted(set(seen))
+    assert {all_of_them for _, all_of_them in seen} == {total}
+    assert seen[-1] == (total, total)
+
+
 def test_options_and_sessions_that_do_not_fit_are_refused(reader: Reader) -> None:
     with pytest.raises(InputError, match="max_length is 41; this model reads at most 40 tokens"):
         reader.steps.check(replace(SMALL, max_length=41))

@@ -97,7 +97,7 @@ def _ours(bundle: Bundle, precisions: Iterable[str], device: Device) -> Iterator
             yield Contender(
                 name=f"{precision}, {backend.engine}",
                 command=partial(answerer, arguments),
-                model_bytes=bundle.graph(precision).file.size,
+                model_bytes=bundle.graph(precision).size,
                 install_bytes=install_bytes((*base, wheel)) if wheel else None,
                 why_not=reason,
             )

@@ -26,11 +26,6 @@ class ReportTable:
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def number_of(things: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun, in the singular or plural; the plural of most ends in s."""
-    return f"{things:,} {noun if things == 1 else plural or f'{noun}s'}"
-
-
 def bullets(lines: Iterable[str]) -> str:
     """Return the lines as a list in Markdown."""
     return "\n".join(f"- {line}" for line in lines)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qa_onnx.appearance.plots import INK, PAPER, interval_plot, legend_below, new_axes, svg
-from qa_onnx.bench.document import ReportTable, bullets, number_of, plot, to_html
-from qa_onnx.errors import BundleError
+from qa_onnx.bench.document import ReportTable, bullets, plot, to_html
+from qa_onnx.errors import BundleError, number_of
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from qa_onnx.bundle.folder import Bundle
     from qa_onnx.bundle.manifest import Confidence, Manifest, Receipt
@@ -30,10 +30,9 @@ def receipts_of(bundle: Bundle) -> dict[str, Receipt]:
     Raises:
         BundleError: no graph of the bundle has one.
     """
-    receipts = {name: graph.receipt for name, graph in bundle.manifest.graphs.items() if graph.receipt}
-    if not receipts:
+    if not bundle.manifest.receipts:
         raise BundleError(f"{bundle.path} has no receipts", remedy="export it with --eval-data")
-    return receipts
+    return bundle.manifest.receipts
 
 
 def page(bundle: Bundle) -> str:
@@ -105,17 +104,33 @@ def verdict(receipts: Mapping[str, Receipt]) -> str:
     return f"{', '.join(scores)}, on {' and '.join(sorted(data))}; {gates}."
 
 
-def precision_table(manifest: Manifest) -> ReportTable:
-    """Return a row for each precision: size, graph, and the differences of its logits from the source model's."""
+def precision_table(
+    manifest: Manifest,
+    columns: Sequence[str] = ("precision", "MB", "graph", "max diff", "mean diff", "same span", "engines"),
+) -> ReportTable:
+    """Return a row for each precision: size, graph, accuracy, and agreement of its logits with the source model's.
+
+    Args:
+        manifest: of the bundle.
+        columns: those to show, of the ones above, "F1" and "of fp32".
+    """
     rows = []
     for name, graph in manifest.graphs.items():
-        parity, differences = graph.parity, ("-", "-", "-")
-        if parity is not None:
-            differences = (f"{parity.max_abs:.2g}", f"{parity.mean_abs:.2g}", f"{parity.same_best_span:.1%}")
-        size = f"{graph.file.size / 1e6:.1f}"
-        rows.append((name, size, graph.kind, *differences, ", ".join(graph.backends)))
-    head = ("precision", "MB", "graph", "max diff", "mean diff", "same span", "engines")
-    return ReportTable(head, rows, texts=(0, 2, 6))
+        receipt, parity = graph.receipt, graph.parity
+        cells = {
+            "precision": name,
+            "MB": f"{graph.size / 1e6:.1f}",
+            "graph": graph.kind,
+            "F1": f"{receipt.accuracy.f1:.2f}" if receipt else "-",
+            "of fp32": f"{receipt.percent_of_fp32:.2f} %" if receipt else "-",
+            "max diff": f"{parity.max_abs:.2g}" if parity else "-",
+            "mean diff": f"{parity.mean_abs:.2g}" if parity else "-",
+            "same span": f"{parity.same_best_span:.1%}" if parity else "-",
+            "engines": ", ".join(graph.backends),
+        }
+        rows.append([cells[column] for column in columns])
+    texts = [at for at, column in enumerate(columns) if column in {"precision", "graph", "engines"}]
+    return ReportTable(columns, rows, texts=texts)
 
 
 def graph_lines(manifest: Manifest) -> Iterator[str]:

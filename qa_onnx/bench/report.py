@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.bench.document import ReportTable, bullets, console, number_of, plot, to_html
+from qa_onnx.bench.document import ReportTable, bullets, console, plot, to_html
 from qa_onnx.bench.plots import plots
 from qa_onnx.bench.results import FIGURES, ContenderResult, to_csv, to_json, value_of
+from qa_onnx.errors import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -29,9 +30,8 @@ METHOD = (
 )
 
 
-# Headings of `results.FIGURES`: what a terminal of 100 columns has room for, and what a page shows first.
+# Headings of `results.FIGURES`: what a terminal of 100 columns has room for.
 SHORT = ("contender", "F1", "questions/s", "x base", "95 %", "p50 ms", "cold start s", "peak MB")
-FIRST = ("contender", "F1", "questions/s", "x base", "p50 ms")
 
 
 def table(run: BenchResults, *, columns: Collection[str] | None = None) -> ReportTable:

@@ -20,7 +20,6 @@ from qa_onnx.options import BOUNDS
 
 FORMAT = "qa-onnx bundle"
 FORMAT_VERSION = (1, 2)  # the newest that this release reads
-
 _WITH_DATA = (1, 2)  # the format that introduced weights in a file beside the graph
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -142,6 +141,11 @@ class Graph(Struct, frozen=True, omit_defaults=True, rename={"backends": "engine
     receipt: Receipt | None
     data: FileEntry | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the graph and its weights."""
+        return self.file.size + (self.data.size if self.data else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -240,6 +244,11 @@ class Manifest:
         with_data = [_WITH_DATA for graph in self.graphs.values() if graph.data]
         return max([(1, 0), *with_data, *(PRECISIONS[name].since for name in self.graphs)])
 
+    @property
+    def receipts(self) -> dict[str, Receipt]:
+        """The receipts that there are, by precision."""
+        return {name: graph.receipt for name, graph in self.graphs.items() if graph.receipt}
+
     def files(self) -> tuple[FileEntry, ...]:
         """Return every file that the manifest names, once each."""
         graphs = [entry for graph in self.graphs.values() for entry in (graph.file, graph.data, graph.golden)]
@@ -286,6 +295,5 @@ def _check_version(name: str, version: object) -> None:
     if match is None:
         raise BundleError(f"{name} is damaged: format_version is {version!r:.80}")
     if (int(match[1]), int(match[2])) > FORMAT_VERSION:
-        newest = ".".join(map(str, FORMAT_VERSION))
-        problem = f"{name} has format {version}; this release reads up to {newest}"
+        problem = f"{name} has format {version}; this release reads up to {'.'.join(map(str, FORMAT_VERSION))}"
         raise BundleFormatError(problem, remedy="pip install --upgrade qa-onnx")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.bundle.folder import manifest_bytes
 from qa_onnx.engines.names import Backend, Device, Engine, check_threads
 from qa_onnx.engines.sessions import check_usable
-from qa_onnx.errors import BundleError, EngineError, MissingExtraError, warn_caller
+from qa_onnx.errors import BundleError, EngineError, MissingExtraError, number_of, warn_caller
 from qa_onnx.machine import cpu
 from qa_onnx.machine.cache import cache_folder
 from qa_onnx.machine.packages import version
@@ -72,10 +72,9 @@ class Profile:
         speed = f"{self.questions_per_second:.1f} questions a second, the default was not tried"
         if self.gain is not None:
             speed = f"{self.gain:.2f} x the default's questions a second"
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         batches = f"batches of {self.batch_tokens:,} tokens" if self.batch_tokens > 1 else "one window a batch"
         return (
-            f"{self.precision} in {self.backend}, {threads}, {batches}: "
+            f"{self.precision} in {self.backend}, {number_of(self.threads, 'thread')}, {batches}: "
             f"{speed}; tuned {self.created[:10]} on {self.data}"
         )
 

@@ -6,28 +6,24 @@ import glob
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import click
 
 from qa_onnx.cli import batch, screen, sources
 from qa_onnx.cli.options import DataPath, ReaderSettings, reader_options
 from qa_onnx.cli.output import to_json
-from qa_onnx.cli.result import ask_every, ask_index, ask_texts
+from qa_onnx.cli.result import answer
 from qa_onnx.cli.sources import is_file
 from qa_onnx.documents import Document
 from qa_onnx.documents.finding import is_index
-from qa_onnx.errors import shown
+from qa_onnx.errors import number_of, shown
 from qa_onnx.machine.files import did_you_mean
+from qa_onnx.retrieval.index import PassageIndex
 from qa_onnx.retrieval.steps import MOST_READ
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from qa_onnx import Options, Reader
-    from qa_onnx.cli.result import TextResult
-
-    _Answerer: TypeAlias = Callable[[Reader, Options, str], TextResult]
+    from collections.abc import Iterator, Sequence
 
 _READ = 50  # passages
 
@@ -126,7 +122,7 @@ def ask(
         reader, options = settings.load()
         failed = batch.run(reader, options, input_path, output_path)
         if failed:
-            raise click.ClickException(f"{failed} question{'s' * (failed > 1)} could not be answered")
+            raise click.ClickException(f"{number_of(failed, 'question')} could not be answered")
         return
     if output_path is not None:
         raise click.UsageError("--output needs --input; to keep single answers redirect stdout")
@@ -134,10 +130,13 @@ def ask(
         raise click.UsageError("give questions with -q, or -i to be asked for them")
     if interactive and "-" in files:
         raise click.UsageError("-i reads questions from stdin, so the text must come from a file or --context")
-    answerer, several = _answerer(files, texts, index_path, (read, seconds), every=every)
+    documents = _documents(files, texts, index_path, search=read is not None or seconds is not None)
+    several = isinstance(documents, PassageIndex) or len(documents) > 1
+    if isinstance(documents, PassageIndex) and read is None:
+        read = _READ
     reader, options = settings.load()
     for question in _prompted() if interactive else questions:
-        result = answerer(reader, options, question)
+        result = answer(reader, options, question, documents, read=read, seconds=seconds, every=every)
         if as_json:
             click.echo(to_json(result.to_dict(several=several)))
         else:
@@ -145,27 +144,20 @@ def ask(
             screen.show(result, several=several, table=table, name_question=len(questions) > 1)
 
 
-def _answerer(
-    files: Sequence[str],
-    texts: Sequence[str],
-    index_path: Path | None,
-    limits: tuple[int | None, float | None],
-    *,
-    every: bool,
-) -> tuple[_Answerer, bool]:
-    """Return what answers a question from the documents that the user names, and whether they may be several.
-
-    The limits, of passages and of seconds, make a search of it.
-    """
-    read, seconds = limits
+def _documents(
+    files: Sequence[str], texts: Sequence[str], index_path: Path | None, *, search: bool
+) -> list[Document] | PassageIndex:
+    """Return the documents that the user names: a list to read all of, or an index to search."""
     if not (files or texts or index_path):
         raise click.UsageError(
             "nothing to read: give a text with -c FILE, -c - (stdin), --context TEXT or --index INDEX"
         )
     if index_path is not None and (files or texts):
         raise click.UsageError("--index has its own documents: leave out -c and --context")
-    if index_path is None and limits == (None, None) and all(name == "-" or is_file(name) for name in files):
-        return _few_texts(files, texts, every=every), len(files) + len(texts) > 1
+    if index_path is None and not search and all(name == "-" or is_file(name) for name in files):
+        return sources.read_files(files) + [
+            Document(f"context {number}", text) for number, text in enumerate(texts, 1)
+        ]
     for name in files:
         if not (name == "-" or os.path.lexists(name) or glob.has_magic(name)):
             instead = did_you_mean(name) or "give a file, a folder or a pattern"
@@ -176,29 +168,10 @@ def _answerer(
         raise click.UsageError(
             "a folder, a pattern, --read and --seconds take neither --context nor -c -: write a file"
         )
-    return _many_texts(index_path, files, read or _READ, seconds, every=every), True
-
-
-def _few_texts(files: Sequence[str], texts: Sequence[str], *, every: bool) -> _Answerer:
-    """Return what answers a question from all of some texts."""
-    documents = sources.read_files(files)
-    documents += [Document(f"context {number}", text) for number, text in enumerate(texts, 1)]
-    if every:
-        return lambda reader, options, question: ask_every(reader, options, question, documents, read=None)
-    return lambda reader, options, question: ask_texts(reader, options, question, documents)
-
-
-def _many_texts(
-    index_path: Path | None, files: Sequence[str], read: int, seconds: float | None, *, every: bool
-) -> _Answerer:
-    """Return what answers a question from the best passages of many documents."""
-    from qa_onnx.retrieval.index import PassageIndex
-
     index = PassageIndex.of(sources.read_found(files)) if index_path is None else PassageIndex.open(index_path)
     if not len(index):
         raise click.ClickException("there is no text in these documents")
-    ask = ask_every if every else ask_index
-    return lambda reader, options, question: ask(reader, options, question, index, read=read, seconds=seconds)
+    return index
 
 
 def _with_options(words: Sequence[str]) -> str:

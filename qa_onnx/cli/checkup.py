@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.bundle.choice import explain
 from qa_onnx.bundle.tuned import find_profile
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import is_quiet
 from qa_onnx.doctor.trial import UNFIT
 from qa_onnx.engines.names import BACKENDS
+from qa_onnx.errors import number_of
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _bundle(state: BundleState) -> dict[str, str]:
     rows["files"] = "; ".join(state.damaged) or f"{len(manifest.files())}, each with the right size and hash"
     for name, graph in manifest.graphs.items():
         nodes = ", ".join(f"{count} {node}" for node, count in graph.fused_nodes.items())
-        rows[name] = f"{graph.file.size / 1e6:.1f} MB, {nodes or 'plain ONNX'}; " + (
+        rows[name] = f"{graph.size / 1e6:.1f} MB, {nodes or 'plain ONNX'}; " + (
             f"F1 {graph.receipt.accuracy.f1:.2f}, {graph.receipt.percent_of_fp32:.2f} % of fp32, on "
             f"{graph.receipt.n:,} questions of {graph.receipt.data}"
             if graph.receipt

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli.notes import quiet_option
 from qa_onnx.cli.options import data_file, limit_option, seed_option, threads_option
 from qa_onnx.cli.output import to_json
 from qa_onnx.cli.progress import progress
 from qa_onnx.cli.tables import printable, say
 from qa_onnx.engines.names import PRECISIONS
+from qa_onnx.errors import number_of
 
 if TYPE_CHECKING:
     from pathlib import Path

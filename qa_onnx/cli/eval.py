@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note, quiet_option, verbose_option
 from qa_onnx.cli.options import ReaderSettings, data_file, limit_option, reader_options, seed_option
 from qa_onnx.cli.output import check_file, to_json, whole_file
 from qa_onnx.cli.progress import progress
+from qa_onnx.errors import number_of
 
 if TYPE_CHECKING:
     from qa_onnx.evaluation.calibration import CalibrationReport

@@ -128,7 +128,7 @@ def export(
 
 
 def _scores(bundle: Bundle) -> str:
-    receipts = tables.receipts_of(bundle)
+    receipts = bundle.manifest.receipts
     return page.verdict(receipts) if receipts else ""
 
 

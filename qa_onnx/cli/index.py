@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli import sources
 from qa_onnx.cli.tables import printable
+from qa_onnx.errors import number_of
 
 
 @click.command

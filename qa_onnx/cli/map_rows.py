@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli import streams
 from qa_onnx.cli.notes import is_quiet, quiet_option
 from qa_onnx.cli.options import ReaderSettings, reader_options
 from qa_onnx.cli.progress import rows as show_rows
-from qa_onnx.errors import shown
+from qa_onnx.errors import number_of, shown
 from qa_onnx.machine.packages import require
+from qa_onnx.options import CALL_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
     from qa_onnx.mapping.job import Engine, MapJob, MapTotals
 
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_ANSWER_SETTINGS = (
-    "overlapping",
-    "max_answer_length",
-    "doc_stride",
-    "across_blocks",
-    "align_to_words",
-    "null_threshold",
-)
 # `--engine` says who shares the work out here, and `--threads-per-worker` what `--threads` would.
 _without_some = partial(reader_options, without=("engine", "threads", "allow_fallback", "min_probability"))
 
@@ -168,7 +160,8 @@ def _planned(
     device: Any = settings.device
     runtime = resolve_runtime(bundle, precision=settings.precision, device=device, threads=threads)
     load: Callable[[Path], tuple[Reader, Options]] = partial(_load, runtime, settings)
-    named = {name: getattr(settings, name) for name in _ANSWER_SETTINGS}
+    # `n_best` is a part of `asked`, and there is no --min-probability.
+    named = {name: getattr(settings, name) for name in CALL_OPTIONS if name not in {"n_best", "min_probability"}}
     return plan_job(
         inputs,
         output,

@@ -13,7 +13,7 @@ import click
 
 from qa_onnx.engines.names import DEVICES, ENGINES, PRECISIONS
 from qa_onnx.machine.files import did_you_mean
-from qa_onnx.options import BOUNDS, Options
+from qa_onnx.options import BOUNDS, CALL_OPTIONS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -42,15 +42,8 @@ def between(option: str, table: Mapping[str, Bounds] = BOUNDS) -> click.IntRange
     return click.FloatRange(low, high)
 
 
-# Options that the user may change, besides n_best and null_threshold.
-CHANGES = (
-    "overlapping",
-    "max_answer_length",
-    "doc_stride",
-    "across_blocks",
-    "align_to_words",
-    "min_probability",
-)
+# Options that stay as the reader has them where the user sets none; the other two have defaults of their own.
+CHANGES = tuple(name for name in CALL_OPTIONS if name not in {"n_best", "null_threshold"})
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _REVISION = "qa_onnx.revision"  # keys of the context

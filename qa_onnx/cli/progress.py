@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note
-from qa_onnx.steps import Steps
+from qa_onnx.errors import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from rich.progress import ProgressColumn
-
-    from qa_onnx import Example, Options, Reader
-    from qa_onnx.batches import Batch
-    from qa_onnx.session import Stop
-    from qa_onnx.spans import WindowLogits
-    from qa_onnx.windows import CutExample, Window
 
 _LINE_EVERY_S = 30.0  # in a log
 _SOON_S = 0.5  # what is over by then shows no bar
@@ -113,14 +106,11 @@ def rows(
 
 
 @contextmanager
-def reading(
-    unit: str, *, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[int, int], None] | None]:
+def reading(unit: str) -> Iterator[Callable[[int, int], None] | None]:
     """Show on stderr how much of a question's texts is read, unless that is soon over.
 
     Args:
         unit: of what is counted: "windows" or "passages".
-        clock: seconds.
 
     Yields:
         A function to call with what is read so far and with all of it; None where stderr is no terminal.
@@ -129,11 +119,11 @@ def reading(
     if bar.disable:
         yield None
         return
-    task, began = bar.add_task("", total=None), clock()
+    task, began = bar.add_task("", total=None), time.monotonic()
 
     def count(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
-        if clock() - began > _SOON_S:
+        if time.monotonic() - began > _SOON_S:
             bar.start()
 
     try:
@@ -141,46 +131,3 @@ def reading(
     finally:
         if bar.live.is_started:
             bar.stop()
-
-
-@contextmanager
-def windows(reader: Reader) -> Iterator[None]:
-    """Show on stderr how many windows of long texts a reader has read, while it predicts inside of the block."""
-    with reading("windows") as count:
-        steps = reader.steps
-        if count is not None:
-            parts = {part.name: getattr(steps, part.name) for part in fields(Steps)}
-            reader.steps = _CountedSteps(**parts, count=count)
-        try:
-            yield
-        finally:
-            reader.steps = steps
-
-
-@dataclass(slots=True)
-class _WindowTally:
-    """Windows that have run, and all that were cut."""
-
-    done: int = 0
-    total: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CountedSteps(Steps):
-    """The steps of a prediction, with a function that is told how many windows have run."""
-
-    count: Callable[[int, int], None]
-    tally: _WindowTally = field(default_factory=_WindowTally)
-
-    def cut(self, examples: Sequence[Example], options: Options) -> list[CutExample]:
-        cut = Steps.cut(self, examples, options)
-        self.tally.total += sum(len(example.windows) for example in cut)
-        return cut
-
-    def run(
-        self, windows: Sequence[Window], *, batch_tokens: int, stop: Stop | None = None
-    ) -> Iterator[tuple[Batch, list[WindowLogits]]]:
-        for batch, rows in Steps.run(self, windows, batch_tokens=batch_tokens, stop=stop):
-            self.tally.done += len(rows)
-            self.count(self.tally.done, self.tally.total)
-            yield batch, rows

@@ -10,13 +10,15 @@ from qa_onnx.answers import Answer, Prediction
 from qa_onnx.cli import progress
 from qa_onnx.documents.document import Document
 from qa_onnx.documents.evidence import evidence
+from qa_onnx.retrieval.ask import ask_documents
+from qa_onnx.retrieval.ask_all import ask_all
+from qa_onnx.retrieval.index import PassageIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from qa_onnx import Options, Reader
     from qa_onnx.retrieval.ask import DocumentAnswers
-    from qa_onnx.retrieval.index import PassageIndex
 
 
 _NONE = Answer("", 0, 0, 0.0, 0.0)
@@ -75,16 +77,48 @@ def prediction_to_dict(prediction: Prediction, answer: Answer) -> dict[str, Any]
     return {"state": answer.state, "answer": chosen, **prediction.to_dict()}
 
 
-def ask_texts(reader: Reader, options: Options, question: str, documents: Sequence[Document]) -> TextResult:
-    """Ask a question of all of some documents, and rank their answers together.
+def answer(
+    reader: Reader,
+    options: Options,
+    question: str,
+    documents: PassageIndex | Sequence[Document],
+    *,
+    read: int | None = None,
+    seconds: float | None = None,
+    every: bool = False,
+) -> TextResult:
+    """Ask a question of documents.
+
+    Args:
+        reader: reads them.
+        options: of the reader.
+        question: in plain words.
+        documents: a list, all of which is read; or an index, of which the best passages are.
+        read: passages of an index that are read at most.
+        seconds: begin no passages of an index that are expected to end later; None: no limit.
+        every: whether all answers to the question are asked for, and not the best one.
+    """
+    started = time.perf_counter()
+    if every or isinstance(documents, PassageIndex):
+        result = _of_passages(reader, options, question, documents, read=read, seconds=seconds, every=every)
+    else:
+        result = _of_texts(reader, options, question, documents)
+    return replace(
+        result,
+        answer=reader.choose(result.prediction, options=options),
+        null_threshold=options.threshold(reader.null_threshold),
+        milliseconds=1000 * (time.perf_counter() - started),
+    )
+
+
+def _of_texts(reader: Reader, options: Options, question: str, documents: Sequence[Document]) -> TextResult:
+    """Read all of some documents, and rank their answers together.
 
     Scores of several documents are logits above "no answer", since those of different texts cannot be compared.
     """
-    from qa_onnx import Example
-
-    started = time.perf_counter()
-    with progress.windows(reader):
-        predictions = reader.predict([Example(question, document.text) for document in documents], options=options)
+    examples = [(question, document.text) for document in documents]
+    with progress.reading("windows") as count:
+        predictions = list(reader.steps.predictions(examples, reader.resolve(options), on_run=count))
     origins = [prediction.null_score if len(documents) > 1 else 0.0 for prediction in predictions]
     ranked = [
         (replace(answer, score=answer.score - origin), document)
@@ -99,65 +133,26 @@ def ask_texts(reader: Reader, options: Options, question: str, documents: Sequen
         null_probability=min(prediction.null_probability for prediction in predictions),
         warnings=tuple(dict.fromkeys(note for prediction in predictions for note in prediction.warnings)),
     )
-    result = TextResult(question, answers, merged, documents=len(documents))
-    return _with_choice(reader, options, result, started)
+    return TextResult(question, answers, merged, documents=len(documents))
 
 
-def ask_index(
-    reader: Reader, options: Options, question: str, index: PassageIndex, *, read: int, seconds: float | None
-) -> TextResult:
-    """Ask a question of many documents, of which the best passages are read."""
-    from qa_onnx.retrieval.ask import ask_documents
-
-    started = time.perf_counter()
-    with progress.reading("passages") as count:
-        reading = ask_documents(
-            reader, question, index, read=read, seconds=seconds, options=options, on_read=count
-        )
-    texts = {name: Document(name, index.text(name)) for name in {found.document for found in reading.answers}}
-    result = replace(_of_passages(question, reading, texts), documents=len(index.documents))
-    return _with_choice(reader, options, result, started)
-
-
-def ask_every(
+def _of_passages(
     reader: Reader,
     options: Options,
     question: str,
     documents: PassageIndex | Sequence[Document],
     *,
-    read: int | None,
-    seconds: float | None = None,
+    every: bool,
+    **limits: Any,
 ) -> TextResult:
-    """Ask for all answers to a question, in all of some documents (read None) or the best passages of many."""
-    from qa_onnx.retrieval.ask_all import ask_all
-    from qa_onnx.retrieval.index import PassageIndex
-
-    started = time.perf_counter()
+    """Read passages of documents one by one, the best ones of an index."""
     with progress.reading("passages") as count:
-        reading = ask_all(reader, question, documents, read=read, seconds=seconds, options=options, on_read=count)
+        ask = ask_all if every else ask_documents
+        reading = ask(reader, question, documents, options=options, on_read=count, **limits)
+    names = {found.document for found in reading.answers}
     if isinstance(documents, PassageIndex):
-        count_of_all = len(documents.documents)
-        names = {found.document for found in reading.answers}
-        texts = {name: Document(name, documents.text(name)) for name in names}
+        total, texts = len(documents.documents), {name: Document(name, documents.text(name)) for name in names}
     else:
-        count_of_all = len(documents)
-        texts = {document.name: document for document in documents}
-    result = replace(_of_passages(question, reading, texts), every=True, documents=count_of_all)
-    return _with_choice(reader, options, result, started)
-
-
-def _of_passages(question: str, reading: DocumentAnswers, texts: Mapping[str, Document]) -> TextResult:
-    """Return the result of passages that were read."""
-    prediction = reading.prediction
-    documents = [texts[found.document] for found in reading.answers]
-    return TextResult(question, tuple(zip(prediction.answers, documents, strict=True)), prediction, reading)
-
-
-def _with_choice(reader: Reader, options: Options, result: TextResult, started: float) -> TextResult:
-    """Return a result with the chosen answer, the threshold that it had to pass, and the time since the start."""
-    return replace(
-        result,
-        answer=reader.choose(result.prediction, options=options),
-        null_threshold=options.threshold(reader.null_threshold),
-        milliseconds=1000 * (time.perf_counter() - started),
-    )
+        total, texts = len(documents), {document.name: document for document in documents}
+    answers = zip(reading.prediction.answers, (texts[found.document] for found in reading.answers), strict=True)
+    return TextResult(question, tuple(answers), reading.prediction, reading, every=every, documents=total)

@@ -11,6 +11,7 @@ import click
 from qa_onnx.cli import tables
 from qa_onnx.cli.tables import printable
 from qa_onnx.documents.evidence import evidence
+from qa_onnx.errors import number_of
 
 if TYPE_CHECKING:
     from rich.text import Text as RichText
@@ -80,8 +81,7 @@ def _sentence(answer: Answer, document: Document, *, several: bool, effort: str)
 
 def _effort(result: TextResult) -> str:
     """Return how many answers there are, how much was read for them, and how long it took."""
-    count = len(result.answers)
-    parts = [f"{count:,} answer{'s' * (count != 1)}"] if result.every else []
+    parts = [number_of(len(result.answers), "answer")] if result.every else []
     if result.reading is not None:
         parts.append(f"read {result.reading.read:,} of {result.reading.passages:,} passages")
     return ", ".join([*parts, f"{result.milliseconds:.0f} ms"])

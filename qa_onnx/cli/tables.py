@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from qa_onnx import Bundle
+    from qa_onnx.bench.document import ReportTable
     from qa_onnx.bundle.manifest import Receipt
 
 WIDTH = 100  # columns of a file or pipe
@@ -77,19 +78,18 @@ def say(text: str, *, style: str = "", label: str = "", indent: int = 0) -> None
     out.print(Text("\n".join(lines), style), soft_wrap=True)
 
 
-def facts(rows: Iterable[tuple[str, str]], *, style: str = "", width: int = 0, before: str = "") -> None:
+def facts(rows: Iterable[tuple[str, str]], *, width: int = 0, before: str = "") -> None:
     """Print labels and texts side by side.
 
     Args:
         rows: label and text.
-        style: of rich, seen on a terminal.
         width: columns of the labels at least.
         before: printed in front of each label.
     """
     pairs = [(before + label, text) for label, text in rows]
     indent = max([width, *(len(label) + 2 for label, _ in pairs)])
     for label, text in pairs:
-        say(text, style=style, label=label, indent=indent)
+        say(text, label=label, indent=indent)
 
 
 def printable(text: str) -> str:
@@ -109,22 +109,11 @@ def megabytes(bundle: Bundle) -> str:
     return f"{sum(entry.size for entry in bundle.manifest.files()) / 1e6:.1f} MB"
 
 
-def receipts_of(bundle: Bundle) -> dict[str, Receipt]:
-    """Return the receipts that a bundle has, by precision."""
-    return {name: graph.receipt for name, graph in bundle.manifest.graphs.items() if graph.receipt}
-
-
 def show_precisions(bundle: Bundle) -> None:
     """Print what matters of each precision of a bundle: size, accuracy, agreement with its source, engines."""
-    rows = []
-    for name, graph in bundle.manifest.graphs.items():
-        receipt, parity = graph.receipt, graph.parity
-        scores = (f"{receipt.accuracy.f1:.2f}", f"{receipt.percent_of_fp32:.2f} %") if receipt else ("-", "-")
-        same = f"{parity.same_best_span:.1%}" if parity else "-"
-        rows.append((name, f"{graph.file.size / 1e6:.1f}", *scores, same, ", ".join(graph.backends)))
-    show_grid(("precision", "MB", "F1", "of fp32", "same span", "engines"), rows, texts=(0, 5))
+    _show(page.precision_table(bundle.manifest, ("precision", "MB", "F1", "of fp32", "same span", "engines")))
     notes = ["same span: share of windows with the same best span as the source model"]
-    if not receipts_of(bundle):
+    if not bundle.manifest.receipts:
         notes.append("F1 was not measured: qa-onnx export --eval-data measures it")
     say("; ".join(notes))
 
@@ -132,18 +121,20 @@ def show_precisions(bundle: Bundle) -> None:
 def show_details(bundle: Bundle) -> None:
     """Print the rest of what was measured of a bundle at export."""
     manifest = bundle.manifest
-    table = page.precision_table(manifest)
-    show_grid(table.head, table.rows, texts=table.texts)
+    _show(page.precision_table(manifest))
     for line in (page.PRECISION_NOTE, *page.graph_lines(manifest)):
         say(line)
-    if receipts := receipts_of(bundle):
+    if manifest.receipts:
         click.echo()
-        show_receipts(receipts, verbose=True)
+        show_receipts(manifest.receipts, verbose=True)
 
 
 def show_receipts(receipts: dict[str, Receipt], *, verbose: bool) -> None:
     """Print the scores of each precision; with `verbose` all that its receipt holds."""
-    table = page.accuracy_table(receipts)
-    show_grid(table.head, table.rows, texts=table.texts)
+    _show(page.accuracy_table(receipts))
     for line in (page.scores_note(receipts), *(page.receipt_lines(receipts) if verbose else ())):
         say(line)
+
+
+def _show(table: ReportTable) -> None:
+    show_grid(table.head, table.rows, texts=table.texts)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note, quiet_option
 from qa_onnx.cli.options import DataPath, between, data_file
+from qa_onnx.errors import number_of
 from qa_onnx.machine.packages import require
 from qa_onnx.train.settings import TRAIN_BOUNDS, TrainSettings
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note, quiet_option, verbose_option
 from qa_onnx.cli.options import BundleCommand, bundle_option, data_option
+from qa_onnx.errors import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

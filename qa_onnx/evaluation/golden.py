@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 
 from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import BundleError
 from qa_onnx.options import Options
-from qa_onnx.windows import Example
+from qa_onnx.windows import Example  # noqa: TC001 - msgspec reads the annotations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 # Short windows: the file stays small, and a text still has several of them.
 OPTIONS = Options(max_length=96, doc_stride=24, max_question_length=32, batch_tokens=96)
 
+_AT_MOST = Meta(max_length=OPTIONS.max_length)  # of each list of a window
 _LARGEST_FILE = 1 << 20  # characters; that of the default bundle has 10,000
 _MOST_CHARACTERS = 20_000  # of the examples, which are run; those of an export have 1,500
 
@@ -95,33 +98,34 @@ def check(reader: Reader, golden: str, precision: str) -> GoldenCheck:
     return GoldenCheck(len(expected), worst, PRECISIONS[precision].tolerance)
 
 
+class _Window(Struct):
+    """The token ids of a window, and its logits at export."""
+
+    input_ids: Annotated[list[int], _AT_MOST]
+    start_logits: Annotated[list[float], _AT_MOST]
+    end_logits: Annotated[list[float], _AT_MOST]
+
+
+class _Golden(Struct):
+    """The content of a golden file."""
+
+    examples: list[Example]
+    windows: list[_Window]
+
+
 def _read(golden: str, name: str) -> tuple[list[Example], list[tuple[list[int], NDArray[np.float32]]]]:
     """Return the examples of a golden file, and the token ids and logits, float32 (2, T), of their windows."""
     if len(golden) > _LARGEST_FILE:
         raise BundleError(f"{name} is damaged: it has {len(golden)} characters; the limit is {_LARGEST_FILE}")
     try:
-        content = json.loads(golden)
-        examples = [Example(item["question"], item["context"]) for item in content["examples"]]
-        expected = [(item["input_ids"], _logits(item)) for item in content["windows"]]
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise BundleError(f"{name} is damaged: {error!r:.120}") from error
-    characters = sum(len(example.question) + len(example.context) for example in examples)
+        content = msgspec.convert(json.loads(golden), _Golden)
+        expected = [
+            (one.input_ids, np.array((one.start_logits, one.end_logits), np.float32)) for one in content.windows
+        ]
+    except (msgspec.ValidationError, ValueError, OverflowError, RecursionError) as error:
+        raise BundleError(f"{name} is damaged: {error!s:.120}") from error
+    characters = sum(len(example.question) + len(example.context) for example in content.examples)
     if characters > _MOST_CHARACTERS:
         problem = f"{name} is damaged: its examples have {characters} characters"
         raise BundleError(f"{problem}; the limit is {_MOST_CHARACTERS}")
-    return examples, expected
-
-
-def _logits(window: dict[str, list[float]]) -> NDArray[np.float32]:
-    """Return the logits of a window, float32 (2, T).
-
-    Raises:
-        ValueError: they are not lists of numbers, or there are more than a window has tokens.
-    """
-    parts = [window[key] for key in ("input_ids", "start_logits", "end_logits")]
-    for part in parts:
-        if not isinstance(part, list) or not {type(value) for value in part} <= {int, float}:
-            raise ValueError("input_ids, start_logits and end_logits must be lists of numbers")
-        if len(part) > OPTIONS.max_length:
-            raise ValueError(f"a window has {len(part)} tokens; the limit is {OPTIONS.max_length}")
-    return np.array(parts[1:], np.float32)
+    return content.examples, expected

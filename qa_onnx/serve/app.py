@@ -13,6 +13,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.security import HTTPBearer
 
 from qa_onnx import Example, __version__
+from qa_onnx.options import CALL_OPTIONS
 from qa_onnx.serve import (
     bodies,
     document_files,
@@ -95,7 +96,7 @@ def _describe_limits(app: FastAPI, model: Model) -> None:
         fields = app.openapi()["components"]["schemas"][name]["properties"]
         fields["doc_stride"]["maximum"] = model.max_doc_stride
         fields["max_answer_length"]["maximum"] = model.options.max_length
-        for option in bodies.OPTIONS:
+        for option in CALL_OPTIONS:
             if "const" not in fields[option]:
                 fields[option]["default"] = getattr(model.options, option)
 

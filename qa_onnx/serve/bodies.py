@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from qa_onnx.options import CALL_OPTIONS
 from qa_onnx.serve import problems
 from qa_onnx.serve.problems import Problem, field_problem
 from qa_onnx.serve.settings import MAX_ANSWERS, MAX_EXAMPLES
@@ -25,17 +26,6 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 _NOT_JSON = "the body must be JSON in UTF-8: send the header Content-Type: application/json"
-# Of `Options`, in a request.
-OPTIONS = (
-    "n_best",
-    "overlapping",
-    "null_threshold",
-    "min_probability",
-    "max_answer_length",
-    "doc_stride",
-    "across_blocks",
-    "align_to_words",
-)
 _MAX_FIELDS = 4 * MAX_EXAMPLES  # of a body; an example has three
 
 
@@ -140,7 +130,7 @@ def options_of(body: AnswerOptions, model: Model, count: int) -> Options:
     for name, limit in (("doc_stride", model.max_doc_stride), ("max_answer_length", model.options.max_length)):
         if name in body.model_fields_set and getattr(body, name) > limit:
             raise field_problem(f"#/{name}", f"Input should be less than or equal to {limit}")
-    changes = {name: getattr(body, name) for name in OPTIONS if name in body.model_fields_set}
+    changes = {name: getattr(body, name) for name in CALL_OPTIONS if name in body.model_fields_set}
     options = dataclasses.replace(model.options, **changes) if changes else model.options
     if count * options.n_best > MAX_ANSWERS:
         detail = f"{count} examples times n_best {options.n_best} is more than {MAX_ANSWERS}: reduce one of them"

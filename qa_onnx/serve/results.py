@@ -142,8 +142,9 @@ def scores(rows: Sequence[WindowLogits], unit: OffsetUnit) -> dict[str, Any]:
 def bundle(model: Model) -> dict[str, Any]:
     """Return the `BundleInfo` of a model."""
     manifest, runtime = model.bundle.manifest, model.runtime
+    graph = runtime.graph
     receipt = model.bundle.receipt(runtime.precision)
-    files = (runtime.graph.file, manifest.tokenizer, runtime.graph.golden)
+    files = filter(None, (graph.file, graph.data, manifest.tokenizer, graph.golden))
     return {
         "name": manifest.source.name,
         "precision": runtime.precision,

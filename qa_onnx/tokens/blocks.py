@@ -15,11 +15,12 @@ spans are answers (groups.py).
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from qa_onnx.tokens.encoding import EncodedContext
+    from qa_onnx.tokens.encoding import Tokens
 
 _MAY_HAVE_BLOCKS = re.compile(r"[\n\r\t|]")
 _BLANK_LINE = r"(?:\r\n|[\n\r])[ \t\f]*(?:\r\n|[\n\r])\s*"
@@ -52,11 +53,10 @@ def _numbered_items(text: str) -> set[int]:
     return {start for start, (kind, nth) in items if {(kind, nth - 1), (kind, nth + 1)} & marks}
 
 
-def block_tokens(context: EncodedContext) -> tuple[int, ...]:
+def block_tokens(text: str, tokens: Tokens) -> tuple[int, ...]:
     """Return the index of the first token of each block but the first, ascending; empty for a single block."""
-    count = len(context.ids)
-    found = (
-        bisect_right(range(count), start, key=lambda token: context.characters(token, token)[1])
-        for start in block_starts(context.text)
-    )
-    return tuple(dict.fromkeys(token for token in found if 0 < token < count))
+    starts = block_starts(text)
+    if not starts:
+        return ()  # without a look at the offsets
+    found = np.unique(np.searchsorted(tokens.offsets[:, 1], starts, side="right"))
+    return tuple(found[(found > 0) & (found < len(tokens.ids))].tolist())

@@ -22,12 +22,12 @@ class CharacterTable(dict[int, str]):
     """Code point -> normalized character, between blanks where it is a word of its own; for `str.translate`.
 
     Attributes:
-        normalized: the same without those blanks.
+        blanks: the characters but the space itself that become a space.
     """
 
     def __init__(self, normalize: Callable[[str], str], split: Split) -> None:
         self._normalize, self._split = normalize, split
-        self.normalized = {ord(" "): " "}
+        self.blanks: list[str] = []
 
     def __missing__(self, code: int) -> str:
         normalized = self._normalize(chr(code))
@@ -37,14 +37,14 @@ class CharacterTable(dict[int, str]):
             raise NotOneToOneError
         words = [word for word, _ in self._split(f"a{normalized}a")]
         if words == ["a", "a"]:
-            entry = character = " "
+            entry = " "
+            # This one first: another thread that finds the code point below must find it here, too.
+            self.blanks.append(chr(code))
         elif words == ["a", character, "a"]:
             entry = f" {character} "
         elif words == [f"a{character}a"] and not character.isspace():
             entry = character
         else:
             raise NotOneToOneError
-        # This one first: another thread that finds the code point below must find it here, too.
-        self.normalized[code] = character
         self[code] = entry
         return entry

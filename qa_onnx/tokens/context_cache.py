@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ from qa_onnx.tokens.encoding import EncodedContext
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from qa_onnx.tokens.encoding import Encoding
+    from qa_onnx.tokens.encoding import Tokens
 
 
 class ContextCache:
@@ -30,7 +29,7 @@ class ContextCache:
         characters: how many it holds in all, at some 22 bytes each. A longer context is not kept.
     """
 
-    def __init__(self, encode: Callable[[list[str]], list[Encoding]], *, characters: int) -> None:
+    def __init__(self, encode: Callable[[list[str]], list[Tokens]], *, characters: int) -> None:
         self._encode = encode
         self._limit = characters
         self._held = 0
@@ -47,9 +46,7 @@ class ContextCache:
         missing = [text for text in wanted if text not in held]
         if not missing:
             return held
-        new = {
-            text: _encoded(text, encoding) for text, encoding in zip(missing, self._encode(missing), strict=True)
-        }
+        new = {text: _encoded(text, tokens) for text, tokens in zip(missing, self._encode(missing), strict=True)}
         with self._lock:
             for text, context in new.items():
                 if text not in self._contexts and len(text) <= self._limit:
@@ -67,6 +64,5 @@ class ContextCache:
             self._held = 0
 
 
-def _encoded(text: str, encoding: Encoding) -> EncodedContext:
-    context = EncodedContext(text, np.array(encoding.ids, np.int64), encoding)
-    return replace(context, blocks=block_tokens(context))
+def _encoded(text: str, tokens: Tokens) -> EncodedContext:
+    return EncodedContext(text, tokens.ids.astype(np.int64), tokens, block_tokens(text, tokens))

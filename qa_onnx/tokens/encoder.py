@@ -10,17 +10,16 @@ import re
 from typing import TYPE_CHECKING
 
 from qa_onnx.errors import InputError
-from qa_onnx.tokens.long_text import PART, LibraryTokens, LongTokens
+from qa_onnx.tokens.long_text import PART, library_tokens, long_tokens
 from qa_onnx.tokens.panics import library_errors
 from qa_onnx.tokens.wordpiece import WordPiece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import tokenizers
     from tokenizers import Tokenizer
 
-    from qa_onnx.tokens.encoding import Encoding
+    from qa_onnx.tokens.encoding import Tokens
 
 LONGEST_TEXT = 16 << 20  # characters; the library takes up to 200 bytes for each while it tokenizes
 
@@ -48,7 +47,7 @@ class TextEncoder:
         self.tokenizer.encode_special_tokens = True
         self._wordpiece = WordPiece.of(self.tokenizer)
 
-    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize texts.
 
         Raises:
@@ -63,24 +62,19 @@ class TextEncoder:
         clean = [text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text) for text in texts]
         with library_errors("the tokenizer cannot encode these texts"):
             own = [self._own(text) for text in clean]
-            rest = [text for text, encoding in zip(clean, own, strict=True) if encoding is None]
-            others = iter(self.tokenizer.encode_batch(rest, add_special_tokens=False))
-            return [_smaller(next(others)) if encoding is None else encoding for encoding in own]
+            rest = [text for text, tokens in zip(clean, own, strict=True) if tokens is None]
+            others = map(library_tokens, self.tokenizer.encode_batch(rest, add_special_tokens=False))
+            return [next(others) if tokens is None else tokens for tokens in own]
 
-    def _own(self, text: str) -> Encoding | None:
+    def _own(self, text: str) -> Tokens | None:
         """Return the tokens of a text; None: it needs the library."""
         if self._wordpiece is None:
             return None
         if len(text) > PART:
-            return LongTokens(text, self._wordpiece, self.tokenizer)
+            return long_tokens(text, self._wordpiece, self.tokenizer)
         return self._wordpiece.encode(text)
 
     def forget(self) -> None:
         """Forget the tokens of chunks and words; see `Windower.forget`."""
         if self._wordpiece is not None:
             self._wordpiece.forget()
-
-
-def _smaller(encoding: tokenizers.Encoding) -> Encoding:
-    """Return the tokens of a long text in less memory, since they may be kept."""
-    return LibraryTokens(encoding) if len(encoding) > PART else encoding

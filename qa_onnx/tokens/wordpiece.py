@@ -30,13 +30,13 @@ from __future__ import annotations
 
 import struct
 import threading
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from qa_onnx.tokens.character_table import CharacterTable, NotOneToOneError
+from qa_onnx.tokens.encoding import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -91,12 +91,7 @@ class WordPiece:
         word_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         return cls(normalizer.normalize_str, splitter.pre_tokenize_str, word_tokenizer)
 
-    @property
-    def remembered(self) -> int:
-        """Characters of all chunks and words that are remembered."""
-        return self._memory.characters
-
-    def encode(self, text: str) -> WordTokens | None:
+    def encode(self, text: str) -> Tokens | None:
         """Return the tokens of a text, without special tokens; None: the text needs the library.
 
         Raises:
@@ -115,7 +110,8 @@ class WordPiece:
                     return None
                 room -= learned
                 parts.append(b"".join([new[chunk] if chunk in new else old[chunk] for chunk in chunks]))
-        return WordTokens(text, np.frombuffer(b"".join(parts), _TOKEN), self)
+        tokens = np.frombuffer(b"".join(parts), _TOKEN)
+        return Tokens(tokens["id"], offsets=lambda: self._offsets(text, tokens), opens=lambda: tokens["opens"])
 
     def forget(self) -> None:
         """Forget all chunks and words, but not how single characters are normalized."""
@@ -137,10 +133,19 @@ class WordPiece:
         """
         return text.translate(self._table).split()
 
-    def visible(self, text: str) -> NDArray[np.intp]:
-        """Return the positions of all characters that are not blank, of a text that was encoded."""
-        normalized = text.translate(self._table.normalized)
-        return np.flatnonzero(np.frombuffer(normalized.encode("utf-32-le"), np.uint32) != ord(" "))
+    def _offsets(self, text: str, tokens: NDArray[Any]) -> NDArray[np.int32]:
+        """Return the characters, half-open, of the tokens of a text: int32 (N, 2)."""
+        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        is_visible = codes != ord(" ")
+        for blank in self._table.blanks:
+            if blank in text:
+                is_visible &= codes != ord(blank)
+        visible = np.flatnonzero(is_visible)
+        ends = np.cumsum(tokens["length"], dtype=np.intp)  # counted in characters that are not blank
+        offsets = np.empty((len(tokens), 2), np.int32)
+        offsets[:, 0] = visible[ends - tokens["length"]]
+        offsets[:, 1] = visible[ends - 1] + 1
+        return offsets
 
     def _learn(self, chunks: Iterable[str], room: int) -> tuple[dict[str, bytes] | None, int]:
         """Return the tokens of new chunks, and remember them if they have no more characters than there is room.
@@ -193,74 +198,6 @@ def _pieces(text: str) -> Iterator[str]:
         yield text[start:end]
         start = end + 1
     yield text[start:]
-
-
-class WordTokens:
-    """The tokens of a text, with those methods of `tokenizers.Encoding` that qa-onnx uses.
-
-    Args:
-        text: the text.
-        tokens: (N,) of `_TOKEN`.
-        wordpiece: finds the blanks of the text when offsets are needed; for many texts they never are.
-    """
-
-    def __init__(self, text: str, tokens: NDArray[Any], wordpiece: WordPiece) -> None:
-        self._text = text
-        self._tokens = tokens
-        self._wordpiece = wordpiece
-
-    @property
-    def ids(self) -> NDArray[np.int32]:
-        """Token ids, (N,)."""
-        return self._tokens["id"]
-
-    @property
-    def words(self) -> int:
-        """How many words the tokens belong to."""
-        return int(np.count_nonzero(self._tokens["opens"]))
-
-    def token_to_chars(self, token: int) -> tuple[int, int] | None:
-        """Return the characters of a token, half-open; None: there is no such token."""
-        if not 0 <= token < len(self._tokens):
-            return None
-        end = int(self._ends[token])
-        start = end - int(self._tokens["length"][token])
-        return int(self._visible[start]), int(self._visible[end - 1]) + 1
-
-    def token_to_word(self, token: int) -> int | None:
-        """Return the index of a token's word; None: there is no such token."""
-        if not 0 <= token < len(self._tokens):
-            return None
-        return int(np.searchsorted(self._words, token, side="right")) - 1
-
-    def word_to_tokens(self, word: int) -> tuple[int, int] | None:
-        """Return the tokens of a word, half-open; None: there is no such word."""
-        if not 0 <= word < len(self._words):
-            return None
-        end = self._words[word + 1] if word + 1 < len(self._words) else len(self._tokens)
-        return int(self._words[word]), int(end)
-
-    def char_to_token(self, character: int) -> int | None:
-        """Return the token that a character belongs to; None: to none."""
-        at = int(np.searchsorted(self._visible, character))
-        if at == len(self._visible) or self._visible[at] != character:
-            return None
-        return int(np.searchsorted(self._ends, at, side="right"))
-
-    @cached_property
-    def _words(self) -> NDArray[np.intp]:
-        """The first token of each word."""
-        return np.flatnonzero(self._tokens["opens"])
-
-    @cached_property
-    def _ends(self) -> NDArray[np.intp]:
-        """The end of each token, counted in characters that are not blank."""
-        return np.cumsum(self._tokens["length"], dtype=np.intp)
-
-    @cached_property
-    def _visible(self) -> NDArray[np.intp]:
-        """The positions of the text's characters that are not blank."""
-        return self._wordpiece.visible(self._text)
 
 
 class _Memory:

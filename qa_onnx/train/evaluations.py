@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qa_onnx.evaluation.evaluate import evaluate
 from qa_onnx.export.parity import RunnerSession, torch_runner
@@ -32,25 +31,14 @@ _LOG = logging.getLogger(__name__)
 _MAX_SHARE = 0.25  # of the remaining time that an evaluation before the last may take
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How well a model answers, in per cent.
+def score(base: Base, device: TorchDevice, data: DataSet, options: Options) -> dict[str, Any]:
+    """Answer all questions of a data set with a model in training, and leave it in evaluation mode.
 
-    Attributes:
-        em: exact match; with unanswerable questions, at the best null threshold.
+    Returns:
+        em: exact match, in per cent; with unanswerable questions, at the best null threshold.
         f1: likewise.
         has_answer_f1: F1 of the answerable questions if the model always answers; None: there are none.
         n: number of questions.
-    """
-
-    em: float
-    f1: float
-    has_answer_f1: float | None
-    n: int
-
-
-def score(base: Base, device: TorchDevice, data: DataSet, options: Options) -> Score:
-    """Answer all questions of a data set with a model in training, and leave it in evaluation mode.
 
     Raises:
         EngineError: the model's logits are not finite.
@@ -65,12 +53,12 @@ def score(base: Base, device: TorchDevice, data: DataSet, options: Options) -> S
     reader = Reader(session=session, windower=base.windower, pad_id=base.pad_id, options=options)
     report = evaluate(reader, data)
     best = report.null_threshold
-    return Score(
-        em=report.em if best is None else best.best_em,
-        f1=report.f1 if best is None else best.best_f1,
-        has_answer_f1=report.has_answer.f1 if report.has_answer else None,
-        n=report.n,
-    )
+    return {
+        "em": report.em if best is None else best.best_em,
+        "f1": report.f1 if best is None else best.best_f1,
+        "has_answer_f1": report.has_answer.f1 if report.has_answer else None,
+        "n": report.n,
+    }
 
 
 class Evaluations:
@@ -97,7 +85,9 @@ class Evaluations:
         started = elapsed()
         result = score(job.base, job.device, job.questions.held_out, job.settings.options())
         job.base.model.train()
-        is_best = all(result.f1 >= earlier["f1"] for earlier in state.evaluations)  # of equals, what learned more
+        is_best = all(
+            result["f1"] >= earlier["f1"] for earlier in state.evaluations
+        )  # of equals, what learned more
         if is_best:
             state.best = f"best-{state.steps}.safetensors"
             save_weights(self._folder / state.best, job.base.model)
@@ -105,7 +95,7 @@ class Evaluations:
         self.seconds = state.elapsed - started
         state.evaluations.append(
             {
-                **asdict(result),
+                **result,
                 "mark": self._mark(),  # by the clock, the evaluation itself made progress
                 "best": is_best,
                 "steps": state.steps,
@@ -115,7 +105,7 @@ class Evaluations:
         )
         _LOG.info(
             "%3.0f %%: F1 %.2f, EM %.2f on %d questions%s; loss %.3f, step %d",
-            *(100 * self._schedule.progress(state), result.f1, result.em, result.n),
+            *(100 * self._schedule.progress(state), result["f1"], result["em"], result["n"]),
             *(", the best so far" if is_best else "", state.recent_loss(), state.steps),
         )
 

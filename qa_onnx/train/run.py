@@ -9,7 +9,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.errors import TrainError
+from qa_onnx.errors import TrainError, number_of
 from qa_onnx.machine.files import os_errors
 from qa_onnx.machine.packages import require
 from qa_onnx.train.job import prepare_job
@@ -90,9 +90,9 @@ def train(
         _train(job, state, workspace.work, callback)
         if state.steps < _FEW_STEPS:
             _LOG.warning(
-                "trained in %d step%s: the model has hardly changed; give it more --epochs or --minutes, "
+                "trained in %s: the model has hardly changed; give it more --epochs or --minutes, "
                 "or a smaller --batch-size",
-                *(state.steps, "s" * (state.steps != 1)),
+                number_of(state.steps, "step"),
             )
         record = make_record(job, state, name=workspace.to.resolve().name, licence=licence)
         _stage(job, state, workspace, record)

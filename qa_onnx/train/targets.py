@@ -97,14 +97,10 @@ def choose(gold: Gold) -> AnswerLocation:
 
 def to_tokens(context: EncodedContext, span: tuple[int, int]) -> tuple[int, int] | None:
     """Return the fewest tokens of a context that cover a span of characters, inclusive; None: no token does."""
-    tokens = [token for at in range(*span) if (token := context.encoding.char_to_token(at)) is not None]
-    if not tokens:
-        return None
-    first, last = tokens[0], tokens[-1]
-    # Several tokens can share a character, as the bytes of an emoji do.
-    while last + 1 < len(context.ids) and context.characters(last + 1, last + 1)[0] < span[1]:
-        last += 1
-    return first, last
+    starts, ends = context.tokens.offsets.T
+    # A token may be of no characters: a blank that the tokenizer puts before the text.
+    tokens = np.flatnonzero((starts < span[1]) & (ends > span[0]) & (starts < ends))
+    return (int(tokens[0]), int(tokens[-1])) if len(tokens) else None
 
 
 def in_window(window: Window, tokens: tuple[int, int]) -> tuple[int, int] | None:

@@ -108,3 +108,13 @@ def test_the_default_bundle_is_whole() -> None:
     result = inspect("--verify")
     assert result.exit_code == 0, result.output
     assert "minilm-squad" in result.stdout
+
+
+@pytest.mark.parametrize("verbose", [[], ["-v"]])
+def test_weights_beside_a_graph_count_as_its_size(tiny_copy: Path, verbose: list[str]) -> None:
+    name = f"weights-{0:016x}.data"
+    (tiny_copy / name).write_bytes(bytes(5_000_000))
+    entry = {"name": name, "size": 5_000_000, "sha256": "0" * 64}
+    edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(data=entry))
+    found = inspect("-b", tiny_copy, *verbose).stdout
+    assert re.findall(r"^fp32 +(\d+\.\d) ", found, re.MULTILINE) == ["5.1"] * (1 + len(verbose))

@@ -6,18 +6,21 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from qa_onnx import Reader
 from qa_onnx.cli import progress
+from qa_onnx.cli.result import answer
+from qa_onnx.documents import Document
 from qa_onnx.windows import Example
 from tests.conftest import TINY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from qa_onnx import Reader
 
 _IMPATIENT = """
 import sys
@@ -98,8 +101,14 @@ def test_what_is_soon_over_shows_nothing(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == ""
 
 
-def test_the_reader_is_as_before(tiny_reader: Reader) -> None:
-    steps = tiny_reader.steps
-    with progress.windows(tiny_reader):
-        pass
-    assert tiny_reader.steps is steps
+def test_a_reader_that_is_closed_while_it_answers_stays_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader.load(TINY, precision="fp32")
+
+    @contextmanager
+    def closing(unit: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: reader.close()
+
+    monkeypatch.setattr(progress, "reading", closing)
+    found = answer(reader, reader.options, "What is red?", [Document("a", LONG)])
+    assert found.prediction.answers
+    assert reader.closed

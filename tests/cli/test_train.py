@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from qa_onnx.bench.document import number_of
 from qa_onnx.cli import main
+from qa_onnx.errors import number_of
 from qa_onnx.train import TrainSettings
 from tests import training_data
 from tests.exports import checkpoint

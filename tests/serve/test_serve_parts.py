@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qa_onnx import Bundle, Options
+from qa_onnx.engines.names import BACKENDS
 from qa_onnx.errors import InputError
 from qa_onnx.serve.keys import read_keys
 from qa_onnx.serve.settings import Settings
+from tests.conftest import edit_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +35,18 @@ def test_offsets_are_those_of_the_encoded_text(text: str, wanted: list[int]) -> 
     for position, found in convert(text, positions, "utf16").items():
         assert text.encode("utf-16-le")[: 2 * found] == text[:position].encode("utf-16-le")
     assert convert(text, positions, "character") == {position: position for position in positions}
+
+
+def test_weights_beside_the_graph_are_among_the_files_in_use(tiny_copy: Path) -> None:
+    results = pytest.importorskip("qa_onnx.serve.results", reason="needs qa-onnx[serve]")
+    name = f"weights-{0:016x}.data"
+    (tiny_copy / name).write_bytes(bytes(9))
+    entry = {"name": name, "size": 9, "sha256": "0" * 64}
+    edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(data=entry))
+    model = SimpleNamespace(
+        bundle=Bundle.load(tiny_copy), precision="fp32", backend=BACKENDS[0], threads=1, options=Options()
+    )
+    assert results.bundle(model)["hashes"][name] == "0" * 64
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from qa_onnx.testing import FakeSession
 from qa_onnx.tokens.context_cache import ContextCache
 
 if TYPE_CHECKING:
-    from qa_onnx.tokens.encoding import EncodedContext, Encoding
+    from qa_onnx.tokens.encoding import EncodedContext, Tokens
 
 OPTIONS = Options(max_length=32, doc_stride=8, max_question_length=8)
 
@@ -21,19 +21,19 @@ OPTIONS = Options(max_length=32, doc_stride=8, max_question_length=8)
 class Encoder:
     """Gives every text the same tokens and notes the texts."""
 
-    def __init__(self, encoding: Encoding) -> None:
-        self.encoding = encoding
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens = tokens
         self.seen: list[str] = []
 
-    def __call__(self, texts: list[str]) -> list[Encoding]:
+    def __call__(self, texts: list[str]) -> list[Tokens]:
         self.seen += texts
-        return [self.encoding for _ in texts]
+        return [self.tokens for _ in texts]
 
 
 @pytest.fixture
 def encoder(windower: Windower) -> Encoder:
     window = windower.cut([Example("Who?", "The keeper.")], OPTIONS)[0].windows[0]
-    return Encoder(window.context.encoding)
+    return Encoder(window.context.tokens)
 
 
 def test_a_text_is_encoded_once(encoder: Encoder) -> None:
