@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
-from qa_onnx.errors import InputError, quoted, shown
+from qa_onnx.errors import InputError, quoted, shown, with_name
 from qa_onnx.mapping import parquet, text_rows
 from qa_onnx.mapping.arrow import answer_schema
 
@@ -63,7 +63,7 @@ class RowForm:
             try:
                 answer_schema(schema, self.asked)
             except InputError as error:
-                raise InputError(f"{shown(name)}: {error.problem}", remedy=error.remedy) from error
+                raise with_name(name, error) from error
             if self.id_column is not None and self.id_column not in schema.names:
                 raise InputError(
                     f"{shown(name)} has no column {quoted(self.id_column)} for --id-column; the columns are "

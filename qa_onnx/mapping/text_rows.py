@@ -21,7 +21,7 @@ from qa_onnx.data.file_kinds import refuse_other_kinds
 from qa_onnx.data.packed import unpacked
 from qa_onnx.data.read import MARK, numbered_lines, parsed
 from qa_onnx.data.records import is_absent, text_of
-from qa_onnx.errors import InputError, quoted, shown
+from qa_onnx.errors import InputError, quoted, shown, with_name
 from qa_onnx.machine.files import BUFFER
 from qa_onnx.mapping.arrow import answer_columns
 from qa_onnx.mapping.places import open_rows
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 # Columns of a batch beside the texts. No other column can have such a name.
 SOURCE, PLACE, PROBLEM, ID = "\0source", "\0place", "\0problem", "\0id"
-HIDDEN = (SOURCE, PLACE, PROBLEM, ID)
 _TABLE = b"qa_onnx.table"  # key in the metadata of a batch: delimiter and header of a table, JSON
 
 
@@ -78,9 +77,7 @@ class TextForm:
             with open_rows(name, digest.update) as raw:
                 rows = sum(1 for _ in self.opened(raw, name))
         except InputError as error:
-            if shown(name) in error.problem:
-                raise
-            raise InputError(f"{shown(name)}: {error.problem}", remedy=error.remedy) from error
+            raise with_name(name, error) from error
         return InputFile(name, rows, digest.hexdigest(), tuple((column, "text") for column in self.header))
 
     def opened(self, raw: io.BufferedReader[Any], name: str) -> Iterator[Any]:
