@@ -198,11 +198,7 @@ def _predictions(
     """Yield for each question and context a prediction, or why there is none."""
     examples = [_example(*pair) for pair in pairs]
     good = [example for example in examples if isinstance(example, Example)]
-    try:
-        results: Iterable[Prediction | InputError] = reader.predict(good, options=options)
-    except InputError:  # of one of them, and nobody knows of which
-        results = [_one(reader, example, options) for example in good]
-    done = iter(results)
+    done = reader.steps.predict_each(good, options)
     for example in examples:
         yield next(done) if isinstance(example, Example) else example
 
@@ -214,13 +210,6 @@ def _example(question: Any, context: Any) -> Example | InputError:
         if isinstance(text, bytes):
             return InputError(f"the {name} is not UTF-8: {quoted(text)}")
     return Example(question, context)
-
-
-def _one(reader: Reader, example: Example, options: Options) -> Prediction | InputError:
-    try:
-        return reader.predict([example], options=options)[0]
-    except InputError as error:
-        return error
 
 
 def _row(reader: Reader, result: Prediction | InputError, options: Options) -> dict[str, Any]:
