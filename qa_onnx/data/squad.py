@@ -3,6 +3,7 @@
     packed.py   gzip, Zstandard          -> bytes, bounded
     read.py     bytes                    -> the form of the file: JSON, JSON lines, CSV, TSV, Parquet
     shapes.py   JSON                     -> records, whatever they are nested in
+    csv_rows.py lines of CSV and TSV     -> cells
     tables.py   CSV, TSV, Parquet        -> records
     hub.py      a data set's name        -> records
     records.py  a record                 -> an example, checked and repaired

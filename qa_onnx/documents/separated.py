@@ -9,10 +9,10 @@ Left out: tables without a header, whose first row is taken for one.
 
 from __future__ import annotations
 
-import csv
 import io
 from typing import TYPE_CHECKING
 
+from qa_onnx.data.csv_rows import csv_rows
 from qa_onnx.documents.text_builder import Piece, TextBuilder, one_line
 from qa_onnx.errors import InputError
 
@@ -41,12 +41,16 @@ def table_text(source: str, limits: Limits, *, delimiter: str | None = None) -> 
         delimiter = max(_DELIMITERS, key=first.count)
     builder = TextBuilder(limits)
     header: list[str] | None = None
-    count = 0
-    for number, row in _rows(source, delimiter, limits):
+    count = number = 0  # of cells and rows; a blank line is no row
+    for _, row, problem in csv_rows(_lines(source, delimiter, limits), delimiter):
+        if problem:
+            remedy = 'double the quotes in a cell, as in "say ""yes""", or save the table as text'
+            raise InputError(problem, remedy=remedy)
         count += max(1, len(row))
         limits.refuse("cells", count, "cells of tables")  # before there is a piece for each
         if not row:
             continue
+        number += 1
         if header is None:
             header = [one_line(name) for name in row]
             if not any(header):
@@ -60,25 +64,7 @@ def table_text(source: str, limits: Limits, *, delimiter: str | None = None) -> 
     return builder.finish()
 
 
-def _lines(source: str, delimiter: str, limits: Limits) -> Iterator[str]:
-    for line in io.StringIO(source, newline=""):
+def _lines(source: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(io.StringIO(source, newline=""), 1):
         limits.refuse("cells", line.count(delimiter), "cells of tables")  # before there is a text for each
-        yield line
-
-
-def _rows(source: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:
-    """Yield number, from 1, and cells of each row; a blank line has no cells, and no number of its own."""
-    rows = csv.reader(_lines(source, delimiter, limits), delimiter=delimiter, strict=True)
-    number = 0
-    while True:
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            raise InputError(
-                f"line {rows.line_num}: expected a row of a table ({error})",
-                remedy='double the quotes in a cell, as in "say ""yes""", or save the table as text',
-            ) from error
-        if row is None:
-            return
-        number += bool(row)
-        yield number, row
+        yield number, line

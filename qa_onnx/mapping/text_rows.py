@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from qa_onnx.data.csv_rows import csv_rows, delimiter_where
 from qa_onnx.data.file_kinds import refuse_other_kinds
 from qa_onnx.data.packed import unpacked
 from qa_onnx.data.read import MARK, numbered_lines, parsed
@@ -89,7 +90,8 @@ class TextForm:
             return ((number, line) for number, line in lines if line.strip())
         first = next(lines, (1, b""))
         self.delimiter = self._delimiter(_text(first[1]))
-        raws = _csv_rows(itertools.chain([first], lines), self.delimiter)
+        texts = ((number, _text(line)) for number, line in itertools.chain([first], lines))
+        raws = (row for row in csv_rows(texts, self.delimiter) if row.cells or row.problem)
         _, self.header, problem = next(raws, (1, [], "the file is empty"))
         if problem:
             raise InputError(f"{shown(name)} has no header: {problem}")
@@ -99,10 +101,7 @@ class TextForm:
         if self.ending == "tsv":
             return "\t"
         needed = {self.asked.context, *([] if self.asked.questions else [self.asked.question])}
-        for delimiter in (",", ";", "\t"):
-            if needed <= set(next(csv.reader([header], delimiter=delimiter), [])):
-                return delimiter
-        return ","
+        return delimiter_where(header, needed.issubset) or ","
 
     def row(self, raw: Any) -> TextRow:
         """Return the row of a raw one."""
@@ -249,22 +248,6 @@ def _without_mark(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, byt
 
 def _text(line: bytes) -> str:
     return line.decode("utf-8", "surrogateescape")
-
-
-def _csv_rows(lines: Iterable[tuple[int, bytes]], delimiter: str) -> Iterator[tuple[int, list[str], str]]:
-    """Yield number of the first line, cells, and problem of each row of a table, the header first."""
-    table = csv.reader((_text(line) for _, line in lines), delimiter=delimiter, strict=True)
-    while True:
-        start = table.line_num + 1
-        try:
-            cells = next(table, None)
-        except csv.Error as error:
-            yield start, [], f"line {start}: not a row of a table ({error})"
-            continue
-        if cells is None:
-            return
-        if cells:
-            yield start, cells, ""
 
 
 def _readable(fields: Mapping[str, Any], name: str) -> str:
