@@ -60,8 +60,10 @@ def load(
             contradictory. The message names the file, the location, the problem and the remedy.
         MissingExtraError: the form needs a package that is not installed; the message has the pip line.
     """
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise InputError(f"limit is {quoted(limit)}; it must be at least 1, or None for all questions")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise InputError(
+            f"limit is {quoted(limit)}; it must be an integer of at least 1, or None for all questions"
+        )
     check_path("path", path)
     path = Path(path)
     on_hub = is_name(str(path))

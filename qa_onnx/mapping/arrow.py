@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.machine.packages import require
+from qa_onnx.options import check_bounds
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Asked:
         n_best: more than 1: a further column `<name>_n_best` with so many answers, best first.
 
     Raises:
-        InputError: `n_best` is below 1.
+        InputError: `n_best` is out of its bounds, those of `Options`.
     """
 
     context: str = "context"
@@ -46,8 +47,7 @@ class Asked:
     n_best: int = 1
 
     def __post_init__(self) -> None:
-        if self.n_best < 1:
-            raise InputError(f"n_best is {self.n_best}; it must be at least 1")
+        check_bounds("n_best", self.n_best)
 
     @property
     def names(self) -> tuple[str, ...]:

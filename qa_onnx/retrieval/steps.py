@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from qa_onnx.errors import InputError, quoted
-from qa_onnx.options import check_type, is_number
+from qa_onnx.options import check_bounds, check_type, is_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from qa_onnx.reader import Reader
     from qa_onnx.retrieval.ask import DocumentAnswers
     from qa_onnx.retrieval.index import Passage
-
-MOST_READ = 1_000_000  # passages
 
 # Yields the next passages to read, takes their predictions, and returns the answers.
 ReadingSteps: TypeAlias = "Generator[list[Passage], list[Prediction] | None, DocumentAnswers]"
@@ -64,7 +62,6 @@ def read_steps(
 def check_call(question: object, read: object, seconds: object) -> None:
     """Check a question, and the limits of reading; InputError: one is of a wrong type or out of range."""
     check_type("the question", question, str, "a str")
-    if not isinstance(read, int) or isinstance(read, bool) or not 1 <= read <= MOST_READ:
-        raise InputError(f"read is {quoted(read)}; it must be an integer from 1 to {MOST_READ:,}")
+    check_bounds("read", read)
     if seconds is not None and not (is_number(seconds) and seconds > 0):
         raise InputError(f"seconds is {quoted(seconds)}; it must be a number above 0, or None")
