@@ -20,10 +20,11 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_onnx.data.endings import ENDINGS
 from qa_onnx.data.gold import DataSet, Gold, Repairs
 from qa_onnx.data.hub import is_name, records_of_hub
 from qa_onnx.data.packed import MAX_BYTES
-from qa_onnx.data.read import ENDINGS, FORMATS, read
+from qa_onnx.data.read import FORMATS, read
 from qa_onnx.data.records import Record, id_of, to_gold
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.machine.files import BUFFER, check_path, open_file, open_stream

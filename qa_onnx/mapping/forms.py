@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
+from qa_onnx.data.endings import FORMS, PACKINGS, form_of, is_packed
 from qa_onnx.errors import InputError, quoted, shown, with_name
 from qa_onnx.mapping import parquet, text_rows
 from qa_onnx.mapping.arrow import answer_schema
@@ -16,20 +17,14 @@ if TYPE_CHECKING:
     from qa_onnx.mapping.arrow import Asked
     from qa_onnx.mapping.plan import InputFile
 
-_ENDINGS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
-_PACKINGS = (".gz", ".zst")
-TAKEN = "Parquet (.parquet), or JSON lines, CSV or TSV (.jsonl, .ndjson, .csv, .tsv, each also .gz or .zst)"
+_LINES = [ending for ending, form in FORMS.items() if form not in ("json", "parquet")]
+TAKEN = f"Parquet (.parquet), or JSON lines, CSV or TSV ({', '.join(_LINES)}, each also {' or '.join(PACKINGS)})"
 
 
 def ending_of(name: str) -> str | None:
     """Return the form of a file by its name: "parquet", "jsonl", "csv" or "tsv"; None: another one."""
-    plain = name.lower()
-    for packing in _PACKINGS:
-        plain = plain.removesuffix(packing)
-    for ending, form in _ENDINGS.items():
-        if plain.endswith(ending) and (form != "parquet" or plain == name.lower()):
-            return form
-    return None
+    form = form_of(name)
+    return None if form == "json" or (form == "parquet" and is_packed(name)) else form
 
 
 @dataclass(frozen=True, slots=True)
