@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from bisect import bisect_right
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from qa_onnx.errors import InputError, shown
@@ -51,9 +51,11 @@ class ParquetCursor:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._file = open_anywhere(name)
-        with _damage(name):
-            self._table = _table(self._file)
+        with ExitStack() as stack:
+            file = stack.enter_context(open_anywhere(name))
+            with _damage(name):
+                self._table = _table(file)
+            self._stack = stack.pop_all()
         counts = [self._table.metadata.row_group(n).num_rows for n in range(self._table.num_row_groups)]
         self._starts = [0, *itertools.accumulate(counts)]
         self._at = 0  # number of the next row
@@ -62,7 +64,7 @@ class ParquetCursor:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._stack.close()
 
     def take(self, first: int, rows: int, *, batch_rows: int) -> Iterator[Any]:
         """Yield the rows from `first` on, as each a `pyarrow.RecordBatch` of at most `batch_rows` rows."""

@@ -182,7 +182,9 @@ class TextCursor:
 
     def _open(self) -> None:
         self._stack.close()
-        self._raws = self._form.opened(self._stack.enter_context(open_rows(self._name)), self._name)
+        with ExitStack() as stack:
+            self._raws = self._form.opened(stack.enter_context(open_rows(self._name)), self._name)
+            self._stack = stack.pop_all()
         self._at = 0
 
     def close(self) -> None:
