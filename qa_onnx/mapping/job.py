@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from qa_onnx.errors import InputError, MapError, shown
 from qa_onnx.machine.packages import require
 from qa_onnx.mapping import plan as plans
-from qa_onnx.mapping.forms import RowForm, ending_of, survey_all
+from qa_onnx.mapping.forms import ending_of, rows_of, survey_all
 from qa_onnx.mapping.places import OutputFolder, find_inputs, full_name, is_of_one_process, located
 from qa_onnx.mapping.plan import MapPlan
 from qa_onnx.mapping.work import MapWork, hash_of
@@ -168,5 +168,5 @@ def plan_job(
     folder = OutputFolder(full_name(*located(output)))
     plan = MapPlan(tuple(files), ending, identity, plans.SHARD_ROWS)
     return MapJob(
-        plan, MapWork(load, bundle, identity["bundle"], RowForm(ending, asked, id_column), folder), resume
+        plan, MapWork(load, bundle, identity["bundle"], rows_of(ending, asked, id_column), folder), resume
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx.mapping.counted import CountedSession
-    from qa_onnx.mapping.forms import RowForm
+    from qa_onnx.mapping.forms import Rows
     from qa_onnx.mapping.places import OutputFolder
     from qa_onnx.mapping.plan import Shard
     from qa_onnx.options import Options
@@ -34,14 +34,14 @@ class MapWork:
         load: returns a reader of the bundle, and the options of its answers.
         bundle: the bundle's folder or file.
         bundle_sha256: of its bundle.json, which names the hashes of all other files.
-        form: of the input files.
+        rows: reads and writes those of the input files.
         output: folder of the parts.
     """
 
     load: Callable[[Path], tuple[Reader, Options]]
     bundle: Path
     bundle_sha256: str
-    form: RowForm
+    rows: Rows
     output: OutputFolder
 
 
@@ -114,7 +114,7 @@ class MapWorker:
             self._cursor = None
 
     def _answer(self, shard: Shard, reader: Reader, options: Options, counted: CountedSession) -> ShardReport:
-        form, before = self._work.form, counted.tokens
+        form, before = self._work.rows, counted.tokens
         if self._cursor is None or self._cursor[0] != shard.source:
             self.close()
             self._cursor = shard.source, form.cursor(shard.source)

@@ -30,11 +30,11 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ranges=RANGES, batch_rows=st.integers(1, 9))
 def test_a_cursor_takes_any_rows(path: Path, ranges: list[tuple[int, int]], batch_rows: int) -> None:
-    from qa_onnx.mapping.forms import RowForm, ending_of
+    from qa_onnx.mapping.forms import ending_of, rows_of
 
     expected = [row["context"] for row in rows(COUNT)]
-    form = RowForm(str(ending_of(path.name)), Asked())
-    assert form.survey(str(path)).rows == COUNT
+    form = rows_of(str(ending_of(path.name)), Asked())
+    assert form.survey(str(path))[0].rows == COUNT
     cursor = form.cursor(str(path))
     for first, wanted in ranges:
         count = min(wanted, COUNT - first)
@@ -48,12 +48,12 @@ def test_a_cursor_takes_any_rows(path: Path, ranges: list[tuple[int, int]], batc
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
 def test_a_file_that_cannot_be_read_is_closed(name: str, tmp_path: Path) -> None:
-    from qa_onnx.mapping.forms import RowForm, ending_of
+    from qa_onnx.mapping.forms import ending_of, rows_of
 
     path = tmp_path / name
     path.write_bytes(b'question,"context\n')
     with pytest.raises(InputError, match=name) as error:
-        RowForm(str(ending_of(name)), Asked()).cursor(str(path))
+        rows_of(str(ending_of(name)), Asked()).cursor(str(path))
     assert str(path) not in {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()}
     del error  # whose traceback has kept all that was not closed
 
