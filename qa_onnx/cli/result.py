@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qa_onnx import Options, Reader
-    from qa_onnx.retrieval.ask import DocumentAnswers
+    from qa_onnx.retrieval.document_answers import DocumentAnswers
     from qa_onnx.retrieval.index import PassageIndex
 
 

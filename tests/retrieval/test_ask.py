@@ -122,6 +122,11 @@ def test_many_equal_passages_hide_no_others() -> None:
     assert (result.read, result.stopped) == (5, "read")
 
 
+def test_all_is_read_where_only_equal_passages_are_left() -> None:
+    reader, result = scripted({}, [SAME[0]] * 9, read=1)
+    assert (reader.read, result.stopped, result.passages) == (SAME[:1], "all read", 9)
+
+
 def test_no_place_comes_twice() -> None:
     result = ask_documents(fake_reader("blue"), "What colour is the boat?", with_needle(), read=100)
     places = [(answer.document, answer.start, answer.end) for answer in result.answers]
