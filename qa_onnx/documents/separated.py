@@ -13,7 +13,7 @@ import io
 from typing import TYPE_CHECKING
 
 from qa_onnx.data.csv_rows import csv_rows
-from qa_onnx.documents.text_builder import Piece, TextBuilder, one_line
+from qa_onnx.documents.text_builder import Piece, Table, TextBuilder, one_line
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def table_text(source: str, limits: Limits, *, delimiter: str | None = None) -> 
         first = source[: source.find("\n") + 1 or None]
         delimiter = max(_DELIMITERS, key=first.count)
     builder = TextBuilder(limits)
-    header: list[str] | None = None
+    table = Table(builder)
     count = number = 0  # of cells and rows; a blank line is no row
     for _, row, problem in csv_rows(_lines(source, delimiter, limits), delimiter):
         if problem:
@@ -48,19 +48,11 @@ def table_text(source: str, limits: Limits, *, delimiter: str | None = None) -> 
             raise InputError(problem, remedy=remedy)
         count += max(1, len(row))
         limits.refuse("cells", count, "cells of tables")  # before there is a piece for each
-        if not row:
-            continue
-        number += 1
-        if header is None:
-            header = [one_line(name) for name in row]
-            if not any(header):
-                header = None
-            continue
+        number += bool(row)
         cells = [[Piece(one_line(cell), number, column)] for column, cell in enumerate(row, 1)]
         if any(cell[0].text for cell in cells):
-            builder.row(cells, header)
-    if header is not None and not builder.finish()[0]:
-        builder.row([[Piece(name, 1, column)] for column, name in enumerate(header, 1)])
+            table.row(cells, is_header=table.header is None)
+    table.end()
     return builder.finish()
 
 
