@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,10 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import DecodeError, Meta, Struct
 from msgspec.json import decode
 
-from qa_onnx.bundle.files import MANIFEST, SIGNATURE, SIGNATURE_LIMIT, files_of, read_bounded
-from qa_onnx.bundle.folder import Bundle, manifest_bytes
+from qa_onnx.bundle.files import MANIFEST, SIGNATURE, SIGNATURE_LIMIT, files_of, manifest_bytes, read_bounded
+from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import Sha256, decode_manifest
 from qa_onnx.errors import BundleError, InputError
+from qa_onnx.machine.files import replacing
 from qa_onnx.machine.packages import require
 from qa_onnx.machine.regular_files import NotRegularError, read_start
 
@@ -142,20 +142,13 @@ def sign(bundle: Path, private_key: Path) -> Signature:
         signature=key.sign(_PREFIX + data).hex(),
     )
     text = json.dumps({name: getattr(signature, name) for name in Signature.__struct_fields__}, indent=1) + "\n"
-    draft = bundle / f"{SIGNATURE}.{os.getpid()}.partial"
     try:
-        for left in bundle.glob(f"{SIGNATURE}.*.partial"):  # by a run that was killed
+        for left in bundle.glob(f"*{SIGNATURE}.*.partial"):  # by a run that was killed
             left.unlink(missing_ok=True)
-        with draft.open("w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(bundle / SIGNATURE)
+        with replacing(bundle / SIGNATURE) as file:
+            file.write(text.encode("ascii"))
     except OSError as error:
         raise BundleError(f"cannot write {bundle / SIGNATURE}: {error.strerror}; it is unchanged") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
     return signature
 
 

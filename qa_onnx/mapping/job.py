@@ -14,13 +14,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx.bundle.files import manifest_sha256
 from qa_onnx.errors import InputError, MapError, shown
 from qa_onnx.machine.packages import require
 from qa_onnx.mapping import plan as plans
 from qa_onnx.mapping.forms import ending_of, rows_of, survey_all
 from qa_onnx.mapping.places import OutputFolder, find_inputs, full_name, is_of_one_process, located
 from qa_onnx.mapping.plan import MapPlan
-from qa_onnx.mapping.work import MapWork, hash_of
+from qa_onnx.mapping.work import MapWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -159,7 +160,7 @@ def plan_job(
     if not any(file.rows for file in files):
         raise InputError(f"{shown(names[0])}{' and the other inputs hold' if len(names) > 1 else ' holds'} no row")
     identity: dict[str, Any] = {
-        "bundle": hash_of(bundle),
+        "bundle": manifest_sha256(bundle),
         **settings,
         "columns": {"question": asked.question, "context": asked.context},
         "questions": dict(asked.questions),

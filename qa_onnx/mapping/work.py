@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bundle.folder import manifest_bytes
+from qa_onnx.bundle.files import manifest_sha256
 from qa_onnx.errors import InputError, MapError, QaOnnxError, shown
 from qa_onnx.mapping.arrow import Asked, answer_batches
 from qa_onnx.mapping.counted import count_tokens
@@ -70,11 +69,6 @@ class ShardReport:
     peak_bytes: int = 0
 
 
-def hash_of(bundle: Path) -> str:
-    """Return the SHA-256 of a bundle's bundle.json, in hexadecimal; BundleError: it cannot be read."""
-    return hashlib.sha256(manifest_bytes(bundle)).hexdigest()
-
-
 class MapWorker:
     """Answers one shard after another with one reader, which it loads for the first one."""
 
@@ -102,7 +96,7 @@ class MapWorker:
 
     def _load(self) -> tuple[Reader, Options, CountedSession]:
         work = self._work
-        if hash_of(work.bundle) != work.bundle_sha256:
+        if manifest_sha256(work.bundle) != work.bundle_sha256:
             raise MapError(f"the bundle {work.bundle} was changed since the job began", remedy="start again")
         reader, options = work.load(work.bundle)
         return reader, options, count_tokens(reader)
