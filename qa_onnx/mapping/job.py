@@ -19,7 +19,7 @@ from qa_onnx.errors import InputError, MapError, shown
 from qa_onnx.machine.packages import require
 from qa_onnx.mapping import plan as plans
 from qa_onnx.mapping.forms import ending_of, rows_of, survey_all
-from qa_onnx.mapping.places import OutputFolder, find_inputs, full_name, is_of_one_process, located
+from qa_onnx.mapping.places import OutputFolder, find_inputs, full_name, located
 from qa_onnx.mapping.plan import MapPlan
 from qa_onnx.mapping.work import MapWork
 
@@ -86,12 +86,6 @@ class MapJob:
     plan: MapPlan
     work: MapWork
     resume: bool = False
-
-    def refuse_own_memory(self, remedy: str) -> None:
-        """Raise MapError where other processes would not see the files: those of memory://."""
-        for name in [self.work.output.name, *(file.name for file in self.plan.files)]:
-            if is_of_one_process(name):
-                raise MapError(f"{shown(name)} lies in the memory of one process", remedy=remedy)
 
     def run(self, engine: Engine) -> Iterator[MapTotals]:
         """Answer all rows that are not answered yet; yield the totals after each shard, and at the start.

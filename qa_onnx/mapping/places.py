@@ -50,16 +50,7 @@ def located(name: str) -> tuple[Any, str]:
 
 def is_here(system: Any) -> bool:
     """Return whether a file system is that of this machine."""
-    return "file" in _protocols(system)
-
-
-def is_of_one_process(name: str) -> bool:
-    """Return whether what has this name is seen by this process only."""
-    return "memory" in _protocols(located(name)[0])
-
-
-def _protocols(system: Any) -> tuple[str, ...]:
-    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+    return "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
 
 
 def full_name(system: Any, path: str) -> str:

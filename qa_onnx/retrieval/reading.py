@@ -52,7 +52,7 @@ class Reading:
         total: number of passages that there are.
         limit: passages that are read at most.
         options: that the passages are read with.
-        threshold: null threshold of the answers.
+        threshold: null threshold of the answers; None: always answer.
         at_once: passages of a step.
         started: when the call began, as `time.perf_counter` counts.
         seconds: begin no step that is expected to end later than this after `started`, except for the first one;

@@ -342,14 +342,3 @@ def test_two_jobs_do_not_write_to_one_folder(tmp_path: Path, monkeypatch: pytest
             assert f"another process writes to {tmp_path}/out: process {os.getpid()}" in message
     assert run([path], tmp_path / "out", patch=monkeypatch).rows == 2
     assert read_part(tmp_path / "out" / "part-00000.jsonl")
-
-
-def test_workers_do_not_share_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "rows.jsonl", rows(2))
-    from qa_onnx.mapping.job import plan_job
-    from tests.conftest import TINY
-    from tests.mapping.jobs import load
-
-    job = plan_job([str(path)], "memory://x", asked=Asked(), bundle=TINY, load=load, settings={})
-    with pytest.raises(MapError, match="memory:///x lies in the memory of one process: --workers 1"):
-        job.refuse_own_memory("--workers 1")
