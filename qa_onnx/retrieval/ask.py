@@ -24,7 +24,7 @@ from qa_onnx.options import check_type
 from qa_onnx.retrieval.candidates import distinct, ranked
 from qa_onnx.retrieval.document_answers import DocumentAnswer, DocumentAnswers
 from qa_onnx.retrieval.index import PassageIndex
-from qa_onnx.retrieval.reading import Reading, check_call
+from qa_onnx.retrieval.reading import Budget, Reading, check_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,35 +73,23 @@ def ask_documents(
         EngineError: the model cannot be run.
         MissingExtraError: bm25s is not installed.
     """
-    started = time.perf_counter()
+    budget = Budget(read=read, seconds=seconds, started=time.perf_counter())
     check_call(question, read, seconds)
     options = reader.resolve(options)
     if not isinstance(documents, PassageIndex):
         check_type("the documents", documents, Iterable, "a PassageIndex or some Documents")
         documents = PassageIndex.of(documents)
-    reading = read_best(
-        reader,
-        question,
-        documents,
-        read=read,
-        seconds=seconds,
-        stop_early=stop_early,
-        started=started,
-        options=options,
-    )
-    return reading.run(reader, on_read)
+    return read_best(reader, question, documents, budget, options, stop_early=stop_early).run(reader, on_read)
 
 
 def read_best(
     reader: Reader,
     question: str,
     index: PassageIndex,
-    *,
-    read: int,
-    seconds: float | None,
-    stop_early: bool = True,
-    started: float,
+    budget: Budget,
     options: Options,
+    *,
+    stop_early: bool = True,
 ) -> Reading:
     """Begin to read for a question, for callers that do the reading themselves.
 
@@ -109,22 +97,18 @@ def read_best(
         reader: of which temperature and null threshold are used.
         question: in plain words.
         index: of the documents.
-        read: see `ask_documents`; so are those that follow.
-        seconds: from `started` on; see there.
-        stop_early: see there.
-        started: when the call began, as `time.perf_counter` counts.
+        budget: how much is read.
         options: of the reader.
+        stop_early: see `ask_documents`.
     """
     return Reading(
         question,
-        distinct(ranked(index, question, read)),
+        distinct(ranked(index, question, len(index) if budget.read is None else budget.read)),
         _Best(reader.steps.temperature_for(options), options.n_best, stop_early=stop_early),
+        budget,
         total=len(index),
-        limit=read,
         options=options,
         threshold=options.threshold(reader.null_threshold),
-        started=started,
-        seconds=seconds,
     )
 
 

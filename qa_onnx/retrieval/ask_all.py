@@ -20,7 +20,7 @@ from qa_onnx.retrieval.candidates import ranked
 from qa_onnx.retrieval.document_answers import DocumentAnswer, DocumentAnswers
 from qa_onnx.retrieval.index import Passage, PassageIndex
 from qa_onnx.retrieval.passages import cut_passages
-from qa_onnx.retrieval.reading import AT_ONCE, Reading, check_call
+from qa_onnx.retrieval.reading import AT_ONCE, Budget, Reading, check_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,35 +66,22 @@ def ask_all(
         EngineError: the model cannot be run.
         MissingExtraError: bm25s is not installed, and not all passages are read.
     """
-    started = time.perf_counter()
+    at_once = _AT_ONCE if seconds is None else AT_ONCE
+    budget = Budget(read=read, seconds=seconds, started=time.perf_counter(), at_once=at_once)
     check_call(question, 1 if read is None else read, seconds)
     options = reader.resolve(options)
     if not isinstance(documents, PassageIndex):
         check_type("documents", documents, Iterable, "a PassageIndex or some Documents")
         documents = documents if read is None else PassageIndex.of(documents)
-    reading = read_every(
-        reader,
-        question,
-        documents,
-        read=read,
-        seconds=seconds,
-        started=started,
-        options=options,
-        at_once=_AT_ONCE if seconds is None else AT_ONCE,
-    )
-    return reading.run(reader, on_read)
+    return read_every(reader, question, documents, budget, options).run(reader, on_read)
 
 
 def read_every(
     reader: Reader,
     question: str,
     documents: PassageIndex | Iterable[Document],
-    *,
-    read: int | None,
-    seconds: float | None,
-    started: float,
+    budget: Budget,
     options: Options,
-    at_once: int = AT_ONCE,
 ) -> Reading:
     """Begin to read for every answer, for callers that do the reading themselves.
 
@@ -102,11 +89,8 @@ def read_every(
         reader: whose null threshold is used.
         question: in plain words.
         documents: an index; or documents, of which all passages are read.
-        read: see `ask_all`.
-        seconds: from `started` on; see there.
-        started: when the call began, as `time.perf_counter` counts.
+        budget: how much is read.
         options: of the reader, from which those for the passages are made.
-        at_once: passages of a step.
     """
     options = _for_all(options)
     threshold = options.threshold(reader.null_threshold)
@@ -116,19 +100,10 @@ def read_every(
         total = len(all_of_them)
     else:
         total = len(documents)
-        passages = map(documents.passage, range(total)) if read is None else ranked(documents, question, read)
-    return Reading(
-        question,
-        passages,
-        _Every(options.min_probability, threshold),
-        total=total,
-        limit=total if read is None else read,
-        options=options,
-        threshold=threshold,
-        at_once=at_once,
-        started=started,
-        seconds=seconds,
-    )
+        wanted = budget.read
+        passages = map(documents.passage, range(total)) if wanted is None else ranked(documents, question, wanted)
+    pool = _Every(options.min_probability, threshold)
+    return Reading(question, passages, pool, budget, total=total, options=options, threshold=threshold)
 
 
 def _for_all(options: Options) -> Options:

@@ -6,6 +6,7 @@ Left out: which passages these are (candidates.py), and what their predictions c
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
     from qa_onnx.retrieval.index import Passage
 
 AT_ONCE = 4  # passages that are read between two decisions to go on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How much is read for a question.
+
+    Attributes:
+        read: passages that are read at most; None: all.
+        seconds: begin no step that is expected to end later than this after `started`, except for the first one;
+            None: no limit.
+        started: when the call began, as `time.perf_counter` counts.
+        at_once: passages of a step.
+    """
+
+    read: int | None
+    seconds: float | None
+    started: float
+    at_once: int = AT_ONCE
 
 
 class Pool(Protocol):
@@ -47,19 +66,16 @@ class Reading:
 
     Args:
         question: in plain words.
-        passages: in the order in which they are worth reading; more than `limit` are not read.
+        passages: in the order in which they are worth reading.
         pool: collects the predictions.
+        budget: how many of them are read.
         total: number of passages that there are.
-        limit: passages that are read at most.
         options: that the passages are read with.
         threshold: null threshold of the answers; None: always answer.
-        at_once: passages of a step.
-        started: when the call began, as `time.perf_counter` counts.
-        seconds: begin no step that is expected to end later than this after `started`, except for the first one;
-            None: no limit.
 
     Attributes:
         read: number of passages that were read so far.
+        limit: passages that are read at most.
     """
 
     def __init__(
@@ -67,25 +83,23 @@ class Reading:
         question: str,
         passages: Iterable[Passage],
         pool: Pool,
+        budget: Budget,
         *,
         total: int,
-        limit: int,
         options: Options,
         threshold: float | None,
-        at_once: int = AT_ONCE,
-        started: float,
-        seconds: float | None,
     ) -> None:
-        self.question, self.options, self.limit, self.read = question, options, min(limit, total), 0
-        self._passages, self._pool, self._total = iter(passages), pool, total
-        self._threshold, self._at_once, self._started, self._seconds = threshold, at_once, started, seconds
+        self.question, self.options, self.read = question, options, 0
+        self.limit = total if budget.read is None else min(budget.read, total)
+        self._passages, self._pool, self._budget, self._total = iter(passages), pool, budget, total
+        self._threshold = threshold
         self._taken: Sequence[Passage] = ()
         self._stopped: Stopped = "all read"
         self._warnings: dict[str, None] = {}
 
     def take(self) -> list[Passage]:
         """Return the next passages to read, whose predictions `add` gets; none: there is no more to read."""
-        some = list(islice(self._passages, min(self._at_once, self.limit - self.read)))
+        some = list(islice(self._passages, min(self._budget.at_once, self.limit - self.read)))
         if not some:
             self._stopped = "all read" if next(self._passages, None) is None else "read"
         elif self._pool.is_sure(some[0]):
@@ -97,9 +111,10 @@ class Reading:
 
     def _is_late(self, count: int) -> bool:
         """Return whether so many more passages are expected to take too long."""
-        if self._seconds is None or not self.read:
+        seconds, started = self._budget.seconds, self._budget.started
+        if seconds is None or not self.read:
             return False
-        return (time.perf_counter() - self._started) * (1 + count / self.read) > self._seconds
+        return (time.perf_counter() - started) * (1 + count / self.read) > seconds
 
     def add(self, predictions: Sequence[Prediction]) -> None:
         """Add the predictions of the passages that were taken last."""
@@ -118,7 +133,7 @@ class Reading:
             self.read,
             self._total,
             self._stopped,
-            time.perf_counter() - self._started,
+            time.perf_counter() - self._budget.started,
             self._threshold,
             tuple(self._warnings),
         )

@@ -23,6 +23,7 @@ from qa_onnx.documents import Document
 from qa_onnx.retrieval import PassageIndex
 from qa_onnx.retrieval.ask import read_best
 from qa_onnx.retrieval.ask_all import read_every
+from qa_onnx.retrieval.reading import Budget
 from qa_onnx.serve import bodies, results, schemas
 from qa_onnx.serve.middleware import to_problem
 
@@ -163,16 +164,10 @@ class LongAnswer:
     def _search(self, body: schemas.AskDocuments) -> Reading:
         """Begin to read the documents' best passages."""
         index = PassageIndex.of(Document(one.name, one.text) for one in body.documents)
+        seconds = _SHARE * (self._deadline - monotonic())
+        budget = Budget(read=body.read, seconds=seconds, started=perf_counter())
         begin = read_every if body.all else read_best
-        return begin(
-            self.service.reader.reader,
-            body.question,
-            index,
-            read=body.read,
-            seconds=_SHARE * (self._deadline - monotonic()),
-            started=perf_counter(),
-            options=self.options,
-        )
+        return begin(self.service.reader.reader, body.question, index, budget, self.options)
 
 
 async def _followed(work: Callable[[OnProgress], Awaitable[dict[str, Any]]]) -> AsyncGenerator[dict[str, Any]]:
