@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qa_onnx.options import check_type
-from qa_onnx.retrieval.candidates import distinct, ranked
+from qa_onnx.retrieval.candidates import ranked
 from qa_onnx.retrieval.document_answers import DocumentAnswer, DocumentAnswers
 from qa_onnx.retrieval.index import PassageIndex
 from qa_onnx.retrieval.reading import Budget, Reading, check_call
@@ -103,12 +103,13 @@ def read_best(
     """
     return Reading(
         question,
-        distinct(ranked(index, question, len(index) if budget.read is None else budget.read)),
+        ranked(index, question, len(index) if budget.read is None else budget.read),
         _Best(reader.steps.temperature_for(options), options.n_best, stop_early=stop_early),
         budget,
         total=len(index),
         options=options,
         threshold=options.threshold(reader.null_threshold),
+        equal_once=True,
     )
 
 

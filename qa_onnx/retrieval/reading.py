@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.options import check_bounds, check_type, is_number
+from qa_onnx.retrieval.candidates import distinct
 from qa_onnx.retrieval.document_answers import DocumentAnswers
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Reading:
         total: number of passages that there are.
         options: that the passages are read with.
         threshold: null threshold of the answers; None: always answer.
+        equal_once: whether passages of equal texts are read once.
 
     Attributes:
         read: number of passages that were read so far.
@@ -88,11 +90,13 @@ class Reading:
         total: int,
         options: Options,
         threshold: float | None,
+        equal_once: bool = False,
     ) -> None:
         self.question, self.options, self.read = question, options, 0
         self.limit = total if budget.read is None else min(budget.read, total)
-        self._passages, self._pool, self._budget, self._total = iter(passages), pool, budget, total
-        self._threshold = threshold
+        self._all = iter(passages)
+        self._passages = distinct(self._all) if equal_once else self._all
+        self._pool, self._budget, self._total, self._threshold = pool, budget, total, threshold
         self._taken: Sequence[Passage] = ()
         self._stopped: Stopped = "all read"
         self._warnings: dict[str, None] = {}
@@ -101,7 +105,7 @@ class Reading:
         """Return the next passages to read, whose predictions `add` gets; none: there is no more to read."""
         some = list(islice(self._passages, min(self._budget.at_once, self.limit - self.read)))
         if not some:
-            self._stopped = "all read" if next(self._passages, None) is None else "read"
+            self._stopped = "all read" if next(self._all, None) is None else "read"
         elif self._pool.is_sure(some[0]):
             self._stopped, some = "sure", []
         elif self._is_late(len(some)):
