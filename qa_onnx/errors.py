@@ -124,6 +124,12 @@ class InputError(QaOnnxError, ValueError):
     """A question, context, option or data file is not usable."""
 
 
+def with_name(name: str, error: QaOnnxError) -> InputError:
+    """Return an error with a file's name before its problem, unless the problem has the name."""
+    problem = error.problem if shown(name) in error.problem else f"{shown(name)}: {error.problem}"
+    return InputError(problem, remedy=error.remedy)
+
+
 class MissingExtraError(QaOnnxError, ImportError):
     """A package that this call needs is not installed."""
 

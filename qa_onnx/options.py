@@ -37,6 +37,9 @@ BOUNDS = {
     "n_best": Bounds(1, 10_000),
     "batch_tokens": Bounds(1, 1 << 30),
     "min_probability": Bounds(0.0, 1.0),
+    # many documents
+    "read": Bounds(1, 1_000_000),  # passages
+    "count": Bounds(1, 1 << 30),  # passages that a search returns
     # Reader.load
     "threads": Bounds(1, 1024),
     "min_f1": Bounds(0.0, 100.0),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from qa_onnx.answers import find_spans, make_prediction
 from qa_onnx.batches import check_inputs, pack
@@ -21,7 +21,7 @@ from qa_onnx.errors import InputError, quoted
 from qa_onnx.options import check_types
 from qa_onnx.session import check_finite, check_logits, is_endable
 from qa_onnx.spans import WindowLogits
-from qa_onnx.windows import as_example
+from qa_onnx.windows import CutExample, as_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from qa_onnx.options import Options
     from qa_onnx.session import Arrays, Session, Stop
     from qa_onnx.spans import ScoredWindow
-    from qa_onnx.windows import AnyExample, CutExample, Example, Window, Windower
+    from qa_onnx.windows import AnyExample, Example, Window, Windower
 
 # A portion of examples ends with so many characters or examples: enough windows to sort by length into full
 # batches, and few enough to bound memory and to let the first answers out soon.
 _PORTION_CHARACTERS = 200_000
 _PORTION_EXAMPLES = 512
+
+_Cut = TypeVar("_Cut", bound="CutExample | InputError")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +158,20 @@ class Steps:
             The examples of each portion, and their windows in order of length. `window.example` counts from the
             first example of the portion.
         """
+        return self._stream(examples, options, self.cut, on_run)
+
+    def _stream(
+        self,
+        examples: Iterable[AnyExample],
+        options: Options,
+        cut_portion: Callable[[Sequence[Example], Options], list[_Cut]],
+        on_run: Callable[[int, int], object] | None = None,
+    ) -> Iterator[tuple[list[_Cut], list[WindowLogits]]]:
         done = total = 0
 
-        def run(cut: list[CutExample]) -> Iterator[tuple[Batch, list[WindowLogits]]]:
+        def run(cut: list[_Cut]) -> Iterator[tuple[Batch, list[WindowLogits]]]:
             nonlocal done, total
-            windows = [window for example in cut for window in example.windows]
+            windows = [window for example in cut if isinstance(example, CutExample) for window in example.windows]
             total += len(windows)
             for batch, rows in self.run(windows, batch_tokens=options.batch_tokens):
                 done += len(rows)
@@ -168,7 +179,7 @@ class Steps:
                     on_run(done, total)
                 yield batch, rows
 
-        portions = ((self.cut(portion, options), more) for portion, more in _portions(examples))
+        portions = ((cut_portion(portion, options), more) for portion, more in _portions(examples))
         ran = (
             overlapped(portions, run) if self.session.leaves_cpu_idle else ((cut, run(cut)) for cut, _ in portions)
         )
@@ -184,11 +195,21 @@ class Steps:
     ) -> Iterator[Prediction]:
         """Take all steps for a stream of examples; see `Reader.predict_iter`, and `stream` for `on_run`."""
         for cut, rows in self.stream(examples, options, on_run=on_run):
-            scored: list[list[ScoredWindow]] = [[] for _ in cut]
-            for part in self.search(rows, options):
-                scored[part.window.example].append(part)
-            for example, parts in zip(cut, scored, strict=True):
+            for example, parts in zip(cut, self._scored(len(cut), rows, options), strict=True):
                 yield self.merge(example, parts, options)
+
+    def predict_each(self, examples: Iterable[Example], options: Options) -> Iterator[Prediction | InputError]:
+        """Take all steps for a stream of examples; one that cannot be cut has its error instead."""
+        for cut, rows in self._stream(examples, options, self.windower.cut_each):
+            for example, parts in zip(cut, self._scored(len(cut), rows, options), strict=True):
+                yield example if isinstance(example, InputError) else self.merge(example, parts, options)
+
+    def _scored(self, count: int, rows: Sequence[WindowLogits], options: Options) -> list[list[ScoredWindow]]:
+        """Find the best spans of the windows of a portion, for each of its examples."""
+        scored: list[list[ScoredWindow]] = [[] for _ in range(count)]
+        for part in self.search(rows, options):
+            scored[part.window.example].append(part)
+        return scored
 
     def logits(self, examples: Iterable[AnyExample], options: Options) -> Iterator[WindowLogits]:
         """Cut and run a stream of examples; see `Reader.logits`."""

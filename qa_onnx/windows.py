@@ -14,7 +14,7 @@ Left out: tokenizing and special tokens (tokens/), padding and batches (batches.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -168,6 +168,13 @@ class Windower:
             for index, example in enumerate(examples)
         ]
 
+    def cut_each(self, examples: Sequence[Example], options: Options) -> list[CutExample | InputError]:
+        """Cut each example into windows; one that cannot be cut has its error instead. See `cut`."""
+        try:
+            return [*self.cut(examples, options)]
+        except InputError:  # of one of them, and nobody knows of which
+            return [self._cut_alone(index, example, options) for index, example in enumerate(examples)]
+
     def forget(self) -> None:
         """Forget the tokens of contexts, chunks and words, for benchmarks; answers stay the same.
 
@@ -175,6 +182,13 @@ class Windower:
         """
         self._contexts.clear()
         self._encoder.forget()
+
+    def _cut_alone(self, index: int, example: Example, options: Options) -> CutExample | InputError:
+        try:
+            [cut] = self.cut([example], options)
+        except InputError as error:
+            return error
+        return replace(cut, windows=tuple(replace(window, example=index) for window in cut.windows))
 
     def _cut_one(self, index: int, question: Tokens, context: EncodedContext, options: Options) -> CutExample:
         question_ids, warnings = question.ids.astype(np.int64), []

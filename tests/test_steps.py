@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from qa_onnx import EngineError, Example, InputError, Options, Reader, Windower
 from qa_onnx.testing import FakeSession
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SMALL = Options(max_length=40, doc_stride=8, max_question_length=16, n_best=5)
 EXAMPLES = [Example("Who?", "The keeper lit the lamp. " * 9), Example("When?", "At dusk."), Example("Why?", "")]
@@ -63,3 +67,28 @@ def test_options_and_sessions_that_do_not_fit_are_refused(reader: Reader) -> Non
     odd.input_names = ("pixel_values",)
     with pytest.raises(EngineError, match="pixel_values"):
         replace(reader.steps, session=odd)
+
+
+@pytest.mark.parametrize("leaves_cpu_idle", [False, True])
+def test_an_example_that_cannot_be_cut_has_its_error_among_the_predictions(
+    reader: Reader, leaves_cpu_idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qa_onnx.tokens.encoder.LONGEST_TEXT", 1000)
+    session = FakeSession()
+    session.leaves_cpu_idle = leaves_cpu_idle
+    long = Example("Where?", "x" * 1001)
+    results = list(replace(reader.steps, session=session).predict_each([long, *EXAMPLES, long] * 200, SMALL))
+    for problem in (*results[::5], *results[4::5]):
+        assert isinstance(problem, InputError)
+        assert "1001 characters; the limit is 1000" in str(problem)
+    assert [results[1:4]] * 200 == [results[at + 1 : at + 4] for at in range(0, 1000, 5)]
+    assert results[1:4] == reader.predict(EXAMPLES)
+
+
+def test_an_error_of_the_stream_of_examples_is_none_of_an_example(reader: Reader) -> None:
+    def examples() -> Iterator[Example]:
+        yield EXAMPLES[0]
+        raise InputError("the file ends here")
+
+    with pytest.raises(InputError, match="the file ends here"):
+        list(reader.steps.predict_each(examples(), SMALL))

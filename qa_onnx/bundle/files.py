@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from qa_onnx.bundle.repair import how_to_repair
+from qa_onnx.bundle.repair import how_to_repair, why_no_bundle
 from qa_onnx.errors import BundleError
 from qa_onnx.machine.regular_files import LinkError, NotRegularError, open_inside, read_exactly
 
@@ -95,6 +95,23 @@ def files_of(path: Path) -> BundleFiles:
 
         return PackedFiles(path)
     return FolderFiles(path)
+
+
+def manifest_bytes(path: Path) -> bytes:
+    """Return the content of the bundle.json of a bundle.
+
+    Raises:
+        BundleError: there is none, or it is too large to be one.
+    """
+    if not path.is_file() and not (path / MANIFEST).exists():
+        reason, remedy = why_no_bundle(path, MANIFEST)
+        raise BundleError(f"{path} is not a bundle: {reason}", remedy=remedy)
+    return read_bounded(files_of(path), MANIFEST, MANIFEST_LIMIT)
+
+
+def manifest_sha256(path: Path) -> str:
+    """Return the SHA-256, in hexadecimal, of the bundle.json of a bundle; BundleError: see `manifest_bytes`."""
+    return hashlib.sha256(manifest_bytes(path)).hexdigest()
 
 
 @contextmanager

@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx.bundle import files
-from qa_onnx.bundle.files import MANIFEST, MANIFEST_LIMIT
+from qa_onnx.bundle.files import MANIFEST
 from qa_onnx.bundle.graphs import BundleGraph
-from qa_onnx.bundle.repair import why_no_bundle
 from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.errors import BundleError, EngineError, quoted
 from qa_onnx.machine.files import check_path, os_errors
-from qa_onnx.machine.regular_files import hub_cache_of, read_exactly
+from qa_onnx.machine.regular_files import hub_cache_of
 from qa_onnx.options import check_type
 
 if TYPE_CHECKING:
@@ -266,22 +265,6 @@ def bundle_path(
     return folder
 
 
-def manifest_bytes(path: Path) -> bytes:
-    """Return the content of the bundle.json of a bundle.
-
-    Raises:
-        BundleError: there is none, or it is too large to be one.
-    """
-    if not path.is_file() and not (path / MANIFEST).exists():
-        reason, remedy = why_no_bundle(path, MANIFEST)
-        raise BundleError(f"{path} is not a bundle: {reason}", remedy=remedy)
-    with files.files_of(path).open(MANIFEST) as (file, size):
-        if size > MANIFEST_LIMIT:
-            problem = f"{path / MANIFEST} is larger than {MANIFEST_LIMIT} bytes: it is no bundle's manifest"
-            raise BundleError(problem)
-        return read_exactly(file, size)
-
-
 def read_manifest(path: Path, *, require_signature: KeySource | None = None) -> Manifest:
     """Read and check the manifest of a bundle; a signature is checked over the very bytes that are decoded.
 
@@ -291,7 +274,7 @@ def read_manifest(path: Path, *, require_signature: KeySource | None = None) -> 
     """
     from qa_onnx.bundle.manifest import decode_manifest  # only now: msgspec takes 8 ms to import
 
-    data = manifest_bytes(path)
+    data = files.manifest_bytes(path)
     if require_signature is not None:
         from qa_onnx.bundle.signature import PublicKey
 

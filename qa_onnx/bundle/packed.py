@@ -13,7 +13,6 @@ whose layout is another one (ZIP64).
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import struct
@@ -23,9 +22,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.files import MANIFEST, SIGNATURE, SIGNATURE_LIMIT, files_of, read_bounded
-from qa_onnx.bundle.folder import manifest_bytes
+from qa_onnx.bundle.files import MANIFEST, SIGNATURE, SIGNATURE_LIMIT, files_of, manifest_bytes, read_bounded
 from qa_onnx.errors import BundleError
+from qa_onnx.machine.files import replacing
 from qa_onnx.machine.regular_files import open_regular, read_exactly, real
 
 if TYPE_CHECKING:
@@ -209,9 +208,8 @@ def pack(bundle: Bundle, target: Path) -> Path:
             f"{bundle.path} has {total:,} bytes, and a packed bundle at most {LARGEST:,}",
             remedy="keep it as a folder, or export fewer precisions",
         )
-    draft = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with draft.open("xb") as file:
+        with replacing(target) as file:
             writer = _Writer(file)
             writer.add(MANIFEST, lambda write: write(manifest))
             if signature is not None:
@@ -219,13 +217,8 @@ def pack(bundle: Bundle, target: Path) -> Path:
             for entry in entries:
                 writer.add(entry.name, partial(bundle.check, entry))
             writer.finish()
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
     except OSError as error:
         raise BundleError(f"cannot write {target}: {error.strerror or error}; nothing was changed") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return target
 
 

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,12 +21,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import DecodeError, Meta, Struct
 from msgspec.json import decode
 
-from qa_onnx.bundle.files import MANIFEST, SIGNATURE, SIGNATURE_LIMIT, files_of, read_bounded
-from qa_onnx.bundle.folder import Bundle, manifest_bytes
+from qa_onnx.bundle.files import MANIFEST, SIGNATURE, SIGNATURE_LIMIT, files_of, manifest_bytes, read_bounded
+from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import Sha256, decode_manifest
 from qa_onnx.errors import BundleError, InputError
+from qa_onnx.machine import regular_files
+from qa_onnx.machine.files import replacing
 from qa_onnx.machine.packages import require
-from qa_onnx.machine.regular_files import NotRegularError, read_start
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -142,20 +142,13 @@ def sign(bundle: Path, private_key: Path) -> Signature:
         signature=key.sign(_PREFIX + data).hex(),
     )
     text = json.dumps({name: getattr(signature, name) for name in Signature.__struct_fields__}, indent=1) + "\n"
-    draft = bundle / f"{SIGNATURE}.{os.getpid()}.partial"
     try:
-        for left in bundle.glob(f"{SIGNATURE}.*.partial"):  # by a run that was killed
+        for left in bundle.glob(f"*{SIGNATURE}.*.partial"):  # by a run that was killed
             left.unlink(missing_ok=True)
-        with draft.open("w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(bundle / SIGNATURE)
+        with replacing(bundle / SIGNATURE) as file:
+            file.write(text.encode("ascii"))
     except OSError as error:
         raise BundleError(f"cannot write {bundle / SIGNATURE}: {error.strerror}; it is unchanged") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
     return signature
 
 
@@ -242,7 +235,7 @@ def _read_key(source: KeySource, wanted: Literal["public", "private"]) -> tuple[
     elif isinstance(source, (str, Path)):
         name = str(source)
         try:
-            pem = _read_bounded(Path(source), KEY_LIMIT)
+            pem = regular_files.read_bounded(Path(source), KEY_LIMIT)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"cannot read the {wanted} key {name}: {reason}", remedy=_MAKE_KEYS) from error
@@ -264,17 +257,6 @@ def _read_key(source: KeySource, wanted: Literal["public", "private"]) -> tuple[
             f"{name} holds a {kinds[0].lower()}, not a private key", remedy="sign with the private one"
         )
     return pem, name
-
-
-def _read_bounded(path: Path, limit: int) -> bytes:
-    """Return the content of a regular file; ValueError: it is no such file, or is larger than the limit."""
-    try:
-        data, _ = read_start(path, limit + 1)
-    except NotRegularError as error:
-        raise ValueError("it is not a regular file") from error
-    if len(data) > limit:
-        raise ValueError(f"it has more than {limit} bytes")
-    return data
 
 
 def _key_id(key: Ed25519PublicKey) -> str:

@@ -11,16 +11,16 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bundle.folder import manifest_bytes
+from qa_onnx.bundle.files import manifest_sha256
 from qa_onnx.engines.names import Backend, Device, Engine, check_threads
 from qa_onnx.engines.sessions import check_usable
 from qa_onnx.errors import BundleError, EngineError, MissingExtraError, number_of, warn_caller
 from qa_onnx.machine import cpu
 from qa_onnx.machine.cache import cache_folder
+from qa_onnx.machine.files import replacing
 from qa_onnx.machine.packages import version
 from qa_onnx.options import Options
 
@@ -85,7 +85,7 @@ def profile_path(bundle: Bundle) -> Path:
     Raises:
         OSError: the user has no home folder.
     """
-    name = hashlib.sha256(json.dumps([_bundle_hash(bundle), _machine()]).encode()).hexdigest()
+    name = hashlib.sha256(json.dumps([manifest_sha256(bundle.path), _machine()]).encode()).hexdigest()
     return cache_folder("profiles", f"{name[:32]}.json")
 
 
@@ -140,10 +140,9 @@ def save_profile(bundle: Bundle, profile: Profile) -> Path:
     """
     path = profile_path(bundle)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     content = {**_key(bundle), "profile": dataclasses.asdict(profile)}
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as file:
+        file.write(json.dumps(content, indent=1).encode())
     return path
 
 
@@ -162,11 +161,7 @@ def forget_profile(bundle: Bundle) -> bool:
 def _key(bundle: Bundle) -> dict[str, Any]:
     """Return what a profile depends on."""
     versions = {name: number for name in _PACKAGES if (number := version(name)) is not None}
-    return {"format": _FORMAT, "bundle": _bundle_hash(bundle), "machine": _machine(), "versions": versions}
-
-
-def _bundle_hash(bundle: Bundle) -> str:
-    return hashlib.sha256(manifest_bytes(bundle.path)).hexdigest()
+    return {"format": _FORMAT, "bundle": manifest_sha256(bundle.path), "machine": _machine(), "versions": versions}
 
 
 def _machine() -> dict[str, Any]:

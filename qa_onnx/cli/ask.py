@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qa_onnx.cli import batch, screen, sources
-from qa_onnx.cli.options import DataPath, ReaderSettings, reader_options
+from qa_onnx.cli.options import DataPath, ReaderSettings, between, reader_options
 from qa_onnx.cli.output import to_json
 from qa_onnx.cli.result import answer
 from qa_onnx.cli.sources import is_file
@@ -20,7 +20,6 @@ from qa_onnx.documents.finding import is_index
 from qa_onnx.errors import number_of, shown
 from qa_onnx.machine.files import did_you_mean
 from qa_onnx.retrieval.index import PassageIndex
-from qa_onnx.retrieval.steps import MOST_READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +44,7 @@ _READ = 50  # passages
 )
 @click.option(
     "--read",
-    type=click.IntRange(1, MOST_READ),
+    type=between("read"),
     metavar="N",
     help=f"Passages that are read of a folder, a pattern or an index, the best ones first.  [default: {_READ}]",
 )

@@ -25,6 +25,7 @@ from qa_onnx.data import hub
 from qa_onnx.data.packed import unpacked
 from qa_onnx.data.read import read
 from qa_onnx.data.records import Record, text_of
+from qa_onnx.errors import InputError
 from qa_onnx.machine.files import open_file, open_stream
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run(reader: Reader, options: Options, input_path: str, output_path: str | No
 def _answered(
     reader: Reader, options: Options, questions: Iterable[_Question]
 ) -> Iterator[tuple[_Question, Prediction | None]]:
-    """Yield each question with its prediction, in order; bad ones have none, and do not reach the reader."""
+    """Yield each question with its prediction, in order; one that cannot be answered has none, but an error."""
     waiting: deque[_Question] = deque()
 
     def examples() -> Iterator[Example]:
@@ -96,10 +97,14 @@ def _answered(
             if question.example is not None:
                 yield question.example
 
-    for prediction in reader.predict_iter(examples(), options=options):
+    for result in reader.steps.predict_each(examples(), reader.resolve(options)):
         while waiting[0].example is None:
             yield waiting.popleft(), None
-        yield waiting.popleft(), prediction
+        question = waiting.popleft()
+        if isinstance(result, InputError):
+            yield replace(question, error=str(result)), None
+        else:
+            yield question, result
     for question in waiting:
         yield question, None
 

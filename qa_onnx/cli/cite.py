@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from qa_onnx.cli import sources
-from qa_onnx.cli.options import CHANGES, ExistingPath, ReaderSettings, reader_options
+from qa_onnx.cli.options import CHANGES, ExistingPath, ReaderSettings, between, reader_options
 from qa_onnx.cli.output import to_json
 from qa_onnx.cli.tables import printable
 from qa_onnx.documents.evidence import evidence
@@ -19,7 +19,6 @@ from qa_onnx.documents.nearest import NearPassage, nearest_passage
 from qa_onnx.documents.prepared_text import PreparedText
 from qa_onnx.documents.quotes import QuoteMatch, Verdict, find_quote
 from qa_onnx.documents.sentences import sentences
-from qa_onnx.retrieval.steps import MOST_READ
 from qa_onnx.retrieval.support_parts import agrees
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class _Checked:
 )
 @click.option(
     "--read",
-    type=click.IntRange(1, MOST_READ),
+    type=between("read"),
     metavar="N",
     help=f"Passages that the model reads for a claim, the best ones first.  [default: {_READ}]",
 )

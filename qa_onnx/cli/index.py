@@ -36,7 +36,7 @@ def index(*, paths: tuple[str, ...], target: Path) -> None:
 
     started = time.perf_counter()
     with sources.found_documents(paths) as documents:
-        report = build_index(documents, target, on_problem=sources.left_out)
+        report = build_index(documents, target, on_problem=sources.unless_named(paths))
     if report.warning:
         sources.warn(report.warning)
     new = report.documents - report.copied

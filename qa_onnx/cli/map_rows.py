@@ -194,12 +194,9 @@ def _engine(job: MapJob, engine: str, address: str | None, workers: int | None, 
         require("ray")
         from qa_onnx.mapping.on_ray import run_ray
 
-        job.refuse_own_memory("use --engine local --workers 1")
         return partial(run_ray, workers=workers, threads=threads, on_gpu=on_gpu, address=address)
     usual = 1 if on_gpu else max(1, default_threads() // threads)
     count = min(usual if workers is None else workers, len(job.plan))
-    if count > 1:
-        job.refuse_own_memory("use --workers 1")
     return partial(run_local, workers=count)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qa_onnx import Options, Reader
-    from qa_onnx.retrieval.ask import DocumentAnswers
+    from qa_onnx.retrieval.document_answers import DocumentAnswers
 
 
 _NONE = Answer("", 0, 0, 0.0, 0.0)

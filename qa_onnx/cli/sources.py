@@ -16,12 +16,14 @@ import click
 
 from qa_onnx.cli import batch
 from qa_onnx.documents import Document, DocumentReader, Limits, find_documents
-from qa_onnx.errors import InputError, QaOnnxError, shown
-from qa_onnx.machine.files import open_file, open_stream, os_errors
+from qa_onnx.errors import InputError, QaOnnxError, shown, with_name
+from qa_onnx.machine.files import open_file, open_stream
 from qa_onnx.retrieval.content import LazyDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from qa_onnx.retrieval.content import OnProblem
 
 
 def is_file(path: str) -> bool:
@@ -62,14 +64,13 @@ def read_found(paths: Sequence[str]) -> Iterator[Document]:
     Raises:
         InputError: a path does not exist, or a file that is named cannot be read.
     """
+    report = unless_named(paths)
     with DocumentReader() as reader:
         for path in find_documents(paths, on_problem=_warn_of):
             try:
                 yield reader.read(path)
             except QaOnnxError as error:
-                if str(path) in paths:
-                    raise
-                left_out(str(path), error)
+                report(str(path), error)
 
 
 @contextmanager
@@ -77,25 +78,21 @@ def found_documents(paths: Sequence[str]) -> Iterator[Iterator[LazyDocument]]:
     """Open the same documents for an index, which reads only those whose hash it does not know.
 
     Raises:
-        InputError: a path does not exist, or a file that is named cannot be read.
+        InputError: a path does not exist, or a file that is named cannot be opened.
     """
+    report = unless_named(paths)
     with DocumentReader() as reader:
         found = find_documents(paths, on_problem=_warn_of)
-        yield (document for path in found if (document := _lazy(reader, path, is_named=str(path) in paths)))
+        yield (document for path in found if (document := _lazy(reader, path, report)))
 
 
-def _lazy(reader: DocumentReader, path: Path, *, is_named: bool) -> LazyDocument | None:
+def _lazy(reader: DocumentReader, path: Path, report: OnProblem) -> LazyDocument | None:
     name = str(path)
     try:
-        with (
-            os_errors(InputError, f"cannot read {shown(name)}"),
-            open_file(path, limit=reader.limits.file_bytes, name=shown(name)) as file,
-        ):
+        with open_file(path, limit=reader.limits.file_bytes, name=shown(name)) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except InputError as error:
-        if is_named:
-            raise
-        warn(str(error))
+        report(name, error)
         return None
     return LazyDocument(name, digest, partial(_text, reader, path))
 
@@ -108,10 +105,16 @@ def _text(reader: DocumentReader, path: Path) -> str:
     return reader.read(path).text
 
 
-def left_out(name: str, error: QaOnnxError) -> None:
-    """Warn of a document that cannot be read and is left out."""
-    problem = str(error)
-    warn(problem if shown(name) in problem else f"{shown(name)}: {problem}")
+def unless_named(paths: Sequence[str]) -> OnProblem:
+    """Return what warns of a document that cannot be read and is left out; of one that is named, it raises."""
+    named = set(map(Path, paths))  # "./a.pdf" is "a.pdf"
+
+    def report(name: str, error: QaOnnxError) -> None:
+        if Path(name) in named:
+            raise error
+        warn(str(with_name(name, error)))
+
+    return report
 
 
 def warn(message: str) -> None:

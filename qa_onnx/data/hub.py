@@ -13,6 +13,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx.data.endings import FORMS, PACKINGS
 from qa_onnx.data.records import Record
 from qa_onnx.errors import InputError, MissingExtraError, quoted
 from qa_onnx.machine.files import did_you_mean
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
-_FILE = re.compile(r"\.(?:json|jsonl|ndjson|csv|tsv|parquet|txt)(?:\.gz|\.zst)?$|\.(?:gz|zst)$")
+_OF_FILES = (*FORMS, ".txt", *PACKINGS)
 _LONGEST = 300  # characters
 _OLDEST = 4  # release of `datasets` that stopped running the code of data sets
 
 
 def is_name(text: str) -> bool:
     """Return whether a text has the form of a data set's name, and no file or folder is called so."""
-    if len(text) > _LONGEST or not _NAME.fullmatch(text) or _FILE.search(text):
+    if len(text) > _LONGEST or not _NAME.fullmatch(text) or text.endswith(_OF_FILES):
         return False
     return not os.path.lexists(text)
 

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     Lines = Iterator[tuple[int, bytes]]
 
-ENDINGS = tuple(
-    form + packing for packing in ("", ".gz", ".zst") for form in (".json", ".jsonl", ".csv", ".tsv", ".parquet")
-)
 FORMATS = f"it must be JSON or JSON lines, {EXPECTED}, or a CSV, TSV or Parquet table with question and context"
 MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
 

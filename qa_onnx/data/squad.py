@@ -3,6 +3,7 @@
     packed.py   gzip, Zstandard          -> bytes, bounded
     read.py     bytes                    -> the form of the file: JSON, JSON lines, CSV, TSV, Parquet
     shapes.py   JSON                     -> records, whatever they are nested in
+    csv_rows.py lines of CSV and TSV     -> cells
     tables.py   CSV, TSV, Parquet        -> records
     hub.py      a data set's name        -> records
     records.py  a record                 -> an example, checked and repaired
@@ -19,10 +20,11 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_onnx.data.endings import ENDINGS
 from qa_onnx.data.gold import DataSet, Gold, Repairs
 from qa_onnx.data.hub import is_name, records_of_hub
 from qa_onnx.data.packed import MAX_BYTES
-from qa_onnx.data.read import ENDINGS, FORMATS, read
+from qa_onnx.data.read import FORMATS, read
 from qa_onnx.data.records import Record, id_of, to_gold
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.machine.files import BUFFER, check_path, open_file, open_stream
@@ -59,8 +61,10 @@ def load(
             contradictory. The message names the file, the location, the problem and the remedy.
         MissingExtraError: the form needs a package that is not installed; the message has the pip line.
     """
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise InputError(f"limit is {quoted(limit)}; it must be at least 1, or None for all questions")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise InputError(
+            f"limit is {quoted(limit)}; it must be an integer of at least 1, or None for all questions"
+        )
     check_path("path", path)
     path = Path(path)
     on_hub = is_name(str(path))

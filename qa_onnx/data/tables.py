@@ -10,12 +10,12 @@ Left out: Excel's files, which file_kinds names.
 from __future__ import annotations
 
 import ast
-import csv
 import io
 import json
 import tokenize
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx.data.csv_rows import csv_rows, delimiter_where
 from qa_onnx.data.packed import MAX_BYTES
 from qa_onnx.data.records import ANSWERS, Record
 from qa_onnx.data.shapes import records_of
@@ -25,7 +25,6 @@ from qa_onnx.machine.packages import require
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_DELIMITERS = (",", "\t", ";")
 _NEEDED = {"question", "context"}
 _LABEL_STUDIO = {"question", "text", "annotation_id"}
 _READ = ("id", "qid", "guid", "question_id", "title", *_NEEDED, *ANSWERS, "answer_start", "is_impossible")
@@ -36,19 +35,16 @@ _CHUNK = 1000  # rows that become Python objects at a time
 
 def delimiter_of(header: str) -> str | None:
     """Return what separates the columns of a header with a question and a context; None: it is no such header."""
-    for delimiter in _DELIMITERS:
-        names = set(_names(header, delimiter))
-        if names >= _NEEDED or names >= _LABEL_STUDIO:
-            return delimiter
-    return None
+    return delimiter_where(header, _has_questions)
 
 
-def _names(header: str, delimiter: str) -> list[str]:
-    try:
-        row = next(csv.reader([header], delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        return []
-    return [name.strip().casefold() for name in row]
+def _has_questions(header: list[str]) -> bool:
+    names = set(map(_name, header))
+    return names >= _NEEDED or names >= _LABEL_STUDIO
+
+
+def _name(cell: str) -> str:
+    return cell.strip().casefold()
 
 
 def from_csv(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[Record]:
@@ -61,34 +57,20 @@ def from_csv(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[Recor
     Raises:
         InputError: the quotes of a cell are not closed, or a cell has more than 131,072 characters.
     """
-    numbered = iter(lines)
-    last = next(numbered)  # the line that the table has come to
-    names = _names(last[1], delimiter)
-
-    def texts() -> Iterator[str]:
-        nonlocal last
-        for last in numbered:
-            yield last[1]
-
-    rows = csv.reader(texts(), delimiter=delimiter, strict=True)
-    while True:
-        start = last[0] + 1
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            raise InputError(
-                f"line {start}: expected a row of a table, not {quoted(last[1])} ({error})",
-                remedy='double the quotes in a cell, as in "say ""yes""", and write longer texts as JSON lines',
-            ) from error
-        if row is None:
-            return
-        if len(row) == len(names):
+    names: list[str] = []
+    for line, row, problem in csv_rows(lines, delimiter):
+        if problem:
+            remedy = 'double the quotes in a cell, as in "say ""yes""", and write longer texts as JSON lines'
+            raise InputError(problem, remedy=remedy)
+        if not names:
+            names = list(map(_name, row))
+        elif len(row) == len(names):
             cells = dict(zip(names, row, strict=True))
             read = _exported_row if cells.keys() >= _LABEL_STUDIO else _row
-            yield from read(f"line {start}", cells)
+            yield from read(f"line {line}", cells)
         elif row:
-            problem = f"expected {len(names)} cells, as in the header, not {len(row)}: {quoted(row)}"
-            yield Record(f"line {start}", problem=problem)
+            wrong = f"expected {len(names)} cells, as in the header, not {len(row)}: {quoted(row)}"
+            yield Record(f"line {line}", problem=wrong)
 
 
 def _exported_row(place: str, cells: dict[str, str]) -> Iterator[Record]:

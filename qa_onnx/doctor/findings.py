@@ -9,12 +9,12 @@ Left out: running an engine, which may break (trial.py), and showing the finding
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.folder import Bundle, default_bundle, manifest_bytes
+from qa_onnx.bundle.files import manifest_sha256
+from qa_onnx.bundle.folder import Bundle, default_bundle
 from qa_onnx.doctor import trial as trials
 from qa_onnx.doctor.trial import UNFIT, Job, Trial
 from qa_onnx.engines.names import BACKENDS, missing_instructions
@@ -146,7 +146,7 @@ def look_at(path: Path | None) -> BundleState:
     """Load a bundle and check the hash of every file."""
     folder = default_bundle() if path is None else path
     try:
-        sha256 = hashlib.sha256(manifest_bytes(folder)).hexdigest()
+        sha256 = manifest_sha256(folder)
     except BundleError:
         sha256 = None
     state = BundleState(path=folder, is_default=path is None, sha256=sha256)

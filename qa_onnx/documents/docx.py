@@ -14,7 +14,7 @@ import zipfile
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 
-from qa_onnx.documents.text_builder import LINE, PARAGRAPH, Piece, TextBuilder, one_line
+from qa_onnx.documents.text_builder import PARAGRAPH, Piece, Table, TextBuilder, joined
 from qa_onnx.errors import InputError, QaOnnxError, shown
 
 if TYPE_CHECKING:
@@ -99,10 +99,8 @@ class _DocxWriter:
         self._in_text = False
         self._in_properties = False
         self._tables = 0  # around this place
-        self._row: list[str] = []
-        self._cell: list[str] = []
-        self._header: list[str] | None = None
-        self._rows = 0
+        self._table = Table(self.builder)  # the outer one
+        self._row: list[list[Piece]] = []
         self._is_header = self._is_merged = False
         self._pages = 0  # breaks that wait for the end of the row
         self._broke = False  # nothing was written since the last break
@@ -127,7 +125,7 @@ class _DocxWriter:
         elif name == "t":
             self._in_text = True
         elif name == "p":
-            self._separate(PARAGRAPH)
+            self.builder.separate(PARAGRAPH)
             self._was_item, self._is_item = self._is_item, False
         elif name in _CHARACTERS:
             self._write(_CHARACTERS[name])
@@ -150,7 +148,7 @@ class _DocxWriter:
         elif name == "t":
             self._in_text = False
         elif name == "p":
-            self._separate(LINE if self._tables else PARAGRAPH)
+            self.builder.separate(PARAGRAPH)
         elif name in {"tbl", "tr", "tc"}:
             self._end_table(name)
 
@@ -161,7 +159,7 @@ class _DocxWriter:
 
     def _property(self, name: str, value: str) -> None:
         if name == "numPr" or (name == "pStyle" and value.startswith("List")):
-            if self._was_item and not self._tables:
+            if self._was_item:
                 self.builder.narrow()
             self._is_item = True
         elif name == "tblHeader" and value not in {"0", "false"}:
@@ -171,16 +169,7 @@ class _DocxWriter:
 
     def _write(self, text: str) -> None:
         self._broke = False
-        if self._tables:
-            self._cell.append(text)
-        else:
-            self.builder.write(Piece(text))
-
-    def _separate(self, separator: str) -> None:
-        if self._tables:
-            self._cell.append(" ")
-        else:
-            self.builder.separate(separator)
+        self.builder.write(Piece(text))
 
     def _break(self, name: str, attributes: dict[str, str]) -> None:
         kind = next((text for key, text in attributes.items() if key.rpartition(" ")[2] == "type"), "")
@@ -200,34 +189,31 @@ class _DocxWriter:
             self._tables += 1
             if self._tables == 1:
                 self.builder.separate(PARAGRAPH)
-                self._header, self._rows = None, 0
+                self._table = Table(self.builder)
         elif self._tables == 1:
             if name == "tr":
                 self._row, self._is_header = [], False
             else:
-                self._cell, self._is_merged = [], False
+                self.builder.begin_cell()
+                self._is_merged = False
 
     def _end_table(self, name: str) -> None:
         if name == "tbl":
             self._tables -= 1
             if not self._tables:
-                if self._header and not self._rows:
-                    self.builder.row([[Piece(cell)] for cell in self._header])
+                self._table.end()
                 self.builder.separate(PARAGRAPH)
         elif self._tables > 1:  # a table in a cell is text of the cell
-            self._cell.append(" ")
+            self.builder.separate(" ")
         elif name == "tc":
-            self._row.append("" if self._is_merged else one_line("".join(self._cell)))
+            cell = self.builder.end_cell()
+            self._row.append([] if self._is_merged else joined(cell))
             self._limits.refuse("cells", len(self._row), "cells of tables")
         elif name == "tr":
             self._end_row()
 
     def _end_row(self) -> None:
-        if self._is_header and self._header is None:
-            self._header = self._row
-        elif any(self._row):
-            self.builder.row([[Piece(cell)] for cell in self._row], self._header)
-            self._rows += 1
+        self._table.row(self._row, is_header=self._is_header and self._table.header is None)
         for _ in range(self._pages):
             self.builder.page()
         self._pages = 0

@@ -153,36 +153,28 @@ def _excerpt(text: str, natural: tuple[int, int], start: int, end: int, limit: i
         room = max(0, limit - (end - start))
         left = min(start - low, max(room // 2, room - (high - end)))
         right = min(high - end, room - left)
-        low, high = _cut_left(text, start - left, start), _cut_right(text, end, end + right)
+        low, high = _cut(text, start - left, start, 1), _cut(text, end + right, end, -1)
         first, last = trimmed(text, low, high)
         low, high = min(first, start), max(last, end)
     return Excerpt(text[low:high], low, high)
 
 
-def _cut_left(text: str, low: int, start: int) -> int:
-    """Return where an excerpt begins that may not begin before `low`."""
-    if low in (0, start) or text[low - 1].isspace():
-        return low
-    for at in range(low, min(start, low + _BLANK_WITHIN)):
-        if text[at].isspace():
-            return at
-    for at in range(low, min(start, low + _MARKS_WITHIN)):
-        if not _is_joined(text, at):
-            return at
-    return low
+def _cut(text: str, limit: int, border: int, step: int) -> int:
+    """Return where an excerpt begins or ends, at a blank if there is one nearby.
 
-
-def _cut_right(text: str, end: int, high: int) -> int:
-    """Return where an excerpt ends that may not end after `high`."""
-    if high in (end, len(text)) or text[high].isspace():
-        return high
-    for at in range(high, max(end, high - _BLANK_WITHIN), -1):
-        if text[at - 1].isspace():
-            return at
-    for at in range(high, max(end, high - _MARKS_WITHIN), -1):
-        if not _is_joined(text, at):
-            return at
-    return high
+    Args:
+        text: the whole text.
+        limit: where it begins or ends at the latest.
+        border: of the answer on this side.
+        step: 1 where it begins, -1 where it ends: towards the answer.
+    """
+    outside, inside = (-1, 0) if step > 0 else (0, -1)  # the characters on both sides of a position
+    if limit in (border, 0, len(text)) or text[limit + outside].isspace():
+        return limit
+    places = range(limit, border, step)
+    blanks = (at for at in places[:_BLANK_WITHIN] if text[at + inside].isspace())
+    whole_characters = (at for at in places[:_MARKS_WITHIN] if not _is_joined(text, at))
+    return next(blanks, next(whole_characters, limit))
 
 
 def _is_joined(text: str, at: int) -> bool:

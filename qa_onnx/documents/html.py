@@ -13,79 +13,25 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.documents.text_builder import LINE, PARAGRAPH, Piece, TextBuilder, one_line
+from qa_onnx.documents.text_builder import LINE, PARAGRAPH, Piece, Table, TextBuilder, joined
 
 if TYPE_CHECKING:
     from qa_onnx.documents.limits import Limits
 
-_DROPPED = frozenset(
-    [
-        "head",
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "nav",
-        "iframe",
-        "object",
-        "embed",
-        "svg",
-        "canvas",
-        "audio",
-        "video",
-        "select",
-        "textarea",
-        "button",
-    ]
+
+def _tags(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_DROPPED = _tags(
+    "head script style noscript template nav iframe object embed svg canvas audio video select textarea button"
 )
-_PARAGRAPHS = frozenset(
-    [
-        "p",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "ul",
-        "ol",
-        "dl",
-        "pre",
-        "blockquote",
-        "table",
-        "figure",
-        "hr",
-        "section",
-        "article",
-        "header",
-        "footer",
-        "main",
-        "aside",
-        "form",
-        "fieldset",
-        "address",
-        "details",
-    ]
+_PARAGRAPHS = _tags(
+    "p h1 h2 h3 h4 h5 h6 ul ol dl pre blockquote table figure hr section article header footer main aside form "
+    "fieldset address details"
 )
-_LINES = frozenset(
-    [
-        "div",
-        "li",
-        "dt",
-        "dd",
-        "tr",
-        "caption",
-        "figcaption",
-        "legend",
-        "summary",
-        "center",
-        "dialog",
-        "menu",
-        "body",
-        "html",
-    ]
-)
-_LISTS = frozenset({"ul", "ol", "dl", "menu"})
+_LINES = _tags("div li dt dd tr td th caption figcaption legend summary center dialog menu body html")
+_LISTS = _tags("ul ol dl menu")
 _NOT_SHOWN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 
 
@@ -118,11 +64,9 @@ class _HtmlWriter:
     def __init__(self, limits: Limits) -> None:
         self.builder = TextBuilder(limits)
         self._lists = self._preformatted = self._tables = 0  # around this place
-        self._cell: list[str] | None = None  # texts of the cell of a table
-        self._row: list[str] = []
+        self._table = Table(self.builder)  # the outer one
+        self._row: list[list[Piece]] = []
         self._heads = 0  # cells of the row that are `th`
-        self._header: list[str] | None = None
-        self._rows = 0
 
     def start(self, node: Any) -> bool:
         """Begin a node; return whether what is inside is wanted."""
@@ -135,13 +79,13 @@ class _HtmlWriter:
         self._separate(tag)
         self._count(tag, 1)
         if tag == "br":
-            self._line_end()
-        elif tag == "table" and self._tables == 1:
-            self._header, self._rows, self._row, self._cell = None, 0, [], None
+            self.builder.separate(LINE)
+        elif self._tables == 1 and tag == "table":
+            self._table = Table(self.builder)
         elif self._tables == 1 and tag == "tr":
             self._row, self._heads = [], 0
         elif self._tables == 1 and tag in {"td", "th"}:
-            self._cell = []
+            self.builder.begin_cell()
             self._heads += tag == "th"
         return True
 
@@ -150,22 +94,15 @@ class _HtmlWriter:
         tag = node.tag
         if tag in _DROPPED or not node.is_element_node or _hidden(node.attributes):
             return
-        if self._tables == 1 and tag in {"td", "th"} and self._cell is not None:
-            self._row.append(one_line("".join(self._cell)))
-            self._cell = None
+        if self._tables == 1 and tag in {"td", "th"}:
+            self._row.append(joined(self.builder.end_cell()))
         elif self._tables == 1 and tag == "tr":
-            self._end_row()
-        elif self._tables == 1 and tag == "table" and self._header and not self._rows:
-            self.builder.row([[Piece(cell)] for cell in self._header])
+            is_first = self._table.header is None and not self._table.rows
+            self._table.row(self._row, is_header=is_first and self._heads == len(self._row) > 1)
+        elif self._tables == 1 and tag == "table":
+            self._table.end()
         self._count(tag, -1)
         self._separate(tag)
-
-    def _end_row(self) -> None:
-        if self._header is None and not self._rows and self._heads == len(self._row) > 1:
-            self._header = self._row
-        elif any(self._row):
-            self.builder.row([[Piece(cell)] for cell in self._row], self._header)
-            self._rows += 1
 
     def _count(self, tag: str, step: int) -> None:
         self._lists += step * (tag in _LISTS)
@@ -173,27 +110,16 @@ class _HtmlWriter:
         self._tables += step * (tag == "table")
 
     def _write(self, text: str) -> None:
-        if self._cell is not None:
-            self._cell.append(text)
-        elif self._preformatted:
+        if self._preformatted:
             self.builder.write(Piece(text.replace("\f", "\n").rstrip("\n")))
             if text.endswith("\n"):
                 self.builder.separate(LINE)
         else:
             self.builder.flow(text.replace("\0", ""))
 
-    def _line_end(self) -> None:
-        if self._cell is not None:
-            self._cell.append(" ")
-        else:
-            self.builder.separate(LINE)
-
     def _separate(self, tag: str) -> None:
-        if tag in _PARAGRAPHS or tag in _LINES or tag in {"td", "th"}:
-            if self._cell is not None:
-                self._cell.append(" ")
-            else:
-                self.builder.separate(PARAGRAPH if tag in _PARAGRAPHS and not self._lists else LINE)
+        if tag in _PARAGRAPHS or tag in _LINES:
+            self.builder.separate(PARAGRAPH if tag in _PARAGRAPHS and not self._lists else LINE)
 
 
 def _hidden(attributes: dict[str, str | None]) -> bool:

@@ -50,7 +50,7 @@ def kind_of_document(data: bytes, name: str) -> str:
     if data.startswith(b"PK\x03\x04") and (MAIN.encode() in data):
         return "docx"
     refuse_other_kinds(data, name)
-    if kind in {"pdf", "docx"} and not is_text:
+    if kind in {"pdf", "docx"}:
         raise InputError(f"its content is not that of a {ending} file", remedy="fetch it again, or rename it")
     sample = data[:_SAMPLE]
     if sum(map(sample.count, (bytes([byte]) for byte in _CONTROLS))) > _MOST_CONTROLS * len(sample):

@@ -13,7 +13,7 @@ import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.documents.text_builder import LINE, PARAGRAPH, Piece, TextBuilder
+from qa_onnx.documents.text_builder import LINE, PARAGRAPH, Piece, Table, TextBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,9 +98,8 @@ class _MarkdownWriter:
         self.builder = TextBuilder(limits)
         self._places = _Places(source, parser)
         self._lists = 0
-        self._header: list[str] | None = None
+        self._table = Table(self.builder)
         self._row: list[list[Piece]] = []
-        self._cell: list[Piece] | None = None
 
     def block(self, token: Any) -> None:
         """Write what a token of a block says."""
@@ -122,36 +121,30 @@ class _MarkdownWriter:
         elif token.type == "html_block":
             self._html(token.content)
         elif name in {"tr", "th", "td", "table"}:
-            self._table(token.type)
+            self._of_table(token.type)
 
-    def _table(self, token: str) -> None:
+    def _of_table(self, token: str) -> None:
         if token == "table_open":
-            self._header = None
+            self._table = Table(self.builder)
         elif token == "tr_open":
             self._row = []
         elif token in {"th_open", "td_open"}:
-            self._cell = []
+            self.builder.begin_cell()
         elif token in {"th_close", "td_close"}:
-            self._row.append(self._cell or [])
-            self._cell = None
+            self._row.append(self.builder.end_cell())
         elif token == "tr_close":
-            if self._header is None:
-                self._header = ["".join(piece.text for piece in cell).strip() for cell in self._row]
-                self._header_row = self._row
-            elif any(self._row):
-                self.builder.row(self._row, self._header)
-                self._header_row = []
-        elif token == "table_close" and self._header_row:
-            self.builder.row(self._header_row)
+            self._table.row(self._row, is_header=self._table.header is None)
+        elif token == "table_close":
+            self._table.end()
 
     def _inline(self, children: Sequence[Any]) -> None:
         for child in children:
             if child.type == "text":
-                self._write(self._places.piece(child.content))
+                self.builder.flow_piece(self._places.piece(child.content))
             elif child.type == "text_special":
-                self._write(self._places.piece(child.content, child.markup))
+                self.builder.flow_piece(self._places.piece(child.content, child.markup))
             elif child.type == "code_inline":
-                self._write(self._places.piece(child.content))
+                self.builder.flow_piece(self._places.piece(child.content))
             elif child.type == "image":
                 self._inline(child.children or [])
                 self._places.pass_target()
@@ -160,23 +153,11 @@ class _MarkdownWriter:
             elif child.type == "html_inline":
                 self._places.piece(child.content)
                 if child.content.lower().startswith("<br"):
-                    self._end_line()
+                    self.builder.separate(LINE)
             elif child.type == "softbreak":
-                self._write(Piece(" "))
+                self.builder.flow_piece(Piece(" "))
             elif child.type == "hardbreak":
-                self._end_line()
-
-    def _write(self, piece: Piece) -> None:
-        if self._cell is None:
-            self.builder.flow_piece(piece)
-        else:
-            self._cell.append(piece)
-
-    def _end_line(self) -> None:
-        if self._cell is None:
-            self.builder.separate(LINE)
-        else:
-            self._cell.append(Piece(" "))
+                self.builder.separate(LINE)
 
     def _code(self, token: Any) -> None:
         self.builder.separate(LINE if self._lists else PARAGRAPH)

@@ -87,8 +87,5 @@ def _convert(kind: str, data: bytes, limits: Limits) -> tuple[str, Origin | None
 
 
 def _together(origin: Origin) -> bytes:
-    """Return the runs as 64-bit numbers, four each."""
-    import numpy as np
-
-    columns = (origin.starts, origin.ends, origin.sources, origin.lengths)
-    return np.stack([np.frombuffer(column, np.int64) for column in columns], axis=1).tobytes()
+    """Return the runs as 64-bit numbers: all starts, then all ends, sources and lengths."""
+    return b"".join(column.tobytes() for column in (origin.starts, origin.ends, origin.sources, origin.lengths))

@@ -69,8 +69,8 @@ class ParserProcess:
         head, text, runs = answer
         if "problem" in head:
             raise InputError(str(head["problem"]), remedy=str(head.get("remedy", "")))
-        numbers = array("q", runs)
-        return text.decode(), Origin(numbers[::4], numbers[1::4], numbers[2::4], numbers[3::4])
+        size = len(runs) // 4
+        return text.decode(), Origin(*(array("q", runs[at * size : (at + 1) * size]) for at in range(4)))
 
     def close(self) -> None:
         """End the process, if it runs."""

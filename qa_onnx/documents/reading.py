@@ -16,8 +16,8 @@ from qa_onnx.documents.kinds import kind_of_document
 from qa_onnx.documents.limits import Limits
 from qa_onnx.documents.parser_process import ParserProcess
 from qa_onnx.documents.separated import table_text
-from qa_onnx.errors import InputError, MissingExtraError, quoted, shown
-from qa_onnx.machine.files import check_path, open_file, os_errors
+from qa_onnx.errors import InputError, MissingExtraError, quoted, shown, with_name
+from qa_onnx.machine.files import check_path, open_file
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ class DocumentReader:
         """Read a file; see `read_document`."""
         check_path("path", path)
         called = os.fspath(path) if name is None else name
-        with (
-            os_errors(InputError, f"cannot read {shown(called)}"),
-            open_file(path, limit=self.limits.file_bytes, name=shown(called)) as file,
-        ):
+        with open_file(path, limit=self.limits.file_bytes, name=shown(called)) as file:
             data = file.read()
         return self.read_bytes(data, called)
 
@@ -74,8 +71,7 @@ class DocumentReader:
         except MissingExtraError:
             raise
         except InputError as error:
-            problem = error.problem if shown(name) in error.problem else f"{shown(name)}: {error.problem}"
-            raise InputError(problem, remedy=error.remedy) from error
+            raise with_name(name, error) from error
 
     def _read(self, data: bytes, name: str) -> Document:
         kind = kind_of_document(data, name)

@@ -9,11 +9,11 @@ Left out: tables without a header, whose first row is taken for one.
 
 from __future__ import annotations
 
-import csv
 import io
 from typing import TYPE_CHECKING
 
-from qa_onnx.documents.text_builder import Piece, TextBuilder, one_line
+from qa_onnx.data.csv_rows import csv_rows
+from qa_onnx.documents.text_builder import Piece, Table, TextBuilder, one_line
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,45 +40,23 @@ def table_text(source: str, limits: Limits, *, delimiter: str | None = None) -> 
         first = source[: source.find("\n") + 1 or None]
         delimiter = max(_DELIMITERS, key=first.count)
     builder = TextBuilder(limits)
-    header: list[str] | None = None
-    count = 0
-    for number, row in _rows(source, delimiter, limits):
+    table = Table(builder)
+    count = number = 0  # of cells and rows; a blank line is no row
+    for _, row, problem in csv_rows(_lines(source, delimiter, limits), delimiter):
+        if problem:
+            remedy = 'double the quotes in a cell, as in "say ""yes""", or save the table as text'
+            raise InputError(problem, remedy=remedy)
         count += max(1, len(row))
         limits.refuse("cells", count, "cells of tables")  # before there is a piece for each
-        if not row:
-            continue
-        if header is None:
-            header = [one_line(name) for name in row]
-            if not any(header):
-                header = None
-            continue
+        number += bool(row)
         cells = [[Piece(one_line(cell), number, column)] for column, cell in enumerate(row, 1)]
         if any(cell[0].text for cell in cells):
-            builder.row(cells, header)
-    if header is not None and not builder.finish()[0]:
-        builder.row([[Piece(name, 1, column)] for column, name in enumerate(header, 1)])
+            table.row(cells, is_header=table.header is None)
+    table.end()
     return builder.finish()
 
 
-def _lines(source: str, delimiter: str, limits: Limits) -> Iterator[str]:
-    for line in io.StringIO(source, newline=""):
+def _lines(source: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(io.StringIO(source, newline=""), 1):
         limits.refuse("cells", line.count(delimiter), "cells of tables")  # before there is a text for each
-        yield line
-
-
-def _rows(source: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:
-    """Yield number, from 1, and cells of each row; a blank line has no cells, and no number of its own."""
-    rows = csv.reader(_lines(source, delimiter, limits), delimiter=delimiter, strict=True)
-    number = 0
-    while True:
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            raise InputError(
-                f"line {rows.line_num}: expected a row of a table ({error})",
-                remedy='double the quotes in a cell, as in "say ""yes""", or save the table as text',
-            ) from error
-        if row is None:
-            return
-        number += bool(row)
-        yield number, row
+        yield number, line

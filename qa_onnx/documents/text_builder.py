@@ -42,11 +42,15 @@ class TextBuilder:
         self._cells = 0
         self._waiting = ""  # the separator that is written before the next piece
         self._fresh = True  # nothing was written since the start of the page
+        self._cell: list[Piece] | None = None  # of a table, while it is written
         self.origin = Origin()
 
     def write(self, piece: Piece) -> None:
         """Write a piece as it is, after the separator that waits."""
         if not piece.text:
+            return
+        if self._cell is not None:
+            self._cell.append(piece)
             return
         if self._waiting and not self._fresh:
             self._append(self._waiting)
@@ -63,6 +67,9 @@ class TextBuilder:
     def flow_piece(self, piece: Piece) -> None:
         """Write a piece as `flow` does; its place is kept where its characters are."""
         text = piece.text
+        if self._cell is not None:
+            self.write(piece)
+            return
         if text[:1] in _BLANK_ENDS:
             self.separate(" ")
         inner = text.strip(_BLANK_ENDS)
@@ -75,20 +82,32 @@ class TextBuilder:
                 self.separate(" ")
 
     def separate(self, separator: str) -> None:
-        """Have a separator before the next piece; of several, the widest is written."""
-        if separator == " " or len(separator) < len(self._waiting):
+        """Have a separator before the next piece; of several, the widest is written. In a cell it is a blank."""
+        if self._cell is not None:
+            self._cell.append(Piece(" "))
+        elif separator == " " or len(separator) < len(self._waiting):
             self._waiting = self._waiting or separator
         else:
             self._waiting = separator
 
     def narrow(self) -> None:
         """Have a line end, not a blank line, before the next piece: it is an item of the same list."""
-        self._waiting = self._waiting and LINE
+        if self._cell is None:
+            self._waiting = self._waiting and LINE
 
     def page(self) -> None:
         """End the page."""
         self._append(PAGE_BREAK)
         self._waiting, self._fresh = "", True
+
+    def begin_cell(self) -> None:
+        """Begin a cell of a table: what is written until `end_cell` is no text yet."""
+        self._cell = []
+
+    def end_cell(self) -> list[Piece]:
+        """End a cell and return what was written in it."""
+        cell, self._cell = self._cell or [], None
+        return cell
 
     def row(self, cells: Sequence[Sequence[Piece]], header: Sequence[str] | None = None) -> None:
         """Write a row of a table as a line of its own.
@@ -127,6 +146,41 @@ class TextBuilder:
         if self._length > self._limits.characters:
             self._limits.refuse("characters", self._length, "characters of text")
         self._parts.append(text)
+
+
+class Table:
+    """Rows of a table, written by the names of its header; a header without rows is written as a row.
+
+    Which row is the header is for the caller to say.
+
+    Attributes:
+        header: the names; None: there was no header so far.
+        rows: number of rows that were written.
+    """
+
+    def __init__(self, builder: TextBuilder) -> None:
+        self._builder = builder
+        self._names: Sequence[Sequence[Piece]] = ()  # the cells of the header
+        self.header: list[str] | None = None
+        self.rows = 0
+
+    def row(self, cells: Sequence[Sequence[Piece]], *, is_header: bool = False) -> None:
+        """Write a row, unless all of its cells are empty; or take it as the header."""
+        if is_header:
+            self._names, self.header = cells, ["".join(piece.text for piece in cell).strip() for cell in cells]
+        elif any(piece.text for cell in cells for piece in cell):
+            self._builder.row(cells, self.header)
+            self.rows += 1
+
+    def end(self) -> None:
+        """End the table."""
+        if self._names and not self.rows:
+            self._builder.row(self._names)
+
+
+def joined(cell: Sequence[Piece]) -> list[Piece]:
+    """Return a cell as one piece on one line, without its places."""
+    return [Piece(one_line("".join(piece.text for piece in cell)))]
 
 
 def one_line(text: str) -> str:

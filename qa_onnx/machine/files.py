@@ -1,5 +1,7 @@
 """A file -> its bytes: no devices, no folders, no more than a limit, and errors that name the file and the reason.
 
+Bytes -> a file: written whole or not at all.
+
 Pipes and terminals are read too, as `-c <(command)` and `/dev/stdin` are such files; a pipe waits for its writer.
 Left out: files of a bundle, which are compared with its manifest (bundle).
 """
@@ -9,13 +11,15 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import secrets
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from qa_onnx.errors import InputError, QaOnnxError, escaped, quoted
+from qa_onnx.machine.regular_files import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,14 +180,34 @@ def open_stream(
     return io.BufferedReader(_Source(stream, name, limit=limit, update=update), BUFFER)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that gets its name when all of it is on the disk; an older one stays until then.
+
+    Until then its name is `.<name>.<16 hexadecimal digits>.partial`. The caller has to remove what a process that
+    was killed leaves under such a name.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        with draft.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
 def _refuse_kind(found: os.stat_result, name: str) -> None:
     """Refuse what holds no bytes of its own, or has no end."""
     mode = found.st_mode
     if stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and _is_harmless(found.st_rdev)):
         return
-    kinds = {stat.S_ISDIR: "a folder", stat.S_ISSOCK: "a socket"}
-    kind = next((kind for is_kind, kind in kinds.items() if is_kind(mode)), "a device")
-    raise InputError(f"cannot read {name}: it is {kind}", remedy="name a file, or a pipe")
+    raise InputError(f"cannot read {name}: it is {kind_of(mode)}", remedy="name a file, or a pipe")
 
 
 def _is_harmless(device: int) -> bool:

@@ -116,6 +116,19 @@ def read_start(path: Path, most: int) -> tuple[bytes, os.stat_result]:
         return file.read(most), status
 
 
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return the content of a small regular file; see `read_start`.
+
+    Raises:
+        ValueError: it has more than `limit` bytes.
+        OSError: see `read_start`.
+    """
+    data, _ = read_start(path, limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return data
+
+
 def _without_waiting(name: str, flags: int) -> int:
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.machine.packages import require
+from qa_onnx.options import check_bounds
 from qa_onnx.windows import Example
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Asked:
         n_best: more than 1: a further column `<name>_n_best` with so many answers, best first.
 
     Raises:
-        InputError: `n_best` is below 1.
+        InputError: `n_best` is out of its bounds, those of `Options`.
     """
 
     context: str = "context"
@@ -46,8 +47,7 @@ class Asked:
     n_best: int = 1
 
     def __post_init__(self) -> None:
-        if self.n_best < 1:
-            raise InputError(f"n_best is {self.n_best}; it must be at least 1")
+        check_bounds("n_best", self.n_best)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -198,11 +198,7 @@ def _predictions(
     """Yield for each question and context a prediction, or why there is none."""
     examples = [_example(*pair) for pair in pairs]
     good = [example for example in examples if isinstance(example, Example)]
-    try:
-        results: Iterable[Prediction | InputError] = reader.predict(good, options=options)
-    except InputError:  # of one of them, and nobody knows of which
-        results = [_one(reader, example, options) for example in good]
-    done = iter(results)
+    done = reader.steps.predict_each(good, options)
     for example in examples:
         yield next(done) if isinstance(example, Example) else example
 
@@ -214,13 +210,6 @@ def _example(question: Any, context: Any) -> Example | InputError:
         if isinstance(text, bytes):
             return InputError(f"the {name} is not UTF-8: {quoted(text)}")
     return Example(question, context)
-
-
-def _one(reader: Reader, example: Example, options: Options) -> Prediction | InputError:
-    try:
-        return reader.predict([example], options=options)[0]
-    except InputError as error:
-        return error
 
 
 def _row(reader: Reader, result: Prediction | InputError, options: Options) -> dict[str, Any]:

@@ -1,14 +1,15 @@
-"""Name of a file -> its form, and what the forms have in common: survey, cursor, writing."""
+"""Names of files -> their form, and what reads and writes its rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from qa_onnx.errors import InputError, quoted, shown
-from qa_onnx.mapping import parquet, text_rows
+from qa_onnx.data.endings import FORMS, PACKINGS, form_of, is_packed
+from qa_onnx.errors import InputError, quoted, shown, with_name
 from qa_onnx.mapping.arrow import answer_schema
+from qa_onnx.mapping.parquet import ParquetRows
+from qa_onnx.mapping.text_rows import TextRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,80 +17,35 @@ if TYPE_CHECKING:
     from qa_onnx.mapping.arrow import Asked
     from qa_onnx.mapping.plan import InputFile
 
-_ENDINGS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
-_PACKINGS = (".gz", ".zst")
-TAKEN = "Parquet (.parquet), or JSON lines, CSV or TSV (.jsonl, .ndjson, .csv, .tsv, each also .gz or .zst)"
+Rows: TypeAlias = ParquetRows | TextRows
+
+_LINES = [ending for ending, form in FORMS.items() if form not in ("json", "parquet")]
+TAKEN = f"Parquet (.parquet), or JSON lines, CSV or TSV ({', '.join(_LINES)}, each also {' or '.join(PACKINGS)})"
 
 
 def ending_of(name: str) -> str | None:
     """Return the form of a file by its name: "parquet", "jsonl", "csv" or "tsv"; None: another one."""
-    plain = name.lower()
-    for packing in _PACKINGS:
-        plain = plain.removesuffix(packing)
-    for ending, form in _ENDINGS.items():
-        if plain.endswith(ending) and (form != "parquet" or plain == name.lower()):
-            return form
-    return None
+    form = form_of(name)
+    return None if form == "json" or (form == "parquet" and is_packed(name)) else form
 
 
-@dataclass(frozen=True, slots=True)
-class RowForm:
-    """A form of files, and which columns are read of it.
+def rows_of(ending: str, asked: Asked, id_column: str | None = None) -> Rows:
+    """Return what reads and writes the rows of a form; it can be pickled.
 
-    Attributes:
+    Args:
         ending: as `ending_of` returns it.
         asked: which columns are read.
         id_column: names rows in messages; None: their places do.
     """
-
-    ending: str
-    asked: Asked
-    id_column: str | None = None
-
-    def survey(self, name: str) -> InputFile:
-        """Return rows, hash and columns of a file.
-
-        Raises:
-            InputError: it cannot be read, or lacks a column, or has one of a wrong type.
-        """
-        import pyarrow
-
-        if self.ending == "parquet":
-            file, schema = parquet.survey(name)
-        else:
-            file = self._text().survey(name)
-            schema = pyarrow.schema([(column, pyarrow.string()) for column, _ in file.columns])
-        if self.ending != "jsonl":
-            try:
-                answer_schema(schema, self.asked)
-            except InputError as error:
-                raise InputError(f"{shown(name)}: {error.problem}", remedy=error.remedy) from error
-            if self.id_column is not None and self.id_column not in schema.names:
-                raise InputError(
-                    f"{shown(name)} has no column {quoted(self.id_column)} for --id-column; the columns are "
-                    f"{quoted(schema.names)}"
-                )
-        return file
-
-    def cursor(self, name: str) -> parquet.ParquetCursor | text_rows.TextCursor:
-        """Open a file to read rows of it; InputError: it cannot be read."""
-        if self.ending == "parquet":
-            return parquet.ParquetCursor(name)
-        return text_rows.TextCursor(name, self._text())
-
-    def write(self, file: IO[bytes], batches: Iterable[Any]) -> None:
-        """Write answered batches, which came of a cursor, to a file."""
-        (parquet.write if self.ending == "parquet" else text_rows.write)(file, batches)
-
-    def _text(self) -> text_rows.TextForm:
-        return text_rows.TextForm(self.ending, self.asked, self.id_column)
+    return ParquetRows(asked, id_column) if ending == "parquet" else TextRows(ending, asked, id_column)
 
 
 def survey_all(names: Iterable[str], asked: Asked, id_column: str | None) -> tuple[str, list[InputFile]]:
     """Return the form of all files, and their facts.
 
     Raises:
-        InputError: they are of several forms, or of none, or their columns differ; or see `RowForm.survey`.
+        InputError: they are of several forms, or of none, or their columns differ; or one cannot be read, or lacks
+            a column, or has one of a wrong type.
     """
     names = list(names)
     forms = {name: ending_of(name) for name in names}
@@ -103,12 +59,29 @@ def survey_all(names: Iterable[str], asked: Asked, id_column: str | None) -> tup
                 f"{shown(names[0])} is {forms[names[0]]} and {shown(name)} is {ending}",
                 remedy="answer each kind in a job of its own",
             )
-    form = RowForm(str(forms[names[0]]), asked, id_column)
+    form = str(forms[names[0]])
+    rows = rows_of(form, asked, id_column)
     files = []
     for name in names:
-        files.append(form.survey(name))
-        _compare(files[0], files[-1])
-    return form.ending, files
+        file, schema = rows.survey(name)
+        if schema is not None:
+            _check(schema, name, asked, id_column)
+        files.append(file)
+        _compare(files[0], file)
+    return form, files
+
+
+def _check(schema: Any, name: str, asked: Asked, id_column: str | None) -> None:
+    """Raise InputError where a file lacks a column, or has one of a wrong type."""
+    try:
+        answer_schema(schema, asked)
+    except InputError as error:
+        raise with_name(name, error) from error
+    if id_column is not None and id_column not in schema.names:
+        raise InputError(
+            f"{shown(name)} has no column {quoted(id_column)} for --id-column; the columns are "
+            f"{quoted(schema.names)}"
+        )
 
 
 def _compare(first: InputFile, other: InputFile) -> None:

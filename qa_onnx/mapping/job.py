@@ -14,13 +14,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx.bundle.files import manifest_sha256
 from qa_onnx.errors import InputError, MapError, shown
 from qa_onnx.machine.packages import require
 from qa_onnx.mapping import plan as plans
-from qa_onnx.mapping.forms import RowForm, ending_of, survey_all
-from qa_onnx.mapping.places import OutputFolder, find_inputs, full_name, is_of_one_process, located
+from qa_onnx.mapping.forms import ending_of, rows_of, survey_all
+from qa_onnx.mapping.places import OutputFolder, find_inputs, full_name, located
 from qa_onnx.mapping.plan import MapPlan
-from qa_onnx.mapping.work import MapWork, hash_of
+from qa_onnx.mapping.work import MapWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -85,12 +86,6 @@ class MapJob:
     plan: MapPlan
     work: MapWork
     resume: bool = False
-
-    def refuse_own_memory(self, remedy: str) -> None:
-        """Raise MapError where other processes would not see the files: those of memory://."""
-        for name in [self.work.output.name, *(file.name for file in self.plan.files)]:
-            if is_of_one_process(name):
-                raise MapError(f"{shown(name)} lies in the memory of one process", remedy=remedy)
 
     def run(self, engine: Engine) -> Iterator[MapTotals]:
         """Answer all rows that are not answered yet; yield the totals after each shard, and at the start.
@@ -159,7 +154,7 @@ def plan_job(
     if not any(file.rows for file in files):
         raise InputError(f"{shown(names[0])}{' and the other inputs hold' if len(names) > 1 else ' holds'} no row")
     identity: dict[str, Any] = {
-        "bundle": hash_of(bundle),
+        "bundle": manifest_sha256(bundle),
         **settings,
         "columns": {"question": asked.question, "context": asked.context},
         "questions": dict(asked.questions),
@@ -168,5 +163,5 @@ def plan_job(
     folder = OutputFolder(full_name(*located(output)))
     plan = MapPlan(tuple(files), ending, identity, plans.SHARD_ROWS)
     return MapJob(
-        plan, MapWork(load, bundle, identity["bundle"], RowForm(ending, asked, id_column), folder), resume
+        plan, MapWork(load, bundle, identity["bundle"], rows_of(ending, asked, id_column), folder), resume
     )

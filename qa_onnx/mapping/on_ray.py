@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import secrets
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.packed import pack
 from qa_onnx.errors import MapError
 from qa_onnx.machine.cache import cache_folder
-from qa_onnx.machine.files import os_errors
+from qa_onnx.machine.files import os_errors, replacing
 from qa_onnx.machine.packages import require
 from qa_onnx.mapping.plan import Shard
 from qa_onnx.mapping.work import MapWorker, ShardReport
@@ -160,9 +159,8 @@ def _kept(data: Any, name: str) -> Path:
         path = folder / f"{name}.qab"
         if not path.is_file() or path.stat().st_size != data.nbytes:
             folder.mkdir(parents=True, exist_ok=True)
-            draft = folder / f".{name}.{secrets.token_hex(8)}.partial"
-            data.tofile(draft)
-            draft.replace(path)
+            with replacing(path) as file:
+                data.tofile(file)
     return path
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 from bisect import bisect_right
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from qa_onnx.errors import InputError, shown
@@ -18,25 +19,59 @@ from qa_onnx.mapping.plan import InputFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from qa_onnx.mapping.arrow import Asked
+
 _TAIL = 8  # bytes after the footer: its length and the mark
 _LONGEST_FOOTER = 256 << 20  # bytes
 
 
-def survey(name: str) -> tuple[InputFile, Any]:
-    """Return the facts of a file, and its schema; InputError: it cannot be read, or is damaged."""
-    with open_anywhere(name) as file, _damage(name):
-        size = file.seek(0, 2)
-        file.seek(max(0, size - _TAIL))
-        tail = file.read()
-        length = int.from_bytes(tail[:4], "little")
-        if tail[4:] != b"PAR1" or not 0 < length <= min(size - _TAIL, _LONGEST_FOOTER):
-            raise InputError(f"{shown(name)} is no Parquet file, or its end is missing", remedy="fetch it again")
-        file.seek(size - _TAIL - length)
-        digest = hashlib.sha256(b"%d " % size + file.read(length)).hexdigest()
-        table = _table(file)
-        rows, schema = table.metadata.num_rows, table.schema_arrow
-    columns = tuple((field.name, str(field.type)) for field in schema)
-    return InputFile(name, rows, digest, columns), schema
+@dataclass(frozen=True, slots=True)
+class ParquetRows:
+    """Rows of Parquet files: read and written.
+
+    Args:
+        asked: which columns are read.
+        id_column: names rows in messages; None: their places do.
+    """
+
+    asked: Asked
+    id_column: str | None = None
+
+    def survey(self, name: str) -> tuple[InputFile, Any]:
+        """Return the facts of a file, and its schema; InputError: it cannot be read, or is damaged."""
+        with open_anywhere(name) as file, _damage(name):
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL))
+            tail = file.read()
+            length = int.from_bytes(tail[:4], "little")
+            if tail[4:] != b"PAR1" or not 0 < length <= min(size - _TAIL, _LONGEST_FOOTER):
+                raise InputError(
+                    f"{shown(name)} is no Parquet file, or its end is missing", remedy="fetch it again"
+                )
+            file.seek(size - _TAIL - length)
+            digest = hashlib.sha256(b"%d " % size + file.read(length)).hexdigest()
+            table = _table(file)
+            rows, schema = table.metadata.num_rows, table.schema_arrow
+        columns = tuple((field.name, str(field.type)) for field in schema)
+        return InputFile(name, rows, digest, columns), schema
+
+    def cursor(self, name: str) -> ParquetCursor:
+        """Open a file to read rows of it; InputError: it cannot be read, or is damaged."""
+        return ParquetCursor(name)
+
+    def write(self, file: IO[bytes], batches: Iterable[Any]) -> None:
+        """Write answered batches, of one schema, as a Parquet file."""
+        from pyarrow import parquet
+
+        writer: Any = None
+        try:
+            for batch in batches:
+                if writer is None:
+                    writer = parquet.ParquetWriter(file, batch.schema)
+                writer.write_batch(batch)
+        finally:
+            if writer is not None:
+                writer.close()
 
 
 class ParquetCursor:
@@ -51,9 +86,11 @@ class ParquetCursor:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._file = open_anywhere(name)
-        with _damage(name):
-            self._table = _table(self._file)
+        with ExitStack() as stack:
+            file = stack.enter_context(open_anywhere(name))
+            with _damage(name):
+                self._table = _table(file)
+            self._stack = stack.pop_all()
         counts = [self._table.metadata.row_group(n).num_rows for n in range(self._table.num_row_groups)]
         self._starts = [0, *itertools.accumulate(counts)]
         self._at = 0  # number of the next row
@@ -62,7 +99,7 @@ class ParquetCursor:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._stack.close()
 
     def take(self, first: int, rows: int, *, batch_rows: int) -> Iterator[Any]:
         """Yield the rows from `first` on, as each a `pyarrow.RecordBatch` of at most `batch_rows` rows."""
@@ -100,21 +137,6 @@ class ParquetCursor:
         self._rest = self._rest.slice(batch.num_rows)
         self._at += batch.num_rows
         return batch
-
-
-def write(file: IO[bytes], batches: Iterable[Any]) -> None:
-    """Write answered batches, of one schema, as a Parquet file."""
-    from pyarrow import parquet
-
-    writer: Any = None
-    try:
-        for batch in batches:
-            if writer is None:
-                writer = parquet.ParquetWriter(file, batch.schema)
-            writer.write_batch(batch)
-    finally:
-        if writer is not None:
-            writer.close()
 
 
 def _table(file: IO[bytes]) -> Any:

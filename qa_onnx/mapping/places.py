@@ -8,17 +8,15 @@ Left out: what is in the files (parquet.py, text_rows.py).
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import tempfile
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from qa_onnx.errors import InputError, MapError, MissingExtraError, quoted, shown
-from qa_onnx.machine.files import check_path, open_file, open_stream, os_errors
+from qa_onnx.machine.files import check_path, open_file, open_stream, os_errors, replacing
 from qa_onnx.machine.locks import LockBusyError, locked
 
 if TYPE_CHECKING:
@@ -52,16 +50,7 @@ def located(name: str) -> tuple[Any, str]:
 
 def is_here(system: Any) -> bool:
     """Return whether a file system is that of this machine."""
-    return "file" in _protocols(system)
-
-
-def is_of_one_process(name: str) -> bool:
-    """Return whether what has this name is seen by this process only."""
-    return "memory" in _protocols(located(name)[0])
-
-
-def _protocols(system: Any) -> tuple[str, ...]:
-    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+    return "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
 
 
 def full_name(system: Any, path: str) -> str:
@@ -214,22 +203,16 @@ class OutputFolder:
             MapError: it cannot be written.
         """
         system, path = located(self.name)
-        here = is_here(system)
-        folder = Path(path) if here else Path(tempfile.gettempdir())
-        partial = folder / f".{name}.{secrets.token_hex(8)}.partial"
-        try:
-            with self._errors(name):
-                with partial.open("xb") as file:
+        with self._errors(name):
+            if is_here(system):
+                with replacing(Path(path) / name) as file:
                     yield file
-                    file.flush()
-                    os.fsync(file.fileno())
-                if here:
-                    partial.replace(folder / name)
-                else:
-                    system.put_file(str(partial), self._path(name))
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
+                return
+            with tempfile.TemporaryDirectory() as folder:
+                draft = Path(folder) / name
+                with draft.open("xb") as file:
+                    yield file
+                system.put_file(str(draft), self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{located(self.name)[1].rstrip('/')}/{name}"

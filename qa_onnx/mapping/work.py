@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.bundle.folder import manifest_bytes
+from qa_onnx.bundle.files import manifest_sha256
 from qa_onnx.errors import InputError, MapError, QaOnnxError, shown
 from qa_onnx.mapping.arrow import Asked, answer_batches
 from qa_onnx.mapping.text_rows import ID, PLACE, PROBLEM
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from qa_onnx.mapping.forms import RowForm
+    from qa_onnx.mapping.forms import Rows
     from qa_onnx.mapping.places import OutputFolder
     from qa_onnx.mapping.plan import Shard
     from qa_onnx.options import Options
@@ -34,14 +33,14 @@ class MapWork:
         load: returns a reader of the bundle, and the options of its answers.
         bundle: the bundle's folder or file.
         bundle_sha256: of its bundle.json, which names the hashes of all other files.
-        form: of the input files.
+        rows: reads and writes those of the input files.
         output: folder of the parts.
     """
 
     load: Callable[[Path], tuple[Reader, Options]]
     bundle: Path
     bundle_sha256: str
-    form: RowForm
+    rows: Rows
     output: OutputFolder
 
 
@@ -68,11 +67,6 @@ class ShardReport:
     stops: bool = False
     tokens: int = 0
     peak_bytes: int = 0
-
-
-def hash_of(bundle: Path) -> str:
-    """Return the SHA-256 of a bundle's bundle.json, in hexadecimal; BundleError: it cannot be read."""
-    return hashlib.sha256(manifest_bytes(bundle)).hexdigest()
 
 
 class MapWorker:
@@ -102,7 +96,7 @@ class MapWorker:
 
     def _load(self) -> tuple[Reader, Options, MeasuredSession]:
         work = self._work
-        if hash_of(work.bundle) != work.bundle_sha256:
+        if manifest_sha256(work.bundle) != work.bundle_sha256:
             raise MapError(f"the bundle {work.bundle} was changed since the job began", remedy="start again")
         reader, options = work.load(work.bundle)
         measured = MeasuredSession(reader.steps.session, reader.steps.pad_id)
@@ -116,7 +110,7 @@ class MapWorker:
             self._cursor = None
 
     def _answer(self, shard: Shard, reader: Reader, options: Options, measured: MeasuredSession) -> ShardReport:
-        form, before = self._work.form, measured.tokens
+        form, before = self._work.rows, measured.tokens
         if self._cursor is None or self._cursor[0] != shard.source:
             self.close()
             self._cursor = shard.source, form.cursor(shard.source)

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.documents.document import Document
 from qa_onnx.options import BOUNDS, check_type
-from qa_onnx.retrieval.ask import AT_ONCE, DocumentAnswer, DocumentAnswers
+from qa_onnx.retrieval.candidates import ranked
+from qa_onnx.retrieval.document_answers import DocumentAnswer, DocumentAnswers
 from qa_onnx.retrieval.index import Passage, PassageIndex
 from qa_onnx.retrieval.passages import cut_passages
-from qa_onnx.retrieval.steps import check_call, read_steps
+from qa_onnx.retrieval.reading import AT_ONCE, Budget, Reading, check_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from qa_onnx.answers import Prediction
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
-    from qa_onnx.retrieval.steps import ReadingSteps
 
 # The least probability of an answer in its passage, where the options have none.
 LEAST_PROBABILITY = 0.1
@@ -66,89 +66,52 @@ def ask_all(
         EngineError: the model cannot be run.
         MissingExtraError: bm25s is not installed, and not all passages are read.
     """
-    started = time.perf_counter()
+    at_once = _AT_ONCE if seconds is None else AT_ONCE
+    budget = Budget(read=read, seconds=seconds, started=time.perf_counter(), at_once=at_once)
     check_call(question, 1 if read is None else read, seconds)
-    options = options_for_all(reader.resolve(options))
+    options = reader.resolve(options)
     if not isinstance(documents, PassageIndex):
         check_type("documents", documents, Iterable, "a PassageIndex or some Documents")
         documents = documents if read is None else PassageIndex.of(documents)
-    passages = _passages(documents, question, read)
-    total = len(documents) if isinstance(documents, PassageIndex) else len(passages)
-    at_once = _AT_ONCE if seconds is None else AT_ONCE
-    steps = collect_all(
-        reader, passages, total=total, at_once=at_once, started=started, options=options, seconds=seconds
-    )
-    return read_steps(reader, question, steps, options=options, total=len(passages), on_read=on_read)
+    return read_every(reader, question, documents, budget, options).run(reader, on_read)
 
 
-def options_for_all(options: Options) -> Options:
+def read_every(
+    reader: Reader,
+    question: str,
+    documents: PassageIndex | Iterable[Document],
+    budget: Budget,
+    options: Options,
+) -> Reading:
+    """Begin to read for every answer, for callers that do the reading themselves.
+
+    Args:
+        reader: whose null threshold is used.
+        question: in plain words.
+        documents: an index; or documents, of which all passages are read.
+        budget: how much is read.
+        options: of the reader, from which those for the passages are made.
+    """
+    options = _for_all(options)
+    threshold = options.threshold(reader.null_threshold)
+    passages: Iterable[Passage]
+    if not isinstance(documents, PassageIndex):
+        passages = all_of_them = [passage for document in documents for passage in _passages_of(document)]
+        total = len(all_of_them)
+    else:
+        total = len(documents)
+        wanted = budget.read
+        passages = map(documents.passage, range(total)) if wanted is None else ranked(documents, question, wanted)
+    pool = _Every(options.min_probability, threshold)
+    return Reading(question, passages, pool, budget, total=total, options=options, threshold=threshold)
+
+
+def _for_all(options: Options) -> Options:
     """Return options for passages, of which every answer that is probable enough is to be listed."""
     least = options.min_probability or LEAST_PROBABILITY
     # At most 1 / least answers of a passage are so probable; seldom is one not among the best 2 / least.
     most = min(int(2 / least), int(BOUNDS["n_best"].high))
     return replace(options, n_best=most, min_probability=least, overlapping=False)
-
-
-def collect_all(
-    reader: Reader,
-    passages: Sequence[Passage],
-    *,
-    total: int,
-    at_once: int,
-    started: float,
-    options: Options,
-    seconds: float | None = None,
-) -> ReadingSteps:
-    """Collect all answers of passages, step by step, for callers that do the reading themselves.
-
-    Args:
-        reader: whose null threshold is used.
-        passages: to be read, in this order.
-        total: number of passages that there are.
-        at_once: passages of a step.
-        started: when the call began, as `time.perf_counter` counts.
-        options: from `options_for_all`.
-        seconds: begin no step that is expected to end later than this after `started`; None: no limit.
-
-    Yields:
-        The next passages to read; send their predictions.
-
-    Returns:
-        The answers, see `ask_all`.
-    """
-    threshold = options.threshold(reader.null_threshold)
-    answers: list[DocumentAnswer] = []
-    warnings: dict[str, None] = {}
-    done, null_probability, late = 0, 1.0, False
-    while done < len(passages) and not late:
-        some = list(passages[done : done + at_once])
-        predictions = yield some
-        for passage, prediction in zip(some, predictions or (), strict=True):
-            null_probability = min(null_probability, prediction.null_probability)
-            warnings.update(dict.fromkeys(text for text in prediction.warnings if "question" in text))
-            answers += _answers(passage, prediction, options.min_probability, threshold)
-        done += len(some)
-        late = seconds is not None and (time.perf_counter() - started) * (1 + at_once / done) > seconds
-    answers.sort(key=lambda answer: -answer.score)  # stable: equal scores stay in the order of reading
-    return DocumentAnswers(
-        tuple(answers),
-        null_probability,
-        done,
-        total,
-        "seconds" if done < len(passages) else "all read" if done == total else "read",
-        time.perf_counter() - started,
-        threshold,
-        tuple(warnings),
-    )
-
-
-def _passages(documents: PassageIndex | Iterable[Document], question: str, read: int | None) -> list[Passage]:
-    """Return the passages to read, the best ones first where not all are."""
-    if not isinstance(documents, PassageIndex):
-        return [passage for document in documents for passage in _passages_of(document)]
-    if read is None:
-        return [documents.passage(number) for number in range(len(documents))]
-    return documents.search(question, read)
 
 
 def _passages_of(document: Document) -> Iterator[Passage]:
@@ -157,19 +120,32 @@ def _passages_of(document: Document) -> Iterator[Passage]:
         yield Passage(document.name, start, end, document.text[start:end], 0.0)
 
 
-def _answers(
-    passage: Passage, prediction: Prediction, least: float, threshold: float | None
-) -> Iterator[DocumentAnswer]:
-    """Yield the answers of a passage that are probable enough and pass the null threshold."""
-    for answer in prediction.answers:
-        score = answer.score - prediction.null_score
-        if answer.probability >= least and (threshold is None or -score <= threshold):
-            yield DocumentAnswer(
-                passage.document,
-                answer.text,
-                passage.start + answer.start,
-                passage.start + answer.end,
-                score,
-                answer.probability,
-                passage,
-            )
+class _Every:
+    """The answers that passages have by themselves, those that are probable enough and pass the null threshold.
+
+    Args:
+        least: probability of an answer in its passage.
+        threshold: null threshold; None: all pass it.
+    """
+
+    def __init__(self, least: float, threshold: float | None) -> None:
+        self._least, self._threshold = least, threshold
+        self._answers: list[DocumentAnswer] = []
+        self._null_probability = 1.0
+
+    def add(self, passage: Passage, prediction: Prediction) -> None:
+        """Add a prediction."""
+        self._null_probability = min(self._null_probability, prediction.null_probability)
+        for answer in prediction.answers:
+            score = answer.score - prediction.null_score
+            if answer.probability >= self._least and (self._threshold is None or -score <= self._threshold):
+                self._answers.append(DocumentAnswer.of(passage, answer, score, answer.probability))
+
+    def is_sure(self, following: Passage) -> bool:  # each passage may have an answer of its own
+        """Return False."""
+        return False
+
+    def answers(self) -> tuple[tuple[DocumentAnswer, ...], float]:
+        """Return the answers, best first, and the least probability of "no answer"."""
+        answers = sorted(self._answers, key=lambda answer: -answer.score)  # equal scores in the order of reading
+        return tuple(answers), self._null_probability

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qa_onnx.errors import InputError, shown
-from qa_onnx.machine.files import check_path, os_errors
+from qa_onnx.machine.files import check_path, os_errors, replacing
 from qa_onnx.machine.locks import LockBusyError, locked, work_folder
 from qa_onnx.machine.packages import require
 from qa_onnx.retrieval.content import collect
@@ -93,9 +93,8 @@ def build_index(
         except LockBusyError as error:
             raise InputError(f"the index {name} is being built by {error}", remedy="wait for it") from error
         old, warning = _old(folder)
-        content, copied = collect(
-            documents, old, on_problem=on_problem
-        )  # an error of a document's file keeps its own words
+        # An error of a document's file keeps its own words.
+        content, copied = collect(documents, old, on_problem=on_problem)
         with writing():
             size = 0 if content is old else _replace(content, folder, work)
             _remove_others(folder)
@@ -136,10 +135,8 @@ def _replace(content: IndexContent, folder: Path, work: Path) -> int:
     manifest = msgspec.json.format(
         msgspec.json.encode(IndexManifest(FORMAT, VERSION, generation, files)), indent=1
     )
-    with (work / MANIFEST).open("xb") as file:
+    with replacing(work / MANIFEST) as file:
         file.write(manifest + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
     _sync(work / generation)
     (work / generation).rename(folder / generation)
     _sync(folder)  # else a power cut could keep the manifest and lose what it names

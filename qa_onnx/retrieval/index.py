@@ -11,13 +11,14 @@ again. Any number of threads may share it. Left out: reading the passages (ask.p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qa_onnx.errors import InputError, quoted, shown
 from qa_onnx.machine.packages import require
-from qa_onnx.options import check_type
+from qa_onnx.options import check_bounds, check_type
 from qa_onnx.retrieval.content import collect, passage_bounds
 from qa_onnx.retrieval.scoring import best
 from qa_onnx.retrieval.terms import terms_of
@@ -95,13 +96,18 @@ class PassageIndex:
         require("search")
         return cls(*read_index(folder))
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The number of each document, by its name; there may be millions."""
+        return {document.name: number for number, document in enumerate(self.content.documents)}
+
     def __len__(self) -> int:
         return len(self.content.starts)
 
     @property
     def documents(self) -> tuple[str, ...]:
         """The names of its documents."""
-        return tuple(document.name for document in self.content.documents)
+        return tuple(self._numbers)
 
     def text(self, document: str) -> str:
         """Return the whole text of a document, by its name.
@@ -109,9 +115,9 @@ class PassageIndex:
         Raises:
             InputError: there is none, or the folder of the index is damaged.
         """
-        if document not in self.documents:
+        number = self._numbers.get(document)
+        if number is None:
             raise InputError(f"the index has no document {quoted(document)}")
-        number = self.documents.index(document)
         first, stop = self._firsts[number : number + 2]
         return "".join(self.passage(part).text for part in range(int(first), int(stop)))
 
@@ -128,8 +134,7 @@ class PassageIndex:
             InputError: an argument is of a wrong type, or the folder of the index is damaged.
         """
         scores = self.scores(question)
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise InputError(f"count is {quoted(count)}; it must be an integer of at least 1")
+        check_bounds("count", count)
         return [self.passage(int(number), float(scores[number])) for number in best(scores, count)]
 
     def scores(self, question: str) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,17 +42,11 @@ class TermScores:
 
     def of(self, terms: Sequence[int]) -> NDArray[np.float32]:
         """Return the score of each passage, float32 (P,), for a question of these terms."""
-        if not self.count or not len(self.values):
-            return np.zeros(self.count, np.float32)
-        model = _model()
-        model.scores = {
-            "data": self.values,
-            "indices": self.passages,
-            "indptr": self.columns,
-            "num_docs": self.count,
-        }
-        model.nonoccurrence_array = None
-        return cast("NDArray[np.float32]", model.get_scores_from_ids(list(terms)))
+        scores = np.zeros(self.count, np.float32)
+        for term in terms:
+            column = slice(*self.columns[term : term + 2])
+            scores[self.passages[column]] += self.values[column]  # a passage is in a column once
+        return scores
 
 
 class _Rows:
@@ -81,19 +75,16 @@ def score_terms(terms: NDArray[np.uint32], bounds: NDArray[np.int64], vocabulary
     if not len(terms):
         columns = np.zeros(vocabulary_size + 1, np.int64)
         return TermScores(np.zeros(0, np.float32), np.zeros(0, np.int32), columns, count)
-    scores = _model().build_index_from_ids(range(vocabulary_size), _Rows(terms, bounds), show_progress=False)
+    import bm25s
+
+    model = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", csc_backend="numpy")
+    scores = model.build_index_from_ids(range(vocabulary_size), _Rows(terms, bounds), show_progress=False)
     return TermScores(
         scores["data"].astype(np.float32, copy=False),
         scores["indices"].astype(np.int32, copy=False),
         scores["indptr"].astype(np.int64, copy=False),
         count,
     )
-
-
-def _model() -> Any:
-    import bm25s
-
-    return bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", csc_backend="numpy")
 
 
 def best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ import numpy as np
 
 from qa_onnx.errors import InputError, quoted, shown
 from qa_onnx.machine.files import check_path, os_errors
-from qa_onnx.machine.regular_files import open_regular, read_start
+from qa_onnx.machine.regular_files import open_regular, read_bounded
 from qa_onnx.retrieval.checks import ARRAYS, content_of
 from qa_onnx.retrieval.terms import VERSION
 
@@ -110,11 +110,9 @@ def read_manifest(folder: Path) -> IndexManifest:
     """Return the manifest of an index; InputError: there is none, or it is not one that this release reads."""
     path = folder / MANIFEST
     name = shown(str(path))
-    with os_errors(InputError, f"cannot read {name}", remedy="build the index first"):
-        data, _ = read_start(path, _LARGEST_MANIFEST + 1)
     try:
-        if len(data) > _LARGEST_MANIFEST:
-            raise ValueError(f"it has more than {_LARGEST_MANIFEST:,} bytes")
+        with os_errors(InputError, f"cannot read {name}", remedy="build the index first"):
+            data = read_bounded(path, _LARGEST_MANIFEST)
         version = msgspec.json.decode(data, type=_Version).format
         if version > FORMAT:
             raise InputError(f"{name} has the format {version}, and this release reads {FORMAT}", remedy=_REMEDY)

@@ -24,9 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qa_onnx.documents.sentences import sentences
 from qa_onnx.errors import InputError, quoted
-from qa_onnx.options import check_type
+from qa_onnx.options import check_bounds, check_type
 from qa_onnx.retrieval.index import PassageIndex
-from qa_onnx.retrieval.steps import MOST_READ
 from qa_onnx.retrieval.support_parts import ClaimPart, agrees, is_negated, parts_of, stands_in, stems
 
 if TYPE_CHECKING:
@@ -177,8 +176,7 @@ def _check(claim: str, read: object) -> None:
             f"{LONGEST_CLAIM:,}",
             remedy="check its sentences one by one",
         )
-    if not isinstance(read, int) or isinstance(read, bool) or not 1 <= read <= MOST_READ:
-        raise InputError(f"read is {quoted(read)}; it must be an integer from 1 to {MOST_READ:,}")
+    check_bounds("read", read)
 
 
 def _compared(

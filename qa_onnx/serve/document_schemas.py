@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from qa_onnx.retrieval.ask import Stopped  # noqa: TC001 - pydantic reads the annotations
+from qa_onnx.retrieval.document_answers import Stopped  # noqa: TC001 - pydantic reads the annotations
 from qa_onnx.serve.schemas import AnswerResult
 
 

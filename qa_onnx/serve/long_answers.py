@@ -20,9 +20,10 @@ from fastapi.responses import StreamingResponse
 
 from qa_onnx import Example, Prediction
 from qa_onnx.documents import Document
-from qa_onnx.retrieval import DocumentAnswers, PassageIndex
-from qa_onnx.retrieval.ask import AT_ONCE, passages_to_read
-from qa_onnx.retrieval.ask_all import collect_all, options_for_all
+from qa_onnx.retrieval import PassageIndex
+from qa_onnx.retrieval.ask import read_best
+from qa_onnx.retrieval.ask_all import read_every
+from qa_onnx.retrieval.reading import Budget
 from qa_onnx.serve import bodies, results, schemas
 from qa_onnx.serve.middleware import to_problem
 
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 
     from qa_onnx import Options
     from qa_onnx.dynamic_batching.requests import OnProgress
-    from qa_onnx.retrieval import Passage
-    from qa_onnx.retrieval.steps import ReadingSteps
+    from qa_onnx.retrieval.reading import Reading
     from qa_onnx.serve.middleware import RequestState
     from qa_onnx.serve.service import Service
 
@@ -142,53 +142,32 @@ class LongAnswer:
 
     async def _of_documents(self, body: schemas.AskDocuments, on_progress: OnProgress | None) -> dict[str, Any]:
         service, reader = self.service, self.service.reader
-        options = options_for_all(self.options) if body.all else self.options
-        steps, current, passages = await service.threads.run(partial(self._search, body), self._deadline)
-        done = 0
-        while not isinstance(current, DocumentAnswers):
-            examples = [Example(body.question, passage.text) for passage in current]
-            predictions = await service.ask_parts(examples, options, self._deadline, patient=done > 0)
-            done += len(examples)
-            current = _step(steps, predictions)
+        reading = await service.threads.run(partial(self._search, body), self._deadline)
+        while some := reading.take():
+            examples = [Example(body.question, passage.text) for passage in some]
+            patient = reading.read > 0
+            reading.add(await service.ask_parts(examples, reading.options, self._deadline, patient=patient))
             if on_progress is not None:
-                on_progress(done, min(body.read, passages))
+                on_progress(reading.read, reading.limit)
+        found = reading.result()
         service.metrics.questions.inc()
-        prediction = current.prediction
+        prediction = found.prediction
         state = reader.choose(prediction, options=self.options).state
         texts = {one.name: one.text for one in body.documents}
-        sources = [(one.document, texts[one.document]) for one in current.answers]
+        sources = [(one.document, texts[one.document]) for one in found.answers]
         make = partial(
             results.of_documents, sources, prediction, body.offset_unit, state, with_evidence=body.evidence
         )
-        found = await service.threads.run(make, self._deadline)
-        return found | {name: getattr(current, name) for name in ("read", "passages", "stopped")}
+        result = await service.threads.run(make, self._deadline)
+        return result | {name: getattr(found, name) for name in ("read", "passages", "stopped")}
 
-    def _search(self, body: schemas.AskDocuments) -> tuple[ReadingSteps, list[Passage] | DocumentAnswers, int]:
-        """Return the steps of reading documents, the first passages, and how many passages there are."""
+    def _search(self, body: schemas.AskDocuments) -> Reading:
+        """Begin to read the documents' best passages."""
         index = PassageIndex.of(Document(one.name, one.text) for one in body.documents)
-        reader, started = self.service.reader.reader, perf_counter()
         seconds = _SHARE * (self._deadline - monotonic())
-        steps: ReadingSteps
-        if body.all:
-            found, options = index.search(body.question, body.read), options_for_all(self.options)
-            steps = collect_all(
-                reader, found, total=len(index), at_once=AT_ONCE, started=started, options=options, seconds=seconds
-            )
-        else:
-            options = self.options
-            steps = passages_to_read(
-                reader, body.question, index, read=body.read, seconds=seconds, started=started, options=options
-            )
-        return steps, _step(steps, None), len(index)
-
-
-def _step(steps: ReadingSteps, predictions: list[Prediction] | None) -> list[Passage] | DocumentAnswers:
-    """Send the predictions of the passages before; return the next ones, or the answers."""
-    try:
-        return steps.send(predictions)
-    except StopIteration as end:
-        answers: DocumentAnswers = end.value
-        return answers
+        budget = Budget(read=body.read, seconds=seconds, started=perf_counter())
+        begin = read_every if body.all else read_best
+        return begin(self.service.reader.reader, body.question, index, budget, self.options)
 
 
 async def _followed(work: Callable[[OnProgress], Awaitable[dict[str, Any]]]) -> AsyncGenerator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx.data import squad
+from qa_onnx.data.endings import TAKEN, form_of
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def load_corpus(paths: Sequence[str | Path], tally: Tally) -> tuple[tuple[DataFi
 
     Args:
         paths: files and names as `squad.load` reads them, and folders, of which the files are read that end in one
-            of `squad.ENDINGS`.
+            of `squad.ENDINGS`, in any case.
         tally: counts the questions that are left out, and what is repaired in the files.
 
     Returns:
@@ -155,11 +156,12 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         inside = sorted(filter(_is_data, path.rglob("*"))) if path.is_dir() else [path]
         if not inside:
-            raise InputError(f"{path}: the folder holds no file that ends in {', '.join(squad.ENDINGS)}")
+            raise InputError(f"{path}: the folder holds no file that ends in {TAKEN}")
         files.update(dict.fromkeys(inside))
     return list(files)
 
 
 def _is_data(path: Path) -> bool:
     """Return whether a file of a folder is data, and not left by an unfinished run."""
-    return path.name.endswith(squad.ENDINGS) and not any(part.endswith(".partial") for part in path.parts)
+    is_left = any(part.endswith(".partial") for part in path.parts)
+    return form_of(path.name) is not None and not is_left and path.is_file()

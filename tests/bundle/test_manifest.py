@@ -79,7 +79,7 @@ def test_a_manifest_is_written_as_it_was_byte_for_byte(folder: Path) -> None:
             b'{"format": "qa-onnx bundle", "format_version": "1.0"}',
             "is damaged: Object missing required field `source`",
         ),
-        (b" " * ((4 << 20) + 1), "larger than 4194304 bytes"),
+        (b" " * ((4 << 20) + 1), "has 4,194,305 bytes; the limit is 4,194,304"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: bytes, message: str) -> None:

@@ -93,6 +93,22 @@ def test_a_bad_line_is_reported_in_its_place_and_the_others_go_on(
     assert "2 questions could not be answered" in result.stderr
 
 
+def test_a_text_that_is_too_long_is_an_error_of_its_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qa_onnx.tokens.encoder.LONGEST_TEXT", 100)
+    long = {"id": "long", "question": "Who?", "context": "x" * 101}
+    result = batch("--input", "-", stdin=lines(b'{"question": x}', long, *PAIRS, b"{", long))
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record.get("id") for record in records] == [None, "long", "a", None, 7, "emoji", None, "long"]
+    for place in (1, 7):
+        assert records[place] == {
+            "id": "long",
+            "line": place + 1,
+            "error": "a text has 101 characters; the limit is 100: split it",
+        }
+    assert ["error" in record for record in records] == [True, True, *[False] * 4, True, True]
+    assert result.exit_code == 1
+
+
 def test_the_first_line_may_be_bad() -> None:
     result = batch("--input", "-", stdin=lines(b'{"question": "Who', PAIRS[0]))
     records = [json.loads(line) for line in result.stdout.splitlines()]

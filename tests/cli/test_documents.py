@@ -175,6 +175,27 @@ def test_a_damaged_file_of_a_folder_is_named_and_the_others_are_read(folder: Pat
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ("ask", "-q", "Who?", "-c", "{file}", "-c", "papers"),
+        ("index", "{file}", "papers", "--to", "i"),
+        ("cite", "quotes.txt", "{file}", "papers"),
+    ],
+)
+@pytest.mark.parametrize("file", ["papers/broken.pdf", "./papers/broken.pdf", "papers//broken.pdf"])
+def test_a_damaged_file_that_was_named_is_an_error_however_its_path_is_written(
+    folder: Path, command: tuple[str, ...], file: str
+) -> None:
+    (folder / "broken.pdf").write_bytes(FILES["lease.pdf"][:300])
+    (folder.parent / "quotes.txt").write_text("She has a dog.")
+    result = run(*(word.format(file=file) for word in command))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: ")
+    assert "broken.pdf" in result.stderr
+    assert not (folder.parent / "i" / "index.json").exists()
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["--index", "nowhere"], 1, "nowhere"),

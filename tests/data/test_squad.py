@@ -119,9 +119,9 @@ def test_limit_takes_a_seeded_sample_in_file_order(write: Write) -> None:
     assert load(path, limit=40).golds == load(path, limit=41).golds == everything
 
 
-@pytest.mark.parametrize("limit", [0, -1])
+@pytest.mark.parametrize("limit", [0, -1, True, 2.5])
 def test_limit_must_be_positive(write: Write, limit: int) -> None:
-    with pytest.raises(InputError, match=f"limit is {limit}; it must be at least 1"):
+    with pytest.raises(InputError, match=f"limit is {limit}; it must be an integer of at least 1"):
         load(write(line()), limit=limit)
 
 

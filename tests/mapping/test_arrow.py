@@ -124,6 +124,7 @@ def test_no_rows_no_batches(tiny_reader: Reader) -> None:
     assert (batch.num_rows, batch.schema) == (0, answer_schema(empty.schema))
 
 
-def test_n_best_is_bounded() -> None:
-    with pytest.raises(InputError, match="n_best is 0; it must be at least 1"):
-        Asked(n_best=0)
+@pytest.mark.parametrize("n_best", [0, 2.5, True, "3", None, 10_001])
+def test_n_best_is_bounded(n_best: Any) -> None:
+    with pytest.raises(InputError, match=r"n_best is .*; it must be an integer from 1 to 10000"):
+        Asked(n_best=n_best)

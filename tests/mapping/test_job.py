@@ -139,7 +139,7 @@ def test_damaged_rows_of_a_table_stop_nothing(tmp_path: Path, monkeypatch: pytes
     assert parts[0].startswith("id;question;context;answer_text;")
     assert 'Who?;"Anna; and\r\nOtto.";' in parts[0]
     assert "expected 3 cells, as in the header, not 2" in parts[0]
-    assert "line 6: not a row of a table" in parts[1]
+    assert "line 6: expected a row of a table, not '3;" in parts[1].replace('""', '"')
     assert "not 4: ['4', 'Who?', 'Anna.', 'more']" in parts[1]
     assert "the context is not Unicode text" in parts[2]
     assert "\xe9;Who?;Anna.;" in parts[2]
@@ -218,6 +218,31 @@ def test_inputs_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert not out.exists()
     assert "has no column 'key' for --id-column" in refused([good], out, monkeypatch, id_column="key")
     assert "no column 'body'" in refused([good], out, monkeypatch, asked=Asked(context="body"))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"question,context\rWho?,Anna.\r", "line 1: expected a row of a table, not 'question,context"),
+        (b"question,context," + b"x" * 140_000 + b"\nWho?,Anna.,\n", "field larger than field limit (131072)"),
+        (b'question,"context\n', "unexpected end of data"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_named(
+    content: bytes, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    message = refused([path], tmp_path / "out", monkeypatch)
+    assert "rows.csv has no header: " in message
+    assert problem in message
+
+
+def test_a_header_may_have_several_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows.csv").write_bytes(b'question;context;"two\nlines"\nWho?;Anna.;x\n')
+    totals = run([tmp_path / "rows.csv"], tmp_path / "out", patch=monkeypatch)
+    assert (totals.rows, totals.failed) == (1, 0)
 
 
 def test_outputs_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,14 +342,3 @@ def test_two_jobs_do_not_write_to_one_folder(tmp_path: Path, monkeypatch: pytest
             assert f"another process writes to {tmp_path}/out: process {os.getpid()}" in message
     assert run([path], tmp_path / "out", patch=monkeypatch).rows == 2
     assert read_part(tmp_path / "out" / "part-00000.jsonl")
-
-
-def test_workers_do_not_share_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "rows.jsonl", rows(2))
-    from qa_onnx.mapping.job import plan_job
-    from tests.conftest import TINY
-    from tests.mapping.jobs import load
-
-    job = plan_job([str(path)], "memory://x", asked=Asked(), bundle=TINY, load=load, settings={})
-    with pytest.raises(MapError, match="memory:///x lies in the memory of one process: --workers 1"):
-        job.refuse_own_memory("--workers 1")

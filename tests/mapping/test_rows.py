@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qa_onnx.errors import InputError
 from qa_onnx.mapping import Asked
 from tests.mapping.jobs import rows, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytest.importorskip("pyarrow", reason="needs qa-onnx[map]")
 pytest.importorskip("fsspec", reason="needs qa-onnx[map]")
@@ -30,11 +30,11 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ranges=RANGES, batch_rows=st.integers(1, 9))
 def test_a_cursor_takes_any_rows(path: Path, ranges: list[tuple[int, int]], batch_rows: int) -> None:
-    from qa_onnx.mapping.forms import RowForm, ending_of
+    from qa_onnx.mapping.forms import ending_of, rows_of
 
     expected = [row["context"] for row in rows(COUNT)]
-    form = RowForm(str(ending_of(path.name)), Asked())
-    assert form.survey(str(path)).rows == COUNT
+    form = rows_of(str(ending_of(path.name)), Asked())
+    assert form.survey(str(path))[0].rows == COUNT
     cursor = form.cursor(str(path))
     for first, wanted in ranges:
         count = min(wanted, COUNT - first)
@@ -43,6 +43,19 @@ def test_a_cursor_takes_any_rows(path: Path, ranges: list[tuple[int, int]], batc
         found = [text for batch in batches for text in batch.column("context").to_pylist()]
         assert found == expected[first : first + count]
     cursor.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
+def test_a_file_that_cannot_be_read_is_closed(name: str, tmp_path: Path) -> None:
+    from qa_onnx.mapping.forms import ending_of, rows_of
+
+    path = tmp_path / name
+    path.write_bytes(b'question,"context\n')
+    with pytest.raises(InputError, match=name) as error:
+        rows_of(str(ending_of(name)), Asked()).cursor(str(path))
+    assert str(path) not in {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()}
+    del error  # whose traceback has kept all that was not closed
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,12 @@ def test_many_equal_passages_hide_no_others() -> None:
     assert (result.read, result.stopped) == (5, "read")
 
 
+def test_passages_that_are_equal_to_those_that_were_read_count_as_unread_at_the_budget() -> None:
+    for read, stopped in ((1, "read"), (2, "all read")):
+        reader, result = scripted({}, [SAME[0]] * 9, read=read)
+        assert (reader.read, result.read, result.stopped, result.passages) == (SAME[:1], 1, stopped, 9)
+
+
 def test_no_place_comes_twice() -> None:
     result = ask_documents(fake_reader("blue"), "What colour is the boat?", with_needle(), read=100)
     places = [(answer.document, answer.start, answer.end) for answer in result.answers]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 
 from qa_onnx.documents.document import Document
 from qa_onnx.errors import InputError
 from qa_onnx.retrieval import LazyDocument, PassageIndex
+from qa_onnx.retrieval.content import IndexedDocument
 from tests.retrieval.texts import make_documents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_a_passage_stands_in_its_document() -> None:
@@ -21,6 +28,25 @@ def test_a_passage_stands_in_its_document() -> None:
         joined[passage.document] += passage.text
     assert joined == texts
     assert index.documents == tuple(texts)
+
+
+def test_the_text_of_a_document_is_found_without_a_look_at_all_names() -> None:
+    class Counted(tuple[IndexedDocument, ...]):
+        looks = 0
+
+        def __iter__(self) -> Iterator[IndexedDocument]:
+            Counted.looks += 1
+            return super().__iter__()
+
+    documents = make_documents(3)
+    content = PassageIndex.of(documents).content
+    index = PassageIndex(replace(content, documents=Counted(content.documents)))
+    assert index.text(documents[0].name) == documents[0].text
+    looks = Counted.looks
+    assert [index.text(document.name) for document in documents] == [document.text for document in documents]
+    assert Counted.looks == looks
+    with pytest.raises(InputError, match="the index has no document 'none'"):
+        index.text("none")
 
 
 def test_the_passage_that_shares_most_is_first() -> None:
@@ -88,7 +114,7 @@ def test_wrong_documents_are_refused(documents: list[Document], message: str) ->
 
 @pytest.mark.parametrize("count", [0, -1, 2.0, None, True])
 def test_a_wrong_count_is_refused(count: int) -> None:
-    with pytest.raises(InputError, match="it must be an integer of at least 1"):
+    with pytest.raises(InputError, match="it must be an integer from 1"):
         PassageIndex.of([]).search("Who?", count)
 
 

@@ -33,6 +33,24 @@ def test_scores_are_those_of_bm25s(index: PassageIndex) -> None:
         np.testing.assert_allclose(index.scores(question), model.get_scores(terms_of(question)), rtol=1e-5)
 
 
+def test_scores_are_those_of_bm25s_to_the_bit(index: PassageIndex) -> None:
+    scores = index.content.scores
+    model = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy")
+    model.scores = {
+        "data": scores.values,
+        "indices": scores.passages,
+        "indptr": scores.columns,
+        "num_docs": scores.count,
+    }
+    model.nonoccurrence_array = None
+    rng = random.Random(1)
+    for count in (0, 1, 2, 5, 30):
+        terms = rng.choices(range(len(scores.columns) - 1), k=count)  # some of them more than once
+        found = scores.of(terms)
+        assert found.dtype == np.float32
+        assert found.tobytes() == model.get_scores_from_ids(terms).tobytes()
+
+
 def test_scores_are_those_of_the_formula(index: PassageIndex) -> None:
     rows = rows_of(index)
     mean = sum(map(len, rows)) / len(rows)

@@ -40,6 +40,9 @@ def test_files_and_folders_of_all_forms(tmp_path: Path) -> None:
     other = training_data.write(tmp_path / "b.json", seed=8)
     (folder / "b.json.gz").write_bytes(gzip.compress(other.read_bytes()))
     training_data.lines(folder / "c.jsonl", GOOD)
+    training_data.lines(folder / "d.ndjson", {**GOOD, "id": "d"})
+    (folder / "e.csv").write_text("id,question,context,answers\ne,Who?,Ida came.,Ida\n")
+    (folder / "folder.json").mkdir()
     (folder / "notes.txt").write_text("not data")
     tally = Tally()
     sources, golds = load_corpus([tmp_path / "data", first, other], tally)
@@ -47,9 +50,11 @@ def test_files_and_folders_of_all_forms(tmp_path: Path) -> None:
         ("a.json", 12),
         ("b.json.gz", 204),
         ("c.jsonl", 1),
+        ("d.ndjson", 1),
+        ("e.csv", 1),
         ("b.json", 0),  # all of it twice
     ]
-    assert len(golds) == 217
+    assert len(golds) == 219
     assert tally.counts == {"twice": 204}
 
 
