@@ -21,6 +21,7 @@ from qa_onnx.export.untrusted_files import json_object, read_bytes, real_file
 from qa_onnx.tokens.tokenizer_file import checked_tokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tokenizers import Tokenizer
@@ -93,9 +94,7 @@ def _load_onnx(path: Path) -> tuple[Any, list[Path]]:
     try:
         data, beside = read_graph(path)
         model = onnx.load_from_string(data)
-        for name in beside:
-            real_file(path.parent / name)
-        onnx.load_external_data_for_model(model, str(path.parent))  # refuses files outside of the folder
+        _load_weights(model, {name: real_file(path.parent / name) or path.parent / name for name in beside})
     except EngineError as error:
         raise ExportError(error.problem, remedy=error.remedy) from error
     except ExportError:
@@ -103,6 +102,22 @@ def _load_onnx(path: Path) -> tuple[Any, list[Path]]:
     except Exception as error:  # protobuf's, onnx's and the system's errors
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error
     return model, [path, *(path.parent / name for name in sorted(beside))]
+
+
+def _load_weights(model: Any, files: Mapping[str, Path]) -> None:
+    """Load the weights that are in files beside an ONNX model, by their names; links are resolved.
+
+    onnx itself follows no link, and the hub's cache consists of links.
+    """
+    from onnx.external_data_helper import load_external_data_for_tensor
+
+    for tensor in model.graph.initializer:  # graph_rules.py allows no others
+        place = next((entry for entry in tensor.external_data if entry.key == "location"), None)
+        if place is not None:
+            file, place.value = files[place.value], files[place.value].name
+            load_external_data_for_tensor(tensor, str(file.parent))
+            tensor.data_location = tensor.DEFAULT
+            del tensor.external_data[:]
 
 
 def _check_precision(path: Path, model: Any) -> None:

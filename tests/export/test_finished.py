@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -123,6 +124,44 @@ def test_the_model_may_lie_in_onnx(finished: Path, tmp_path: Path) -> None:
     assert found is not None
     assert found.reference == "the source ONNX model"
     assert found.max_abs < 1e-5
+
+
+def make_snapshot(finished: Path, repository: Path, inner: str) -> Path:
+    """The files of a finished folder as the hub's cache has them: links to `blobs`; ONNX files in `inner`."""
+    snapshot = repository / "snapshots" / ("0" * 40)
+    for place in (repository / "blobs", snapshot / inner):
+        place.mkdir(parents=True, exist_ok=True)
+    for path in finished.iterdir():
+        link = snapshot / (inner if "onnx" in path.name else "") / path.name
+        blob = path.rename(repository / "blobs" / path.name.replace(".", "-"))
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
+
+
+@pytest.mark.parametrize("inner", ["", "onnx"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_snapshot_of_the_hub_is_imported_through_its_links(
+    finished: Path, tmp_path: Path, inner: str, beside: bool
+) -> None:
+    if beside:
+        plain = onnx.load(finished / "model.onnx")
+        options = {"save_as_external_data": True, "location": "model.onnx_data", "size_threshold": 0}
+        onnx.save(plain, finished / "model.onnx", **options)
+    snapshot = make_snapshot(finished, tmp_path / "models--org--model", inner)
+    bundle = export(snapshot, tmp_path / "bundle", precisions=("fp32",), max_length=64)
+    expected = run_onnx(make_finished("bert") / "model.onnx", ragged_batch(checkpoint("bert")))
+    found = run_onnx(graph_path(bundle, "fp32"), ragged_batch(checkpoint("bert")))
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_a_link_out_of_a_snapshot_is_refused(finished: Path, tmp_path: Path) -> None:
+    snapshot = make_snapshot(finished, tmp_path / "models--org--model", "onnx")
+    model = snapshot / "onnx" / "model.onnx"
+    shutil.copy(model, tmp_path / "elsewhere.onnx")
+    model.unlink()
+    model.symlink_to(tmp_path / "elsewhere.onnx")
+    with pytest.raises(ExportError, match="is a link out of the folder"):
+        export(snapshot, tmp_path / "bundle", precisions=("fp32",))
 
 
 def test_a_checkpoint_with_a_finished_model_beside_it_is_a_checkpoint(finished: Path) -> None:
