@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 # Files that a bundle is made of: weights, configuration, tokenizer; training leaves others beside them.
-_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".onnx", ".onnx_data", ".data"}
-_ONNX = ("config.json", "*.onnx", "*.onnx_data", "*.data", "onnx")
+_ONNX = {".onnx", ".onnx_data", ".data"}
+_SUFFIXES = {".safetensors", ".json", ".txt", ".model", *_ONNX}
 _BUILDING = ".building-"
 _UNUSED = 7 * 86_400  # seconds
 
@@ -158,8 +158,10 @@ def _tokenizer(tokenizer: Any, download: Mapping[str, Any]) -> Any:
 def _link_weights(source: Path, folder: Path) -> None:
     """Put the weights and the configuration of a checkpoint or a finished ONNX model into another folder."""
     if find_onnx(source):
-        for path in [path for pattern in _ONNX for path in source.glob(pattern)]:
-            (folder / path.name).symlink_to(path.resolve())
+        for name, path in _source_files(source).items():
+            if name == "config.json" or Path(name).suffix in _ONNX:
+                (folder / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / name)  # onnx reads neither links nor files with several names
         return
     opened = check_folder(source)
     for name in ("config.json", INDEX):
