@@ -19,19 +19,17 @@ from qa_onnx.batches import pack
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import Manifest
 from qa_onnx.data import squad
-from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.engines.onnx_cpu import OnnxSession
-from qa_onnx.errors import ExportError, GateError, InputError
+from qa_onnx.errors import ExportError, GateError
 from qa_onnx.export import confidence, merge, parity, source
 from qa_onnx.export.gate import AccuracyGate, score
 from qa_onnx.export.graph import DEFAULT_OPSET
 from qa_onnx.export.precisions import PrecisionMaker
-from qa_onnx.export.settings import EvaluationSettings
+from qa_onnx.export.settings import EvaluationSettings, ExportSettings
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.trained import check_training
 from qa_onnx.export.writer import Writer
-from qa_onnx.machine.files import os_errors
-from qa_onnx.machine.packages import require
+from qa_onnx.machine.files import check_path, os_errors
 from qa_onnx.options import Options
 from qa_onnx.windows import Example
 
@@ -85,50 +83,68 @@ def export(
         evaluation: data and limits to measure the precisions with; None: compare logits only.
 
     Raises:
-        InputError: an argument is out of range, or a data file cannot be used.
+        InputError: an argument is out of range or of a wrong type, or a data file cannot be used.
         MissingExtraError: a package is not installed.
         ExportError: the checkpoint cannot be exported, this CPU lacks the bf16 of a precision, or `to` holds a
             bundle of another source.
         ParityError: the float32 graph does not give the source model's logits.
         GateError: a precision does not reach the gate; it is not written.
     """
-    settings = EvaluationSettings() if evaluation is None else evaluation
-    if require_fusion and not fusion:
-        raise InputError("require_fusion contradicts fusion=False")
-    _check_arguments(precisions, max_length, opset, settings)
+    check_path("checkpoint", checkpoint)
+    check_path("to", "" if to is None else to)
+    settings = ExportSettings(
+        precisions=precisions,
+        max_length=max_length,
+        opset=opset,
+        fusion=fusion,
+        require_fusion=require_fusion,
+        replace=replace,
+        evaluation=EvaluationSettings() if evaluation is None else evaluation,
+    )
     with os_errors(ExportError, f"cannot export {checkpoint}"):
         source.check_source(checkpoint)
-        data, held_out = _load_data(checkpoint, settings)
         folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
-        merge.existing(folder, replace=replace)  # so that a damaged one is refused at once
-        with Writer(folder) as writer:
-            old = merge.existing(folder, replace=replace)
-            model, name, session = source.load_source(checkpoint, writer.stage / "plain.onnx", opset)
-            old = merge.reusable(folder, old, model, precisions, max_length, replace=replace)
-            options = Options.for_windows_of(source.window_length(model, old, max_length))
-            expected = parity.reference(name, session, model, options.max_length)
-            scores = score(name, model.reader(session, options), data, settings.seed) if data else None
-            del session  # and with it PyTorch's weights
-            fused = writer.stage / "fused.onnx"
-            fp32 = source.float32_graph(model, expected, fused, fusion=fusion, require_fusion=require_fusion)
-            gate = None
-            if data and scores:
-                report = score("fp32", model.reader(OnnxSession(fp32.path), options), data, settings.seed)
-                _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, report.f1, data.name)
-                gate = AccuracyGate(data, settings, model, options, name, scores, report, _versions())
-            manifest = _manifest(model, old, options.max_length, writer)
-            batches = _batches(model, options, held_out, settings)
-            maker = PrecisionMaker(model, fp32, expected, batches, gate, writer)
-            missed = _make_all(precisions, maker, manifest, folder)
-            if len(missed) < len(precisions):
-                if settings.calibrate and data and held_out:
-                    manifest = _calibrated(
-                        manifest, model.reader(OnnxSession(fp32.path), options), held_out, data, settings.seed
-                    )
-                writer.commit(manifest)
-                _LOG.info("wrote %s", folder)
-                if gate and manifest.null_threshold is not None:
-                    gate.report_threshold(precisions, manifest.null_threshold)
+        return _export(checkpoint, folder, settings)
+
+
+def _export(checkpoint: str | PathLike[str], folder: Path, settings: ExportSettings) -> Bundle:
+    """Export a checkpoint, or a finished ONNX model, into the bundle of a folder; see `export`."""
+    seed, replace = settings.evaluation.seed, settings.replace
+    data, held_out = _load_data(checkpoint, settings.evaluation)
+    merge.existing(folder, replace=replace)  # so that a damaged one is refused at once
+    with Writer(folder) as writer:
+        old = merge.existing(folder, replace=replace)
+        model, name, session = source.load_source(checkpoint, writer.stage / "plain.onnx", settings.opset)
+        old = merge.reusable(folder, old, model, settings.precisions, settings.max_length, replace=replace)
+        options = Options.for_windows_of(source.window_length(model, old, settings.max_length))
+        expected = parity.reference(name, session, model, options.max_length)
+        scores = score(name, model.reader(session, options), data, seed) if data else None
+        del session  # and with it PyTorch's weights
+        fp32 = source.float32_graph(
+            model,
+            expected,
+            writer.stage / "fused.onnx",
+            fusion=settings.fusion,
+            require_fusion=settings.require_fusion,
+        )
+        gate = None
+        if data and scores:
+            report = score("fp32", model.reader(OnnxSession(fp32.path), options), data, seed)
+            _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, report.f1, data.name)
+            gate = AccuracyGate(data, settings.evaluation, model, options, name, scores, report, _versions())
+        manifest = _manifest(model, old, options.max_length, writer)
+        batches = _batches(model, options, held_out, settings.evaluation)
+        maker = PrecisionMaker(model, fp32, expected, batches, gate, writer)
+        missed = _make_all(settings.precisions, maker, manifest, folder)
+        if len(missed) < len(settings.precisions):
+            if settings.evaluation.calibrate and data and held_out:
+                manifest = _calibrated(
+                    manifest, model.reader(OnnxSession(fp32.path), options), held_out, data, seed
+                )
+            writer.commit(manifest)
+            _LOG.info("wrote %s", folder)
+            if gate and manifest.null_threshold is not None:
+                gate.report_threshold(settings.precisions, manifest.null_threshold)
     if missed:
         raise GateError("; ".join(missed), remedy="lower the gate, or use another precision")
     return Bundle.load(folder)
@@ -209,32 +225,6 @@ def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer:
         versions=_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _check_arguments(
-    precisions: Sequence[str], max_length: int | None, opset: int, settings: EvaluationSettings
-) -> None:
-    """Refuse numbers out of range, and precisions that do not exist or cannot be made here."""
-    if max_length is not None and max_length < 32:
-        raise InputError(f"max_length is {max_length}; it must be at least 32")
-    if not 14 <= opset <= 18:
-        raise InputError(f"opset is {opset}; it must be 14 to 18")
-    unknown = [name for name in precisions if name not in PRECISIONS]
-    if unknown or not precisions:
-        raise InputError(f"precisions are {', '.join(precisions) or 'none'}; choose from {', '.join(PRECISIONS)}")
-    for name in precisions:
-        reason = missing_instructions(name)
-        if reason:
-            raise ExportError(
-                f"{name} cannot be exported here, since {reason} and an export measures what it writes",
-                remedy=f"export {PRECISIONS[name].graph}, or do it on a CPU with bf16",
-            )
-        if PRECISIONS[name].fixed_ranges and settings.calibration_data is None:
-            raise InputError(
-                f"{name} fixes the ranges of activations", remedy="name calibration data to take them from"
-            )
-    if any(PRECISIONS[name].bf16 for name in precisions):
-        require("openvino")
 
 
 def _versions() -> dict[str, str]:

@@ -267,6 +267,14 @@ def test_the_command_line_measures_prints_and_exits_with_1_on_a_miss(
         ({"gate": 101.0}, "gate is 101.0"),
         ({"calibrate": True}, "calibrate needs calibration_data"),
         ({"calibration_examples": 0}, "calibration_examples is 0"),
+        ({"gate": "99"}, "gate is '99'; it must be a number"),
+        ({"gate": True}, "gate is True"),
+        ({"gate": float("nan")}, "gate is nan"),
+        ({"eval_limit": -3}, "eval_limit is -3"),
+        ({"seed": -1}, "seed is -1; it must be an integer from 0 to"),
+        ({"seed": 0.5}, "seed is 0.5"),
+        ({"eval_data": 5}, "eval_data is 5; it must be a str or a Path"),
+        ({"calibrate": "yes"}, "calibrate is 'yes'"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
