@@ -5,12 +5,10 @@ load -> float32 graph -> fuse -> each precision -> gate, parity, golden examples
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gc
 import logging
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +19,18 @@ from qa_onnx.bundle.manifest import Manifest
 from qa_onnx.data import squad
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import ExportError, GateError
-from qa_onnx.export import confidence, merge, parity, source
+from qa_onnx.export import confidence, merge, parity
 from qa_onnx.export.gate import AccuracyGate, score
 from qa_onnx.export.graph import DEFAULT_OPSET
+from qa_onnx.export.locate import check_name
 from qa_onnx.export.precisions import PrecisionMaker
 from qa_onnx.export.settings import EvaluationSettings, ExportSettings
+from qa_onnx.export.source import float32_graph, load_source, open_source, window_length
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.trained import check_training
 from qa_onnx.export.writer import Writer
 from qa_onnx.machine.files import check_path, os_errors
+from qa_onnx.machine.packages import versions
 from qa_onnx.options import Options
 from qa_onnx.windows import Example
 
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
 
     from qa_onnx.batches import Batch
     from qa_onnx.data.squad import DataSet
+    from qa_onnx.evaluation.evaluate import Report
+    from qa_onnx.export.finished import FinishedModel
     from qa_onnx.export.model import SourceModel
+    from qa_onnx.export.opened import OpenedCheckpoint
     from qa_onnx.reader import Reader
 
 _LOG = logging.getLogger(__name__)
@@ -102,45 +106,58 @@ def export(
         evaluation=EvaluationSettings() if evaluation is None else evaluation,
     )
     with os_errors(ExportError, f"cannot export {checkpoint}"):
-        source.check_source(checkpoint)
+        check_name(str(checkpoint))
+        data = None if Path(checkpoint).is_dir() else settings.evaluation.load()  # a typo shows before a download
+        source = open_source(checkpoint)
         folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
-        return _export(checkpoint, folder, settings)
+        return export_source(source, folder, settings, data or settings.evaluation.load())
 
 
-def _export(checkpoint: str | PathLike[str], folder: Path, settings: ExportSettings) -> Bundle:
-    """Export a checkpoint, or a finished ONNX model, into the bundle of a folder; see `export`."""
-    seed, replace = settings.evaluation.seed, settings.replace
-    data, held_out = _load_data(checkpoint, settings.evaluation)
-    merge.existing(folder, replace=replace)  # so that a damaged one is refused at once
+def export_source(
+    source: OpenedCheckpoint | FinishedModel,
+    folder: Path,
+    settings: ExportSettings,
+    data: tuple[DataSet | None, DataSet | None] = (None, None),
+) -> Bundle:
+    """Export a checkpoint, or a finished ONNX model, into the bundle of a folder; see `export`.
+
+    Args:
+        source: the checkpoint or finished model.
+        folder: of the bundle.
+        settings: the options of `export`.
+        data: to evaluate and to calibrate on, as `settings.evaluation` loads it.
+    """
+    evaluated, held_out = data
+    _check_data(source, evaluated, held_out, settings.evaluation)
+    seed = settings.evaluation.seed
     with Writer(folder) as writer:
-        old = merge.existing(folder, replace=replace)
-        model, name, session = source.load_source(checkpoint, writer.stage / "plain.onnx", settings.opset)
-        old = merge.reusable(folder, old, model, settings.precisions, settings.max_length, replace=replace)
-        options = Options.for_windows_of(source.window_length(model, old, settings.max_length))
+        old = merge.existing(folder, replace=settings.replace)
+        model, name, session = load_source(source, writer.stage / "plain.onnx", settings.opset)
+        old = merge.reusable(
+            folder, old, model, settings.precisions, settings.max_length, replace=settings.replace
+        )
+        options = Options.for_windows_of(window_length(model, old, settings.max_length))
         expected = parity.reference(name, session, model, options.max_length)
-        scores = score(name, model.reader(session, options), data, seed) if data else None
+        scores = score(name, model.reader(session, options), evaluated, seed) if evaluated else None
         del session  # and with it PyTorch's weights
-        fp32 = source.float32_graph(
-            model,
-            expected,
-            writer.stage / "fused.onnx",
-            fusion=settings.fusion,
-            require_fusion=settings.require_fusion,
+        fused, fusion = writer.stage / "fused.onnx", settings.fusion
+        fp32, session = float32_graph(
+            model, expected, fused, fusion=fusion, require_fusion=settings.require_fusion
         )
         gate = None
-        if data and scores:
-            report = score("fp32", model.reader(OnnxSession(fp32.path), options), data, seed)
-            _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, report.f1, data.name)
-            gate = AccuracyGate(data, settings.evaluation, model, options, name, scores, report, _versions())
+        if evaluated and scores:
+            report = score("fp32", model.reader(session, options), evaluated, seed)
+            _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, report.f1, evaluated.name)
+            gate = AccuracyGate(evaluated, settings.evaluation, model, options, name, scores, report, _versions())
+        del session  # its memory is for the tools that make precisions
         manifest = _manifest(model, old, options.max_length, writer)
         batches = _batches(model, options, held_out, settings.evaluation)
         maker = PrecisionMaker(model, fp32, expected, batches, gate, writer)
         missed = _make_all(settings.precisions, maker, manifest, folder)
         if len(missed) < len(settings.precisions):
-            if settings.evaluation.calibrate and data and held_out:
-                manifest = _calibrated(
-                    manifest, model.reader(OnnxSession(fp32.path), options), held_out, data, seed
-                )
+            if settings.evaluation.calibrate and gate and held_out:
+                reader = model.reader(OnnxSession(fp32.path), options)
+                manifest = _calibrated(manifest, reader, held_out, gate.fp32, seed)
             writer.commit(manifest)
             _LOG.info("wrote %s", folder)
             if gate and manifest.null_threshold is not None:
@@ -150,17 +167,18 @@ def _export(checkpoint: str | PathLike[str], folder: Path, settings: ExportSetti
     return Bundle.load(folder)
 
 
-def _load_data(
-    checkpoint: str | PathLike[str], settings: EvaluationSettings
-) -> tuple[DataSet | None, DataSet | None]:
-    """Load the data to evaluate and to calibrate on, and compare them with what the checkpoint was trained on."""
-    data, held_out = settings.load()
-    check_training(checkpoint, data, held_out, calibrate=settings.calibrate)
+def _check_data(
+    source: OpenedCheckpoint | FinishedModel,
+    evaluated: DataSet | None,
+    held_out: DataSet | None,
+    settings: EvaluationSettings,
+) -> None:
+    """Compare the data to evaluate and to calibrate on with what the checkpoint was trained on."""
+    check_training(source.folder, evaluated, held_out, calibrate=settings.calibrate)
     if settings.calibrate and held_out:
         problem = confidence.too_few(confidence.sample(held_out, settings.seed))
         if problem:  # said now, and not when the export has run for an hour
             _LOG.warning("%s", problem)
-    return data, held_out
 
 
 def _make_all(precisions: Sequence[str], maker: PrecisionMaker, manifest: Manifest, folder: Path) -> list[str]:
@@ -183,13 +201,13 @@ def _batches(
     if held_out:
         golds = squad.sample(held_out.golds, settings.calibration_examples, settings.seed)
         examples = [Example(gold.question, gold.context) for gold in golds]
-    windows = [window for example in model.windower().cut(examples, options) for window in example.windows]
+    windows = [window for example in model.windower.cut(examples, options) for window in example.windows]
     return list(pack(windows, batch_tokens=_BATCH_TOKENS, input_names=model.inputs, pad_id=model.pad_id))
 
 
-def _calibrated(manifest: Manifest, reader: Reader, held_out: DataSet, check: DataSet, seed: int) -> Manifest:
+def _calibrated(manifest: Manifest, reader: Reader, held_out: DataSet, checked: Report, seed: int) -> Manifest:
     """Return the manifest with a temperature and a null threshold, fitted to held-out data."""
-    fit = confidence.fit(reader, confidence.sample(held_out, seed), check)
+    fit = confidence.fit(reader, confidence.sample(held_out, seed), checked)
     threshold = "none" if fit.null_threshold is None else f"{fit.null_threshold:.2f}"
     _LOG.info(
         "temperature %.2f, null threshold %s, fitted to %s questions: expected calibration error %.2f %% before, "
@@ -229,8 +247,4 @@ def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer:
 
 def _versions() -> dict[str, str]:
     """Return the versions of the packages that make the bundle."""
-    versions = {"qa-onnx": qa_onnx.__version__}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
+    return {"qa-onnx": qa_onnx.__version__, **versions(_PACKAGES)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,26 +15,6 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
 _HUB_FILES = [*TOKENIZER_FILES, "*.safetensors"]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A checkpoint from the hub on this machine; as text and as a path it is its folder.
-
-    Attributes:
-        folder: in the hub's cache.
-        name: of the repository, without its owner.
-        revision: the commit.
-    """
-
-    folder: Path
-    name: str
-    revision: str
-
-    def __str__(self) -> str:
-        return str(self.folder)
-
-    __fspath__ = __str__
 
 
 def find_checkpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import re
@@ -344,6 +345,28 @@ def test_arguments_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, Any
 def test_a_checkpoint_that_is_no_path_is_refused(wrong: Any) -> None:
     with pytest.raises(InputError, match="checkpoint is "):
         export(wrong)
+
+
+def test_a_checkpoint_is_checked_once_and_its_tokenizer_parsed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def count(place: str) -> None:
+        module, name = place.rsplit(".", 1)
+        original = getattr(importlib.import_module(module), name)
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            calls.append(name)
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(place, counted)
+
+    count("qa_onnx.export.opened.read_headers")
+    count("qa_onnx.export.tokenizer_check.checked_tokenizer")
+    count("qa_onnx.tokens.tokenizer_file.checked_tokenizer")  # the encoder has a tokenizer of its own
+    export(checkpoint("bert"), tmp_path / "bundle", precisions=("fp32", "int8"))
+    assert sorted(calls) == ["checked_tokenizer", "checked_tokenizer", "read_headers"]
 
 
 def test_the_default_folder_is_named_after_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -353,7 +353,7 @@ def answers(easy: Path, tmp_path: Path) -> tuple[Reader, DataSet, DataSet]:
 
 def test_calibration_makes_probabilities_honest(answers: tuple[Reader, DataSet, DataSet], tmp_path: Path) -> None:
     reader, fitting, checking = answers
-    fit = confidence.fit(reader, fitting, checking)
+    fit = confidence.fit(reader, fitting, evaluate(reader, checking))
     assert fit.null_threshold is None
     assert fit.confidence.ece_after <= fit.confidence.ece_before
     assert sum(item.n for item in fit.confidence.after) == len(checking.golds)
@@ -379,7 +379,7 @@ def test_a_temperature_that_makes_it_worse_elsewhere_is_not_kept(
         golds=tuple(replace(gold, answers=(text,)) for gold, text in zip(checking.golds, texts, strict=True)),
     )
     with caplog.at_level(logging.INFO, "qa_onnx"):
-        fit = confidence.fit(reader, wrong, right)
+        fit = confidence.fit(reader, wrong, evaluate(reader, right))
     assert fit.temperature == 1.0
     assert fit.confidence.after == fit.confidence.before
     assert "1 is kept" in caplog.text
