@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from qa_onnx import Example, ExportError, InputError, Options, Reader, Windower
+from qa_onnx import Example, ExportError, InputError, MissingExtraError, Options, Reader, Windower
 from qa_onnx.export import EvaluationSettings, export
+from qa_onnx.export.locate import find_checkpoint
 from tests import tiny
 from tests.exports import (
     PAIRS,
@@ -332,8 +333,9 @@ def test_weights_that_were_saved_in_a_wrapper_are_found(bert: Path, prefix: str)
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
-        (404, "RepoNotFound", "there is no folder org/name, and no model org/name on the hub: check the name"),
-        (403, "GatedRepo", "org/name is on the hub, but you have no access to it: ask for it"),
+        (404, "RepoNotFound", "org/name is neither a folder here nor a repository on the hub .*: check the path"),
+        (404, "RevisionNotFound", "org/name on the hub has no revision main: use a branch, tag or commit"),
+        (403, "GatedRepo", "org/name on the hub is gated: .*: ask for access at http"),
         (503, "", "there is no folder org/name, and the hub cannot be reached: .*503"),
     ],
 )
@@ -445,3 +447,9 @@ def test_layers_that_the_config_does_not_use_are_warned_of(bert: Path, caplog: p
     (bert / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
     load(bert)
     assert "holds layers that its config does not use: bert.encoder.layer.1." in caplog.text
+
+
+def test_without_huggingface_hub_a_hub_id_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtraError, match=r"huggingface.hub not installed: pip install 'qa-onnx\[hub\]'"):
+        find_checkpoint("org/name")
