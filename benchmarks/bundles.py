@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx import QaOnnxError
 from qa_onnx.errors import ExportError
-from qa_onnx.export.digest import files_sha256
+from qa_onnx.export.untrusted_files import files_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,8 +26,8 @@ from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bench.runners import TURN
 from qa_onnx.engines.names import missing_instructions
 from qa_onnx.evaluation.sample_questions import ITEMS
-from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.texts import GOLDEN_EXAMPLES, PARITY_EXAMPLES
+from qa_onnx.export.untrusted_files import files_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,9 +5,10 @@ Left out: how a graph is run (device, precision, threads); those are arguments o
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeGuard, get_origin, get_type_hints
 
 from qa_onnx.errors import InputError, QaOnnxError, quoted
 
@@ -79,6 +80,24 @@ def check_bounds(
         raise error(
             f"{name} is {quoted(value)}; it must be {'an integer' if whole else 'a number'} from {low} to {high}"
         )
+
+
+def bounds_of(settings: type) -> dict[str, Bounds]:
+    """Return the bounds of the fields of a settings class that are `Annotated` with them."""
+    hints = get_type_hints(settings, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if get_origin(hint) is Annotated}
+
+
+def check_fields(settings: Any, bounds: Mapping[str, Bounds] = BOUNDS) -> None:
+    """Check all fields of a settings dataclass that have bounds; None passes where it is the default.
+
+    Raises:
+        InputError: see `check_bounds`.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in bounds and not (value is None and field.default is None):
+            check_bounds(field.name, value, bounds=bounds)
 
 
 def check_type(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:

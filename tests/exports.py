@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qa_onnx.export.model import SourceModel
+
 # One of each sort: accents, byte-level trouble, longer than a window of the tiny models, a single word.
 PAIRS = (
     ("Who keeps the bees?", "Nobody does."),
@@ -81,6 +83,16 @@ class _Records(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.messages.append(record.getMessage())
+
+
+def open_and_load(folder: Path | str, target: Path = Path("unused.onnx")) -> tuple[Any, SourceModel]:
+    """A checkpoint as the exporter loads it."""
+    from qa_onnx.export.checkpoint import load_checkpoint
+    from qa_onnx.export.opened import open_checkpoint
+
+    opened = open_checkpoint(folder)
+    with opened.staged() as stage:
+        return load_checkpoint(opened, stage, target)
 
 
 def copy(folder: Path, to: Path) -> Path:

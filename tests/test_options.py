@@ -10,6 +10,7 @@ import pytest
 
 from qa_onnx import InputError, Options
 from qa_onnx.cli import main
+from qa_onnx.export.settings import EXPORT_BOUNDS
 from qa_onnx.options import BOUNDS, CALL_OPTIONS, check_bounds
 
 # Options of the command line under other names than in the table.
@@ -17,7 +18,7 @@ NAMES = {
     ("serve", "workers"): "processes",
     ("map", "workers"): None,  # of a cluster
     ("train", "batch_tokens"): None,
-    ("export", "max_length"): None,
+    ("export", "max_length"): None,  # see below
 }
 
 
@@ -41,6 +42,16 @@ def test_an_option_of_the_command_line_has_the_bounds_of_the_table(command: str,
     bounds = BOUNDS[NAMES.get((command, str(option.name)), str(option.name)) or ""]
     assert isinstance(option.type, (click.IntRange, click.FloatRange))
     assert (option.type.min, option.type.max) == bounds
+
+
+def test_export_has_the_bounds_of_its_own_table() -> None:
+    command = main.get_command(click.Context(main), "export")
+    assert command is not None
+    types = {option.name: option.type for option in command.params}
+    for name, bounds in EXPORT_BOUNDS.items():
+        kind = types[name]
+        assert isinstance(kind, click.IntRange)
+        assert (kind.min, kind.max) == bounds
 
 
 def test_the_command_line_has_such_options() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx import Options, Reader, Windower
+from qa_onnx import Options, Reader
+from qa_onnx.machine.packages import require
 from qa_onnx.session import RUN_OVERHEAD
 
 if TYPE_CHECKING:
@@ -38,10 +38,14 @@ def torch_reader(
         MissingExtraError: torch, transformers or optimum is not installed.
         ExportError: the checkpoint cannot be used.
     """
+    require("export", onnxruntime=True)
     from qa_onnx.export.checkpoint import load_checkpoint
+    from qa_onnx.export.opened import open_checkpoint
     from qa_onnx.export.parity import RunnerSession, torch_runner
 
-    model, source = load_checkpoint(checkpoint, Path(checkpoint))
+    opened = open_checkpoint(checkpoint)
+    with opened.staged() as stage:
+        model, source = load_checkpoint(opened, stage, opened.folder)
     import torch
 
     if threads is not None:
@@ -55,7 +59,7 @@ def torch_reader(
 
     return Reader(
         session=RunnerSession(source.inputs, torch_runner(model), RUN_OVERHEAD[device], device != "cpu"),
-        windower=Windower(source.tokenizer_json, cls_id=source.cls_id),
+        windower=source.windower,
         pad_id=source.pad_id,
         options=Options.for_windows_of(min(max_length, source.max_positions)),
         max_positions=source.max_positions,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ from qa_onnx.options import check_type
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qa_onnx.bundle.files import BundleFiles
     from qa_onnx.bundle.manifest import FileEntry, Graph, Manifest, Receipt
     from qa_onnx.bundle.signature import KeySource
     from qa_onnx.engines.names import Backend
@@ -47,6 +48,10 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    files: BundleFiles = field(init=False, compare=False)  # of these, the directory of a packed file is read once
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", files.files_of(self.path))
 
     def __repr__(self) -> str:
         return f"Bundle({quoted(str(self.path))}: {self.manifest.source.name}, {', '.join(self.manifest.graphs)})"
@@ -83,7 +88,7 @@ class Bundle:
             place = bundle_path(path, revision=revision, require_signature=require_signature)
             bundle = cls(place, read_manifest(place, require_signature=require_signature))
             for entry in bundle.manifest.files():
-                with files.opened(files.files_of(place), entry):
+                with files.opened(bundle.files, entry):
                     pass
         return bundle
 
@@ -162,7 +167,7 @@ class Bundle:
 
     def source_of(self, graph: Graph) -> BundleGraph:
         """Return what an engine opens a graph from."""
-        return BundleGraph(self.path, graph.file, graph.data)
+        return BundleGraph(self.files, graph.file, graph.data)
 
     def receipt(self, precision: str) -> Receipt | None:
         """Return the record of a precision's evaluation; None if it was not evaluated, or the bundle lacks it."""
@@ -204,11 +209,11 @@ class Bundle:
 
     def read(self, entry: FileEntry) -> bytes:
         """Return the content of a file; BundleError: its size or SHA-256 is wrong, or see `files.FolderFiles`."""
-        return files.read(files.files_of(self.path), entry)
+        return files.read(self.files, entry)
 
     def check(self, entry: FileEntry, then: Callable[[bytes], object] | None = None) -> None:
         """Check the size and SHA-256 of a file, and hand each piece to `then`; BundleError: see `read`."""
-        files.check(files.files_of(self.path), entry, then=then)
+        files.check(self.files, entry, then=then)
 
     def damaged_files(self) -> tuple[str, ...]:
         """Return a line for each file that is missing, cannot be read, or does not have its size and hash."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.files import check, files_of, read
+from qa_onnx.bundle.files import check, read
 from qa_onnx.engines.graph_rules import check_graph
 from qa_onnx.errors import BundleError
 
@@ -27,32 +27,32 @@ class BundleGraph:
     """A graph of a bundle; see `engines.graph_source.GraphSource`.
 
     Attributes:
-        bundle: path of the bundle.
+        files: of the bundle.
         file: the ONNX file.
         data: its weights, if they are in a file beside it.
     """
 
-    bundle: Path
+    files: BundleFiles
     file: FileEntry
     data: FileEntry | None
 
     @property
     def name(self) -> str:
         """Path of the ONNX file."""
-        return str(self.bundle / self.file.name)
+        return str(self.files.path / self.file.name)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[bytes | Path]:
         """See `GraphSource.open`. Weights beside the ONNX file are copied, as engines read them by their path."""
-        files, data = files_of(self.bundle), self.data
-        model = read(files, self.file)
+        data = self.data
+        model = read(self.files, self.file)
         check_graph(model, self.name, file_size=lambda name: data.size if data and data.name == name else None)
         if data is None:
             yield model
             return
         with contextlib.ExitStack() as stack:
             try:
-                path = self._copy(stack, files, data, model)
+                path = self._copy(stack, data, model)
             except OSError as error:
                 problem = (
                     f"the weights of {self.name}, {data.size:,} bytes, cannot be copied: {error.strerror or error}"
@@ -63,7 +63,7 @@ class BundleGraph:
             del model
             yield path
 
-    def _copy(self, stack: contextlib.ExitStack, files: BundleFiles, data: FileEntry, model: bytes) -> Path:
+    def _copy(self, stack: contextlib.ExitStack, data: FileEntry, model: bytes) -> Path:
         """Write the graph and its weights to a folder that the stack removes, and return the graph's path.
 
         Others may write to the bundle's folder, or exchange its files; to this one, only this user.
@@ -71,6 +71,6 @@ class BundleGraph:
         folder = tempfile.TemporaryDirectory(prefix="qa-onnx-", ignore_cleanup_errors=True)
         path = Path(stack.enter_context(folder)).resolve() / self.file.name
         with path.with_name(data.name).open("wb") as copy:
-            check(files, data, then=copy.write)
+            check(self.files, data, then=copy.write)
         path.write_bytes(model)
         return path

@@ -25,10 +25,11 @@ from qa_onnx.bundle.repair import meant_bundle
 from qa_onnx.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from qa_onnx.bundle.manifest import FileEntry
     from qa_onnx.bundle.signature import KeySource
+    from qa_onnx.errors import QaOnnxError
 
 _LOG = logging.getLogger(__name__)
 _LOGIN = "hf auth login"
@@ -131,23 +132,11 @@ class HubRepository:
     @contextlib.contextmanager
     def _explained(self, file: str) -> Iterator[None]:
         """Translate what huggingface_hub raises."""
-        from huggingface_hub import constants, errors
+        from huggingface_hub import errors
 
-        page = f"{self.endpoint or constants.ENDPOINT}/{self.name}"
         try:
-            yield
-        except errors.GatedRepoError as error:
-            problem = f"{self.name} on the hub is gated: only accounts that its owner accepts may read it"
-            raise BundleError(problem, remedy=f"ask for access at {page}, then {_LOGIN}") from error
-        except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-            raise BundleError(
-                f"{self.name} is neither a folder here nor a repository on the hub that you may read",
-                remedy=meant_bundle(self.name)
-                or f"check the path or the name; for a private repository, {_LOGIN}",
-            ) from error
-        except errors.RevisionNotFoundError as error:
-            problem = f"{self.name} on the hub has no revision {self.revision}"
-            raise BundleError(problem, remedy=f"use a branch, tag or commit that {page} lists") from error
+            with refusals(BundleError, self.name, self.revision, meant=meant_bundle, endpoint=self.endpoint):
+                yield
         except errors.LocalEntryNotFoundError as error:
             raise _UnreachableError(error) from error
         except errors.EntryNotFoundError as error:
@@ -169,6 +158,41 @@ class HubRepository:
             f"{self.name} is not a folder here, and the repository of that name on the hub holds no {file}",
             remedy=f"if it is a model, qa-onnx export {self.name} --to {target} makes a bundle of it, in {target}",
         )
+
+
+@contextlib.contextmanager
+def refusals(
+    kind: type[QaOnnxError],
+    name: str,
+    revision: str,
+    *,
+    meant: Callable[[str], str],
+    endpoint: str | None = None,
+) -> Iterator[None]:
+    """Translate what huggingface_hub raises where the hub does not give a repository; other errors pass.
+
+    Args:
+        kind: of the new error.
+        name: of the repository.
+        revision: that was asked for.
+        meant: returns the remedy where there is something like the name here, else "".
+        endpoint: URL of the hub; None: that of huggingface_hub.
+    """
+    from huggingface_hub import constants, errors
+
+    page = f"{endpoint or constants.ENDPOINT}/{name}"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        problem = f"{name} on the hub is gated: only accounts that its owner accepts may read it"
+        raise kind(problem, remedy=f"ask for access at {page}, then {_LOGIN}") from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        problem = f"{name} is neither a folder here nor a repository on the hub that you may read"
+        remedy = meant(name) or f"check the path or the name; for a private repository, {_LOGIN}"
+        raise kind(problem, remedy=remedy) from error
+    except errors.RevisionNotFoundError as error:
+        problem = f"{name} on the hub has no revision {revision}"
+        raise kind(problem, remedy=f"use a branch, tag or commit that {page} lists") from error
 
 
 class _UnreachableError(Exception):

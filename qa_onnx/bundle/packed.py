@@ -19,10 +19,10 @@ import struct
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from qa_onnx.bundle.files import MANIFEST, SIGNATURE, SIGNATURE_LIMIT, files_of, manifest_bytes, read_bounded
+from qa_onnx.bundle.files import MANIFEST, SIGNATURE, SIGNATURE_LIMIT, manifest_bytes, read_bounded
 from qa_onnx.errors import BundleError
 from qa_onnx.machine.files import replacing
 from qa_onnx.machine.regular_files import open_regular, read_exactly, real
@@ -77,33 +77,37 @@ class Member:
         return _CENTRAL.pack(b"PK\1\2", _UNIX | _VERSION, *same, *rest) + self.name.encode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PackedFiles:
-    """The files of a packed bundle; see `files.BundleFiles`."""
+    """The files of a packed bundle, whose directory is read once; see `files.BundleFiles`."""
 
     path: Path
 
+    @cached_property
+    def _directory(self) -> dict[str, Member]:
+        with self._opened() as (file, size):
+            return _members(self.path, file, size)
+
     def holds(self, name: str) -> bool:
         """See `BundleFiles.holds`."""
-        with self._opened() as (_, members):
-            return name in members
+        return name in self._directory
 
     @contextmanager
     def open(self, name: str) -> Iterator[tuple[BinaryIO, int]]:
         """See `BundleFiles.open`."""
-        with self._opened() as (file, members):
-            member = members.get(name)
-            if member is None:
-                raise BundleError(f"{self.path} holds no {name}", remedy=_REMEDY)
+        member = self._directory.get(name)
+        if member is None:
+            raise BundleError(f"{self.path} holds no {name}", remedy=_REMEDY)
+        with self._opened() as (file, _):
             file.seek(member.start)
             yield file, member.size
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[BinaryIO, dict[str, Member]]]:
-        """Open the archive; yield the file, and its members by name."""
+    def _opened(self) -> Iterator[tuple[BinaryIO, int]]:
+        """Open the archive; yield the file, and its size."""
         try:
-            with open_regular(real(self.path)) as (file, size):
-                yield file, _members(self.path, file, size)
+            with open_regular(real(self.path)) as opened:
+                yield opened
         except OSError as error:
             raise BundleError(f"{self.path} cannot be read: {error.strerror or error}") from error
 
@@ -199,7 +203,7 @@ def pack(bundle: Bundle, target: Path) -> Path:
         BundleError: a file of the bundle is missing or damaged, the archive would be too large, or it cannot be
             written.
     """
-    manifest, files = manifest_bytes(bundle.path), files_of(bundle.path)
+    manifest, files = manifest_bytes(bundle.path), bundle.files
     signature = read_bounded(files, SIGNATURE, SIGNATURE_LIMIT) if files.holds(SIGNATURE) else None
     entries = sorted(bundle.manifest.files(), key=lambda entry: entry.name)
     total = len(manifest) + sum(entry.size for entry in entries) + 1024 * (len(entries) + 2)

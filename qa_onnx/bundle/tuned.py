@@ -21,7 +21,7 @@ from qa_onnx.errors import BundleError, EngineError, MissingExtraError, number_o
 from qa_onnx.machine import cpu
 from qa_onnx.machine.cache import cache_folder
 from qa_onnx.machine.files import replacing
-from qa_onnx.machine.packages import version
+from qa_onnx.machine.packages import versions
 from qa_onnx.options import Options
 
 if TYPE_CHECKING:
@@ -160,8 +160,12 @@ def forget_profile(bundle: Bundle) -> bool:
 
 def _key(bundle: Bundle) -> dict[str, Any]:
     """Return what a profile depends on."""
-    versions = {name: number for name in _PACKAGES if (number := version(name)) is not None}
-    return {"format": _FORMAT, "bundle": manifest_sha256(bundle.path), "machine": _machine(), "versions": versions}
+    return {
+        "format": _FORMAT,
+        "bundle": manifest_sha256(bundle.path),
+        "machine": _machine(),
+        "versions": versions(_PACKAGES),
+    }
 
 
 def _machine() -> dict[str, Any]:

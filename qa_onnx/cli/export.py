@@ -10,8 +10,11 @@ import click
 from qa_onnx.bench import page
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note, quiet_option, verbose_option
-from qa_onnx.cli.options import data_file
+from qa_onnx.cli.options import between, data_file
 from qa_onnx.engines.names import PRECISIONS
+from qa_onnx.export import EvaluationSettings
+from qa_onnx.export import export as export_bundle
+from qa_onnx.export.settings import EXPORT_BOUNDS
 
 if TYPE_CHECKING:
     from qa_onnx import Bundle
@@ -34,8 +37,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Can be repeated. Those with bf16 need a CPU with bf16, and only OpenVINO runs them.",
 )
-@click.option("--max-length", type=click.IntRange(32), metavar="TOKENS", help="Per window.  [default: 384]")
-@click.option("--opset", type=click.IntRange(14, 18), default=17, show_default=True, help="ONNX opset.")
+@click.option(
+    "--max-length", type=between("max_length", EXPORT_BOUNDS), metavar="TOKENS", help="Per window.  [default: 384]"
+)
+@click.option("--opset", type=between("opset", EXPORT_BOUNDS), default=17, show_default=True, help="ONNX opset.")
 @click.option("--no-fusion", is_flag=True, help="Standard operators only, as TensorRT needs; slower elsewhere.")
 @click.option("--require-fusion", is_flag=True, help="Fail if a layer that should be fused is not.")
 @click.option("--replace", is_flag=True, help="Replace a bundle of another source.")
@@ -45,7 +50,9 @@ if TYPE_CHECKING:
     metavar="DATA",
     help="Measure every precision on this data, as eval reads it, and write the result into the bundle.",
 )
-@click.option("--eval-limit", type=click.IntRange(1), help="Measure on a random sample.  [default: all]")
+@click.option(
+    "--eval-limit", type=between("eval_limit", EXPORT_BOUNDS), help="Measure on a random sample.  [default: all]"
+)
 @click.option(
     "--gate",
     type=click.FloatRange(0, 100, min_open=True),
@@ -63,7 +70,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--calibration-examples",
-    type=click.IntRange(1),
+    type=between("calibration_examples", EXPORT_BOUNDS),
     default=256,
     show_default=True,
     help="Take the ranges from a random sample of this many of its questions.",
@@ -74,7 +81,9 @@ if TYPE_CHECKING:
     help="Fit a temperature, and a null threshold if at least 50 questions have an answer and 50 have none, to at "
     "most 2,000 questions.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random samples.")
+@click.option(
+    "--seed", type=between("seed", EXPORT_BOUNDS), default=0, show_default=True, help="Of all random samples."
+)
 @verbose_option("Show differences from the source, fused nodes and all scores too.")
 @quiet_option
 def export(
@@ -102,9 +111,6 @@ def export(
         raise click.UsageError("--no-fusion and --require-fusion exclude each other")
     if settings["calibrate"] and not (settings["calibration_data"] and settings["eval_data"]):
         raise click.UsageError("--calibrate needs --calibration-data to fit to and --eval-data to check with")
-    from qa_onnx.export import EvaluationSettings
-    from qa_onnx.export import export as export_bundle
-
     bundle = export_bundle(
         checkpoint,
         to,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,10 +10,12 @@ import click
 from qa_onnx.cli import tables
 from qa_onnx.cli.notes import note, quiet_option, verbose_option
 from qa_onnx.cli.options import BundleCommand, bundle_option, data_option
-from qa_onnx.errors import number_of
+from qa_onnx.errors import InputError, number_of
+from qa_onnx.machine.files import os_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from qa_onnx.bench.tune import Row
@@ -91,13 +92,9 @@ def tune(
     note(f"kept in {path}, and used from now on where you choose no setting; qa-onnx tune --forget removes it")
 
 
-@contextmanager
-def _cache_folder() -> Iterator[None]:
-    """Report an error of the operating system as one of the cache folder."""
-    try:
-        yield
-    except OSError as error:
-        raise click.ClickException(f"the cache folder cannot be used: {error}") from error
+def _cache_folder() -> AbstractContextManager[None]:
+    """Return a context that reports an error of the operating system as one of the cache folder."""
+    return os_errors(InputError, "the cache folder cannot be used")
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:

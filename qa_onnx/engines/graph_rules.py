@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.engines.constants import Constants
 from qa_onnx.engines.onnx_messages import FLOAT, FLOAT16, INT64
-from qa_onnx.engines.onnx_reader import OnnxFile, shown
+from qa_onnx.engines.onnx_reader import OnnxFile
 from qa_onnx.engines.operators import FUSED, OPERATORS, STANDARD
 from qa_onnx.engines.wire import WireError
-from qa_onnx.errors import EngineError
+from qa_onnx.errors import EngineError, quoted
 from qa_onnx.session import KNOWN_INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
@@ -79,13 +79,13 @@ class _GraphCheck:
         graph = self._file.parts(self._file.graph)
         names = _check_ends(graph)
         for tensor in graph.tensors():
-            _define(names, tensor.name, f"tensor {shown(tensor.name)}")
+            _define(names, tensor.name, f"tensor {quoted(tensor.name)}")
             if tensor.external:
                 self._check_outside(tensor)
             self._constants.weight(tensor)
         self._check_nodes(graph, names, inside="")
         if missing := {value.name for value in graph.outputs()} - names:
-            raise WireError(f"nothing makes the output {shown(missing.pop())}")
+            raise WireError(f"nothing makes the output {quoted(missing.pop())}")
 
     def _check_nodes(self, graph: GraphParts, names: set[str], *, inside: str) -> None:
         """Check the nodes of a graph, and add the names of what they make; `inside`: the node that has it."""
@@ -96,7 +96,7 @@ class _GraphCheck:
             self._check_node(node, inside)
             for name in filter(None, node.inputs):
                 if name not in names:
-                    raise WireError(f"{node} reads {shown(name)}, which nothing before it makes")
+                    raise WireError(f"{node} reads {quoted(name)}, which nothing before it makes")
             if node.operator == "If":
                 self._check_branches(node, names)
             self._constants.node(node)
@@ -106,7 +106,7 @@ class _GraphCheck:
     def _check_node(self, node: Node, inside: str) -> None:
         domain = STANDARD if node.domain == "ai.onnx" else node.domain
         if node.operator not in OPERATORS.get(domain, ()):
-            of = f" of the domain {shown(node.domain)}" if domain != STANDARD else ""
+            of = f" of the domain {quoted(node.domain)}" if domain != STANDARD else ""
             raise WireError(
                 f"{node} is an operator{of} that question answering graphs do not need; none but those may run"
             )
@@ -116,7 +116,7 @@ class _GraphCheck:
             raise WireError(f"{node} has two attributes of one name")
         for one in node.attributes:
             if one.graph is not None and (node.operator != "If" or one.name not in {"then_branch", "else_branch"}):
-                raise WireError(f"{node} has a graph in its attribute {shown(one.name)}, which only If may have")
+                raise WireError(f"{node} has a graph in its attribute {quoted(one.name)}, which only If may have")
             if one.tensor is not None and one.tensor.external:
                 raise WireError(f"{node} has its constant outside of the file, in {_location(one.tensor)}")
 
@@ -142,15 +142,15 @@ class _GraphCheck:
         size = self._file_size(entries.get("location", "")) if self._file_size else None
         if size is None:
             raise WireError(
-                f"tensor {shown(tensor.name)} lies outside of the file, in {place}, which may not be read"
+                f"tensor {quoted(tensor.name)} lies outside of the file, in {place}, which may not be read"
             )
         known = entries.keys() <= {"location", "offset", "length", "checksum"}
         if not known or len(entries) < len(tensor.external):
-            raise WireError(f"tensor {shown(tensor.name)} says in an unknown way where in {place} it lies")
+            raise WireError(f"tensor {quoted(tensor.name)} says in an unknown way where in {place} it lies")
         offset, length = _number(entries, "offset", 0), _number(entries, "length", tensor.size)
         if length != tensor.size or offset + length > size:
             raise WireError(
-                f"tensor {shown(tensor.name)} has {tensor.size:,} bytes, but lies in {length:,} bytes from "
+                f"tensor {quoted(tensor.name)} has {tensor.size:,} bytes, but lies in {length:,} bytes from "
                 f"{offset:,} on of {place}, which has {size:,}"
             )
         total = self._outside.get(place, 0) + length
@@ -162,12 +162,12 @@ class _GraphCheck:
 def _define(names: set[str], name: str, what: str) -> None:
     """Add a name that a graph makes."""
     if name in names or not name:
-        raise WireError(f"{what} makes {shown(name)}, which is there already")
+        raise WireError(f"{what} makes {quoted(name)}, which is there already")
     names.add(name)
 
 
 def _location(tensor: Tensor) -> str:
-    return shown(dict(tensor.external).get("location", ""))
+    return quoted(dict(tensor.external).get("location", ""))
 
 
 def _number(entries: Mapping[str, str], key: str, default: int) -> int:
@@ -175,7 +175,7 @@ def _number(entries: Mapping[str, str], key: str, default: int) -> int:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise WireError(f"the {key} of its weights is {shown(text)}, which is no number")
+        raise WireError(f"the {key} of its weights is {quoted(text)}, which is no number")
     return int(text)
 
 
@@ -194,14 +194,14 @@ def _check_ends(graph: GraphParts) -> set[str]:
     inputs, outputs = list(graph.inputs()), list(graph.outputs())
     names = {value.name for value in inputs}
     if "input_ids" not in names or len(names) < len(inputs) or not names.issubset(KNOWN_INPUTS):
-        shown_names = ", ".join(shown(value.name) for value in inputs[:_MOST_VALUES]) or "none"
+        shown_names = ", ".join(quoted(value.name) for value in inputs[:_MOST_VALUES]) or "none"
         raise WireError(
             f"its inputs are {shown_names}; a question answering graph has {KNOWN_INPUTS[0]}, and perhaps "
             f"{' and '.join(KNOWN_INPUTS[1:])}"
         )
     given = {value.name: value for value in outputs[:_MOST_VALUES]}
     if not given.keys() >= set(OUTPUTS) or len(given) < len(outputs):
-        shown_names = ", ".join(map(shown, sorted(given))) or "none"
+        shown_names = ", ".join(map(quoted, sorted(given))) or "none"
         raise WireError(f"it gives {shown_names}; a question answering graph gives {' and '.join(OUTPUTS)}")
     for value in inputs:
         _check_matrix(value, {INT64}, "int64")
@@ -209,15 +209,15 @@ def _check_ends(graph: GraphParts) -> set[str]:
         _check_matrix(given[name], {FLOAT, FLOAT16}, "float32 or float16")
     for value in outputs:
         if not value.kind:
-            raise WireError(f"its output {shown(value.name)} is no tensor")
+            raise WireError(f"its output {quoted(value.name)} is no tensor")
     return names
 
 
 def _check_matrix(value: Value, kinds: set[int], text: str) -> None:
     """Refuse an input or output that is not a matrix, a row a window, of one of the types."""
     if value.kind not in kinds:
-        raise WireError(f"{shown(value.name)} is of the type {value.kind}, not {text}")
+        raise WireError(f"{quoted(value.name)} is of the type {value.kind}, not {text}")
     if value.dims is None or len(value.dims) != 2:
-        raise WireError(f"{shown(value.name)} has {len(value.dims or ())} dimensions, not 2: rows and tokens")
+        raise WireError(f"{quoted(value.name)} has {len(value.dims or ())} dimensions, not 2: rows and tokens")
     if any(dim is not None and not 0 <= dim <= _LONGEST_DIM for dim in value.dims):
-        raise WireError(f"{shown(value.name)} has the shape {value.dims}; {_LONGEST_DIM:,} is the limit")
+        raise WireError(f"{quoted(value.name)} has the shape {value.dims}; {_LONGEST_DIM:,} is the limit")

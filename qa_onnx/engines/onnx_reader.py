@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.engines import onnx_messages as onnx
 from qa_onnx.engines.wire import WireError, count_integers, integers, parse, signed
+from qa_onnx.errors import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,9 @@ class Node:
 
     def __str__(self) -> str:
         return (
-            f"node {shown(self.name)} ({shown(self.operator)})" if self.name else f"a node {shown(self.operator)}"
+            f"node {quoted(self.name)} ({quoted(self.operator)})"
+            if self.name
+            else f"a node {quoted(self.operator)}"
         )
 
     def attribute(self, name: str) -> Attribute | None:
@@ -84,11 +87,6 @@ class Value:
     name: str
     kind: int
     dims: tuple[int | None, ...] | None
-
-
-def shown(text: str) -> str:
-    """Return a text of a file for an error: control characters escaped, and not longer than 60 characters."""
-    return ascii(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 class OnnxFile:
@@ -125,7 +123,7 @@ class OnnxFile:
             entry = parse(onnx.OPSET, data, *span)
             domain = self._text(entry.get(1))
             if domain in self.opsets:
-                raise WireError(f"it names two versions of the operators of {shown(domain)}")
+                raise WireError(f"it names two versions of the operators of {quoted(domain)}")
             self.opsets[domain] = signed(entry.get(2, 0))
 
     def parts(self, graph: tuple[int, int]) -> GraphParts:
@@ -143,7 +141,7 @@ class OnnxFile:
         """Return a node."""
         found = parse(onnx.NODE, self._data, *span)
         if 8 in found:
-            raise WireError(f"node {shown(self._text(found.get(3)))} has an overload, which only functions have")
+            raise WireError(f"node {quoted(self._text(found.get(3)))} has an overload, which only functions have")
         return Node(
             operator=self._text(found.get(4)),
             domain=self._text(found.get(7)),
@@ -160,15 +158,15 @@ class OnnxFile:
         dims = tuple(self._numbers(found.get(1, ())))
         kind = signed(found.get(2, 0))
         if kind not in onnx.TYPES:
-            raise WireError(f"tensor {shown(name)} has the data type {kind}, which no weight of such a model has")
+            raise WireError(f"tensor {quoted(name)} has the data type {kind}, which no weight of such a model has")
         if len(dims) > _MOST_DIMS or min(dims, default=0) < 0 or 3 in found:
-            raise WireError(f"tensor {shown(name)} has impossible dimensions: {', '.join(map(str, dims[:9]))}")
+            raise WireError(f"tensor {quoted(name)} has impossible dimensions: {', '.join(map(str, dims[:9]))}")
         bits, field = onnx.TYPES[kind]
         size = (math.prod(dims) * bits + 7) // 8
         external = tuple(self._entry(one) for one in found.get(13, ()))
         if external or found.get(14, 0):
             if found.keys() & onnx.PLACES:
-                raise WireError(f"tensor {shown(name)} has elements in the file and outside of it")
+                raise WireError(f"tensor {quoted(name)} has elements in the file and outside of it")
             return Tensor(name, dims, size, external or (("location", ""),), None)
         self._check_elements(found, name, dims, bits, field)
         values = None
@@ -197,7 +195,7 @@ class OnnxFile:
         name = self._text(found.get(1))
         if unknown := found.keys() & {10, 11, 14, 15, 21, 22, 23}:
             raise WireError(
-                f"attribute {shown(name)} has a kind of value that such a model does not need: {unknown}"
+                f"attribute {quoted(name)} has a kind of value that such a model does not need: {unknown}"
             )
         return Attribute(
             name,
@@ -223,7 +221,7 @@ class OnnxFile:
                 wanted = (wanted + 1) // 2
         if count != wanted or places - {onnx.RAW if onnx.RAW in places else field}:
             shape = " x ".join(map(str, dims)) or "one"
-            raise WireError(f"tensor {shown(name)} of {shape} elements has {count} {unit}, not {wanted}")
+            raise WireError(f"tensor {quoted(name)} of {shape} elements has {count} {unit}, not {wanted}")
 
     def _count(self, spans: list[Any], field: int) -> int:
         """Return how many numbers a repeated field holds."""

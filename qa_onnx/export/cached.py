@@ -26,23 +26,30 @@ from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import FORMAT_VERSION
 from qa_onnx.errors import BundleError, ExportError, InputError
 from qa_onnx.export.checkpoint import load_tokenizer, quiet
-from qa_onnx.export.finished import find_onnx
-from qa_onnx.export.locate import TOKENIZER_FILES, Snapshot, find_checkpoint, reason
+from qa_onnx.export.exporter import export_source
+from qa_onnx.export.finished import FinishedModel, find_finished
+from qa_onnx.export.locate import TOKENIZER_FILES, find_checkpoint, reason
 from qa_onnx.export.opened import check_folder, check_tokenizer
 from qa_onnx.export.safetensors_header import INDEX
-from qa_onnx.export.untrusted_files import check_entries, real_file
+from qa_onnx.export.settings import EvaluationSettings, ExportSettings
+from qa_onnx.export.source import require_tools
+from qa_onnx.export.untrusted_files import real_file
 from qa_onnx.machine.cache import cache_folder
+from qa_onnx.machine.files import os_errors
 from qa_onnx.machine.locks import work_folder
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from qa_onnx.export.opened import OpenedCheckpoint
 
 _LOG = logging.getLogger(__name__)
 
 # Files that a bundle is made of: weights, configuration, tokenizer; training leaves others beside them.
-_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".onnx", ".onnx_data", ".data"}
-_ONNX = ("config.json", "*.onnx", "*.onnx_data", "*.data", "onnx")
+_ONNX = {".onnx", ".onnx_data", ".data"}
+_SUFFIXES = {".safetensors", ".json", ".txt", ".model", *_ONNX}
 _BUILDING = ".building-"
 _UNUSED = 7 * 86_400  # seconds
 
@@ -74,7 +81,8 @@ def load_cached(
     folder, revision = find_checkpoint(str(checkpoint), **(download or {}))
     name = Path(checkpoint).resolve().name
     clean = re.sub(r"[^\w.-]+", "-", name)
-    entry = _folder(cache) / f"{clean}-{_sha256(folder)[:16]}-{precision}"
+    source = find_finished(folder) or check_folder(folder, name=name, revision=revision)
+    entry = _folder(cache) / f"{clean}-{_sha256(source)[:16]}-{precision}"
     try:
         bundle = load(entry)
     except BundleError as error:
@@ -84,9 +92,9 @@ def load_cached(
         with contextlib.suppress(OSError):  # a cache that cannot be written to
             os.utime(entry)
         return bundle
-    require("quantize" if find_onnx(folder) else "export", onnxruntime=True)
+    require_tools(source)
     with _cache_errors(entry.parent), _scratch(entry.parent) as scratch, _progress(name, folder, entry):
-        _build(folder if revision is None else Snapshot(folder, name, revision), precision, entry, scratch)
+        _build(source, precision, entry, scratch)
     return load(entry)
 
 
@@ -116,16 +124,17 @@ def load_objects(
     named = isinstance(model, (str, Path))
     name = str(model) if named else getattr(model, "name_or_path", "") or type(model).__name__
     root = _folder("objects")
-    source = find_checkpoint(str(model), **(download or {}))[0] if named else None
-    if source is not None:
-        _source_files(source)  # is refused before the tokenizer is loaded
+    source = None
+    if named:  # what is not safe is refused before the tokenizer is loaded
+        theirs = find_checkpoint(str(model), **(download or {}))[0]
+        source = find_finished(theirs) or check_folder(theirs)
     with _cache_errors(root), _scratch(root) as scratch:
         folder = scratch / (Path(name).name or "model")
         folder.mkdir()
         _save("tokenizer", _tokenizer(tokenizer, download or {}), folder)
         if source is None:
             _save("model", model, folder)
-            if not find_onnx(folder) and not any(folder.glob("*.safetensors")):
+            if not find_finished(folder) and not any(folder.glob("*.safetensors")):
                 raise InputError(
                     f"model is a {type(model).__name__}, which saves no weights of PyTorch or ONNX",
                     remedy="in transformers 4, from_pretrained(folder, from_tf=True) makes a PyTorch model of it",
@@ -149,23 +158,25 @@ def _tokenizer(tokenizer: Any, download: Mapping[str, Any]) -> Any:
         return tokenizer
     how = {name: value for name, value in download.items() if name != "revision"}  # which is the model's
     try:
-        folder, _ = find_checkpoint(str(tokenizer), files=TOKENIZER_FILES, **how)
-        return load_tokenizer(check_tokenizer(folder))[0]
+        opened = check_tokenizer(find_checkpoint(str(tokenizer), files=TOKENIZER_FILES, **how)[0])
+        with opened.staged() as stage:
+            return load_tokenizer(opened, stage)[0]
     except ExportError as error:
         raise InputError(f"transformers cannot load the tokenizer {tokenizer}: {error}") from error
 
 
-def _link_weights(source: Path, folder: Path) -> None:
+def _link_weights(source: OpenedCheckpoint | FinishedModel, folder: Path) -> None:
     """Put the weights and the configuration of a checkpoint or a finished ONNX model into another folder."""
-    if find_onnx(source):
-        for path in [path for pattern in _ONNX for path in source.glob(pattern)]:
-            (folder / path.name).symlink_to(path.resolve())
+    if isinstance(source, FinishedModel):
+        for name, path in _source_files(source).items():
+            if name == "config.json" or Path(name).suffix in _ONNX:
+                (folder / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / name)  # onnx reads neither links nor files with several names
         return
-    opened = check_folder(source)
     for name in ("config.json", INDEX):
-        if name in opened.texts:
-            (folder / name).write_bytes(opened.texts[name])
-    for name, path in opened.weights.files.items():
+        if name in source.texts:
+            (folder / name).write_bytes(source.texts[name])
+    for name, path in source.weights.files.items():
         try:
             os.link(path.resolve(), folder / name)
         except OSError:  # of another file system, or another user's
@@ -181,37 +192,33 @@ def _save(name: str, saved: Any, folder: Path) -> None:
         raise InputError(f"{name}.save_pretrained fails for {type(saved).__name__}: {reason(error)}") from error
 
 
-def _sha256(folder: Path) -> str:
+def _sha256(source: OpenedCheckpoint | FinishedModel) -> str:
     """Return the hash of the names and contents of a checkpoint's files, and of the format of bundles."""
     digest = hashlib.sha256(repr(FORMAT_VERSION).encode())  # a release with a newer format exports again
-    for name, path in sorted(_source_files(folder).items()):
+    for name, path in sorted(_source_files(source).items()):
         digest.update(name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
-def _source_files(folder: Path) -> dict[str, Path]:
+def _source_files(source: OpenedCheckpoint | FinishedModel) -> dict[str, Path]:
     """Return the files that a bundle is made of, by their names in the folder, after they were checked."""
-    if not find_onnx(folder):
-        opened = check_folder(folder)
-        return {**{name: folder / name for name in opened.texts}, **opened.weights.files}
-    check_entries(folder)
+    folder = source.folder
+    if not isinstance(source, FinishedModel):
+        return {**{name: folder / name for name in source.texts}, **source.weights.files}
     paths = [path for path in [*folder.iterdir(), *folder.glob("onnx/*")] if path.suffix in _SUFFIXES]
     found = {path.relative_to(folder).as_posix(): real_file(path) for path in paths if path.is_file()}
     return {name: path for name, path in found.items() if path is not None}
 
 
-@contextlib.contextmanager
-def _cache_errors(cache: Path) -> Iterator[None]:
-    """Turn errors of the file system into one that names the cache."""
-    try:
-        yield
-    except OSError as error:
-        raise ExportError(
-            f"cannot write to the cache {cache}: {error.strerror}",
-            remedy="set XDG_CACHE_HOME to a writable folder, or pass a bundle that qa-onnx export made",
-        ) from error
+def _cache_errors(cache: Path) -> AbstractContextManager[None]:
+    """Return a context that turns errors of the file system into one that names the cache."""
+    return os_errors(
+        ExportError,
+        f"cannot write to the cache {cache}",
+        remedy="set XDG_CACHE_HOME to a writable folder, or pass a bundle that qa-onnx export made",
+    )
 
 
 @contextlib.contextmanager
@@ -252,12 +259,12 @@ def _megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in _SUFFIXES) / 1e6
 
 
-def _build(checkpoint: Path | Snapshot, precision: str, entry: Path, scratch: Path) -> None:
+def _build(source: OpenedCheckpoint | FinishedModel, precision: str, entry: Path, scratch: Path) -> None:
     """Export a checkpoint into the cache, unless another process is faster."""
-    from qa_onnx.export.exporter import export
-
     bundle = scratch / "bundle"
-    export(checkpoint, bundle, precisions=(precision,))
+    settings = ExportSettings(precisions=(precision,), evaluation=EvaluationSettings())
+    with os_errors(ExportError, f"cannot export {source.folder}"):
+        export_source(source, bundle, settings)
     for attempt in range(3):  # other processes may replace the entry at the same time
         try:
             bundle.rename(entry)

@@ -1,7 +1,8 @@
 """A checkpoint folder or hub id -> a PyTorch model, its tokenizer, and the facts that the exporter needs.
 
 Weights are read from safetensors only, and code of the checkpoint never runs: `trust_remote_code` is off and
-cannot be switched on. transformers sees the checked files of opened.py, and no network is asked.
+cannot be switched on. transformers sees the checked files of opened.py, in the folder that
+`OpenedCheckpoint.staged` makes, and no network is asked.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bundle.manifest import Source
-from qa_onnx.errors import ExportError, MissingExtraError
+from qa_onnx.errors import ExportError
 from qa_onnx.export.locate import reason
-from qa_onnx.export.model import SourceModel
+from qa_onnx.export.model import SourceModel, make_windower
 from qa_onnx.export.model_facts import (
     architecture,
     cls_id,
@@ -26,26 +26,25 @@ from qa_onnx.export.model_facts import (
     source_sha256,
 )
 from qa_onnx.export.model_size import check_built_size
-from qa_onnx.export.opened import OpenedCheckpoint, open_checkpoint
 from qa_onnx.export.refusals import refuse_head
-from qa_onnx.export.tokenizer_check import read_tokenizer, warn
-from qa_onnx.machine.packages import require
+from qa_onnx.export.tokenizer_check import TOKENIZER, read_tokenizer, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from os import PathLike
 
+    from qa_onnx.export.opened import OpenedCheckpoint
 
 _LOG = logging.getLogger(__name__)
 
 _WRAPPER = re.compile(r"^(_orig_mod\.|module\.)+")
 
 
-def load_checkpoint(checkpoint: str | PathLike[str] | OpenedCheckpoint, target: Path) -> tuple[Any, SourceModel]:
+def load_checkpoint(opened: OpenedCheckpoint, stage: Path, target: Path) -> tuple[Any, SourceModel]:
     """Load a checkpoint.
 
     Args:
-        checkpoint: a folder with config.json, safetensors and a tokenizer, or the id of such a model on the hub.
+        opened: the checkpoint.
+        stage: its folder for transformers.
         target: file that its graph will be written to.
 
     Returns:
@@ -53,12 +52,9 @@ def load_checkpoint(checkpoint: str | PathLike[str] | OpenedCheckpoint, target: 
         inputs are those that its forward takes; torch may drop some of them in the export.
 
     Raises:
-        MissingExtraError: torch, transformers or optimum is not installed.
-        ExportError: it does not exist, is not a question answering model, or is not safe to load.
+        ExportError: it is not a question answering model, or transformers cannot load it.
     """
-    require("export", onnxruntime=True)
-    opened = checkpoint if isinstance(checkpoint, OpenedCheckpoint) else open_checkpoint(checkpoint)
-    model, missing = load_model(opened, attention="eager")
+    model, missing = load_model(opened, stage, attention="eager")
     refuse_head(str(opened), model)
     if missing:
         raise ExportError(
@@ -66,12 +62,13 @@ def load_checkpoint(checkpoint: str | PathLike[str] | OpenedCheckpoint, target: 
             "fine-tuned for question answering (architecture "
             f"{', '.join(model.config.architectures or ['unknown'])})"
         )
-    tokenizer, tokenizer_json = load_tokenizer(opened)
+    tokenizer, tokenizer_json = load_tokenizer(opened, stage)
     weights = opened.weights_sha256()
     return model, SourceModel(
         source=Source(opened.name, "checkpoint", opened.revision, source_sha256(weights, model.config)),
         path=target,
         tokenizer_json=tokenizer_json,
+        windower=make_windower(opened.name, tokenizer_json, cls_id(tokenizer)),
         inputs=model_inputs(model),
         pad_id=pad_id(model, tokenizer),
         cls_id=cls_id(tokenizer),
@@ -81,23 +78,26 @@ def load_checkpoint(checkpoint: str | PathLike[str] | OpenedCheckpoint, target: 
     )
 
 
-def load_config(opened: OpenedCheckpoint) -> Any:
-    """Return transformers' configuration of a checkpoint.
+def load_config(opened: OpenedCheckpoint, stage: Path) -> Any:
+    """Return transformers' configuration of a checkpoint, read in its folder for transformers.
 
     Raises:
         ExportError: transformers cannot read it.
     """
     from transformers import AutoConfig
 
-    with _loading(opened, "read config.json of") as folder:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    with _loading(opened, stage, "read config.json of"):
+        return AutoConfig.from_pretrained(stage, trust_remote_code=False, local_files_only=True)
 
 
-def load_model(opened: OpenedCheckpoint, *, attention: str | None, config: Any = None) -> tuple[Any, list[str]]:
+def load_model(
+    opened: OpenedCheckpoint, stage: Path, *, attention: str | None, config: Any = None
+) -> tuple[Any, list[str]]:
     """Load a checkpoint's weights into a question answering model.
 
     Args:
         opened: the checkpoint.
+        stage: its folder for transformers.
         attention: "eager" is the form that ONNX Runtime's optimizer recognises; None: the fastest one of this
             kind of model, usually PyTorch's scaled_dot_product_attention.
         config: replaces the checkpoint's own.
@@ -113,13 +113,13 @@ def load_model(opened: OpenedCheckpoint, *, attention: str | None, config: Any =
     from optimum.exporters.tasks import TasksManager
 
     model_class = TasksManager.get_model_class_for_task("question-answering", framework="pt")
-    config = load_config(opened) if config is None else config
-    with _loading(opened, "load", " for question answering") as folder:
+    config = load_config(opened, stage) if config is None else config
+    with _loading(opened, stage, "load", " for question answering"):
         with torch.device("meta"):
             built = model_class.from_config(config, trust_remote_code=False)
         check_built_size(opened.folder / "config.json", built, opened.weights)
         model, info = model_class.from_pretrained(
-            folder,
+            stage,
             config=config,
             dtype=torch.float32,  # of a half-precision checkpoint, too
             attn_implementation=attention,
@@ -137,23 +137,23 @@ def load_model(opened: OpenedCheckpoint, *, attention: str | None, config: Any =
 
 
 @contextlib.contextmanager
-def _loading(opened: OpenedCheckpoint, what: str, why: str = "") -> Iterator[Path]:
-    """Give the folder that transformers may see; translate what it raises.
+def _loading(opened: OpenedCheckpoint, stage: Path, what: str, why: str = "") -> Iterator[None]:
+    """Translate what transformers raises.
 
     Args:
         opened: the checkpoint.
+        stage: its folder for transformers, which messages do not name.
         what: is done with it, for the message.
         why: it is done, for the message.
     """
-    with opened.staged() as folder:
-        try:
-            with quiet():
-                yield folder
-        except ExportError:
-            raise
-        except Exception as error:  # a broken config or weight file: of any class
-            text = reason(error).replace(str(folder), str(opened))
-            raise ExportError(f"transformers cannot {what} {opened}{why}: {text}") from error
+    try:
+        with quiet():
+            yield
+    except ExportError:
+        raise
+    except Exception as error:  # a broken config or weight file: of any class
+        text = reason(error).replace(str(stage), str(opened))
+        raise ExportError(f"transformers cannot {what} {opened}{why}: {text}") from error
 
 
 def _without_wrapper(opened: OpenedCheckpoint) -> dict[str, str] | None:
@@ -165,39 +165,36 @@ def _without_wrapper(opened: OpenedCheckpoint) -> dict[str, str] | None:
     return {_WRAPPER.pattern: ""}
 
 
-def load_tokenizer(opened: OpenedCheckpoint) -> tuple[Any, str]:
+def load_tokenizer(opened: OpenedCheckpoint, stage: Path) -> tuple[Any, str]:
     """Return transformers' tokenizer of a checkpoint, and the text of its tokenizer.json.
 
     The text is that of the checkpoint's own file, if it has one. See tokenizer_check.py for what is warned of.
 
+    Args:
+        opened: the checkpoint, or its tokenizer alone.
+        stage: its folder for transformers.
+
     Raises:
-        MissingExtraError: it is a sentencepiece model, and sentencepiece is not installed.
         ExportError: there is none, or it gives no character offsets.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    text = read_tokenizer(opened.folder)
-    models = sorted(name for name in opened.texts if name.endswith(".model"))
-    if text is None and models and find_spec("sentencepiece") is None:
-        raise MissingExtraError(
-            f"{opened} has its tokenizer as {models[0]} alone, and sentencepiece is not installed",
-            remedy="pip install 'qa-onnx[export]', or sentencepiece alone",
-        )
+    path, data = opened.folder / TOKENIZER, opened.texts.get(TOKENIZER)
+    own = None if data is None else read_tokenizer(path, data)
     options = {"trust_remote_code": False, "local_files_only": True}
-    with opened.staged() as folder, quiet():
+    with quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+            theirs = AutoTokenizer.from_pretrained(stage, **options)
         except Exception as error:
-            why = reason(error).replace(str(folder), str(opened))
-            if text is None:
+            why = reason(error).replace(str(stage), str(opened))
+            if own is None:
                 raise ExportError(f"{opened}: transformers cannot load the tokenizer: {why}") from error
             _LOG.warning("%s: tokenizer.json is used as it is, transformers refuses it: %s", opened, why)
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, **options)
-        if text is None:
-            text = _converted(opened, folder, tokenizer)
-    _rename(tokenizer, opened.folder)
-    warn(str(opened), text, tokenizer)
-    return tokenizer, text
+            theirs = PreTrainedTokenizerFast.from_pretrained(stage, **options)
+        text, tokenizer = own or read_tokenizer(path, _converted(opened, stage, theirs).encode())
+    _rename(theirs, opened.folder)
+    warn(str(opened), text, tokenizer, theirs)
+    return theirs, text
 
 
 def _rename(tokenizer: Any, folder: Path) -> None:

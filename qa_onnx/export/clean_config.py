@@ -18,8 +18,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.errors import ExportError
-from qa_onnx.export.untrusted_files import shown
+from qa_onnx.errors import ExportError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,10 +66,10 @@ def clean_model_config(path: Path, content: Mapping[str, Any]) -> dict[str, Any]
     """
     kind = content.get("model_type")
     if not isinstance(kind, str) or not _MODEL_TYPE.fullmatch(kind):
-        raise ExportError(f"{path} has the model_type {shown(kind)}; it must name a kind of model, such as bert")
+        raise ExportError(f"{path} has the model_type {quoted(kind)}; it must name a kind of model, such as bert")
     classes = content.get("architectures") or []
     if not isinstance(classes, list) or not all(isinstance(one, str) and _CLASS.fullmatch(one) for one in classes):
-        raise ExportError(f"{path} has the architectures {shown(classes)}; it must be a list of names of classes")
+        raise ExportError(f"{path} has the architectures {quoted(classes)}; it must be a list of names of classes")
     dropped: list[str] = []
     cleaned = _cleaned(content, "", dropped)
     _tell(path, dropped, "as it could make transformers load code or files")
@@ -116,7 +115,7 @@ def clean_tokenizer_config(path: Path, content: Mapping[str, Any]) -> dict[str, 
             dropped.append(name)
     longest = result.get("model_max_length")
     if longest is not None and (type(longest) not in (int, float) or not 1 <= longest <= _LONGEST):
-        raise ExportError(f"{path} has the model_max_length {shown(longest)}; it must be a number of tokens")
+        raise ExportError(f"{path} has the model_max_length {quoted(longest)}; it must be a number of tokens")
     added = result.get("added_tokens_decoder", {})
     if not isinstance(added, dict) or not all(one.isdecimal() and _is_id(int(one)) for one in added):
         raise ExportError(f"{path} has an added_tokens_decoder with ids that are not numbers below {_MOST_IDS}")
@@ -138,7 +137,9 @@ def check_added_tokens(path: Path, content: Mapping[str, Any]) -> dict[str, Any]
     """
     wrong = next((text for text, number in content.items() if not _is_id(number)), None)
     if wrong is not None:
-        raise ExportError(f"{path} gives {shown(wrong)} the id {shown(content[wrong])}; ids are below {_MOST_IDS}")
+        raise ExportError(
+            f"{path} gives {quoted(wrong)} the id {quoted(content[wrong])}; ids are below {_MOST_IDS}"
+        )
     return dict(content)
 
 
@@ -150,4 +151,4 @@ def _tell(path: Path, names: list[str], why: str) -> None:
     """Log what of a file is not used."""
     if names:
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        _LOG.warning("%s: %s%s not used, %s", path, ", ".join(map(shown, names[:8])), more, why)
+        _LOG.warning("%s: %s%s not used, %s", path, ", ".join(map(quoted, names[:8])), more, why)

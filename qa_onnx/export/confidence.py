@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qa_onnx.data.gold import DataSet
-    from qa_onnx.evaluation.evaluate import Outcome
+    from qa_onnx.evaluation.evaluate import Outcome, Report
     from qa_onnx.reader import Reader
     from qa_onnx.spans import WindowLogits
 
@@ -78,7 +78,7 @@ def too_few(calibration: DataSet) -> str | None:
     )
 
 
-def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
+def fit(reader: Reader, calibration: DataSet, checked: Report) -> Fit:
     """Fit a temperature and, if there are not too few questions of a kind, a null threshold.
 
     The temperature stays 1 if the fitted one makes the probabilities worse on the other questions.
@@ -86,13 +86,12 @@ def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
     Args:
         reader: with temperature 1.
         calibration: questions to fit to, not of the training data.
-        check: other questions, to check on.
+        checked: the reader's evaluation on other questions, to check on.
     """
     width = reader.options.max_answer_length
     report = evaluate(reader, calibration)
     best = None if too_few(calibration) else report.null_threshold
     threshold = best.best_f1_threshold if best else None
-    options = replace(reader.options, null_threshold=threshold)
     temperature = _fit_temperature(_score(reader, report.outcomes, threshold), width)
     if temperature in (_LOWEST, _HIGHEST):
         _LOG.warning(
@@ -100,13 +99,13 @@ def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
             "%d questions to tell; calibrate on more of them, and on none that it was trained on",
             *(calibration.name, temperature, len(calibration.golds)),
         )
-    checked = _score(reader, evaluate(reader, check, options=options).outcomes, threshold)
-    right = np.array([item.right for item in checked])
-    before, after = (bins(_probabilities(checked, value, width), right) for value in (1.0, temperature))
+    scored = _score(reader, checked.outcomes, threshold)
+    right = np.array([item.right for item in scored])
+    before, after = (bins(_probabilities(scored, value, width), right) for value in (1.0, temperature))
     if expected_calibration_error(after) > expected_calibration_error(before):
         _LOG.info(
             "a temperature of %.3f, fitted to %s, makes the expected calibration error on %s %.2f %%: 1 is kept",
-            *(temperature, calibration.name, check.name, expected_calibration_error(after)),
+            *(temperature, calibration.name, checked.data, expected_calibration_error(after)),
         )
         temperature, after = 1.0, before
     return Fit(
@@ -115,8 +114,8 @@ def fit(reader: Reader, calibration: DataSet, check: DataSet) -> Fit:
         Confidence(
             fitted_on=calibration.name,
             fitted_n=len(calibration.golds),
-            checked_on=check.name,
-            checked_n=len(check.golds),
+            checked_on=checked.data,
+            checked_n=checked.n,
             ece_before=expected_calibration_error(before),
             ece_after=expected_calibration_error(after),
             before=before,

@@ -5,12 +5,10 @@ load -> float32 graph -> fuse -> each precision -> gate, parity, golden examples
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gc
 import logging
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,19 +17,20 @@ from qa_onnx.batches import pack
 from qa_onnx.bundle.folder import Bundle
 from qa_onnx.bundle.manifest import Manifest
 from qa_onnx.data import squad
-from qa_onnx.engines.names import PRECISIONS, missing_instructions
 from qa_onnx.engines.onnx_cpu import OnnxSession
-from qa_onnx.errors import ExportError, GateError, InputError
-from qa_onnx.export import confidence, merge, parity, source
+from qa_onnx.errors import ExportError, GateError
+from qa_onnx.export import confidence, merge, parity
 from qa_onnx.export.gate import AccuracyGate, score
 from qa_onnx.export.graph import DEFAULT_OPSET
+from qa_onnx.export.locate import check_name
 from qa_onnx.export.precisions import PrecisionMaker
-from qa_onnx.export.settings import EvaluationSettings
+from qa_onnx.export.settings import EvaluationSettings, ExportSettings
+from qa_onnx.export.source import float32_graph, load_source, open_source, window_length
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.trained import check_training
 from qa_onnx.export.writer import Writer
-from qa_onnx.machine.files import os_errors
-from qa_onnx.machine.packages import require
+from qa_onnx.machine.files import check_path, os_errors
+from qa_onnx.machine.packages import versions
 from qa_onnx.options import Options
 from qa_onnx.windows import Example
 
@@ -41,7 +40,10 @@ if TYPE_CHECKING:
 
     from qa_onnx.batches import Batch
     from qa_onnx.data.squad import DataSet
+    from qa_onnx.evaluation.evaluate import Report
+    from qa_onnx.export.finished import FinishedModel
     from qa_onnx.export.model import SourceModel
+    from qa_onnx.export.opened import OpenedCheckpoint
     from qa_onnx.reader import Reader
 
 _LOG = logging.getLogger(__name__)
@@ -85,66 +87,98 @@ def export(
         evaluation: data and limits to measure the precisions with; None: compare logits only.
 
     Raises:
-        InputError: an argument is out of range, or a data file cannot be used.
+        InputError: an argument is out of range or of a wrong type, or a data file cannot be used.
         MissingExtraError: a package is not installed.
         ExportError: the checkpoint cannot be exported, this CPU lacks the bf16 of a precision, or `to` holds a
             bundle of another source.
         ParityError: the float32 graph does not give the source model's logits.
         GateError: a precision does not reach the gate; it is not written.
     """
-    settings = EvaluationSettings() if evaluation is None else evaluation
-    if require_fusion and not fusion:
-        raise InputError("require_fusion contradicts fusion=False")
-    _check_arguments(precisions, max_length, opset, settings)
+    check_path("checkpoint", checkpoint)
+    check_path("to", "" if to is None else to)
+    settings = ExportSettings(
+        precisions=precisions,
+        max_length=max_length,
+        opset=opset,
+        fusion=fusion,
+        require_fusion=require_fusion,
+        replace=replace,
+        evaluation=EvaluationSettings() if evaluation is None else evaluation,
+    )
     with os_errors(ExportError, f"cannot export {checkpoint}"):
-        source.check_source(checkpoint)
-        data, held_out = _load_data(checkpoint, settings)
+        check_name(str(checkpoint))
+        data = None if Path(checkpoint).is_dir() else settings.evaluation.load()  # a typo shows before a download
+        source = open_source(checkpoint)
         folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
-        merge.existing(folder, replace=replace)  # so that a damaged one is refused at once
-        with Writer(folder) as writer:
-            old = merge.existing(folder, replace=replace)
-            model, name, session = source.load_source(checkpoint, writer.stage / "plain.onnx", opset)
-            old = merge.reusable(folder, old, model, precisions, max_length, replace=replace)
-            options = Options.for_windows_of(source.window_length(model, old, max_length))
-            expected = parity.reference(name, session, model, options.max_length)
-            scores = score(name, model.reader(session, options), data, settings.seed) if data else None
-            del session  # and with it PyTorch's weights
-            fused = writer.stage / "fused.onnx"
-            fp32 = source.float32_graph(model, expected, fused, fusion=fusion, require_fusion=require_fusion)
-            gate = None
-            if data and scores:
-                report = score("fp32", model.reader(OnnxSession(fp32.path), options), data, settings.seed)
-                _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, report.f1, data.name)
-                gate = AccuracyGate(data, settings, model, options, name, scores, report, _versions())
-            manifest = _manifest(model, old, options.max_length, writer)
-            batches = _batches(model, options, held_out, settings)
-            maker = PrecisionMaker(model, fp32, expected, batches, gate, writer)
-            missed = _make_all(precisions, maker, manifest, folder)
-            if len(missed) < len(precisions):
-                if settings.calibrate and data and held_out:
-                    manifest = _calibrated(
-                        manifest, model.reader(OnnxSession(fp32.path), options), held_out, data, settings.seed
-                    )
-                writer.commit(manifest)
-                _LOG.info("wrote %s", folder)
-                if gate and manifest.null_threshold is not None:
-                    gate.report_threshold(precisions, manifest.null_threshold)
+        return export_source(source, folder, settings, data or settings.evaluation.load())
+
+
+def export_source(
+    source: OpenedCheckpoint | FinishedModel,
+    folder: Path,
+    settings: ExportSettings,
+    data: tuple[DataSet | None, DataSet | None] = (None, None),
+) -> Bundle:
+    """Export a checkpoint, or a finished ONNX model, into the bundle of a folder; see `export`.
+
+    Args:
+        source: the checkpoint or finished model.
+        folder: of the bundle.
+        settings: the options of `export`.
+        data: to evaluate and to calibrate on, as `settings.evaluation` loads it.
+    """
+    evaluated, held_out = data
+    _check_data(source, evaluated, held_out, settings.evaluation)
+    seed = settings.evaluation.seed
+    with Writer(folder) as writer:
+        old = merge.existing(folder, replace=settings.replace)
+        model, name, session = load_source(source, writer.stage / "plain.onnx", settings.opset)
+        old = merge.reusable(
+            folder, old, model, settings.precisions, settings.max_length, replace=settings.replace
+        )
+        options = Options.for_windows_of(window_length(model, old, settings.max_length))
+        expected = parity.reference(name, session, model, options.max_length)
+        scores = score(name, model.reader(session, options), evaluated, seed) if evaluated else None
+        del session  # and with it PyTorch's weights
+        fused, fusion = writer.stage / "fused.onnx", settings.fusion
+        fp32, session = float32_graph(
+            model, expected, fused, fusion=fusion, require_fusion=settings.require_fusion
+        )
+        gate = None
+        if evaluated and scores:
+            report = score("fp32", model.reader(session, options), evaluated, seed)
+            _LOG.info("%s: F1 %.2f, fp32: F1 %.2f on %s", name, scores.f1, report.f1, evaluated.name)
+            gate = AccuracyGate(evaluated, settings.evaluation, model, options, name, scores, report, _versions())
+        del session  # its memory is for the tools that make precisions
+        manifest = _manifest(model, old, options.max_length, writer)
+        batches = _batches(model, options, held_out, settings.evaluation)
+        maker = PrecisionMaker(model, fp32, expected, batches, gate, writer)
+        missed = _make_all(settings.precisions, maker, manifest, folder)
+        if len(missed) < len(settings.precisions):
+            if settings.evaluation.calibrate and gate and held_out:
+                reader = model.reader(OnnxSession(fp32.path), options)
+                manifest = _calibrated(manifest, reader, held_out, gate.fp32, seed)
+            writer.commit(manifest)
+            _LOG.info("wrote %s", folder)
+            if gate and manifest.null_threshold is not None:
+                gate.report_threshold(settings.precisions, manifest.null_threshold)
     if missed:
         raise GateError("; ".join(missed), remedy="lower the gate, or use another precision")
     return Bundle.load(folder)
 
 
-def _load_data(
-    checkpoint: str | PathLike[str], settings: EvaluationSettings
-) -> tuple[DataSet | None, DataSet | None]:
-    """Load the data to evaluate and to calibrate on, and compare them with what the checkpoint was trained on."""
-    data, held_out = settings.load()
-    check_training(checkpoint, data, held_out, calibrate=settings.calibrate)
+def _check_data(
+    source: OpenedCheckpoint | FinishedModel,
+    evaluated: DataSet | None,
+    held_out: DataSet | None,
+    settings: EvaluationSettings,
+) -> None:
+    """Compare the data to evaluate and to calibrate on with what the checkpoint was trained on."""
+    check_training(source.folder, evaluated, held_out, calibrate=settings.calibrate)
     if settings.calibrate and held_out:
         problem = confidence.too_few(confidence.sample(held_out, settings.seed))
         if problem:  # said now, and not when the export has run for an hour
             _LOG.warning("%s", problem)
-    return data, held_out
 
 
 def _make_all(precisions: Sequence[str], maker: PrecisionMaker, manifest: Manifest, folder: Path) -> list[str]:
@@ -167,13 +201,13 @@ def _batches(
     if held_out:
         golds = squad.sample(held_out.golds, settings.calibration_examples, settings.seed)
         examples = [Example(gold.question, gold.context) for gold in golds]
-    windows = [window for example in model.windower().cut(examples, options) for window in example.windows]
+    windows = [window for example in model.windower.cut(examples, options) for window in example.windows]
     return list(pack(windows, batch_tokens=_BATCH_TOKENS, input_names=model.inputs, pad_id=model.pad_id))
 
 
-def _calibrated(manifest: Manifest, reader: Reader, held_out: DataSet, check: DataSet, seed: int) -> Manifest:
+def _calibrated(manifest: Manifest, reader: Reader, held_out: DataSet, checked: Report, seed: int) -> Manifest:
     """Return the manifest with a temperature and a null threshold, fitted to held-out data."""
-    fit = confidence.fit(reader, confidence.sample(held_out, seed), check)
+    fit = confidence.fit(reader, confidence.sample(held_out, seed), checked)
     threshold = "none" if fit.null_threshold is None else f"{fit.null_threshold:.2f}"
     _LOG.info(
         "temperature %.2f, null threshold %s, fitted to %s questions: expected calibration error %.2f %% before, "
@@ -211,36 +245,6 @@ def _manifest(model: SourceModel, old: Manifest | None, max_length: int, writer:
     )
 
 
-def _check_arguments(
-    precisions: Sequence[str], max_length: int | None, opset: int, settings: EvaluationSettings
-) -> None:
-    """Refuse numbers out of range, and precisions that do not exist or cannot be made here."""
-    if max_length is not None and max_length < 32:
-        raise InputError(f"max_length is {max_length}; it must be at least 32")
-    if not 14 <= opset <= 18:
-        raise InputError(f"opset is {opset}; it must be 14 to 18")
-    unknown = [name for name in precisions if name not in PRECISIONS]
-    if unknown or not precisions:
-        raise InputError(f"precisions are {', '.join(precisions) or 'none'}; choose from {', '.join(PRECISIONS)}")
-    for name in precisions:
-        reason = missing_instructions(name)
-        if reason:
-            raise ExportError(
-                f"{name} cannot be exported here, since {reason} and an export measures what it writes",
-                remedy=f"export {PRECISIONS[name].graph}, or do it on a CPU with bf16",
-            )
-        if PRECISIONS[name].fixed_ranges and settings.calibration_data is None:
-            raise InputError(
-                f"{name} fixes the ranges of activations", remedy="name calibration data to take them from"
-            )
-    if any(PRECISIONS[name].bf16 for name in precisions):
-        require("openvino")
-
-
 def _versions() -> dict[str, str]:
     """Return the versions of the packages that make the bundle."""
-    versions = {"qa-onnx": qa_onnx.__version__}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
+    return {"qa-onnx": qa_onnx.__version__, **versions(_PACKAGES)}

@@ -7,20 +7,27 @@ config.json, tokenizer_config.json and special_tokens_map.json.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bundle.manifest import Source
 from qa_onnx.engines.graph_source import read_graph
 from qa_onnx.errors import EngineError, ExportError
-from qa_onnx.export.digest import files_sha256
 from qa_onnx.export.graph import save
 from qa_onnx.export.half_storage import restore
-from qa_onnx.export.model import SourceModel
-from qa_onnx.export.tokenizer_check import read_tokenizer, warn
-from qa_onnx.export.untrusted_files import json_object, read_bytes, real_file
-from qa_onnx.tokens.tokenizer_file import checked_tokenizer
+from qa_onnx.export.model import SourceModel, make_windower
+from qa_onnx.export.tokenizer_check import TOKENIZER, read_tokenizer, warn
+from qa_onnx.export.untrusted_files import (
+    TEXT_LIMIT,
+    check_entries,
+    files_sha256,
+    json_object,
+    read_bytes,
+    real_file,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tokenizers import Tokenizer
@@ -30,35 +37,51 @@ _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")  # count po
 _JSON_LIMIT = 4 << 20  # bytes
 
 
-def find_onnx(folder: Path) -> Path | None:
-    """Return the finished model of a folder; None if there is none, or weights for PyTorch as well."""
+@dataclass(frozen=True, slots=True)
+class FinishedModel:
+    """A folder with tokenizer and configuration, and the path of its ONNX file."""
+
+    folder: Path
+    path: Path
+
+
+def find_finished(folder: Path) -> FinishedModel | None:
+    """Return the finished model of a folder; None if there is none, or weights for PyTorch as well.
+
+    Raises:
+        ExportError: something in the folder is neither a file nor a folder nor a link.
+    """
     if any(folder.glob("*.safetensors")):
         return None
     files = (folder / inner / f"{name}.onnx" for name in _ONNX_NAMES for inner in ("", "onnx"))
-    return next((path for path in files if path.is_file()), None)
+    path = next((path for path in files if path.is_file()), None)
+    if path is None:
+        return None
+    check_entries(folder)
+    return FinishedModel(folder, path)
 
 
-def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
+def load_finished(finished: FinishedModel, target: Path) -> SourceModel:
     """Check a finished ONNX model and write it where the exporter works.
 
     Args:
-        folder: has the tokenizer and the configuration.
-        path: the ONNX file.
+        finished: the model.
         target: the file to write.
 
     Raises:
         ExportError: it is not a float32 question answering graph, or a file is missing or damaged.
     """
+    folder, path = finished.folder, finished.path
     model, files = _load_onnx(path)
     restore(model)
     _check_precision(path, model)
     parameters = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
     save(model, target)
-    tokenizer_json = read_tokenizer(folder)
-    if tokenizer_json is None:
+    data = read_bytes(folder / TOKENIZER, TEXT_LIMIT)
+    if data is None:
         raise ExportError(f"{folder} has no tokenizer.json, which must be beside a finished ONNX model")
-    warn(str(folder), tokenizer_json, None)
-    tokenizer = checked_tokenizer(tokenizer_json)
+    tokenizer_json, tokenizer = read_tokenizer(folder / TOKENIZER, data)
+    warn(str(folder), tokenizer_json, tokenizer, None)
     config = _json(folder / "config.json")
     names = _json(folder / "special_tokens_map.json") | _json(folder / "tokenizer_config.json")
     pad_id = _token_id(tokenizer, names.get("pad_token"), config.get("pad_token_id"))
@@ -66,13 +89,16 @@ def load_finished(folder: Path, path: Path, target: Path) -> SourceModel:
     positions = _int(config, "max_position_embeddings", default=512)
     if model_type in _OFFSET_POSITIONS:
         positions -= pad_id + 1
+    name = folder.resolve().name
+    cls_id = _token_id(tokenizer, names.get("cls_token"), names.get("bos_token"))
     return SourceModel(
-        source=Source(folder.resolve().name, "onnx", None, files_sha256(files)),
+        source=Source(name, "onnx", None, files_sha256(files)),
         path=target,
         tokenizer_json=tokenizer_json,
+        windower=make_windower(name, tokenizer_json, cls_id),
         inputs=tuple(value.name for value in model.graph.input),
         pad_id=pad_id,
-        cls_id=_token_id(tokenizer, names.get("cls_token"), names.get("bos_token")),
+        cls_id=cls_id,
         max_positions=min(positions, _int(names, "model_max_length", default=positions)),
         architecture={
             "model_type": model_type,
@@ -93,9 +119,7 @@ def _load_onnx(path: Path) -> tuple[Any, list[Path]]:
     try:
         data, beside = read_graph(path)
         model = onnx.load_from_string(data)
-        for name in beside:
-            real_file(path.parent / name)
-        onnx.load_external_data_for_model(model, str(path.parent))  # refuses files outside of the folder
+        _load_weights(model, {name: real_file(path.parent / name) or path.parent / name for name in beside})
     except EngineError as error:
         raise ExportError(error.problem, remedy=error.remedy) from error
     except ExportError:
@@ -103,6 +127,22 @@ def _load_onnx(path: Path) -> tuple[Any, list[Path]]:
     except Exception as error:  # protobuf's, onnx's and the system's errors
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error
     return model, [path, *(path.parent / name for name in sorted(beside))]
+
+
+def _load_weights(model: Any, files: Mapping[str, Path]) -> None:
+    """Load the weights that are in files beside an ONNX model, by their names; links are resolved.
+
+    onnx itself follows no link, and the hub's cache consists of links.
+    """
+    from onnx.external_data_helper import load_external_data_for_tensor
+
+    for tensor in model.graph.initializer:  # graph_rules.py allows no others
+        place = next((entry for entry in tensor.external_data if entry.key == "location"), None)
+        if place is not None:
+            file, place.value = files[place.value], files[place.value].name
+            load_external_data_for_tensor(tensor, str(file.parent))
+            tensor.data_location = tensor.DEFAULT
+            del tensor.external_data[:]
 
 
 def _check_precision(path: Path, model: Any) -> None:

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 from qa_onnx.bundle.manifest import Accuracy, Receipt
 from qa_onnx.errors import GateError
 from qa_onnx.evaluation.evaluate import evaluate
-from qa_onnx.evaluation.metrics import is_unspaced
 from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
     from qa_onnx.data.squad import DataSet
     from qa_onnx.evaluation.evaluate import Report
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from qa_onnx.export.settings import EvaluationSettings
     from qa_onnx.options import Options
     from qa_onnx.reader import Reader
+    from qa_onnx.session import Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,38 +69,44 @@ class AccuracyGate:
 
     def find(
         self, precision: str, make: Callable[[Collection[str]], GraphFile], rank: Callable[[], list[str]]
-    ) -> tuple[GraphFile, Report, int]:
-        """Make graphs of a precision until one reaches the gate.
+    ) -> tuple[GraphFile, Session, Report, int]:
+        """Make graphs of a precision until one reaches the gate: with nothing excluded, then more and more nodes.
 
         Args:
             precision: its name.
             make: makes a graph with the named nodes excluded.
-            rank: returns the nodes that can be excluded, the most sensitive first.
+            rank: returns the nodes that can be excluded, the most sensitive first; at least one stays quantized.
 
         Returns:
-            The graph, its evaluation and the number of attempts.
+            The graph, a session that runs it, its evaluation and the number of attempts.
 
         Raises:
             GateError: none reaches the gate.
         """
-        reached: list[tuple[float, int, int]] = []  # F1, minus the excluded nodes, and all that can be excluded
-        for attempt, (graph, total) in enumerate(_attempts(make, rank), 1):
-            report = self._measure(precision, graph)
+        reached: list[tuple[float, int]] = []  # F1, minus the excluded nodes
+        nodes: list[str] = []
+        for attempt, count in enumerate((0, *STEPS), 1):
+            if count and not nodes:
+                nodes = rank()
+            if count and count >= len(nodes):
+                break
+            graph = make(nodes[:count])
+            session = self.model.open(graph.path, precision)
+            report = self._measure(precision, graph, session)
             if self.passes(report):
-                return graph, report, attempt
-            reached.append((report.f1, -len(graph.excluded_nodes), total))
-        f1, excluded, _ = max(reached)  # of equal F1 that with fewer nodes in fp32
-        total = reached[-1][2]
+                return graph, session, report, attempt
+            del session  # its memory is for the tools that make the next graph
+            reached.append((report.f1, -count))
+        f1, excluded = max(reached)  # of equal F1 that with fewer nodes in fp32
         raise GateError(
             f"{precision} does not reach {self.settings.gate:g} % of fp32's F1 {self.fp32.f1:.2f}: the best is F1 "
             f"{f1:.2f}, {100 * f1 / self.fp32.f1:.2f} % of it"
-            + (f", with {-excluded} of {total} nodes in fp32" if total else "")
+            + (f", with {-excluded} of {len(nodes)} nodes in fp32" if len(reached) > 1 else "")
         )
 
     def receipt(self, graph: GraphFile, report: Report, attempts: int, backend: str) -> Receipt:
         """Return the record of a graph, its evaluation, and the backend that ran it."""
-        by_characters = sum(is_unspaced(gold.context) for gold in self.data.golds)
-        seed = self.settings.seed
+        by_characters, seed = report.by_characters, self.settings.seed
         return Receipt(
             data=self.data.name,
             sha256=self.data.sha256,
@@ -141,10 +147,9 @@ class AccuracyGate:
                 *(text, loss, "" if self.data.has_unanswerable else all_answered),
             )
 
-    def _measure(self, precision: str, graph: GraphFile) -> Report:
+    def _measure(self, precision: str, graph: GraphFile, session: Session) -> Report:
         """Evaluate a graph in its precision, and log the result."""
-        reader = self.model.reader(self.model.open(graph.path, precision), self.options)
-        report = score(precision, reader, self.data, self.settings.seed)
+        report = score(precision, self.model.reader(session, self.options), self.data, self.settings.seed)
         excluded = len(graph.excluded_nodes)
         _LOG.info(
             "%s%s: F1 %.2f, %.2f %% of fp32's, which %s the gate of %g %%; EM %.2f, %.1f MB",
@@ -158,23 +163,6 @@ class AccuracyGate:
             *(self.settings.gate, report.em, graph.path.stat().st_size / 1e6),
         )
         return report
-
-
-def counts_to_exclude(total: int) -> list[int]:
-    """Return how many of `total` nodes each attempt excludes after the first one; one at least stays quantized."""
-    return [count for count in STEPS if count < total]
-
-
-def _attempts(
-    make: Callable[[Collection[str]], GraphFile], rank: Callable[[], list[str]]
-) -> Iterator[tuple[GraphFile, int]]:
-    """Yield a graph with nothing excluded, then graphs with more and more nodes excluded.
-
-    Beside each is the number of nodes that can be excluded; 0 as long as they are not ranked.
-    """
-    yield make(()), 0
-    nodes = rank()
-    yield from ((make(nodes[:count]), len(nodes)) for count in counts_to_exclude(len(nodes)))
 
 
 def score(name: str, reader: Reader, data: DataSet, seed: int) -> Report:

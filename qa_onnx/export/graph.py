@@ -210,7 +210,7 @@ def replace_all(field: Any, values: Iterable[Any]) -> None:
     field.extend(values)
 
 
-def save(model: Any, path: Path, *, largest: int | None = None) -> None:
+def save(model: Any, path: Path) -> None:
     """Write an ONNX model with an IR version that older runtimes read.
 
     Each node that reads a weight gets a unique name: names are optional in ONNX, but nodes are excluded from
@@ -219,7 +219,6 @@ def save(model: Any, path: Path, *, largest: int | None = None) -> None:
     Args:
         model: an ONNX model, which is changed.
         path: the file to write; its weights may become `path` with ".data" behind.
-        largest: bytes of weights that an ONNX file may hold; None: `LARGEST`.
     """
     import onnx
 
@@ -232,17 +231,15 @@ def save(model: Any, path: Path, *, largest: int | None = None) -> None:
     model.ir_version = min(model.ir_version, IR_VERSION)
     data = path.with_name(f"{path.name}.data")
     data.unlink(missing_ok=True)  # onnx would append to it
-    if is_large(model, largest):
+    if is_large(model):
         onnx.save(model, path, save_as_external_data=True, location=data.name)
     else:
         onnx.save(model, path)
 
 
-def is_large(model: Any, largest: int | None = None) -> bool:
+def is_large(model: Any) -> bool:
     """Tell whether a model's weights are too large for one file; see `save`."""
-    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > (
-        LARGEST if largest is None else largest
-    )
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST
 
 
 def locations(model: Any) -> list[Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qa_onnx.bundle.hub import refusals
 from qa_onnx.errors import ExportError
 from qa_onnx.machine.files import did_you_mean
+from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,26 +17,6 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
 _HUB_FILES = [*TOKENIZER_FILES, "*.safetensors"]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A checkpoint from the hub on this machine; as text and as a path it is its folder.
-
-    Attributes:
-        folder: in the hub's cache.
-        name: of the repository, without its owner.
-        revision: the commit.
-    """
-
-    folder: Path
-    name: str
-    revision: str
-
-    def __str__(self) -> str:
-        return str(self.folder)
-
-    __fspath__ = __str__
 
 
 def find_checkpoint(
@@ -50,17 +31,25 @@ def find_checkpoint(
 
     Raises:
         ExportError: it is not a folder, and the hub does not give it.
+        MissingExtraError: it is not a folder, and huggingface_hub is not installed.
     """
     check_name(checkpoint)
     path = Path(checkpoint)
     if path.is_dir():
         return path, None
+    require("hub")
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot = Path(snapshot_download(checkpoint, allow_patterns=list(files), **download))
-    except Exception as error:  # network, authentication, no such model: each has its own class
-        raise _hub_problem(checkpoint, error) from error
+        with refusals(ExportError, checkpoint, download.get("revision") or "main", meant=_meant_folder):
+            snapshot = Path(snapshot_download(checkpoint, allow_patterns=list(files), **download))
+    except ExportError:
+        raise
+    except Exception as error:  # of the network, or of a cache that cannot be written to: of any class
+        raise ExportError(
+            f"there is no folder {checkpoint}, and the hub cannot be reached: {reason(error)}",
+            remedy=_meant_folder(checkpoint) or "check the network, or name a folder with the model's files",
+        ) from error
     return snapshot, snapshot.name
 
 
@@ -70,29 +59,13 @@ def check_name(checkpoint: str) -> None:
     if not path.is_dir() and (path.exists() or not _HUB_ID.fullmatch(checkpoint)):
         raise ExportError(
             f"{checkpoint} is neither a folder nor the id of a model on the hub",
-            remedy=did_you_mean(checkpoint, Path.is_dir),
+            remedy=_meant_folder(checkpoint),
         )
 
 
-def _hub_problem(name: str, error: Exception) -> ExportError:
-    """Return what to say when the hub does not give a model: there is none, or the hub cannot be reached."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    if isinstance(error, GatedRepoError):
-        return ExportError(
-            f"{name} is on the hub, but you have no access to it",
-            remedy=f"ask for it on https://huggingface.co/{name}, then log in with hf auth login",
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return ExportError(
-            f"there is no folder {name}, and no model {name} on the hub",
-            remedy=did_you_mean(name, Path.is_dir)
-            or "check the name; if the model is private, log in with hf auth login",
-        )
-    return ExportError(
-        f"there is no folder {name}, and the hub cannot be reached: {reason(error)}",
-        remedy=did_you_mean(name, Path.is_dir) or "check the network, or name a folder with the model's files",
-    )
+def _meant_folder(name: str) -> str:
+    """Return "did you mean X?" with a folder that is much like a path that does not exist."""
+    return did_you_mean(name, Path.is_dir)
 
 
 def reason(error: Exception) -> str:

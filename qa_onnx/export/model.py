@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qa_onnx.engines.names import backends_of
 from qa_onnx.engines.sessions import open_session
+from qa_onnx.errors import BundleError, ExportError
 from qa_onnx.reader import Reader
 from qa_onnx.windows import Windower
 
@@ -26,6 +27,7 @@ class SourceModel:
         source: where it comes from.
         path: the graph's file.
         tokenizer_json: the tokenizer as JSON.
+        windower: cuts windows with that tokenizer.
         inputs: names that the graph declares.
         pad_id: token id that pads a batch.
         cls_id: token id whose logits score "no answer".
@@ -37,6 +39,7 @@ class SourceModel:
     source: Source
     path: Path
     tokenizer_json: str
+    windower: Windower
     inputs: tuple[str, ...]
     pad_id: int
     cls_id: int
@@ -44,13 +47,9 @@ class SourceModel:
     architecture: Architecture
     weights_sha256: str | None = None
 
-    def windower(self) -> Windower:
-        """Make a windower with the model's tokenizer."""
-        return Windower(self.tokenizer_json, cls_id=self.cls_id)
-
     def reader(self, session: Session, options: Options) -> Reader:
         """Make a reader that answers with a session of this model."""
-        return Reader(session=session, windower=self.windower(), pad_id=self.pad_id, options=options)
+        return Reader(session=session, windower=self.windower, pad_id=self.pad_id, options=options)
 
     def open(self, path: Path, precision: str) -> Session:
         """Open a graph of this model in the backend that its precision is measured on."""
@@ -62,3 +61,15 @@ class SourceModel:
             precision=precision,
             pad_id=self.pad_id,
         )
+
+
+def make_windower(name: str, tokenizer_json: str, cls_id: int) -> Windower:
+    """Return a windower with the tokenizer of a model.
+
+    Raises:
+        ExportError: it does not make pairs of question and context.
+    """
+    try:
+        return Windower(tokenizer_json, cls_id=cls_id)
+    except BundleError as error:
+        raise ExportError(f"{name} does not read text: {error}") from error

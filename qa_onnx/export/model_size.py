@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.errors import ExportError
-from qa_onnx.export.untrusted_files import shown
+from qa_onnx.errors import ExportError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,18 +52,18 @@ def check_sizes(path: Path, config: Mapping[str, Any], weights: StoredWeights) -
     shared = config.get("model_type") in _SHARED_LAYERS
     for name, value in _numbers(config):
         if _EPSILON.fullmatch(name) and not 0 <= value < 1:
-            raise ExportError(f"{path} has {name} {shown(value)}; it must be from 0 to 1")
+            raise ExportError(f"{path} has {name} {quoted(value)}; it must be from 0 to 1")
         dimension, count = _DIMENSIONS.fullmatch(name), _LAYERS.fullmatch(name)
         if (dimension or count or _POSITIVE.fullmatch(name)) and (type(value) is not int or value < 1):
-            raise ExportError(f"{path} has {name} {shown(value)}; it must be a whole number from 1 on")
+            raise ExportError(f"{path} has {name} {quoted(value)}; it must be a whole number from 1 on")
         most = _MOST_SHARED if shared and name != "num_hidden_groups" else layers
         if count and value > most:
-            raise ExportError(f"{path} has {name} {shown(value)}, and the weights are of {most} layers: {_OTHER}")
+            raise ExportError(f"{path} has {name} {quoted(value)}, and the weights are of {most} layers: {_OTHER}")
         if dimension and value not in sizes:
-            raise ExportError(f"{path} has {name} {shown(value)}, and no weight has that size: {_OTHER}")
+            raise ExportError(f"{path} has {name} {quoted(value)}, and no weight has that size: {_OTHER}")
         limit = _SMALL.get(name, _LARGEST)
         if abs(value) > limit and not _NOT_SIZES.fullmatch(name) and value not in sizes:
-            raise ExportError(f"{path} has {name} {shown(value)}; the limit is {limit}, or a size of the weights")
+            raise ExportError(f"{path} has {name} {quoted(value)}; the limit is {limit}, or a size of the weights")
 
 
 def _numbers(config: Mapping[str, Any], depth: int = 0) -> list[tuple[str, Any]]:

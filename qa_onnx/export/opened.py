@@ -24,12 +24,12 @@ from qa_onnx.export.clean_config import (
     clean_special_tokens,
     clean_tokenizer_config,
 )
-from qa_onnx.export.digest import files_sha256
-from qa_onnx.export.locate import Snapshot, find_checkpoint
+from qa_onnx.export.locate import find_checkpoint
 from qa_onnx.export.model_size import check_sizes
 from qa_onnx.export.refusals import refuse_kind, refuse_unsafe
 from qa_onnx.export.safetensors_header import INDEX, StoredWeights, read_headers
-from qa_onnx.export.untrusted_files import TEXT_LIMIT, check_entries, json_object, read_bytes
+from qa_onnx.export.untrusted_files import TEXT_LIMIT, check_entries, files_sha256, json_object, read_bytes
+from qa_onnx.machine.files import os_errors
 from qa_onnx.machine.locks import work_folder
 
 if TYPE_CHECKING:
@@ -84,18 +84,16 @@ class OpenedCheckpoint:
         Raises:
             ExportError: there is no room for it.
         """
+        place = tempfile.gettempdir()
         with contextlib.ExitStack() as stack:
-            try:
-                scratch = stack.enter_context(work_folder(Path(tempfile.gettempdir()), _PREFIX))
+            with os_errors(ExportError, f"{self.folder} cannot be prepared in {place}"):
+                scratch = stack.enter_context(work_folder(Path(place), _PREFIX))
                 stage = scratch / (self.folder.resolve().name or "checkpoint")
                 stage.mkdir()
                 for name, data in self.texts.items():
                     (stage / name).write_bytes(data)
                 for name, path in self.weights.files.items():
                     _link(path.resolve(), stage / name)
-            except OSError as error:
-                place = tempfile.gettempdir()
-                raise ExportError(f"{self.folder} cannot be prepared in {place}: {error.strerror}") from error
             yield stage
 
     def weights_sha256(self) -> str:
@@ -110,10 +108,8 @@ class OpenedCheckpoint:
 
     def refuse_changed(self) -> None:
         """Raise an ExportError if a file of the weights is not the one that was checked."""
-        try:
+        with os_errors(ExportError, f"{self.folder} was removed while it was read"):
             changed = self.weights.changed()
-        except OSError as error:
-            raise ExportError(f"{self.folder} was removed while it was read: {error}") from error
         if changed:
             raise ExportError(
                 f"{self.folder / changed[0]} was changed while it was read",
@@ -131,10 +127,7 @@ def open_checkpoint(checkpoint: str | PathLike[str]) -> OpenedCheckpoint:
         ExportError: it does not exist, or is not safe to load.
     """
     folder, revision = find_checkpoint(str(checkpoint))
-    name = Path(checkpoint).resolve().name
-    if isinstance(checkpoint, Snapshot):
-        name, revision = checkpoint.name, checkpoint.revision
-    return check_folder(folder, name=name, revision=revision)
+    return check_folder(folder, name=Path(checkpoint).resolve().name, revision=revision)
 
 
 def check_folder(folder: Path, *, name: str | None = None, revision: str | None = None) -> OpenedCheckpoint:
@@ -143,12 +136,12 @@ def check_folder(folder: Path, *, name: str | None = None, revision: str | None 
     Raises:
         ExportError: it is no checkpoint, or is not safe to load.
     """
-    with _readable(folder):
+    with os_errors(ExportError, f"{folder} cannot be read"):
         check_entries(folder)
         refuse_unsafe(folder)
     opened = check_tokenizer(folder)
     refuse_kind(str(folder), opened.config["model_type"])
-    with _readable(folder):
+    with os_errors(ExportError, f"{folder} cannot be read"):
         weights = read_headers(folder)
     check_sizes(folder / "config.json", opened.config, weights)
     for ignored in _IGNORED:
@@ -164,7 +157,7 @@ def check_tokenizer(folder: Path) -> OpenedCheckpoint:
     Raises:
         ExportError: a file is not safe to load.
     """
-    with _readable(folder):
+    with os_errors(ExportError, f"{folder} cannot be read"):
         check_entries(folder)
         names = [*_TEXTS, *sorted(path.name for path in folder.glob("*.model"))]
         texts = {name: data for name in names if (data := read_bytes(folder / name, TEXT_LIMIT)) is not None}
@@ -176,15 +169,6 @@ def check_tokenizer(folder: Path) -> OpenedCheckpoint:
             texts[name] = json.dumps(content).encode()
             config = content if name == "config.json" else config
     return OpenedCheckpoint(folder, folder.resolve().name, None, config, texts, StoredWeights({}, {}, None, ()))
-
-
-@contextlib.contextmanager
-def _readable(folder: Path) -> Iterator[None]:
-    """Turn an error of the file system into one that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise ExportError(f"{folder} cannot be read: {error.strerror}") from error
 
 
 def _link(path: Path, to: Path) -> None:

@@ -86,7 +86,7 @@ def reference(name: str, session: Session, model: SourceModel, max_length: int) 
 
 def _batches(model: SourceModel, max_length: int) -> list[Batch]:
     """Return windows of real text in batches, the longest alone in the first, the others unsorted."""
-    windower = model.windower()
+    windower = model.windower
     windows, longest = _windows(windower, max_length), min(model.max_positions, _LONGEST)
     groups = [windows[start : start + _ROWS] for start in range(0, len(windows), _ROWS)]
     if longest > max_length:

@@ -19,7 +19,7 @@ from qa_onnx.bundle.manifest import Graph
 from qa_onnx.engines.names import PRECISIONS, backends_of
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, half, parity, quantize, sensitivity, static
-from qa_onnx.export.gate import counts_to_exclude
+from qa_onnx.export.gate import STEPS
 from qa_onnx.export.half_storage import store_half
 from qa_onnx.export.texts import GOLDEN_EXAMPLES
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from qa_onnx.export.model import SourceModel
     from qa_onnx.export.ranges import Inputs
     from qa_onnx.export.writer import Writer
+    from qa_onnx.session import Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,8 +71,7 @@ class PrecisionMaker:
             ExportError: it cannot be quantized.
         """
         started = time.perf_counter()
-        made, receipt = self._measured(precision)
-        session = self.model.open(made.path, precision)
+        made, session, receipt = self._measured(precision)
         agreement = parity.compare(self.expected, session)
         if precision == "fp32":
             parity.require_fp32(agreement)
@@ -95,17 +95,19 @@ class PrecisionMaker:
             data=data,
         )
 
-    def _measured(self, precision: str) -> tuple[GraphFile, Receipt | None]:
-        """Make a graph that reaches the gate, if there is one, and the receipt of it."""
+    def _measured(self, precision: str) -> tuple[GraphFile, Session, Receipt | None]:
+        """Make and open a graph that reaches the gate, if there is one, and return it with its receipt."""
         make = partial(self.make_graph, precision)
-        if self.gate is None:
-            return make(()), None
-        if precision == "fp32":  # its scores are known: the others are compared with them
-            made, report, attempts = make(()), self.gate.fp32, 1
+        if self.gate is not None and precision != "fp32":
+            made, session, report, attempts = self.gate.find(precision, make, partial(self._rank, precision))
         else:
-            made, report, attempts = self.gate.find(precision, make, partial(self._rank, precision))
+            made = make(())
+            session = self.model.open(made.path, precision)
+            if self.gate is None:
+                return made, session, None
+            report, attempts = self.gate.fp32, 1  # which the others are compared with
         self.gate.reports[precision] = report
-        return made, self.gate.receipt(made, report, attempts, str(backends_of(precision)[0]))
+        return made, session, self.gate.receipt(made, report, attempts, str(backends_of(precision)[0]))
 
     def make_graph(self, precision: str, exclude: Collection[str]) -> GraphFile:
         """Make a graph of a precision, or return the same one of another precision.
@@ -154,7 +156,7 @@ class PrecisionMaker:
         _LOG.info(
             "%s: searching for the nodes that quantization hurts most: %d trials with one node quantized each; "
             "then at most %d more graphs are measured, with more and more of those nodes in fp32",
-            *(precision, len(names), len(counts_to_exclude(len(names)))),
+            *(precision, len(names), sum(count < len(names) for count in STEPS)),
         )
         batches = self.batches[:_SENSITIVITY_BATCHES]
         return sensitivity.rank(source, names, lambda exclude: self.make_graph(precision, exclude).path, batches)

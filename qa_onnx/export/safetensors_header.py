@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.errors import ExportError
-from qa_onnx.export.untrusted_files import json_object, opened, read_bytes, real_file, shown, shown_path
+from qa_onnx.errors import ExportError, quoted
+from qa_onnx.export.untrusted_files import json_object, opened, read_bytes, real_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,13 +80,13 @@ def read_headers(folder: Path) -> StoredWeights:
         found, stamp = _header(folder / name, path)
         for tensor in found:
             if index is not None and shards.get(tensor) != name:
-                raise ExportError(f"{folder / name} holds {shown(tensor)}, and {INDEX} does not say so")
+                raise ExportError(f"{folder / name} holds {quoted(tensor)}, and {INDEX} does not say so")
         files[name] = path
         shapes |= found
         stamps.append(stamp)
     missing = next((tensor for tensor in shards if tensor not in shapes), None)
     if missing is not None:
-        raise ExportError(f"{folder / INDEX} says that {shards[missing]} holds {shown(missing)}; it does not")
+        raise ExportError(f"{folder / INDEX} says that {shards[missing]} holds {quoted(missing)}; it does not")
     return StoredWeights(files, shapes, index, tuple(stamps))
 
 
@@ -98,7 +98,7 @@ def _weight_map(path: Path, data: bytes) -> dict[str, str]:
     for name in names.values():
         if not isinstance(name, str) or not _SHARD.fullmatch(name):
             raise ExportError(
-                f"{path} names {shown(name)}; it may only name .safetensors files of its own folder",
+                f"{path} names {quoted(name)}; it may only name .safetensors files of its own folder",
                 remedy="save the model again with model.save_pretrained(folder)",
             )
     return names
@@ -125,9 +125,7 @@ def _header(name: Path, path: Path) -> tuple[dict[str, tuple[int, ...]], tuple[i
     shapes = {}
     for tensor, entry in header.items():
         if len(tensor) > _NAME_LIMIT or not tensor.isprintable():
-            raise ExportError(
-                f"{shown_path(name)} names a tensor {shown(tensor)}: control characters, or too long"
-            )
+            raise ExportError(f"{name} names a tensor {quoted(tensor)}: control characters, or too long")
         shapes[tensor], span = _entry(name, tensor, entry)
         ends.append(span)
     at = 0
@@ -144,15 +142,15 @@ def _header(name: Path, path: Path) -> tuple[dict[str, tuple[int, ...]], tuple[i
 
 def _entry(name: Path, tensor: str, entry: Any) -> tuple[tuple[int, ...], tuple[int, int]]:
     """Return the shape of a tensor, and where its bytes begin and end."""
-    where = f"{name}: tensor {shown(tensor)}"
+    where = f"{name}: tensor {quoted(tensor)}"
     try:
         dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
         raise ExportError(f"{where} lacks dtype, shape or data_offsets") from error
     if not isinstance(dtype, str) or dtype not in _BYTES:
-        raise ExportError(f"{where} has the unknown dtype {shown(dtype)}")
+        raise ExportError(f"{where} has the unknown dtype {quoted(dtype)}")
     if not isinstance(shape, list) or len(shape) > _DIMENSIONS:
-        raise ExportError(f"{where} has the shape {shown(shape)}; at most {_DIMENSIONS} sizes are possible")
+        raise ExportError(f"{where} has the shape {quoted(shape)}; at most {_DIMENSIONS} sizes are possible")
     if any(type(number) is not int or number < 0 for number in (*shape, begin, end)):
         raise ExportError(f"{where} has sizes or offsets that are not whole numbers from 0 on")
     size = math.prod(shape) * _BYTES[dtype]

@@ -1,17 +1,25 @@
-"""EvaluationSettings: what the graphs of an export are measured and calibrated with."""
+"""Every option of an export, in two frozen dataclasses that are checked once.
+
+Left out: the checkpoint and the folder of the bundle, see `export`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path  # noqa: TC003  # `bounds_of` reads the annotations
+from typing import TYPE_CHECKING, Annotated
 
 from qa_onnx.data import squad
-from qa_onnx.errors import InputError
+from qa_onnx.engines.names import PRECISIONS, missing_instructions
+from qa_onnx.errors import ExportError, InputError, quoted
+from qa_onnx.export.graph import DEFAULT_OPSET
+from qa_onnx.machine.files import check_path
+from qa_onnx.machine.packages import require
+from qa_onnx.options import BOUNDS, Bounds, bounds_of, check_fields, check_type, is_number
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from qa_onnx.data.squad import DataSet
 
 
@@ -31,22 +39,25 @@ class EvaluationSettings:
         seed: of the samples and the bootstrap.
 
     Raises:
-        InputError: a value is out of range, or one is missing that another needs.
+        InputError: a value is out of range or of a wrong type, or one is missing that another needs.
     """
 
     eval_data: str | Path | None = None
-    eval_limit: int | None = None
+    eval_limit: Annotated[int | None, Bounds(1, 1 << 24)] = None
     gate: float = 99.0
     calibration_data: str | Path | None = None
-    calibration_examples: int = 256
+    calibration_examples: Annotated[int, Bounds(1, 1 << 24)] = 256
     calibrate: bool = False
-    seed: int = 0
+    seed: Annotated[int, Bounds(0, 1 << 32)] = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.gate <= 100:
-            raise InputError(f"gate is {self.gate}; it must be more than 0 and at most 100 per cent")
-        if self.calibration_examples < 1:
-            raise InputError(f"calibration_examples is {self.calibration_examples}; it must be at least 1")
+        check_fields(self, EXPORT_BOUNDS)
+        if not is_number(self.gate) or not 0 < self.gate <= 100:
+            raise InputError(f"gate is {quoted(self.gate)}; it must be a number above 0, and at most 100 per cent")
+        check_type("calibrate", self.calibrate, bool, "True or False")
+        for name in ("eval_data", "calibration_data"):
+            if getattr(self, name) is not None:
+                check_path(name, getattr(self, name))
         if self.calibrate and (self.calibration_data is None or self.eval_data is None):
             raise InputError("calibrate needs calibration_data to fit to and eval_data to check with")
 
@@ -69,3 +80,58 @@ class EvaluationSettings:
                 )
             calibration = dataclasses.replace(calibration, golds=golds)
         return evaluation, calibration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSettings:
+    """The options of `export`, which explains them; `evaluation` is never None here.
+
+    Raises:
+        InputError: a value is out of range or of a wrong type, or two contradict each other.
+        ExportError: this CPU lacks the bf16 of a precision.
+        MissingExtraError: OpenVINO is not installed, which runs such a precision.
+    """
+
+    precisions: Sequence[str]
+    max_length: Annotated[int | None, Bounds(32, BOUNDS["max_length"].high)] = None
+    opset: Annotated[int, Bounds(14, 18)] = DEFAULT_OPSET
+    fusion: bool = True
+    require_fusion: bool = False
+    replace: bool = False
+    evaluation: EvaluationSettings
+
+    def __post_init__(self) -> None:
+        check_fields(self, EXPORT_BOUNDS)
+        check_type("evaluation", self.evaluation, EvaluationSettings, "of type EvaluationSettings, or None")
+        for name in ("fusion", "require_fusion", "replace"):
+            check_type(name, getattr(self, name), bool, "True or False")
+        if self.require_fusion and not self.fusion:
+            raise InputError("require_fusion contradicts fusion=False")
+        if isinstance(self.precisions, str) or not isinstance(self.precisions, Sequence):
+            raise InputError(f"precisions is {quoted(self.precisions)}; it must be a list of names")
+        if not self.precisions or not all(
+            isinstance(name, str) and name in PRECISIONS for name in self.precisions
+        ):
+            names = ", ".join(name if isinstance(name, str) else quoted(name) for name in self.precisions)
+            raise InputError(f"precisions are {names or 'none'}; choose from {', '.join(PRECISIONS)}")
+        for name in self.precisions:
+            self._check_precision(name)
+        if any(PRECISIONS[name].bf16 for name in self.precisions):
+            require("openvino")
+
+    def _check_precision(self, name: str) -> None:
+        """Refuse a precision that cannot be made here, or lacks its data."""
+        reason = missing_instructions(name)
+        if reason:
+            raise ExportError(
+                f"{name} cannot be exported here, since {reason} and an export measures what it writes",
+                remedy=f"export {PRECISIONS[name].graph}, or do it on a CPU with bf16",
+            )
+        if PRECISIONS[name].fixed_ranges and self.evaluation.calibration_data is None:
+            raise InputError(
+                f"{name} fixes the ranges of activations", remedy="name calibration data to take them from"
+            )
+
+
+# Of fields of both classes; `gate` is not here, as its range is open.
+EXPORT_BOUNDS = bounds_of(EvaluationSettings) | bounds_of(ExportSettings)

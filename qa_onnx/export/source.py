@@ -1,6 +1,6 @@
 """A checkpoint or a finished ONNX model -> a float32 graph that gives the logits of its source.
 
-    load -> run the source on real text -> fuse -> compare
+    open -> load -> run the source on real text -> fuse -> compare
 
 Left out: the other precisions, which are made from this graph (precisions.py).
 """
@@ -19,10 +19,9 @@ from qa_onnx.errors import EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
 from qa_onnx.export.checkpoint import load_checkpoint, load_model
-from qa_onnx.export.finished import find_onnx, load_finished
+from qa_onnx.export.finished import FinishedModel, find_finished, load_finished
 from qa_onnx.export.graph import GraphFile
-from qa_onnx.export.locate import check_name
-from qa_onnx.export.opened import check_folder, open_checkpoint
+from qa_onnx.export.opened import open_checkpoint
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from qa_onnx.bundle.manifest import Manifest
     from qa_onnx.export.model import SourceModel
+    from qa_onnx.export.opened import OpenedCheckpoint
     from qa_onnx.session import Session
 
 _LOG = logging.getLogger(__name__)
@@ -37,29 +37,40 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_MAX_LENGTH = 384
 
 
-def check_source(checkpoint: str | PathLike[str]) -> None:
-    """Refuse a source that cannot be exported here, as far as that is visible before it is loaded.
+def open_source(checkpoint: str | PathLike[str]) -> OpenedCheckpoint | FinishedModel:
+    """Find a source and check it, as far as that is possible before it is loaded.
+
+    Args:
+        checkpoint: a folder or hub id of a question answering model, or a folder with model.onnx.
 
     Raises:
         MissingExtraError: packages are not installed.
         ExportError: it does not exist, or is not safe to load.
         EngineError: ONNX Runtime is installed twice.
     """
-    if find_onnx(Path(checkpoint)):
-        require("quantize", onnxruntime=True)
-    else:
-        require("export", onnxruntime=True)
-        check_name(str(checkpoint))
-        if Path(checkpoint).is_dir():
-            check_folder(Path(checkpoint))
+    finished = find_finished(Path(checkpoint))
+    require_tools(finished)
+    return finished or open_checkpoint(checkpoint)
+
+
+def require_tools(source: OpenedCheckpoint | FinishedModel | None) -> None:
+    """Check that the packages are installed that export a finished model, or else a checkpoint.
+
+    Raises:
+        MissingExtraError: packages are not installed.
+        EngineError: ONNX Runtime is installed twice.
+    """
+    require("quantize" if isinstance(source, FinishedModel) else "export", onnxruntime=True)
     import_onnxruntime()  # before other packages do: a process's first import decides about telemetry
 
 
-def load_source(checkpoint: str | PathLike[str], target: Path, opset: int) -> tuple[SourceModel, str, Session]:
+def load_source(
+    source: OpenedCheckpoint | FinishedModel, target: Path, opset: int
+) -> tuple[SourceModel, str, Session]:
     """Load the source and write its float32 graph.
 
     Args:
-        checkpoint: a folder or hub id of a question answering model, or a folder with model.onnx.
+        source: the checkpoint or finished model.
         target: the graph's file.
         opset: of the standard ONNX operators.
 
@@ -67,30 +78,28 @@ def load_source(checkpoint: str | PathLike[str], target: Path, opset: int) -> tu
         The model, the name of the source's own runtime, and a session that runs the source in it.
 
     Raises:
-        MissingExtraError: a package is not installed.
-        ExportError: the source does not exist, is not a question answering model, or is not safe to load.
+        ExportError: the source is not a question answering model, or cannot be loaded.
     """
-    finished = find_onnx(Path(checkpoint))
-    if finished:
-        _LOG.info("reading %s", finished)
-        model = load_finished(Path(checkpoint), finished, target)
+    if isinstance(source, FinishedModel):
+        _LOG.info("reading %s", source.path)
+        model = load_finished(source, target)
         try:
             return model, "the source ONNX model", OnnxSession(target)
         except EngineError as error:
-            raise ExportError(f"{finished}: {error}") from error
+            raise ExportError(f"{source.path}: {error}") from error
     started = time.perf_counter()
-    opened = open_checkpoint(checkpoint)
-    torch_model, model = load_checkpoint(opened, target)
-    model = graph.to_onnx(torch_model, model, opset=opset)
-    shape = model.architecture
-    _LOG.info(
-        "%s: %s with %d layers, %.1f million weights, to ONNX in %.1f s",
-        *(model.source.name, shape["model_type"], shape["layers"], shape["parameters"] / 1e6),
-        time.perf_counter() - started,
-    )
-    del torch_model  # tracing changes some kinds of models for good: the reference is a fresh one
-    fresh, _ = load_model(opened, attention="eager")
-    opened.refuse_changed()
+    with source.staged() as stage:
+        torch_model, model = load_checkpoint(source, stage, target)
+        model = graph.to_onnx(torch_model, model, opset=opset)
+        shape = model.architecture
+        _LOG.info(
+            "%s: %s with %d layers, %.1f million weights, to ONNX in %.1f s",
+            *(model.source.name, shape["model_type"], shape["layers"], shape["parameters"] / 1e6),
+            time.perf_counter() - started,
+        )
+        del torch_model  # tracing changes some kinds of models for good: the reference is a fresh one
+        fresh, _ = load_model(source, stage, attention="eager")
+    source.refuse_changed()
     session = parity.RunnerSession(model.inputs, parity.torch_runner(fresh))
     return model, f"PyTorch {metadata.version('torch')}", session
 
@@ -114,7 +123,7 @@ def window_length(model: SourceModel, old: Manifest | None, wanted: int | None) 
 
 def float32_graph(
     model: SourceModel, expected: parity.Reference, target: Path, *, fusion: bool, require_fusion: bool
-) -> GraphFile:
+) -> tuple[GraphFile, OnnxSession]:
     """Choose the float32 graph: fused if that works, else as it was exported; never one with other logits.
 
     Args:
@@ -123,6 +132,9 @@ def float32_graph(
         target: file for the fused graph.
         fusion: try to fuse.
         require_fusion: fail if a layer that should be fused is not.
+
+    Returns:
+        The graph, and a session that runs it.
 
     Raises:
         ParityError: not even the graph without fusion gives the source's logits.
@@ -133,7 +145,8 @@ def float32_graph(
     if fusion:
         try:
             nodes = graph.fuse(model, target)
-            parity.require_fp32(parity.compare(expected, OnnxSession(target)))
+            session = OnnxSession(target)
+            parity.require_fp32(parity.compare(expected, session))
         except (EngineError, ExportError) as error:
             if require_fusion:
                 raise ExportError(f"{model.source.name} cannot be fused: {error}") from error
@@ -145,6 +158,7 @@ def float32_graph(
                 if require_fusion:
                     raise ExportError(f"{model.source.name}: {message}")
                 _LOG.warning("%s", message)
-            return GraphFile(target, nodes)
-    parity.require_fp32(parity.compare(expected, OnnxSession(model.path)))
-    return GraphFile(model.path, graph.fused_nodes(onnx.load(model.path, load_external_data=False)))
+            return GraphFile(target, nodes), session
+    session = OnnxSession(model.path)
+    parity.require_fp32(parity.compare(expected, session))
+    return GraphFile(model.path, graph.fused_nodes(onnx.load(model.path, load_external_data=False))), session

@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qa_onnx.errors import BundleError, ExportError
 from qa_onnx.export.texts import ENGLISH_TEXTS, TOKENIZER_TEXTS
-from qa_onnx.export.untrusted_files import read_bytes
 from qa_onnx.tokens.panics import library_errors
-from qa_onnx.tokens.tokenizer_file import LARGEST_FILE, checked_tokenizer
+from qa_onnx.tokens.tokenizer_file import checked_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tokenizers import Tokenizer
+
     Sample: TypeAlias = str | tuple[str, str]
     Splitter: TypeAlias = Callable[[Sample], tuple[list[int], list[str]]]
 
 _LOG = logging.getLogger(__name__)
+
+TOKENIZER = "tokenizer.json"
 
 # Share of unknown tokens in plain English. A vocabulary of English has 0 to 0.3 %; one of lower-case words has 7 %
 # where capitals are not lowered.
@@ -36,22 +39,21 @@ _SHOWN = 8  # tokens around a difference
 SAMPLES: tuple[Sample, ...] = (*TOKENIZER_TEXTS, ("Who came?", "Nobody did."))
 
 
-def read_tokenizer(folder: Path) -> str | None:
-    """Return the text of a folder's tokenizer.json as it is; None if there is no such file.
+def read_tokenizer(path: Path, data: bytes) -> tuple[str, Tokenizer]:
+    """Return the text of a tokenizer.json as it is, and its tokenizer.
+
+    Args:
+        path: of the file, for errors.
+        data: its content.
 
     Raises:
         ExportError: it is not the file of a tokenizer.
     """
-    path = folder / "tokenizer.json"
-    data = read_bytes(path, LARGEST_FILE)
-    if data is None:
-        return None
     try:
         text = data.decode("utf-8")
-        checked_tokenizer(text)
+        return text, checked_tokenizer(text)
     except (ValueError, BundleError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
-    return text
 
 
 def same_tokenizer(one: str, other: str) -> bool:
@@ -118,9 +120,8 @@ def _split(splitter: Splitter, text: Sample) -> tuple[list[int], list[str]]:
         return [-1], [f"<{error}>"]
 
 
-def file_splitter(text: str) -> Splitter:
-    """Return a function from a text to the ids and tokens that a tokenizer.json gives."""
-    tokenizer = checked_tokenizer(text)
+def file_splitter(tokenizer: Tokenizer) -> Splitter:
+    """Return a function from a text to the ids and tokens that the tokenizer of a file gives."""
 
     def split(text: Sample) -> tuple[list[int], list[str]]:
         if isinstance(text, str):
@@ -145,21 +146,22 @@ def transformers_splitter(tokenizer: Any) -> Splitter:
     return split
 
 
-def warn(name: str, text: str, tokenizer: Any) -> None:
+def warn(name: str, text: str, tokenizer: Tokenizer, theirs: Any) -> None:
     """Log a warning where transformers splits text otherwise, and where plain English is full of unknown tokens.
 
     Args:
         name: of what the tokenizer.json is of, for the warnings.
         text: of the tokenizer.json.
-        tokenizer: what transformers makes of the same folder; None: not comparable.
+        tokenizer: its tokenizer.
+        theirs: what transformers makes of the same folder; None: not comparable.
     """
-    differing = tokenizer and difference(file_splitter(text), transformers_splitter(tokenizer))
+    differing = theirs and difference(file_splitter(tokenizer), transformers_splitter(theirs))
     if differing:
         _LOG.warning(
             "%s: the bundle keeps the checkpoint's tokenizer; transformers' %s gives other tokens for %s",
-            *(name, type(tokenizer).__name__, differing),
+            *(name, type(theirs).__name__, differing),
         )
-    share = unknown_share(text)
+    share = unknown_share(text, tokenizer)
     if share > UNKNOWN_LIMIT:
         _LOG.warning(
             "%s: %.1f %% of the tokens of plain English are unknown to the tokenizer, usual are 0 to 0.3 %%: a "
@@ -168,9 +170,9 @@ def warn(name: str, text: str, tokenizer: Any) -> None:
         )
 
 
-def unknown_share(text: str, texts: Sequence[str] = ENGLISH_TEXTS) -> float:
+def unknown_share(text: str, tokenizer: Tokenizer, texts: Sequence[str] = ENGLISH_TEXTS) -> float:
     """Return the share of the tokens of texts for which a tokenizer.json has only its unknown token, 0 to 1."""
-    tokenizer, model = checked_tokenizer(text), json.loads(text)["model"]
+    model = json.loads(text)["model"]
     unknown = model.get("unk_token")
     if unknown is None and model.get("unk_id") is not None:
         unknown = model["vocab"][model["unk_id"]][0]

@@ -1,4 +1,4 @@
-"""Files of an untrusted folder -> their bytes and JSON: regular files of that folder, of bounded size.
+"""Files of an untrusted folder -> their bytes, JSON and hash: regular files of that folder, of bounded size.
 
 Nothing here waits for a named pipe, follows a link out of the folder, or reads without a limit. Left out: what the
 files say (safetensors_header.py, clean_config.py).
@@ -7,12 +7,13 @@ files say (safetensors_header.py, clean_config.py).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.errors import ExportError
+from qa_onnx.errors import ExportError, quoted
 from qa_onnx.machine.regular_files import (
     LinkError,
     NotRegularError,
@@ -23,22 +24,15 @@ from qa_onnx.machine.regular_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
 TEXT_LIMIT = 256 << 20  # bytes of a tokenizer's file; the largest multilingual ones have some 35 MB
-_SHOWN = 80  # characters of a name or value in a message
 _DEPTH = 64  # of nested lists and objects
 _DIGITS = 64  # of a number; the largest usual one is 10 ** 30
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
-
-
-def shown(value: object) -> str:
-    """Return a name or value of an untrusted file for a message: in quotes, escaped, and not too long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def check_entries(folder: Path) -> None:
@@ -67,14 +61,14 @@ def real_file(path: Path) -> Path | None:
     except FileNotFoundError as error:
         if not path.is_symlink():
             return None
-        raise ExportError(f"{shown_path(path)} is a link to a file that does not exist") from error
+        raise ExportError(f"{path} is a link to a file that does not exist") from error
     except LinkError as error:
         raise ExportError(
-            f"{shown_path(path)} is a link out of the folder, to {shown(str(error.target))}",
+            f"{path} is a link out of the folder, to {quoted(str(error.target))}",
             remedy="if you trust it, put a copy of the file in the link's place",
         ) from error
     except OSError as error:
-        raise ExportError(f"{shown_path(path)} cannot be read: {error}") from error
+        raise ExportError(f"{path} cannot be read: {error}") from error
     return target
 
 
@@ -85,14 +79,7 @@ def _require_regular(path: Path, mode: int) -> None:
 
 
 def _wrong_kind(path: Path, kind: str) -> ExportError:
-    return ExportError(f"{shown_path(path)} is {kind}; a checkpoint consists of regular files", remedy="remove it")
-
-
-def shown_path(path: Path) -> str:
-    """Return a path for a message, its last part escaped where that is needed."""
-    return (
-        str(path) if path.name.isprintable() and len(path.name) <= _SHOWN else f"{path.parent}/{shown(path.name)}"
-    )
+    return ExportError(f"{path} is {kind}; a checkpoint consists of regular files", remedy="remove it")
 
 
 @contextlib.contextmanager
@@ -108,7 +95,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     except NotRegularError as error:
         raise _wrong_kind(path, error.kind) from error
     except OSError as error:
-        raise ExportError(f"{shown_path(path)} cannot be read: {error.strerror or error}") from error
+        raise ExportError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def read_bytes(path: Path, limit: int) -> bytes | None:
@@ -126,8 +113,17 @@ def read_bytes(path: Path, limit: int) -> bytes | None:
         return None
     with opened(found) as (file, size):
         if size > limit:
-            raise ExportError(f"{shown_path(path)} has {size} bytes; the limit is {limit}")
+            raise ExportError(f"{path} has {size} bytes; the limit is {limit}")
         return read_exactly(file, size)
+
+
+def files_sha256(paths: Iterable[Path]) -> str:
+    """Return the SHA-256, in hexadecimal, of the digests of files, in this order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def json_object(path: Path, data: bytes) -> dict[str, Any]:
@@ -136,21 +132,20 @@ def json_object(path: Path, data: bytes) -> dict[str, Any]:
     Raises:
         ExportError: it is no object, nested too deeply, or has numbers that no file of a checkpoint has.
     """
-    name = shown_path(path)
     depth = deepest = 0
     for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
         depth += 1 if bracket in b"[{" else -1
         deepest = max(deepest, depth)
     if deepest > _DEPTH:
-        raise ExportError(f"{name} is nested {deepest} levels deep; the limit is {_DEPTH}")
+        raise ExportError(f"{path} is nested {deepest} levels deep; the limit is {_DEPTH}")
     try:
         content = json.loads(
             data.decode("utf-8-sig"), parse_int=_int, parse_float=_float, parse_constant=_no_number
         )
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise ExportError(f"{name} is not usable JSON: {error}") from error
+        raise ExportError(f"{path} is not usable JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ExportError(f"{name} is not a JSON object")
+        raise ExportError(f"{path} is not a JSON object")
     return content
 
 

@@ -11,11 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion
 
 from qa_onnx.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _SHOWN = ("qa-onnx", "numpy", "tokenizers", "openvino")
@@ -55,7 +59,7 @@ def survey() -> Installed:
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         versions={name: version(name) for name in _SHOWN},
-        wheels={name: number for name in WHEELS if (number := version(name)) is not None},
+        wheels=versions(WHEELS),
         extras={extra: tuple(_lacks(needs(extra))) for extra in sorted(extras)},
         unmet=tuple(_lacks(needs() + wheels)),
     )
@@ -92,6 +96,11 @@ def version(distribution: str) -> str | None:
     except (metadata.PackageNotFoundError, KeyError):
         return None
     return number
+
+
+def versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of some packages that are installed."""
+    return {name: number for name in distributions if (number := version(name)) is not None}
 
 
 def needs(extra: str = "") -> list[Requirement]:

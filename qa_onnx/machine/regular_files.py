@@ -139,8 +139,11 @@ def real(path: Path) -> Path:
 
 
 def hub_cache_of(folder: Path) -> Path | None:
-    """Return the folder of a repository in the hub's cache that a folder belongs to; None: to none."""
-    return folder.parents[1] if folder.parent.name == "snapshots" else None
+    """Return the folder of a repository in the hub's cache that a folder belongs to; None: to none.
+
+    It is a snapshot, or a folder in one, such as `onnx`.
+    """
+    return next((one.parents[1] for one in (folder, folder.parent) if one.parent.name == "snapshots"), None)
 
 
 def kind_of(mode: int) -> str:

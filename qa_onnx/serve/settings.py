@@ -10,7 +10,7 @@ from qa_onnx import Bundle, Options, Reader
 from qa_onnx.bundle.runtime import resolve_runtime
 from qa_onnx.errors import InputError
 from qa_onnx.machine import cpu
-from qa_onnx.options import check_bounds
+from qa_onnx.options import check_fields
 from qa_onnx.serve.hosts import AllowedHosts
 from qa_onnx.serve.root_path import checked_root
 
@@ -58,10 +58,7 @@ class Settings:
     owns_process: bool = True  # which ends, even where a run does not; False: it is that of another application
 
     def __post_init__(self) -> None:
-        for limit in limits():
-            value = getattr(self, limit.name)
-            if limit.default is not None or value is not None:
-                check_bounds(limit.name, value)
+        check_fields(self)
         AllowedHosts(self.allowed_hosts, loopback=self.loopback)  # checks the names
         object.__setattr__(self, "root_path", checked_root(self.root_path))
         if self.total_bytes < 2 * self.max_request_bytes:

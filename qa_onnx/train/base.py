@@ -140,10 +140,12 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     import torch
 
     opened = open_checkpoint(base)
-    config, dropouts = _config(opened, settings.dropout)
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        model, fresh = checkpoint.load_model(opened, attention=None, config=config)
+    with opened.staged() as stage:
+        config, dropouts = _config(opened, stage, settings.dropout)
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            model, fresh = checkpoint.load_model(opened, stage, attention=None, config=config)
+        tokenizer, tokenizer_json = checkpoint.load_tokenizer(opened, stage)
     missing = [name for name in fresh if name.startswith(f"{model.base_model_prefix}.")]
     if missing:
         raise TrainError(
@@ -152,7 +154,6 @@ def load_base(base: str, settings: TrainSettings) -> Base:
         )
     if fresh:
         _LOG.info("%s is an encoder without a question answering head: a new head is trained", base)
-    tokenizer, tokenizer_json = checkpoint.load_tokenizer(opened)
     if settings.max_length > (limit := model_facts.max_positions(model, tokenizer)):
         raise InputError(f"max_length is {settings.max_length}; {base} reads at most {limit} tokens: lower it")
     return Base(
@@ -171,9 +172,9 @@ def load_base(base: str, settings: TrainSettings) -> Base:
     )
 
 
-def _config(opened: OpenedCheckpoint, dropout: float) -> tuple[Any, dict[str, float]]:
+def _config(opened: OpenedCheckpoint, stage: Path, dropout: float) -> tuple[Any, dict[str, float]]:
     """Return a checkpoint's config with the dropout set, and the dropouts that it had by name."""
-    config = checkpoint.load_config(opened)
+    config = checkpoint.load_config(opened, stage)
     config.num_labels = 2  # start and end, whatever the head of a classifier had
     dropouts = {
         name: value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 import qa_onnx
 from qa_onnx.appearance.plots import INK, LINE, PAPER, legend_below, new_axes, svg
 from qa_onnx.machine.cpu import instruction_sets
+from qa_onnx.machine.packages import versions
 from qa_onnx.train.optimization import peak_learning_rate
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def make_record(job: TrainingJob, state: State, *, name: str, licence: str | Non
         "result": state.best_evaluation(),
         "evaluations": state.evaluations,
         "losses": state.losses,
-        "versions": {"qa-onnx": qa_onnx.__version__, **{name: metadata.version(name) for name in _PACKAGES}},
+        "versions": {"qa-onnx": qa_onnx.__version__, **versions(_PACKAGES)},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, get_origin, get_type_hints
+from typing import Annotated
 
 from qa_onnx.errors import InputError
-from qa_onnx.options import BOUNDS, Bounds, Options, check_bounds
+from qa_onnx.options import BOUNDS, Bounds, Options, bounds_of, check_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +70,7 @@ class TrainSettings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in TRAIN_BOUNDS and not (value is None and field.default is None):
-                check_bounds(field.name, value, bounds=TRAIN_BOUNDS)
+        check_fields(self, TRAIN_BOUNDS)
         if self.device not in {"cpu", "cuda"}:
             raise InputError(f"device is {self.device!r}; it must be cpu or cuda")
 
@@ -84,8 +81,4 @@ class TrainSettings:
         return dataclasses.replace(usual, doc_stride=stride, batch_tokens=2048)
 
 
-TRAIN_BOUNDS: dict[str, Bounds] = {
-    name: hint.__metadata__[0]
-    for name, hint in get_type_hints(TrainSettings, include_extras=True).items()
-    if get_origin(hint) is Annotated
-}
+TRAIN_BOUNDS = bounds_of(TrainSettings)

@@ -272,3 +272,20 @@ def test_a_changed_byte_in_a_member_is_found(name: str, qab: Path, tmp_path: Pat
     path.write_bytes(data)
     [damaged] = Bundle.load(path).damaged_files()
     assert f"changed.qab/{name} was changed or damaged" in damaged
+
+
+def test_a_bundle_reads_the_directory_once_however_many_files_it_has(
+    qab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    members = packed._members
+
+    def count(path: Path, *rest: Any) -> dict[str, packed.Member]:
+        read.append(path)
+        return members(path, *rest)
+
+    monkeypatch.setattr(packed, "_members", count)
+    bundle = Bundle.load(qab)
+    assert bundle.damaged_files() == ()
+    assert sum(1 for _ in bundle.manifest.files()) > 2
+    assert len(read) == 2  # the other time for the manifest

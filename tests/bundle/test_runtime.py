@@ -18,6 +18,7 @@ from qa_onnx import (
     Reader,
 )
 from qa_onnx.bundle import runtime
+from qa_onnx.bundle.files import FolderFiles
 from qa_onnx.bundle.graphs import BundleGraph
 from qa_onnx.engines import sessions
 from qa_onnx.engines.names import BACKENDS, Backend
@@ -262,7 +263,7 @@ def test_tensorrt_runs_the_plain_fp32_graph(
     assert (str(reader.backend), reader.precision) == ("tensorrt/cuda", "fp32")
     [call] = calls
     assert call == {
-        "graph": BundleGraph(tiny_copy, tiny_bundle.graph("fp32").file, None),
+        "graph": BundleGraph(FolderFiles(tiny_copy), tiny_bundle.graph("fp32").file, None),
         "backend": Backend("tensorrt", "cuda"),
         "threads": None,
         "precision": "fp32",

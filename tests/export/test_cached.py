@@ -256,6 +256,22 @@ def test_a_folder_with_a_finished_onnx_model_is_made_into_a_bundle(cache: Path) 
     assert len(list(cache.iterdir())) == 1
 
 
+@pytest.mark.export
+@pytest.mark.parametrize("inner", ["", "onnx"])
+def test_a_tokenizer_replaces_that_of_a_finished_onnx_model(kept: Path, tmp_path: Path, inner: str) -> None:
+    from tests.export.test_finished import make_finished
+
+    folder = Path(shutil.copytree(make_finished("bert"), tmp_path / "theirs"))
+    (folder / inner).mkdir(exist_ok=True)
+    (folder / "model.onnx").rename(folder / inner / "model.onnx")
+    assert ask(folder, tokenizer=make_finished("roberta"))["answer"] in CONTEXT
+    (entry,) = kept.iterdir()
+    bundle = Bundle.load(entry)
+    assert (bundle.manifest.source.name, bundle.manifest.source.kind) == ("theirs", "onnx")
+    tokenizer = bundle.text(bundle.manifest.tokenizer)
+    assert tokenizer == (make_finished("roberta") / "tokenizer.json").read_text("utf-8")
+
+
 class Objects:
     """A model and a tokenizer of transformers, as a program holds them."""
 

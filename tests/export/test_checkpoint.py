@@ -9,15 +9,14 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from qa_onnx import Example, ExportError, Options, Reader, Windower
-from qa_onnx.export import export
-from qa_onnx.export.checkpoint import load_checkpoint
+from qa_onnx import Example, ExportError, InputError, MissingExtraError, Options, Reader, Windower
+from qa_onnx.export import EvaluationSettings, export
+from qa_onnx.export.locate import find_checkpoint
 from tests import tiny
 from tests.exports import (
     PAIRS,
@@ -26,6 +25,7 @@ from tests.exports import (
     edit_json,
     graph_path,
     load_torch,
+    open_and_load,
     run_onnx,
     run_torch,
     without_tokenizer_json,
@@ -33,6 +33,7 @@ from tests.exports import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from qa_onnx.export.model import SourceModel
 
@@ -48,7 +49,7 @@ def bert(tmp_path: Path) -> Path:
 
 
 def load(folder: Path | str) -> SourceModel:
-    return load_checkpoint(folder, Path("unused.onnx"))[1]
+    return open_and_load(folder)[1]
 
 
 def shape_of(facts: SourceModel) -> tuple[str, int, int, int]:
@@ -61,7 +62,7 @@ def shape_of(facts: SourceModel) -> tuple[str, int, int, int]:
 
 @every_kind
 def test_the_facts_are_the_models(kind: str) -> None:
-    model, facts = load_checkpoint(checkpoint(kind), checkpoint(kind) / "unused.onnx")
+    model, facts = open_and_load(checkpoint(kind))
     assert not model.training
     assert {str(weight.dtype) for weight in model.parameters()} == {"torch.float32"}
     assert model.config._attn_implementation == "eager"
@@ -323,7 +324,7 @@ def test_weights_that_were_saved_in_a_wrapper_are_found(bert: Path, prefix: str)
     path = bert / "model.safetensors"
     weights = {prefix + name: value for name, value in load_file(path).items()}
     save_file(weights, path, metadata={"format": "pt"})
-    model, _ = load_checkpoint(bert, Path("unused.onnx"))
+    model, _ = open_and_load(bert)
     inputs = {"input_ids": np.arange(5, 15)[None]}
     expected = run_torch(load_torch(checkpoint("bert")), inputs)
     np.testing.assert_allclose(run_torch(model, inputs), expected, atol=1e-5)  # eager attention and sdpa
@@ -332,8 +333,9 @@ def test_weights_that_were_saved_in_a_wrapper_are_found(bert: Path, prefix: str)
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
-        (404, "RepoNotFound", "there is no folder org/name, and no model org/name on the hub: check the name"),
-        (403, "GatedRepo", "org/name is on the hub, but you have no access to it: ask for it"),
+        (404, "RepoNotFound", "org/name is neither a folder here nor a repository on the hub .*: check the path"),
+        (404, "RevisionNotFound", "org/name on the hub has no revision main: use a branch, tag or commit"),
+        (403, "GatedRepo", "org/name on the hub is gated: .*: ask for access at http"),
         (503, "", "there is no folder org/name, and the hub cannot be reached: .*503"),
     ],
 )
@@ -410,6 +412,15 @@ def test_a_hub_id_is_fetched_without_code_and_pickles(
     assert not any(pattern.endswith((".py", ".bin", ".pt", "*")) for pattern in patterns)
 
 
+def test_data_that_cannot_be_read_is_told_before_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("it was downloaded"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"dev\.json"):
+        export("somebody/bert-of-theirs", evaluation=EvaluationSettings(eval_data="dev.json"))
+
+
 def test_the_source_is_told_by_its_weights(bert: Path) -> None:
     before = load(bert).source.sha256
     edit_json(bert / "config.json", lambda content: content.update(note="no weight"))
@@ -436,3 +447,9 @@ def test_layers_that_the_config_does_not_use_are_warned_of(bert: Path, caplog: p
     (bert / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
     load(bert)
     assert "holds layers that its config does not use: bert.encoder.layer.1." in caplog.text
+
+
+def test_without_huggingface_hub_a_hub_id_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtraError, match=r"huggingface.hub not installed: pip install 'qa-onnx\[hub\]'"):
+        find_checkpoint("org/name")

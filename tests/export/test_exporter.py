@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import re
@@ -322,15 +323,50 @@ def test_the_opset_is_the_one_asked_for(tmp_path: Path, opset: int) -> None:
         ({"opset": 19}, "opset is 19"),
         ({"precisions": ()}, "precisions are none"),
         ({"precisions": ("int4",)}, "precisions are int4"),
-        ({"precisions": "int8"}, "precisions are i, n, t, 8"),
-        ({"max_length": 31}, "max_length is 31"),
+        ({"precisions": "int8"}, "precisions is 'int8'; it must be a list of names"),
+        ({"precisions": 5}, "precisions is 5; it must be a list of names"),
+        ({"precisions": [5]}, "precisions are 5; choose from"),
+        ({"max_length": 31}, "max_length is 31; it must be an integer from 32 to"),
+        ({"max_length": "64"}, "max_length is '64'; it must be an integer"),
+        ({"opset": "17"}, "opset is '17'; it must be an integer from 14 to 18"),
+        ({"to": 5}, "to is 5; it must be a str or a Path"),
+        ({"replace": "yes"}, "replace is 'yes'; it must be True or False"),
+        ({"evaluation": {"gate": 99}}, "evaluation is .*; it must be of type EvaluationSettings"),
         ({"max_length": 129}, "max_length is 129; tiny-roberta reads at most 128"),
     ],
 )
 def test_arguments_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        export(checkpoint("roberta"), tmp_path / "bundle", **wrong)
+        export(checkpoint("roberta"), **{"to": tmp_path / "bundle", **wrong})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "a\0b"])
+def test_a_checkpoint_that_is_no_path_is_refused(wrong: Any) -> None:
+    with pytest.raises(InputError, match="checkpoint is "):
+        export(wrong)
+
+
+def test_a_checkpoint_is_checked_once_and_its_tokenizer_parsed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def count(place: str) -> None:
+        module, name = place.rsplit(".", 1)
+        original = getattr(importlib.import_module(module), name)
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            calls.append(name)
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(place, counted)
+
+    count("qa_onnx.export.opened.read_headers")
+    count("qa_onnx.export.tokenizer_check.checked_tokenizer")
+    count("qa_onnx.tokens.tokenizer_file.checked_tokenizer")  # the encoder has a tokenizer of its own
+    export(checkpoint("bert"), tmp_path / "bundle", precisions=("fp32", "int8"))
+    assert sorted(calls) == ["checked_tokenizer", "checked_tokenizer", "read_headers"]
 
 
 def test_the_default_folder_is_named_after_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,7 @@ import pytest
 
 from qa_onnx import Example, ExportError, Options, Reader
 from qa_onnx.export import export, graph
-from qa_onnx.export.checkpoint import load_checkpoint
-from qa_onnx.export.finished import find_onnx, load_finished
+from qa_onnx.export.finished import FinishedModel, find_finished, load_finished
 from tests.exports import (
     PAIRS,
     check_files,
@@ -26,6 +26,7 @@ from tests.exports import (
     edit_onnx,
     exported,
     graph_path,
+    open_and_load,
     ragged_batch,
     run_onnx,
     scratch,
@@ -46,7 +47,7 @@ def make_finished(kind: str) -> Path:
     folder = scratch() / f"finished-{kind}"
     if not folder.exists():
         folder.mkdir()
-        model, facts = load_checkpoint(checkpoint(kind), folder / "model.onnx")
+        model, facts = open_and_load(checkpoint(kind), folder / "model.onnx")
         graph.to_onnx(model, facts)
         for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
             shutil.copy(checkpoint(kind) / name, folder)
@@ -125,10 +126,48 @@ def test_the_model_may_lie_in_onnx(finished: Path, tmp_path: Path) -> None:
     assert found.max_abs < 1e-5
 
 
+def make_snapshot(finished: Path, repository: Path, inner: str) -> Path:
+    """The files of a finished folder as the hub's cache has them: links to `blobs`; ONNX files in `inner`."""
+    snapshot = repository / "snapshots" / ("0" * 40)
+    for place in (repository / "blobs", snapshot / inner):
+        place.mkdir(parents=True, exist_ok=True)
+    for path in finished.iterdir():
+        link = snapshot / (inner if "onnx" in path.name else "") / path.name
+        blob = path.rename(repository / "blobs" / path.name.replace(".", "-"))
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
+
+
+@pytest.mark.parametrize("inner", ["", "onnx"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_snapshot_of_the_hub_is_imported_through_its_links(
+    finished: Path, tmp_path: Path, inner: str, beside: bool
+) -> None:
+    if beside:
+        plain = onnx.load(finished / "model.onnx")
+        options = {"save_as_external_data": True, "location": "model.onnx_data", "size_threshold": 0}
+        onnx.save(plain, finished / "model.onnx", **options)
+    snapshot = make_snapshot(finished, tmp_path / "models--org--model", inner)
+    bundle = export(snapshot, tmp_path / "bundle", precisions=("fp32",), max_length=64)
+    expected = run_onnx(make_finished("bert") / "model.onnx", ragged_batch(checkpoint("bert")))
+    found = run_onnx(graph_path(bundle, "fp32"), ragged_batch(checkpoint("bert")))
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_a_link_out_of_a_snapshot_is_refused(finished: Path, tmp_path: Path) -> None:
+    snapshot = make_snapshot(finished, tmp_path / "models--org--model", "onnx")
+    model = snapshot / "onnx" / "model.onnx"
+    shutil.copy(model, tmp_path / "elsewhere.onnx")
+    model.unlink()
+    model.symlink_to(tmp_path / "elsewhere.onnx")
+    with pytest.raises(ExportError, match="is a link out of the folder"):
+        export(snapshot, tmp_path / "bundle", precisions=("fp32",))
+
+
 def test_a_checkpoint_with_a_finished_model_beside_it_is_a_checkpoint(finished: Path) -> None:
-    assert find_onnx(finished) == finished / "model.onnx"
+    assert find_finished(finished) == FinishedModel(finished, finished / "model.onnx")
     shutil.copy(checkpoint("bert") / "model.safetensors", finished)
-    assert find_onnx(finished) is None
+    assert find_finished(finished) is None
 
 
 def test_weights_beside_the_model_are_taken_in(finished: Path, tmp_path: Path) -> None:
@@ -165,7 +204,7 @@ def test_an_input_that_nothing_reads_is_fed_all_the_same(tmp_path: Path) -> None
 def test_max_positions_without_a_limit_of_the_tokenizer(kind: str, expected: int, tmp_path: Path) -> None:
     folder = copy(make_finished(kind), tmp_path / "finished")
     edit_json(folder / "tokenizer_config.json", lambda content: content.pop("model_max_length"))
-    facts = load_finished(folder, folder / "model.onnx", tmp_path / "target.onnx")
+    facts = load_finished(FinishedModel(folder, folder / "model.onnx"), tmp_path / "target.onnx")
     assert facts.max_positions == expected
     ids = np.random.default_rng(2).integers(5, 60, (1, expected))
     logits = run_onnx(
@@ -176,7 +215,7 @@ def test_max_positions_without_a_limit_of_the_tokenizer(kind: str, expected: int
 
 def test_special_tokens_are_found_in_every_form(finished: Path, tmp_path: Path) -> None:
     def facts() -> tuple[int, int]:
-        found = load_finished(finished, finished / "model.onnx", tmp_path / "target.onnx")
+        found = load_finished(FinishedModel(finished, finished / "model.onnx"), tmp_path / "target.onnx")
         return found.pad_id, found.cls_id
 
     assert facts() == (0, 2)
@@ -208,7 +247,7 @@ def test_a_field_that_is_no_number_counts_as_unknown(
     finished: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     edit_json(finished / "config.json", lambda content: content.update(change))
-    facts = load_finished(finished, finished / "model.onnx", tmp_path / "target.onnx")
+    facts = load_finished(FinishedModel(finished, finished / "model.onnx"), tmp_path / "target.onnx")
     assert facts.max_positions == 128
     assert facts.architecture["layers"] == (0 if "num_hidden_layers" in change else 2)
     assert facts.architecture["hidden_size"] == (0 if "hidden_size" in change else 32)

@@ -267,6 +267,14 @@ def test_the_command_line_measures_prints_and_exits_with_1_on_a_miss(
         ({"gate": 101.0}, "gate is 101.0"),
         ({"calibrate": True}, "calibrate needs calibration_data"),
         ({"calibration_examples": 0}, "calibration_examples is 0"),
+        ({"gate": "99"}, "gate is '99'; it must be a number"),
+        ({"gate": True}, "gate is True"),
+        ({"gate": float("nan")}, "gate is nan"),
+        ({"eval_limit": -3}, "eval_limit is -3"),
+        ({"seed": -1}, "seed is -1; it must be an integer from 0 to"),
+        ({"seed": 0.5}, "seed is 0.5"),
+        ({"eval_data": 5}, "eval_data is 5; it must be a str or a Path"),
+        ({"calibrate": "yes"}, "calibrate is 'yes'"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -345,7 +353,7 @@ def answers(easy: Path, tmp_path: Path) -> tuple[Reader, DataSet, DataSet]:
 
 def test_calibration_makes_probabilities_honest(answers: tuple[Reader, DataSet, DataSet], tmp_path: Path) -> None:
     reader, fitting, checking = answers
-    fit = confidence.fit(reader, fitting, checking)
+    fit = confidence.fit(reader, fitting, evaluate(reader, checking))
     assert fit.null_threshold is None
     assert fit.confidence.ece_after <= fit.confidence.ece_before
     assert sum(item.n for item in fit.confidence.after) == len(checking.golds)
@@ -371,7 +379,7 @@ def test_a_temperature_that_makes_it_worse_elsewhere_is_not_kept(
         golds=tuple(replace(gold, answers=(text,)) for gold, text in zip(checking.golds, texts, strict=True)),
     )
     with caplog.at_level(logging.INFO, "qa_onnx"):
-        fit = confidence.fit(reader, wrong, right)
+        fit = confidence.fit(reader, wrong, evaluate(reader, right))
     assert fit.temperature == 1.0
     assert fit.confidence.after == fit.confidence.before
     assert "1 is kept" in caplog.text

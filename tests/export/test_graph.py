@@ -12,8 +12,7 @@ import pytest
 
 from qa_onnx import ExportError
 from qa_onnx.export import graph
-from qa_onnx.export.checkpoint import load_checkpoint
-from tests.exports import checkpoint, difference, edit_onnx, exported, graph_path, ragged_batch
+from tests.exports import checkpoint, difference, edit_onnx, exported, graph_path, open_and_load, ragged_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.export
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, SourceModel]:
     """The tiny BERT in PyTorch and as plain ONNX."""
-    model, facts = load_checkpoint(checkpoint("bert"), tmp_path_factory.mktemp("graph") / "plain.onnx")
+    model, facts = open_and_load(checkpoint("bert"), tmp_path_factory.mktemp("graph") / "plain.onnx")
     return model, graph.to_onnx(model, facts)
 
 
@@ -79,16 +78,19 @@ def test_standard_onnx_of_the_opset_with_free_axes(
 
 def test_an_input_that_the_model_does_not_use_is_dropped(tmp_path: Path) -> None:
     """DeBERTa takes token types and, with type_vocab_size 0, looks at none."""
-    model, facts = load_checkpoint(checkpoint("deberta-v2"), tmp_path / "model.onnx")
+    model, facts = open_and_load(checkpoint("deberta-v2"), tmp_path / "model.onnx")
     facts = dataclasses.replace(facts, inputs=("input_ids", "attention_mask", "token_type_ids"))
     assert graph.to_onnx(model, facts).inputs == ("input_ids", "attention_mask")
 
 
-def test_weights_too_large_for_one_file_are_beside_it(plain: SourceModel, tmp_path: Path) -> None:
+def test_weights_too_large_for_one_file_are_beside_it(
+    plain: SourceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph.save(onnx.load(plain.path), tmp_path / "whole.onnx")
     assert graph.data_file(tmp_path / "whole.onnx") is None
+    monkeypatch.setattr(graph, "LARGEST", 10_000)
     for _ in range(2):  # the second time over the first
-        graph.save(onnx.load(plain.path), tmp_path / "large.onnx", largest=10_000)
+        graph.save(onnx.load(plain.path), tmp_path / "large.onnx")
         assert graph.data_file(tmp_path / "large.onnx") == tmp_path / "large.onnx.data"
         assert (tmp_path / "large.onnx").stat().st_size < 0.5 * (tmp_path / "whole.onnx").stat().st_size
         sizes = [(tmp_path / f"large.onnx{end}").stat().st_size for end in ("", ".data")]
@@ -96,6 +98,7 @@ def test_weights_too_large_for_one_file_are_beside_it(plain: SourceModel, tmp_pa
     (tmp_path / "large.onnx.data").rename(tmp_path / "moved.data")
     graph.name_data_file(tmp_path / "large.onnx", "moved.data")
     assert difference(tmp_path / "large.onnx", plain.path, ragged_batch(checkpoint("bert"))) == 0
+    monkeypatch.undo()
     graph.save(onnx.load(plain.path), tmp_path / "large.onnx")
     assert sorted(path.name for path in tmp_path.glob("large*")) == ["large.onnx"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,7 +14,6 @@ from qa_onnx.bundle.manifest import Parity
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import EngineError, ParityError
 from qa_onnx.export import export, graph, parity
-from qa_onnx.export.checkpoint import load_checkpoint
 from qa_onnx.export.source import float32_graph
 from tests import tiny
 from tests.exports import (
@@ -26,6 +24,7 @@ from tests.exports import (
     edit_onnx,
     exported,
     graph_path,
+    open_and_load,
     set_weight,
     snapshot,
     weight,
@@ -33,6 +32,7 @@ from tests.exports import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -52,7 +52,7 @@ LENGTH = 96
 def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[SourceModel, Reference]:
     """The tiny BERT as plain ONNX, and PyTorch's logits."""
     path = tmp_path_factory.mktemp("plain") / "plain.onnx"
-    model, facts = load_checkpoint(checkpoint("bert"), path)
+    model, facts = open_and_load(checkpoint("bert"), path)
     facts = graph.to_onnx(model, facts)
     return facts, _reference(facts, model)
 
@@ -99,7 +99,7 @@ def test_windows_are_short_and_long_in_one_batch(plain: tuple[SourceModel, Refer
 def test_the_reference_does_not_drop_out(plain: tuple[SourceModel, Reference]) -> None:
     """Exporting must not leave the model in training mode."""
     facts, reference = plain
-    model, _ = load_checkpoint(checkpoint("bert"), facts.path)
+    model, _ = open_and_load(checkpoint("bert"), facts.path)
     for (_, start, end), (_, again_start, again_end) in zip(
         reference.logits, _reference(facts, model).logits, strict=True
     ):
@@ -156,7 +156,7 @@ def test_a_model_that_reads_more_than_is_compared_is_told(caplog: pytest.LogCapt
 
 
 def test_what_pytorch_cannot_run_says_so() -> None:
-    model, _ = load_checkpoint(checkpoint("bert"), Path("unused"))
+    model, _ = open_and_load(checkpoint("bert"))
     run = parity.torch_runner(model)
     with pytest.raises(EngineError, match=r"PyTorch failed on input_ids \(1, 3\) up to 900"):
         run({"input_ids": np.array([[1, 2, 900]])})

@@ -11,10 +11,9 @@ import pytest
 
 from qa_onnx.errors import ExportError, InputError
 from qa_onnx.export import graph
-from qa_onnx.export.checkpoint import load_checkpoint
 from qa_onnx.export.ranges import channel_maxima, tensor_ranges
 from qa_onnx.export.smooth import products
-from tests.exports import checkpoint, ragged_batch, scratch
+from tests.exports import checkpoint, open_and_load, ragged_batch, scratch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +33,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 def plain(kind: str) -> Path:
     """The unfused float32 graph of a tiny checkpoint; not to be changed."""
     path = scratch() / f"plain-{kind}.onnx"
-    model, facts = load_checkpoint(checkpoint(kind), path)
+    model, facts = open_and_load(checkpoint(kind), path)
     return graph.to_onnx(model, facts).path
 
 

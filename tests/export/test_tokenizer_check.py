@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import shutil
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
-from qa_onnx import MissingExtraError
 from qa_onnx.export.checkpoint import load_tokenizer
 from qa_onnx.export.opened import check_tokenizer
 from qa_onnx.export.texts import ENGLISH_TEXTS, TOKENIZER_TEXTS
@@ -23,7 +21,7 @@ from qa_onnx.export.tokenizer_check import (
     transformers_splitter,
     unknown_share,
 )
-from qa_onnx.tokens import tokenizer_file
+from qa_onnx.tokens.tokenizer_file import checked_tokenizer
 from tests import tiny
 from tests.exports import checkpoint, copy, edit_json, exported, scratch
 
@@ -61,7 +59,7 @@ def test_the_bundle_has_the_checkpoints_file_byte_for_byte(kind: str) -> None:
     made = exported(kind)
     path = made.bundle.path / made.bundle.manifest.tokenizer.name
     assert path.read_bytes() == (made.checkpoint / "tokenizer.json").read_bytes()
-    kept = tokenizer_file.checked_tokenizer(made.bundle.text(made.bundle.manifest.tokenizer))
+    kept = checked_tokenizer(made.bundle.text(made.bundle.manifest.tokenizer))
     theirs = Tokenizer.from_file(str(made.checkpoint / "tokenizer.json"))
     lines = mixed_lines()
     assert len(set(lines)) == 2000
@@ -81,6 +79,13 @@ def _normalizer(value: Any) -> Callable[[Tokenizer], None]:
 
 
 _NFKC = normalizers.Sequence([normalizers.Strip(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+
+
+def tokenizer_of(folder: Path) -> tuple[Any, str]:
+    """transformers' tokenizer of a folder, and the text of its tokenizer.json."""
+    opened = check_tokenizer(folder)
+    with opened.staged() as stage:
+        return load_tokenizer(opened, stage)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +113,12 @@ def test_rules_that_transformers_drops_are_kept_and_told(
     change(tokenizer)
     tokenizer.save(str(path))
     edit_json(folder / "tokenizer_config.json", lambda content: content.update(tokenizer_class=name))
-    theirs, text = load_tokenizer(check_tokenizer(folder))
+    theirs, text = tokenizer_of(folder)
     assert text == path.read_text(encoding="utf-8")
     assert type(theirs).__name__ == name
     message = caplog.messages[0]
     assert message.startswith(f"{folder}: the bundle keeps the checkpoint's tokenizer; transformers' {name} gives")
-    found = difference(file_splitter(text), transformers_splitter(theirs))
+    found = difference(file_splitter(checked_tokenizer(text)), transformers_splitter(theirs))
     assert found
     assert str(found) in message
     assert found.ours != found.theirs
@@ -126,7 +131,7 @@ def test_a_class_with_another_vocabulary_does_not_hide_the_file(
     folder = copy(checkpoint("roberta"), tmp_path / "roberta")
     shutil.copy(checkpoint("bert") / "tokenizer.json", folder)
     edit_json(folder / "tokenizer_config.json", lambda content: content.update(tokenizer_class="RobertaTokenizer"))
-    _, text = load_tokenizer(check_tokenizer(folder))
+    _, text = tokenizer_of(folder)
     assert text == (folder / "tokenizer.json").read_text(encoding="utf-8")
     assert "transformers' RobertaTokenizer gives other tokens for" in caplog.text
 
@@ -137,7 +142,7 @@ def test_what_transformers_refuses_is_used_as_it_is(tmp_path: Path, caplog: pyte
         folder / "tokenizer_config.json",
         lambda content: content.update(tokenizer_class="BertTokenizer", do_lower_case={"not": "a boolean"}),
     )
-    tokenizer, text = load_tokenizer(check_tokenizer(folder))
+    tokenizer, text = tokenizer_of(folder)
     assert text == (folder / "tokenizer.json").read_text(encoding="utf-8")
     assert (tokenizer.pad_token_id, tokenizer.cls_token_id) == (0, 2)
 
@@ -182,7 +187,8 @@ def test_other_segments_of_a_pair_are_a_difference() -> None:
     text = (checkpoint("bert") / "tokenizer.json").read_text(encoding="utf-8")
     content = json.loads(text)
     content["post_processor"]["processors"][0]["pair"][3]["Sequence"]["type_id"] = 0
-    found = difference(file_splitter(text), file_splitter(json.dumps(content)))
+    ours, theirs = (file_splitter(checked_tokenizer(one)) for one in (text, json.dumps(content)))
+    found = difference(ours, theirs)
     assert found
     assert (found.texts, found.text) == (1, ("Who came?", "Nobody did."))
 
@@ -204,22 +210,22 @@ def test_a_vocabulary_of_lower_case_words_that_keeps_capitals_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = copy(checkpoint("bert"), tmp_path / "bert")
-    load_tokenizer(check_tokenizer(folder))
+    tokenizer_of(folder)
     assert caplog.messages == []
     edit_json(folder / "tokenizer.json", lambda content: content["normalizer"].update(lowercase=False))
-    text = load_tokenizer(check_tokenizer(folder))[1]
+    text = tokenizer_of(folder)[1]
     (message,) = caplog.messages
     assert "of the tokens of plain English are unknown to the tokenizer" in message
     assert "do_lower_case" in message
-    assert 0.03 < unknown_share(text) < 0.2
+    assert 0.03 < unknown_share(text, checked_tokenizer(text)) < 0.2
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_no_english_word_is_unknown_to_the_tiny_models(kind: str) -> None:
     text = (checkpoint(kind) / "tokenizer.json").read_text(encoding="utf-8")
-    assert unknown_share(text) == 0
+    assert unknown_share(text, checked_tokenizer(text)) == 0
     if kind not in tiny.BYTE_LEVEL:
-        assert unknown_share(text, ["ꙮ", ENGLISH_TEXTS[0]]) > 0
+        assert unknown_share(text, checked_tokenizer(text), ["ꙮ", ENGLISH_TEXTS[0]]) > 0
 
 
 # A sentencepiece model alone
@@ -263,7 +269,7 @@ def test_a_sentencepiece_model_alone_gives_sentencepieces_own_pieces(kind: str) 
     import sentencepiece
 
     folder = sentencepiece_folder(kind)
-    tokenizer = tokenizer_file.checked_tokenizer(load_tokenizer(check_tokenizer(folder))[1])
+    tokenizer = checked_tokenizer(tokenizer_of(folder)[1])
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / _CASES[kind][0]))
     for line in (*ENGLISH_TEXTS, "½ price… № 7 ﬁne ＡＢＣ １２ x²", "Łódź Ærø", "На стене 東京の支店 कार्य"):
         expected = [processor.id_to_piece(index) for index in processor.encode(line)]
@@ -271,13 +277,10 @@ def test_a_sentencepiece_model_alone_gives_sentencepieces_own_pieces(kind: str) 
         assert [tokenizer.id_to_token(index) for index in ids] == expected, line
 
 
-def test_without_sentencepiece_the_refusal_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = sentencepiece_folder("deberta-v2")
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        "qa_onnx.export.checkpoint.find_spec", lambda name: None if name == "sentencepiece" else find(name)
-    )
-    with pytest.raises(
-        MissingExtraError, match=r"spm\.model alone, and sentencepiece is not installed: pip install"
-    ):
-        load_tokenizer(check_tokenizer(folder))
+def test_the_file_that_was_checked_is_used_and_not_what_stands_there_now(tmp_path: Path) -> None:
+    folder = copy(checkpoint("bert"), tmp_path / "bert")
+    checked = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    opened = check_tokenizer(folder)
+    shutil.copy(checkpoint("roberta") / "tokenizer.json", folder)
+    with opened.staged() as stage:
+        assert load_tokenizer(opened, stage)[1] == checked

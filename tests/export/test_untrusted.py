@@ -18,7 +18,7 @@ import pytest
 from qa_onnx import ExportError
 from qa_onnx.export.opened import check_folder, open_checkpoint
 from qa_onnx.export.safetensors_header import read_headers
-from tests.exports import copy, edit_json
+from tests.exports import copy, edit_json, open_and_load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -619,25 +619,22 @@ def test_a_folder_never_asks_the_network(bert: Path, monkeypatch: pytest.MonkeyP
 
 
 def logits_of(folder: Path) -> Any:
-    from qa_onnx.export.checkpoint import load_checkpoint
     from tests.exports import run_torch
 
-    model, _ = load_checkpoint(folder, Path("unused.onnx"))
+    model, _ = open_and_load(folder)
     return run_torch(model, {"input_ids": np.arange(5, 15)[None]})
 
 
 @pytest.mark.export
 def test_a_model_much_larger_than_its_weights_is_not_built(bert: Path) -> None:
     """Every size is one of a weight, and their product is none."""
-    from qa_onnx.export.checkpoint import load_checkpoint
-
     weights = read_headers(bert).shapes
     shapes = {**weights, "bert.pooler.dense.bias": (200_000,)}
     path = bert / "model.safetensors"
     write_weights(path, entries(shapes), data=sum(4 * math.prod(shape) for shape in shapes.values()))
     config(hidden_size=200_000, intermediate_size=200_000)(bert)
     with pytest.raises(ExportError, match=r"describes a model of \d{12,} numbers, and the weights hold \d{6}"):
-        load_checkpoint(bert, Path("unused.onnx"))
+        open_and_load(bert)
 
 
 # Which source a bundle is of

@@ -270,10 +270,10 @@ class CheckpointFile(Target):
 
     def run(self, data: bytes) -> None:
         """See `Target`."""
-        from qa_onnx.export.checkpoint import load_checkpoint
+        from tests.exports import open_and_load
 
         (self.checkpoint / self.name).write_bytes(data)
-        load_checkpoint(self.checkpoint, self.folder / "model.onnx")
+        open_and_load(self.checkpoint, self.folder / "model.onnx")
 
 
 def change_header(rng: Random, data: bytes) -> bytes:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qa_onnx import ExportError, TrainError
-from qa_onnx.export.checkpoint import load_checkpoint
 from qa_onnx.train import TrainSettings
 from qa_onnx.train.base import Base, load_base
 from tests import tiny
-from tests.exports import checkpoint, copy, edit_json
+from tests.exports import checkpoint, copy, edit_json, open_and_load
 from tests.trained import strip_head
 
 if TYPE_CHECKING:
@@ -41,10 +40,10 @@ def test_all_kinds_load_in_float32_without_dropout_and_keep_their_config(kind: s
     assert {k: v for k, v in after.items() if "dropout" in k} == {
         k: v for k, v in before.items() if "dropout" in k
     }
-    model, facts = load_checkpoint(tmp_path / "saved", tmp_path / "unused.onnx")
+    model, facts = open_and_load(tmp_path / "saved")
     for ours, theirs in zip(base.model.parameters(), model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    assert facts.tokenizer_json == load_checkpoint(checkpoint(kind), tmp_path / "unused.onnx")[1].tokenizer_json
+    assert facts.tokenizer_json == open_and_load(checkpoint(kind))[1].tokenizer_json
 
 
 def test_dropout_is_of_hidden_states_and_never_of_attention() -> None:
