@@ -118,7 +118,7 @@ class _Answers:
         options = bodies.options_of(body, service.model, len(items))
         state.questions = len(items)
         examples = [Example(item.question, item.context) for item in items]
-        predictions = service.ask_each(examples, options, state.arrived + service.settings.timeout_s)
+        predictions = service.ask_each(examples, options, state.deadline)
 
         def content(
             item: schemas.AskOne | schemas.AskExample, prediction: Prediction | Exception
@@ -128,8 +128,9 @@ class _Answers:
                 return named | {"error": to_problem(prediction, state, service.metrics).content(state.id)}
             service.metrics.questions.inc()
             state_of_it = service.reader.choose(prediction, options=options).state
+            sources = [(None, item.context)] * len(prediction.answers)
             answers = results.result(
-                item.context, prediction, body.offset_unit, state_of_it, with_evidence=body.evidence
+                sources, prediction, body.offset_unit, state_of_it, with_evidence=body.evidence
             )
             times = {"milliseconds": round(state.milliseconds, 3), "offset_unit": body.offset_unit}
             return named | {"question": item.question} | answers | times
@@ -148,19 +149,18 @@ class _Answers:
                 if isinstance(prediction, Exception):
                     raise prediction
                 objects.append(content(item, prediction))
-        return _json({"results": objects} if isinstance(body, schemas.AskMany) else objects[0])
+        return results.respond({"results": objects} if isinstance(body, schemas.AskMany) else objects[0])
 
     async def scores(self, request: Request, body: schemas.AskScores) -> Response:
         """Return the start and end logit of every token of a context."""
         state: RequestState = request.scope["qa_onnx"]
         state.questions = 1
-        deadline = state.arrived + self._service.settings.timeout_s
-        rows = await self._service.logits(Example(body.question, body.context), deadline)
-        return _json(results.scores(rows, body.offset_unit))
+        rows = await self._service.logits(Example(body.question, body.context), state.deadline)
+        return results.respond(results.scores(rows, body.offset_unit))
 
     async def bundle(self, _: Request) -> Response:
         """Describe the bundle that is served, with its measurements."""
-        return _json(results.bundle(self._service.model))
+        return results.respond(results.bundle(self._service.model))
 
     async def page(self, _: Request) -> Response:
         """Return metrics for Prometheus."""
@@ -169,13 +169,9 @@ class _Answers:
     async def live(self, _: Request) -> Response:
         """Return 200 while the process answers; 503 where only a new one can answer questions."""
         self._service.check_alive()
-        return _json({"status": "alive"})
+        return results.respond({"status": "alive"})
 
     async def ready(self, _: Request) -> Response:
         """Return 200 once the model is loaded and gives the same logits as at export, and while its runs end."""
         self._service.check_ready()
-        return _json({"status": "ready"})
-
-
-def _json(content: Any) -> Response:
-    return Response(results.encode(content), media_type=bodies.JSON)
+        return results.respond({"status": "ready"})

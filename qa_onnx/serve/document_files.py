@@ -11,11 +11,11 @@ from email.message import Message
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response  # noqa: TC002 - FastAPI reads the annotations
 
 from qa_onnx.documents import Document, DocumentReader, Limits
 from qa_onnx.errors import InputError, MissingExtraError
-from qa_onnx.serve import bodies, document_schemas, results
+from qa_onnx.serve import document_schemas, results
 from qa_onnx.serve.endpoints import DOCUMENTS, LARGER_FILES
 from qa_onnx.serve.problems import Problem
 from qa_onnx.serve.side_threads import SideThreads
@@ -131,9 +131,9 @@ def add_endpoints(app: FastAPI, service: Service, key: Sequence[Any]) -> None:
             raise Problem(415, "the body must not be compressed: omit the header Content-Encoding")
         name = _name_in(state.header(b"content-disposition"))
         data, state.body = bytes(state.body), bytearray()
-        document = await service.files.read(data, name, state.arrived + service.settings.timeout_s)
+        document = await service.files.read(data, name, state.deadline)
         fields = {key: getattr(document, key) for key in ("name", "kind", "pages", "text")}
-        return Response(results.encode(fields), media_type=bodies.JSON)
+        return results.respond(fields)
 
     model = document_schemas.DocumentText
     app.post(DOCUMENTS, response_model=model, dependencies=list(key), openapi_extra=_REQUEST)(read)

@@ -70,16 +70,16 @@ class _Inference:
     async def live(self, _: Request) -> Response:
         """Return 200 while the process answers, as /health/live."""
         self._service.check_alive()
-        return _json({"live": True})
+        return results.respond({"live": True})
 
     async def ready(self, _: Request) -> Response:
         """Return 200 while the model answers questions, as /health/ready."""
         self._service.check_ready()
-        return _json({"ready": True})
+        return results.respond({"ready": True})
 
     async def server(self, _: Request) -> Response:
         """Describe the server."""
-        return _json({"name": "qa-onnx", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return results.respond({"name": "qa-onnx", "version": __version__, "extensions": ["binary_tensor_data"]})
 
     async def model(self, request: Request) -> Response:
         """Describe the model: its inputs and outputs."""
@@ -90,13 +90,13 @@ class _Inference:
             for kind, named in columns.items()
         }
         named = {"name": self._name, "versions": [_MODEL_VERSION], "platform": "qa-onnx_bundle"}
-        return _json({**named, **tensors})
+        return results.respond({**named, **tensors})
 
     async def model_ready(self, request: Request) -> Response:
         """Return 200 while the model answers questions."""
         self._check_model(request)
         self._service.check_ready()
-        return _json({"name": self._name, "ready": True})
+        return results.respond({"name": self._name, "ready": True})
 
     async def infer(self, request: Request, body: Annotated[InferRequest, Body()]) -> Response:
         """Answer the questions of a request, each on its own context.
@@ -113,7 +113,7 @@ class _Inference:
         options = bodies.options_of(body.parameters, model, len(contexts))
         examples = map(Example, texts["question"], contexts)
         columns: dict[str, list[Any]] = {name: [] for name in OUTPUTS}
-        outcomes = service.ask_each(examples, options, state.arrived + service.settings.timeout_s)
+        outcomes = service.ask_each(examples, options, state.deadline)
         async with aclosing(outcomes):
             for context in contexts:
                 prediction = await anext(outcomes)
@@ -145,7 +145,3 @@ def _row(context: str, answer: Answer, unit: OffsetUnit) -> dict[str, Any]:
         return row | {"text": "", "start": -1, "end": -1}
     units = results.convert(context, (answer.start, answer.end), unit)
     return row | {"start": units[answer.start], "end": units[answer.end]}
-
-
-def _json(content: Any) -> Response:
-    return Response(results.encode(content), media_type=bodies.JSON)

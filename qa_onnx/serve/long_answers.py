@@ -15,7 +15,6 @@ from functools import partial
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from qa_onnx import Example, Prediction
@@ -28,6 +27,8 @@ from qa_onnx.serve.middleware import to_problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from fastapi import Response
 
     from qa_onnx import Options
     from qa_onnx.dynamic_batching.requests import OnProgress
@@ -57,7 +58,7 @@ async def respond(
     state.questions = 1
     answer = LongAnswer(service, state, body, bodies.options_of(body, service.model, 1))
     if media is None:
-        return Response(results.encode(await answer.result()), media_type=bodies.JSON)
+        return results.respond(await answer.result())
     lines = answer.lines()
     first = await anext(lines)  # here, since StreamingResponse takes a TimeoutError for a client that is gone
     return StreamingResponse(_joined(first, lines), media_type=media)
@@ -103,7 +104,8 @@ class LongAnswer:
         else:
             prediction = await self._of_context(body, on_progress)
             state = self.service.reader.choose(prediction, options=self.options).state
-            found = results.result(body.context, prediction, unit, state, with_evidence=body.evidence)
+            sources = [(None, body.context)] * len(prediction.answers)
+            found = results.result(sources, prediction, unit, state, with_evidence=body.evidence)
         times = {"milliseconds": round(self.state.milliseconds, 3), "offset_unit": unit}
         return {"question": body.question} | found | times
 
@@ -128,14 +130,10 @@ class LongAnswer:
                 problem = to_problem(error, self.state, self.service.metrics)
                 yield results.encode({"error": problem.content(self.state.id)}) + b"\n"
 
-    @property
-    def _deadline(self) -> float:
-        return self.state.arrived + self.service.settings.timeout_s
-
     async def _of_context(self, body: schemas.AskOne, on_progress: OnProgress | None) -> Prediction:
         examples = [Example(body.question, body.context)]
         [prediction] = await self.service.ask_parts(
-            examples, self.options, self._deadline, on_progress=on_progress
+            examples, self.options, self.state.deadline, on_progress=on_progress
         )
         self.service.metrics.questions.inc()
         return prediction
@@ -143,11 +141,11 @@ class LongAnswer:
     async def _of_documents(self, body: schemas.AskDocuments, on_progress: OnProgress | None) -> dict[str, Any]:
         service, reader = self.service, self.service.reader
         options = options_for_all(self.options) if body.all else self.options
-        steps, current, passages = await service.threads.run(partial(self._search, body), self._deadline)
+        steps, current, passages = await service.threads.run(partial(self._search, body), self.state.deadline)
         done = 0
         while not isinstance(current, DocumentAnswers):
             examples = [Example(body.question, passage.text) for passage in current]
-            predictions = await service.ask_parts(examples, options, self._deadline, patient=done > 0)
+            predictions = await service.ask_parts(examples, options, self.state.deadline, patient=done > 0)
             done += len(examples)
             current = _step(steps, predictions)
             if on_progress is not None:
@@ -157,17 +155,15 @@ class LongAnswer:
         state = reader.choose(prediction, options=self.options).state
         texts = {one.name: one.text for one in body.documents}
         sources = [(one.document, texts[one.document]) for one in current.answers]
-        make = partial(
-            results.of_documents, sources, prediction, body.offset_unit, state, with_evidence=body.evidence
-        )
-        found = await service.threads.run(make, self._deadline)
+        make = partial(results.result, sources, prediction, body.offset_unit, state, with_evidence=body.evidence)
+        found = await service.threads.run(make, self.state.deadline)
         return found | {name: getattr(current, name) for name in ("read", "passages", "stopped")}
 
     def _search(self, body: schemas.AskDocuments) -> tuple[ReadingSteps, list[Passage] | DocumentAnswers, int]:
         """Return the steps of reading documents, the first passages, and how many passages there are."""
         index = PassageIndex.of(Document(one.name, one.text) for one in body.documents)
         reader, started = self.service.reader.reader, perf_counter()
-        seconds = _SHARE * (self._deadline - monotonic())
+        seconds = _SHARE * (self.state.deadline - monotonic())
         steps: ReadingSteps
         if body.all:
             found, options = index.search(body.question, body.read), options_for_all(self.options)

@@ -49,6 +49,7 @@ class RequestState:
         id: the client's X-Request-ID, or a new one.
         endpoint: see `endpoint_of`.
         headers: values by name in lower case.
+        timeout_s: seconds that it may take.
         arrived: time at which its head was complete, by `time.monotonic`.
         body: grows while it is read; empty once it is parsed.
         size: bytes of the body, while it is read and afterwards.
@@ -60,12 +61,18 @@ class RequestState:
     id: str
     endpoint: str
     headers: dict[bytes, bytes]
+    timeout_s: float
     arrived: float = field(default_factory=monotonic)
     body: bytearray = field(default_factory=bytearray)
     size: int = 0
     questions: int = 0
     status: int = 0
     gone: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """When its time is over, by `time.monotonic`."""
+        return self.arrived + self.timeout_s
 
     @property
     def milliseconds(self) -> float:
@@ -104,6 +111,7 @@ class RequestMiddleware:
             request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
             endpoint_of(path or "/"),
             headers,
+            self._settings.timeout_s,
         )
         send_in_time = self._sender(state, send)
         try:
