@@ -1,6 +1,6 @@
 """POST /v1/documents: a file -> its text, by the parsers of the room `documents`, in processes of their own.
 
-Left out: questions (long_answers.py); the text is sent back, and nothing of it is kept.
+Left out: questions (questions.py); the text is sent back, and nothing of it is kept.
 """
 
 from __future__ import annotations

@@ -274,6 +274,8 @@ class RequestMiddleware:
 def to_problem(error: BaseException, state: RequestState, metrics: Metrics) -> Problem:
     """Count an error, log it if it is the server's fault, and return its problem."""
     problem = problems.from_error(error)
+    if error is problem:
+        error = problem.__cause__ or problem
     metrics.error(type(problem if isinstance(error, HTTPException) else error).__name__)
     if problem.status == 500:
         fields = {"request_id": state.id, **logs.describe_error(error)}

@@ -64,6 +64,10 @@ def test_an_answer_that_takes_too_long_is_504() -> None:
             response = served.client.post(f"/v1/{path}", json=body)
             assert response.status_code == 504
             assert "--timeout-s" in response.json()["detail"]
+        counted = 'qa_onnx_errors_total{error="DeadlineError"}'
+        for more in ({}, {"progress": True}):  # no line comes before the error, so there is room for its status
+            assert served.answer({**HELD, **more}, Accept="application/jsonl").status_code == 504
+        assert f"{counted} 5.0" in served.client.get("/metrics").text
         served.gate.release()
         eventually(
             lambda: served.answer(GOOD).status_code == 200, "it goes on, as soon as the machine is fast enough"
