@@ -117,7 +117,11 @@ class _Answers:
         state: RequestState = request.scope["qa_onnx"]
         state.questions = 1
         rows = await self._service.logits(Example(body.question, body.context), state.deadline)
-        return results.respond(results.scores(rows, body.offset_unit))
+
+        def make() -> Response:
+            return results.respond(results.scores(rows, body.offset_unit))
+
+        return await self._service.results.run(make, state.deadline)
 
     async def bundle(self, _: Request) -> Response:
         """Describe the bundle that is served, with its measurements."""

@@ -102,7 +102,9 @@ class AskedQuestions:
         [prediction] = await self.service.ask_parts(
             examples, self.options, self.state.deadline, on_progress=on_progress
         )
-        return self._result(body, body.question, [(None, body.context)] * len(prediction.answers), prediction)
+        return await self._result(
+            body, body.question, [(None, body.context)] * len(prediction.answers), prediction
+        )
 
     async def lines_of_one(self, body: _One) -> AsyncGenerator[bytes]:
         """Yield a line for each step of the progress, if it is wanted, and at last the result or the error.
@@ -161,16 +163,21 @@ class AskedQuestions:
         async with aclosing(self.service.ask_each(examples, self.options, self.state.deadline)) as predictions:
             async for outcome in predictions:
                 item = next(items)
+                result: dict[str, Any] | Exception
                 if isinstance(outcome, Exception):
-                    yield item, outcome
-                    continue
-                sources = [(None, item.context)] * len(outcome.answers)
-                yield item, self._result(body, item.question, sources, outcome)
+                    result = outcome
+                else:
+                    sources = [(None, item.context)] * len(outcome.answers)
+                    try:
+                        result = await self._result(body, item.question, sources, outcome)
+                    except TimeoutError as error:
+                        result = error
+                yield item, result
 
     def _failed(self, error: Exception) -> dict[str, Any]:
         return {"error": to_problem(error, self.state, self.service.metrics).content(self.state.id)}
 
-    def _result(
+    async def _result(
         self,
         body: schemas.AnswerOptions,
         question: str,
@@ -178,10 +185,12 @@ class AskedQuestions:
         prediction: Prediction,
     ) -> dict[str, Any]:
         """Count a question, and return its result."""
-        self.service.metrics.questions.inc()
-        state = self.service.reader.choose(prediction, options=self.options).state
-        found = results.result(sources, prediction, body.offset_unit, state, with_evidence=body.evidence)
-        times = {"milliseconds": round(self.state.milliseconds, 3), "offset_unit": body.offset_unit}
+        service, unit = self.service, body.offset_unit
+        service.metrics.questions.inc()
+        state = service.reader.choose(prediction, options=self.options).state
+        make = partial(results.result, sources, prediction, unit, state, with_evidence=body.evidence)
+        found = await service.results.run(make, self.state.deadline) if body.evidence else make()
+        times = {"milliseconds": round(self.state.milliseconds, 3), "offset_unit": unit}
         return {"question": question} | found | times
 
     async def _of_documents(self, body: schemas.AskDocuments, on_progress: OnProgress | None) -> dict[str, Any]:
@@ -198,8 +207,7 @@ class AskedQuestions:
                 on_progress(done, min(body.read, passages))
         texts = {one.name: one.text for one in body.documents}
         sources = [(one.document, texts[one.document]) for one in current.answers]
-        make = partial(self._result, body, body.question, sources, current.prediction)
-        found = await service.threads.run(make, self.state.deadline)
+        found = await self._result(body, body.question, sources, current.prediction)
         return found | {name: getattr(current, name) for name in ("read", "passages", "stopped")}
 
     def _search(self, body: schemas.AskDocuments) -> tuple[ReadingSteps, list[Passage] | DocumentAnswers, int]:
