@@ -41,7 +41,7 @@ def test_a_full_queue_is_429_and_health_answers_and_it_recovers() -> None:
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["title"] == "Too Many Requests"
         streamed = served.answer({"examples": [GOOD, GOOD]}, Accept="application/jsonl")
-        assert streamed.status_code == 429
+        assert streamed.status_code == served.client.post("/v1/scores", json=GOOD).status_code == 429
         assert served.client.get("/health/live").status_code == 200
         assert served.client.get("/health/ready").status_code == 200
         first.close()  # its client gives up, and its place is free
