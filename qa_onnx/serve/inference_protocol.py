@@ -7,13 +7,11 @@ Left out: gRPC, loading and unloading of models, sequences, statistics and share
 
 from __future__ import annotations
 
-import dataclasses
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Body, Request, Response
 
-from qa_onnx import Example, __version__
+from qa_onnx import Answer, Example, __version__
 from qa_onnx.serve import bodies, results
 from qa_onnx.serve import inference_schemas as schemas
 from qa_onnx.serve.endpoints import MODEL, PROTOCOL, VERSION
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from qa_onnx import Answer
+    from qa_onnx import Prediction
     from qa_onnx.serve.middleware import RequestState
     from qa_onnx.serve.results import OffsetUnit
     from qa_onnx.serve.service import Service
@@ -109,21 +107,14 @@ class _Inference:
         texts = {tensor.name: tensor.data or [] for tensor in body.inputs}
         contexts = texts["context"]
         state.questions = len(contexts)
-        model = dataclasses.replace(service.model, options=dataclasses.replace(service.model.options, n_best=1))
-        options = bodies.options_of(body.parameters, model, len(contexts))
-        examples = map(Example, texts["question"], contexts)
+        options = bodies.options_of(body.parameters, service.model, len(contexts), n_best=1)
+        predictions = await service.ask_parts(map(Example, texts["question"], contexts), options, state.deadline)
+        service.metrics.questions.inc(len(contexts))
         columns: dict[str, list[Any]] = {name: [] for name in OUTPUTS}
-        outcomes = service.ask_each(examples, options, state.deadline)
-        async with aclosing(outcomes):
-            for context in contexts:
-                prediction = await anext(outcomes)
-                if isinstance(prediction, Exception):
-                    raise prediction
-                service.metrics.questions.inc()
-                answer = service.reader.choose(prediction, options=options)
-                row = _row(context, answer, body.parameters.offset_unit)
-                for name, value in {**row, "null_probability": prediction.null_probability}.items():
-                    columns[name].append(value)
+        for context, prediction in zip(contexts, predictions, strict=True):
+            answer = service.reader.choose(prediction, options=options)
+            for name, value in _row(context, prediction, answer, body.parameters.offset_unit).items():
+                columns[name].append(value)
         named = {"model_name": self._name, "model_version": _MODEL_VERSION}
         return respond(named if body.id is None else {**named, "id": body.id}, body, columns)
 
@@ -138,10 +129,11 @@ class _Inference:
             raise Problem(404, f"there is no such model: this server has {self._name}, version {_MODEL_VERSION}")
 
 
-def _row(context: str, answer: Answer, unit: OffsetUnit) -> dict[str, Any]:
-    """Return an answer, or none, as a row of most outputs."""
-    row = answer.to_dict()
-    if not answer:
-        return row | {"text": "", "start": -1, "end": -1}
+def _row(context: str, prediction: Prediction, answer: Answer, unit: OffsetUnit) -> dict[str, Any]:
+    """Return an answer, or none, as a row of all outputs."""
+    null = {"null_probability": prediction.null_probability}
+    if not answer:  # nothing of one that is withheld is shown
+        found = Answer("", -1, -1, prediction.null_score, prediction.null_probability)
+        return found.to_dict() | null
     units = results.convert(context, (answer.start, answer.end), unit)
-    return row | {"start": units[answer.start], "end": units[answer.end]}
+    return answer.to_dict() | null | {"start": units[answer.start], "end": units[answer.end]}
