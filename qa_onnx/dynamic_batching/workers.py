@@ -70,7 +70,7 @@ class Workers:
         self._steps = steps
         self._batch_tokens = batch_tokens
         self._max_queue = max_queue
-        self._threads = threads
+        self._threads = self._missing = threads
         self._watch = Watch(observer)
         self._process = os.getpid()
         lock = threading.RLock()  # guards all that follows
@@ -114,9 +114,9 @@ class Workers:
             if self.depth >= self._max_queue:
                 raise self._full()
             request = Request(self._accepted, example, options, timeout_s, **details)
+            self._start_threads(request)  # where one cannot start, the request was never there
             self._accepted += 1
             self._schedule.add(request)
-            self._start_threads(request)
             self._changed.notify_all()
             depth = self.depth
         self._watch.notify("queue", depth)
@@ -167,18 +167,20 @@ class Workers:
     # ---- called by the threads
 
     def _start_threads(self, request: Request) -> None:
-        if not self._started:
-            for _ in range(self._threads):
-                self._start(iter(self._next_job, None))
+        if self._missing:
             atexit.register(self._exit)
+        while self._missing:
+            self._start(iter(self._next_job, None))
+            self._missing -= 1
         if request.is_long and not self._cuts_long_texts:
             self._start(iter(self._next_long_text, None))
             self._cuts_long_texts = True
 
     def _start(self, jobs: Iterator[_Job]) -> None:
         name = f"qa-onnx-{len(self._started)}"
-        self._started.append(threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True))
-        self._started[-1].start()
+        thread = threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True)
+        thread.start()
+        self._started.append(thread)  # after its start, which may fail; it waits for the lock
 
     def _work(self, jobs: Iterator[_Job]) -> None:
         try:

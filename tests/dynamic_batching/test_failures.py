@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, fields, replace
@@ -111,6 +112,27 @@ def test_nobody_waits_for_a_worker_that_fails(make: Make, caplog: pytest.LogCapt
         answering.submit(SHORT).result(PATIENCE_S)
     asyncio.run(answering.close())
     assert "a worker failed, and the reader closes" in caplog.text
+
+
+@pytest.mark.parametrize(("starts", "text"), [(0, SHORT), (1, SHORT), (2, example("a", 900))])
+def test_a_question_for_which_no_thread_starts_is_refused_and_forgotten(
+    make: Make, starts: int, text: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering, start = make(workers=2), threading.Thread.start
+    left = iter(range(starts))
+
+    def limited(self: threading.Thread) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", limited)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            answering.submit(text)
+    assert answering.depth == 0
+    assert answering.submit(text).result(PATIENCE_S)
+    asyncio.run(asyncio.wait_for(answering.close(), PATIENCE_S))
 
 
 @pytest.mark.parametrize(
