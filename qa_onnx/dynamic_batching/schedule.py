@@ -84,6 +84,14 @@ class Schedule:
         """Take the windows of the next batch, with their requests, longest first."""
         return [(self.requests[item.number], item.window) for item in self.queue.take()]
 
+    def late(self, now: float) -> list[Request]:
+        """Return the requests whose time is over, waiting or running."""
+        return [request for request in self.requests.values() if request.deadline <= now]
+
+    def first_deadline(self) -> float:
+        """Return when the time of the next request is over, as `time.monotonic` counts; infinite: of none."""
+        return min((request.deadline for request in self.requests.values()), default=math.inf)
+
     def last_deadline(self) -> float:
         """Return when the time of all requests is over, as `time.monotonic` counts; infinite: one has no limit."""
         return max((request.deadline for request in self.requests.values()), default=math.inf)

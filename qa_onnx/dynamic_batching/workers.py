@@ -115,6 +115,7 @@ class Workers:
                 raise self._full()
             request = Request(self._accepted, example, options, timeout_s, **details)
             self._start_threads(request)  # where one cannot start, the request was never there
+            self._timer.set(request.deadline)
             self._accepted += 1
             self._schedule.add(request)
             self._changed.notify_all()
@@ -187,12 +188,15 @@ class Workers:
             for job in jobs:
                 job()
         except BaseException as error:  # noqa: BLE001  # whatever it is, nobody shall wait for ever
-            _log.exception("a worker failed, and the reader closes")
-            self._fail(f"a worker failed ({type(error).__name__})")
+            self._break_down("a worker", error)
         with self._changed:
             if threading.current_thread() in self._started:  # else it was given up
                 self._ended += 1
                 self._check_end()
+
+    def _break_down(self, who: str, error: BaseException) -> None:
+        _log.error("%s failed, and the reader closes", who, exc_info=error)
+        self._fail(f"{who} failed ({type(error).__name__})")
 
     def _fail(self, problem: str) -> None:
         """Close, so that nobody waits for ever."""
@@ -258,8 +262,8 @@ class Workers:
             first_runs = [request for request in waiting.values() if not request.has_run]
             for request in first_runs:
                 request.has_run = True
-            run = Run(waiting, threading.current_thread())
-            self._timer.set(self._runs.begin(run))
+            run = Run(set(waiting), threading.current_thread())
+            self._runs.begin(run)
         for request in first_runs:
             self._watch.notify("stage", "wait", monotonic() - request.accepted)
         outcomes = score(self._steps, work, batch_tokens=self._batch_tokens, watch=self._watch, stop=run.stop)
@@ -273,25 +277,32 @@ class Workers:
     # ---- called by the timer
 
     def _keep_time(self, now: float) -> float:
+        """Do what is due, and return when something is due again."""
+        try:
+            with self._changed:
+                late = self._schedule.late(now)
+            for request in late:
+                request.settle(too_late(request.timeout_s))
+            with self._changed:
+                given_up = self._runs.overdue(now)
+                for run in given_up:
+                    self._started.remove(run.thread)
+                for _ in given_up:
+                    self._replace()
+        except BaseException as error:  # noqa: BLE001  # of an engine that is to end a run, or no thread can start
+            self._break_down("the timer", error)
         with self._changed:
-            late = self._runs.late(now)
-        for request in late:
-            request.settle(too_late(request.timeout_s))
-        with self._changed:
-            for run in self._runs.overdue(now):
-                self._replace(run.thread)
-            return self._runs.next_due()
+            self._check_end()
+            return min(self._runs.next_due(), self._schedule.first_deadline())
 
-    def _replace(self, thread: threading.Thread) -> None:
-        """Leave a thread alone whose run does not end, and let another one open the graph again and go on."""
+    def _replace(self) -> None:
+        """Let another thread open the graph again and go on, in place of one whose run does not end."""
         _log.error("a run does not end: its thread is left alone, and the graph is opened again")
-        self._started.remove(thread)
         if len(self._runs.given_up) > _MOST_GIVEN_UP:
             self._fail(f"{len(self._runs.given_up)} runs do not end")
         elif not self._closed or self.depth:
             self._problem = "the graph is opened again, since a run did not end"
             self._start(chain([self._renew], iter(self._next_job, None)))
-        self._check_end()
 
     def _renew(self) -> None:
         if is_endable(self._steps.session):

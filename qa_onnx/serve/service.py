@@ -191,12 +191,12 @@ class Service:
                     is None
                 ):
                     if asked:
-                        yield await self._outcome(asked.popleft(), deadline)
+                        yield await self._outcome(asked.popleft())
                     else:
                         await asyncio.sleep(_PAUSE_S)
                 asked.append(future)
             while asked:
-                yield await self._outcome(asked.popleft(), deadline)
+                yield await self._outcome(asked.popleft())
         finally:
             for future in asked:
                 future.cancel()
@@ -246,12 +246,9 @@ class Service:
                 raise
             return None
 
-    async def _outcome(self, future: Future[Prediction], deadline: float) -> Prediction | Exception:
+    async def _outcome(self, future: Future[Prediction]) -> Prediction | Exception:
         try:
-            async with asyncio.timeout(None if future.done() else deadline - monotonic()):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            return DeadlineError("no time is left for this question")
+            return await asyncio.wrap_future(future)
         except Exception as error:  # noqa: BLE001 - it is the outcome
             return error
 

@@ -286,6 +286,17 @@ def test_a_task_hears_at_once_that_its_time_is_over(
     asyncio.run(ask())
 
 
+def test_a_future_fails_as_soon_as_its_time_is_over_though_its_turn_has_not_come(
+    gate: Gate, gated: AsyncReader
+) -> None:
+    first = gated.submit(SHORT)
+    gate.wait_for_a_batch()
+    assert isinstance(gated.submit(SHORT, timeout_s=0.05).exception(PATIENCE_S), DeadlineError)
+    assert not first.done()
+    gate.let_run()
+    assert first.result(PATIENCE_S)
+
+
 # ---- all of it together
 
 
