@@ -55,7 +55,6 @@ class RequestState:
         size: bytes of the body, while it is read and afterwards.
         questions: number of questions in it.
         status: of the response; 0 before it starts.
-        gone: the client went away.
     """
 
     id: str
@@ -67,7 +66,6 @@ class RequestState:
     size: int = 0
     questions: int = 0
     status: int = 0
-    gone: bool = False
 
     @property
     def deadline(self) -> float:
@@ -179,7 +177,6 @@ class RequestMiddleware:
 
         def stop(_: object) -> None:
             if task is not None:
-                state.gone = True
                 task.cancel()
 
         watching = loop.call_later(_UNWATCHED_S, watch)
@@ -187,9 +184,10 @@ class RequestMiddleware:
         try:
             await self._app.router(scope, loop.create_future, send)
         except asyncio.CancelledError:
-            if state.gone:
-                raise ClientDisconnect from None
-            raise
+            if disconnect is None or not disconnect.done():
+                raise
+            disconnect.result()  # raises what `receive` did
+            raise ClientDisconnect from None
         finally:
             watching.cancel()
             if disconnect is not None:
