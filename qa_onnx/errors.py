@@ -104,7 +104,15 @@ class QaOnnxError(Exception):
 
 
 class InputError(QaOnnxError, ValueError):
-    """A question, context, option or data file is not usable."""
+    """A question, context, option or data file is not usable.
+
+    Attributes:
+        limit: the field of `documents.Limits` that a document is beyond; empty: it is something else.
+    """
+
+    def __init__(self, problem: str = "", *, remedy: str = "", limit: str = "") -> None:
+        super().__init__(problem, remedy=remedy)
+        self.limit = limit
 
 
 class MissingExtraError(QaOnnxError, ImportError):

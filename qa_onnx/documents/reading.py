@@ -75,7 +75,7 @@ class DocumentReader:
             raise
         except InputError as error:
             problem = error.problem if shown(name) in error.problem else f"{shown(name)}: {error.problem}"
-            raise InputError(problem, remedy=error.remedy) from error
+            raise InputError(problem, remedy=error.remedy, limit=error.limit) from error
 
     def _read(self, data: bytes, name: str) -> Document:
         kind = kind_of_document(data, name)
