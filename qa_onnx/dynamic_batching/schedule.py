@@ -10,6 +10,8 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from qa_onnx.errors import QueueFullError
+
 if TYPE_CHECKING:
     from qa_onnx.dynamic_batching.fair_queue import FairQueue
     from qa_onnx.dynamic_batching.requests import Request
@@ -92,9 +94,21 @@ class Schedule:
         """Return when the time of the next request is over, as `time.monotonic` counts; infinite: of none."""
         return min((request.deadline for request in self.requests.values()), default=math.inf)
 
-    def last_deadline(self) -> float:
-        """Return when the time of all requests is over, as `time.monotonic` counts; infinite: one has no limit."""
-        return max((request.deadline for request in self.requests.values()), default=math.inf)
+    def full(self, most: int, *, token_seconds: float, now: float) -> QueueFullError:
+        """Return the error of a request for which there is no room.
+
+        Args:
+            most: requests that may wait or run.
+            token_seconds: that a token takes.
+            now: as `time.monotonic` counts.
+        """
+        last_deadline = max((request.deadline for request in self.requests.values()), default=math.inf)
+        seconds = max(0.1, min(self.tokens() * token_seconds, last_deadline - now))
+        return QueueFullError(
+            f"{len(self.requests)} questions wait or run, and max_queue is {most}: ask again in "
+            f"{seconds:.1f} s, or raise max_queue",
+            seconds,
+        )
 
     def tokens(self) -> float:
         """Return the tokens that wait, estimated where texts are not cut yet."""

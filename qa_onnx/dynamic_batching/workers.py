@@ -29,7 +29,7 @@ from qa_onnx.dynamic_batching.requests import Request, collect, cut, merge, scor
 from qa_onnx.dynamic_batching.runs import Run, Runs
 from qa_onnx.dynamic_batching.schedule import Schedule
 from qa_onnx.dynamic_batching.timer import Timer
-from qa_onnx.errors import ClosedError, QueueFullError
+from qa_onnx.errors import ClosedError
 from qa_onnx.session import is_endable
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Workers:
         self._accepted = 0
         self._closed = False
         self._started: list[threading.Thread] = []
-        self._ended = 0
+        self._live: set[threading.Thread] = set()
         self._cuts_long_texts = False
 
     @property
@@ -112,7 +112,9 @@ class Workers:
             if self._closed:
                 raise ClosedError("this reader is closed and takes no more questions: make a new one")
             if self.depth >= self._max_queue:
-                raise self._full()
+                raise self._schedule.full(
+                    self._max_queue, token_seconds=self._watch.token_seconds / self._threads, now=monotonic()
+                )
             request = Request(self._accepted, example, options, timeout_s, **details)
             self._start_threads(request)  # where one cannot start, the request was never there
             self._timer.set(request.deadline)
@@ -141,18 +143,10 @@ class Workers:
 
     def join(self) -> None:
         """Wait until all threads have ended, except the one that calls, and those that were given up."""
+        left = {threading.current_thread(), *self._runs.given_up}
         for thread in (*self._started, self._timer.thread):
-            if thread not in (None, threading.current_thread()):
+            if thread is not None and thread not in left:
                 thread.join()
-
-    def _full(self) -> QueueFullError:
-        estimate = self._schedule.tokens() * self._watch.token_seconds / self._threads
-        seconds = max(0.1, min(estimate, self._schedule.last_deadline() - monotonic()))
-        return QueueFullError(
-            f"{self.depth} questions wait or run, and max_queue is {self._max_queue}: ask again in "
-            f"{seconds:.1f} s, or raise max_queue",
-            seconds,
-        )
 
     def _leave(self, number: int, future: Future[Any]) -> None:
         """Forget a request that was answered, has failed, or was cancelled."""
@@ -180,33 +174,30 @@ class Workers:
     def _start(self, jobs: Iterator[_Job]) -> None:
         name = f"qa-onnx-{len(self._started)}"
         thread = threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True)
-        thread.start()
-        self._started.append(thread)  # after its start, which may fail; it waits for the lock
+        thread.start()  # it may fail; the thread waits for the lock
+        self._started.append(thread)
+        self._live.add(thread)
 
     def _work(self, jobs: Iterator[_Job]) -> None:
         try:
             for job in jobs:
                 job()
         except BaseException as error:  # noqa: BLE001  # whatever it is, nobody shall wait for ever
-            self._break_down("a worker", error)
+            self._fail(f"a worker failed ({type(error).__name__})", error)
         with self._changed:
-            if threading.current_thread() in self._started:  # else it was given up
-                self._ended += 1
-                self._check_end()
+            self._live.remove(threading.current_thread())
+            self._check_end()
 
-    def _break_down(self, who: str, error: BaseException) -> None:
-        _log.error("%s failed, and the reader closes", who, exc_info=error)
-        self._fail(f"{who} failed ({type(error).__name__})")
-
-    def _fail(self, problem: str) -> None:
+    def _fail(self, problem: str, error: BaseException | None = None) -> None:
         """Close, so that nobody waits for ever."""
+        _log.error("%s, and the reader closes", problem, exc_info=error)
         with self._changed:
             self._problem, self.failed = problem, True
         self.close(drain=False)
 
     def _check_end(self) -> None:
         """Report the end of the last thread, if that was it; the lock is held."""
-        if self._closed and self._ended == len(self._started) and not self.stopped.done():
+        if self._closed and self._live <= set(self._runs.given_up) and not self.stopped.done():
             atexit.unregister(self._exit)
             self._timer.end()
             self.stopped.set_result(None)
@@ -284,13 +275,10 @@ class Workers:
             for request in late:
                 request.settle(too_late(request.timeout_s))
             with self._changed:
-                given_up = self._runs.overdue(now)
-                for run in given_up:
-                    self._started.remove(run.thread)
-                for _ in given_up:
+                for _ in self._runs.overdue(now):
                     self._replace()
         except BaseException as error:  # noqa: BLE001  # of an engine that is to end a run, or no thread can start
-            self._break_down("the timer", error)
+            self._fail(f"the timer failed ({type(error).__name__})", error)
         with self._changed:
             self._check_end()
             return min(self._runs.next_due(), self._schedule.first_deadline())

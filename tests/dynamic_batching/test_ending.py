@@ -149,7 +149,7 @@ def test_an_engine_that_fails_to_end_a_run_closes_the_reader(make: Make, caplog:
     assert isinstance(waits.exception(PATIENCE_S), ClosedError)
     assert (answering.failed, answering.problem) == (True, "the timer failed (ZeroDivisionError)")
     asyncio.run(asyncio.wait_for(answering.close(), PATIENCE_S))  # its thread is given up
-    assert "the timer failed, and the reader closes" in caplog.text
+    assert "the timer failed (ZeroDivisionError), and the reader closes" in caplog.text
 
 
 @pytest.mark.usefixtures("at_once")

@@ -111,7 +111,7 @@ def test_nobody_waits_for_a_worker_that_fails(make: Make, caplog: pytest.LogCapt
     with pytest.raises(ClosedError, match="closed before it came to this question"):
         answering.submit(SHORT).result(PATIENCE_S)
     asyncio.run(answering.close())
-    assert "a worker failed, and the reader closes" in caplog.text
+    assert "a worker failed (AttributeError), and the reader closes" in caplog.text
 
 
 @pytest.mark.parametrize(("starts", "text"), [(0, SHORT), (1, SHORT), (2, example("a", 900))])
