@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse
 
 from qa_onnx.serve import keys, logs, problems
-from qa_onnx.serve.endpoints import HEALTH, POSTED, PUBLIC, body_limit, endpoint_of, speaks_protocol
+from qa_onnx.serve.endpoints import HEALTH, PUBLIC, Endpoints, body_limit, speaks_protocol
 from qa_onnx.serve.heads import check_head
 from qa_onnx.serve.hosts import AllowedHosts, host_of
 from qa_onnx.serve.problems import HEADERS, Problem, new_request_id
@@ -47,7 +47,7 @@ class RequestState:
 
     Attributes:
         id: the client's X-Request-ID, or a new one.
-        endpoint: see `endpoint_of`.
+        endpoint: see `Endpoints.find`.
         headers: values by name in lower case.
         timeout_s: seconds that it may take.
         arrived: time at which its head was complete, by `time.monotonic`.
@@ -92,6 +92,7 @@ class RequestMiddleware:
 
     def __init__(self, app: FastAPI, service: Service) -> None:
         self._app = app
+        self._endpoints = Endpoints(app.routes)
         self._settings = service.settings
         self._metrics = service.metrics
         self._hosts = AllowedHosts(service.settings.allowed_hosts, loopback=service.settings.loopback)
@@ -107,7 +108,7 @@ class RequestMiddleware:
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")
         state = RequestState(
             request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
-            endpoint_of(path or "/"),
+            self._endpoints.find(path or "/"),
             headers,
             self._settings.timeout_s,
         )
@@ -212,7 +213,7 @@ class RequestMiddleware:
             )
             raise Problem(421, f"this server does not answer for the host {host}: {remedy}")
         # What a page may not read it need not ask either. Only browsers send this header, in secure contexts.
-        if state.headers.get(b"sec-fetch-site") in _OTHER_SITES and state.endpoint in POSTED:
+        if state.headers.get(b"sec-fetch-site") in _OTHER_SITES and state.endpoint in self._endpoints.posted:
             raise Problem(403, "a page of another site may not ask this server: ask from this server's own page")
 
     async def _read(self, state: RequestState, receive: Receive) -> None:
