@@ -121,13 +121,22 @@ class QaOnnxError(Exception):
 
 
 class InputError(QaOnnxError, ValueError):
-    """A question, context, option or data file is not usable."""
+    """A question, context, option or data file is not usable.
+
+    Attributes:
+        limit: the field of `documents.Limits` that a document is beyond; empty: it is something else.
+    """
+
+    def __init__(self, problem: str = "", *, remedy: str = "", limit: str = "") -> None:
+        super().__init__(problem, remedy=remedy)
+        self.limit = limit
 
 
 def with_name(name: str, error: QaOnnxError) -> InputError:
     """Return an error with a file's name before its problem, unless the problem has the name."""
     problem = error.problem if shown(name) in error.problem else f"{shown(name)}: {error.problem}"
-    return InputError(problem, remedy=error.remedy)
+    limit = error.limit if isinstance(error, InputError) else ""
+    return InputError(problem, remedy=error.remedy, limit=limit)
 
 
 class MissingExtraError(QaOnnxError, ImportError):

@@ -6,19 +6,18 @@ Left out: how requests are sent (sync_client.py, async_client.py) and repeated (
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
 
-from qa_onnx.answers import Answer, Prediction
+from qa_onnx.answers import Answer, Prediction, State
 from qa_onnx.errors import InputError, ServerError, quoted
 from qa_onnx.windows import as_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from qa_onnx.answers import State
     from qa_onnx.windows import AnyExample
 
 T = TypeVar("T")
@@ -71,20 +70,12 @@ class Exchange(Generic[T]):
     read: Callable[[bytes], T]
 
 
-class _Item(msgspec.Struct):
-    text: str
-    start: int
-    end: int
-    score: float
-    probability: float
-
-
 class _Result(msgspec.Struct):
-    state: Literal["answer", "unsure", "none"]
-    answers: list[_Item]
+    state: State
+    answers: tuple[Answer, ...]  # their evidence and documents are left out
     null_score: float
     null_probability: float
-    warnings: list[str]
+    warnings: tuple[str, ...]
     milliseconds: float
 
 
@@ -165,25 +156,22 @@ def problem(status: int, headers: Mapping[str, str], content: bytes, address: st
 
 
 def _prediction(result: _Result) -> ServedPrediction:
-    answers = tuple(Answer(one.text, one.start, one.end, one.score, one.probability) for one in result.answers)
     return ServedPrediction(
-        answers,
+        result.answers,
         result.null_score,
         result.null_probability,
-        tuple(result.warnings),
-        answer=_chosen(answers, result),
+        result.warnings,
+        answer=_chosen(result),
         milliseconds=result.milliseconds,
     )
 
 
-def _chosen(answers: tuple[Answer, ...], result: _Result) -> Answer:
-    state: State = result.state
-    if state == "none":
+def _chosen(result: _Result) -> Answer:
+    if result.state == "none":
         return Answer("", 0, 0, result.null_score, result.null_probability)
-    if not answers:
-        raise ValueError(f"the state is {state}, but there are no answers")
-    best = answers[0]
-    return Answer(best.text, best.start, best.end, best.score, best.probability, sure=state == "answer")
+    if not result.answers:
+        raise ValueError(f"the state is {result.state}, but there are no answers")
+    return replace(result.answers[0], sure=result.state == "answer")
 
 
 def _decode(content: bytes, kind: type[T]) -> T:

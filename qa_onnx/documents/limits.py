@@ -44,6 +44,9 @@ class Limits:
         """Raise an InputError if a count is above the limit of this name."""
         most = getattr(self, name)
         if count > most:
-            raise InputError(
-                f"the document has more than {most:,} {what}", remedy=f"split it, or raise Limits({name}=...)"
-            )
+            raise beyond(name, f"the document has more than {most:,} {what}")
+
+
+def beyond(name: str, problem: str, advice: str = "split it") -> InputError:
+    """Return the error of a document that is beyond the limit of this name, which the commands cannot raise."""
+    return InputError(problem, remedy=f"{advice}, or in Python raise Limits({name}=...)", limit=name)

@@ -57,7 +57,8 @@ def _answer(answers: IO[bytes], kind: str, data: bytes, limits: Limits) -> None:
         runs = b"" if origin is None else _together(origin)
         head: dict[str, Any] = {"text": len(encoded), "runs": len(runs)}
     except QaOnnxError as error:
-        head, encoded, runs = {"problem": error.problem, "remedy": error.remedy, "text": 0, "runs": 0}, b"", b""
+        told = {"problem": error.problem, "remedy": error.remedy, "limit": getattr(error, "limit", "")}
+        head, encoded, runs = {**told, "text": 0, "runs": 0}, b"", b""
     except MemoryError:
         raise SystemExit(3) from None
     except Exception as error:  # noqa: BLE001  # a parser's own, of a file that it does not understand

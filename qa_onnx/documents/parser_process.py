@@ -17,6 +17,7 @@ from threading import Event, Lock, Timer
 from typing import IO, TYPE_CHECKING, Any
 
 from qa_onnx.documents.document import Origin
+from qa_onnx.documents.limits import beyond
 from qa_onnx.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class ParserProcess:
                 raise self._problem(process.returncode, late=is_late())
         head, text, runs = answer
         if "problem" in head:
-            raise InputError(str(head["problem"]), remedy=str(head.get("remedy", "")))
+            remedy, limit = (str(head.get(name, "")) for name in ("remedy", "limit"))
+            raise InputError(str(head["problem"]), remedy=remedy, limit=limit)
         size = len(runs) // 4
         return text.decode(), Origin(*(array("q", runs[at * size : (at + 1) * size]) for at in range(4)))
 
@@ -112,7 +114,8 @@ class ParserProcess:
         if ready != READY:
             raise InputError(
                 f"the process that reads documents did not start (status {process.returncode})",
-                remedy=f"raise Limits(memory_bytes=...), now {self._limits.memory_bytes:,}, if that is little",
+                remedy=f"in Python raise Limits(memory_bytes=...), which is {self._limits.memory_bytes:,}",
+                limit="memory_bytes",
             )
         return process
 
@@ -129,13 +132,11 @@ class ParserProcess:
 
     def _problem(self, code: int | None, *, late: bool) -> InputError:
         if late:
-            return InputError(
-                f"taking the text out took more than {self._limits.seconds} seconds",
-                remedy="split the document, or raise Limits(seconds=...)",
-            )
-        return InputError(
+            return beyond("seconds", f"taking the text out took more than {self._limits.seconds} seconds")
+        return beyond(
+            "memory_bytes",
             f"its parser crashed, or filled its {self._limits.memory_bytes:,} bytes of memory (status {code})",
-            remedy="it is damaged or too large: save it again, split it, or raise Limits(memory_bytes=...)",
+            "it is damaged or too large: save it again, split it",
         )
 
 

@@ -16,11 +16,10 @@ import math
 import os
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from qa_onnx.dynamic_batching.requests import too_late
 from qa_onnx.dynamic_batching.workers import Workers
-from qa_onnx.errors import DeadlineError, InputError, quoted
+from qa_onnx.errors import InputError, quoted
 from qa_onnx.options import check_bounds, is_number, refuse_arguments
 from qa_onnx.windows import Example, as_example
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from qa_onnx.spans import WindowLogits
     from qa_onnx.windows import AnyExample
 
-_T = TypeVar("_T")
 _LONGEST_S = 1 << 53  # of an integer, which a clock's float cannot hold otherwise
 
 
@@ -126,9 +124,7 @@ class AsyncReader:
         Args:
             example: question and context, in a form that `Reader.predict` takes.
             options: instead of the reader's own.
-            timeout_s: seconds after which nothing of it runs any more: it fails with DeadlineError, at once where
-                it runs, else when its turn comes. To stop waiting before that, use `future.result(timeout_s)` and
-                `future.cancel()`.
+            timeout_s: seconds after which it fails with DeadlineError, and nothing of it runs any more.
             on_progress: is called in a worker's thread, each time that some of the example's windows have run and
                 others have not, with the number of those that have and the number of all.
 
@@ -155,7 +151,7 @@ class AsyncReader:
         Raises:
             DeadlineError: there was no answer after `timeout_s`; what has not run by then never will.
         """
-        return await _outcome(self.submit(example, options=options, timeout_s=timeout_s), timeout_s)
+        return await asyncio.wrap_future(self.submit(example, options=options, timeout_s=timeout_s))
 
     async def logits(
         self, example: AnyExample, *, options: Options | None = None, timeout_s: float | None = None
@@ -166,7 +162,8 @@ class AsyncReader:
         """
         options = self.reader.resolve(options)
         future = self._workers().submit(as_example(example), options, _seconds(timeout_s), wants_logits=True)
-        return await _outcome(future, timeout_s)
+        rows: list[WindowLogits] = await asyncio.wrap_future(future)
+        return rows
 
     async def ask(
         self,
@@ -215,17 +212,6 @@ class AsyncReader:
             if self._closed:
                 workers.close(drain=False)
         return workers
-
-
-async def _outcome(future: Future[_T], timeout_s: float | None) -> _T:
-    """Wait for the outcome of a request; DeadlineError after `timeout_s`."""
-    try:
-        async with asyncio.timeout(timeout_s) as timer:
-            return await asyncio.wrap_future(future)
-    except TimeoutError as error:
-        if timeout_s is None or isinstance(error, DeadlineError) or not timer.expired():
-            raise
-        raise too_late(timeout_s) from None
 
 
 def _seconds(timeout_s: float | None) -> float:

@@ -18,8 +18,6 @@ from qa_onnx.session import Stop
 if TYPE_CHECKING:
     import threading
 
-    from qa_onnx.dynamic_batching.requests import Request
-
 _UNASKED_S = 1.0  # that a run which nobody waits for may go on
 _ASKED_S = 2.0  # more until it is given up: an engine ends between two nodes of a graph
 
@@ -29,13 +27,13 @@ class Run:
     """A batch that a thread runs.
 
     Attributes:
-        requests: those that wait for it, by number.
+        requests: numbers of those that wait for it.
         thread: that runs it.
         stop: ends it.
         due: when it is to be asked to end, or given up; infinite: somebody waits for it.
     """
 
-    requests: dict[int, Request]
+    requests: set[int]
     thread: threading.Thread
     stop: Stop = field(default_factory=Stop)
     due: float = math.inf
@@ -52,10 +50,9 @@ class Runs:
         self.given_up: list[threading.Thread] = []
         self._current: list[Run] = []
 
-    def begin(self, run: Run) -> float:
-        """Take note of a run, and return the time at which the first of its requests is late."""
+    def begin(self, run: Run) -> None:
+        """Take note of a run."""
         self._current.append(run)
-        return min(request.deadline for request in run.requests.values())
 
     def end(self, run: Run) -> bool:
         """Take note of the end of a run; return False where it was given up before."""
@@ -73,14 +70,11 @@ class Runs:
             at_once: whether a run that nobody waits for any more is asked to end at once.
         """
         for run in self._current:
-            if run.requests.pop(number, None) and not run.requests and not run.stop.requested:
-                run.due = now + (0.0 if at_once else _UNASKED_S)
-        return min((run.due for run in self._current), default=math.inf)
-
-    def late(self, now: float) -> list[Request]:
-        """Return the requests that wait for a run, and whose time is over."""
-        waiting = [request for run in self._current for request in run.requests.values()]
-        return [request for request in waiting if request.deadline <= now]
+            if number in run.requests:
+                run.requests.remove(number)
+                if not run.requests and not run.stop.requested:
+                    run.due = now + (0.0 if at_once else _UNASKED_S)
+        return self.next_due()
 
     def overdue(self, now: float) -> list[Run]:
         """Ask runs to end whose time has come, and return those to give up, which were asked before."""
@@ -90,14 +84,14 @@ class Runs:
         self.given_up = [thread for thread in self.given_up if thread.is_alive()]
         self.given_up += [run.thread for run in given_up]
         for run in due:
-            run.due = now + _ASKED_S
-            run.stop.request()
+            if run not in given_up:
+                run.due = now + _ASKED_S
+                run.stop.request()
         return given_up
 
     def next_due(self) -> float:
-        """Return when `late` or `overdue` has something to return; infinite: nothing runs."""
-        waiting = (request.deadline for run in self._current for request in run.requests.values())
-        return min((*waiting, *(run.due for run in self._current)), default=math.inf)
+        """Return when `overdue` must be called; infinite: somebody waits for each run."""
+        return min((run.due for run in self._current), default=math.inf)
 
     def do_not_end(self) -> bool:
         """Return whether a run goes on that was asked to end."""

@@ -10,6 +10,8 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from qa_onnx.errors import QueueFullError
+
 if TYPE_CHECKING:
     from qa_onnx.dynamic_batching.fair_queue import FairQueue
     from qa_onnx.dynamic_batching.requests import Request
@@ -84,9 +86,29 @@ class Schedule:
         """Take the windows of the next batch, with their requests, longest first."""
         return [(self.requests[item.number], item.window) for item in self.queue.take()]
 
-    def last_deadline(self) -> float:
-        """Return when the time of all requests is over, as `time.monotonic` counts; infinite: one has no limit."""
-        return max((request.deadline for request in self.requests.values()), default=math.inf)
+    def late(self, now: float) -> list[Request]:
+        """Return the requests whose time is over, waiting or running."""
+        return [request for request in self.requests.values() if request.deadline <= now]
+
+    def first_deadline(self) -> float:
+        """Return when the time of the next request is over, as `time.monotonic` counts; infinite: of none."""
+        return min((request.deadline for request in self.requests.values()), default=math.inf)
+
+    def full(self, most: int, *, token_seconds: float, now: float) -> QueueFullError:
+        """Return the error of a request for which there is no room.
+
+        Args:
+            most: requests that may wait or run.
+            token_seconds: that a token takes.
+            now: as `time.monotonic` counts.
+        """
+        last_deadline = max((request.deadline for request in self.requests.values()), default=math.inf)
+        seconds = max(0.1, min(self.tokens() * token_seconds, last_deadline - now))
+        return QueueFullError(
+            f"{len(self.requests)} questions wait or run, and max_queue is {most}: ask again in "
+            f"{seconds:.1f} s, or raise max_queue",
+            seconds,
+        )
 
     def tokens(self) -> float:
         """Return the tokens that wait, estimated where texts are not cut yet."""

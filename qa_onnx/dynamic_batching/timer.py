@@ -32,10 +32,11 @@ class Timer:
     def set(self, due: float) -> None:
         """Act at this time, by `time.monotonic`, at the latest."""
         if due < self._due:
-            self._due = due
             if self.thread is None:
-                self.thread = threading.Thread(target=self._work, name="qa-onnx-timer", daemon=True)
-                self.thread.start()
+                thread = threading.Thread(target=self._work, name="qa-onnx-timer", daemon=True)
+                thread.start()  # it may fail; it waits for the lock
+                self.thread = thread
+            self._due = due
             self._changed.notify()
 
     def end(self) -> None:

@@ -29,7 +29,7 @@ from qa_onnx.dynamic_batching.requests import Request, collect, cut, merge, scor
 from qa_onnx.dynamic_batching.runs import Run, Runs
 from qa_onnx.dynamic_batching.schedule import Schedule
 from qa_onnx.dynamic_batching.timer import Timer
-from qa_onnx.errors import ClosedError, QueueFullError
+from qa_onnx.errors import ClosedError
 from qa_onnx.session import is_endable
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Workers:
         self._steps = steps
         self._batch_tokens = batch_tokens
         self._max_queue = max_queue
-        self._threads = threads
+        self._threads = self._missing = threads
         self._watch = Watch(observer)
         self._process = os.getpid()
         lock = threading.RLock()  # guards all that follows
@@ -85,7 +85,7 @@ class Workers:
         self._accepted = 0
         self._closed = False
         self._started: list[threading.Thread] = []
-        self._ended = 0
+        self._live: set[threading.Thread] = set()
         self._cuts_long_texts = False
 
     @property
@@ -112,11 +112,14 @@ class Workers:
             if self._closed:
                 raise ClosedError("this reader is closed and takes no more questions: make a new one")
             if self.depth >= self._max_queue:
-                raise self._full()
+                raise self._schedule.full(
+                    self._max_queue, token_seconds=self._watch.token_seconds / self._threads, now=monotonic()
+                )
             request = Request(self._accepted, example, options, timeout_s, **details)
+            self._start_threads(request)  # where one cannot start, the request was never there
+            self._timer.set(request.deadline)
             self._accepted += 1
             self._schedule.add(request)
-            self._start_threads(request)
             self._changed.notify_all()
             depth = self.depth
         self._watch.notify("queue", depth)
@@ -140,18 +143,10 @@ class Workers:
 
     def join(self) -> None:
         """Wait until all threads have ended, except the one that calls, and those that were given up."""
+        left = {threading.current_thread(), *self._runs.given_up}
         for thread in (*self._started, self._timer.thread):
-            if thread not in (None, threading.current_thread()):
+            if thread is not None and thread not in left:
                 thread.join()
-
-    def _full(self) -> QueueFullError:
-        estimate = self._schedule.tokens() * self._watch.token_seconds / self._threads
-        seconds = max(0.1, min(estimate, self._schedule.last_deadline() - monotonic()))
-        return QueueFullError(
-            f"{self.depth} questions wait or run, and max_queue is {self._max_queue}: ask again in "
-            f"{seconds:.1f} s, or raise max_queue",
-            seconds,
-        )
 
     def _leave(self, number: int, future: Future[Any]) -> None:
         """Forget a request that was answered, has failed, or was cancelled."""
@@ -167,40 +162,42 @@ class Workers:
     # ---- called by the threads
 
     def _start_threads(self, request: Request) -> None:
-        if not self._started:
-            for _ in range(self._threads):
-                self._start(iter(self._next_job, None))
+        if self._missing:
             atexit.register(self._exit)
+        while self._missing:
+            self._start(iter(self._next_job, None))
+            self._missing -= 1
         if request.is_long and not self._cuts_long_texts:
             self._start(iter(self._next_long_text, None))
             self._cuts_long_texts = True
 
     def _start(self, jobs: Iterator[_Job]) -> None:
         name = f"qa-onnx-{len(self._started)}"
-        self._started.append(threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True))
-        self._started[-1].start()
+        thread = threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True)
+        thread.start()  # it may fail; the thread waits for the lock
+        self._started.append(thread)
+        self._live.add(thread)
 
     def _work(self, jobs: Iterator[_Job]) -> None:
         try:
             for job in jobs:
                 job()
         except BaseException as error:  # noqa: BLE001  # whatever it is, nobody shall wait for ever
-            _log.exception("a worker failed, and the reader closes")
-            self._fail(f"a worker failed ({type(error).__name__})")
+            self._fail(f"a worker failed ({type(error).__name__})", error)
         with self._changed:
-            if threading.current_thread() in self._started:  # else it was given up
-                self._ended += 1
-                self._check_end()
+            self._live.remove(threading.current_thread())
+            self._check_end()
 
-    def _fail(self, problem: str) -> None:
+    def _fail(self, problem: str, error: BaseException | None = None) -> None:
         """Close, so that nobody waits for ever."""
+        _log.error("%s, and the reader closes", problem, exc_info=error)
         with self._changed:
             self._problem, self.failed = problem, True
         self.close(drain=False)
 
     def _check_end(self) -> None:
         """Report the end of the last thread, if that was it; the lock is held."""
-        if self._closed and self._ended == len(self._started) and not self.stopped.done():
+        if self._closed and self._live <= set(self._runs.given_up) and not self.stopped.done():
             atexit.unregister(self._exit)
             self._timer.end()
             self.stopped.set_result(None)
@@ -256,8 +253,8 @@ class Workers:
             first_runs = [request for request in waiting.values() if not request.has_run]
             for request in first_runs:
                 request.has_run = True
-            run = Run(waiting, threading.current_thread())
-            self._timer.set(self._runs.begin(run))
+            run = Run(set(waiting), threading.current_thread())
+            self._runs.begin(run)
         for request in first_runs:
             self._watch.notify("stage", "wait", monotonic() - request.accepted)
         outcomes = score(self._steps, work, batch_tokens=self._batch_tokens, watch=self._watch, stop=run.stop)
@@ -271,25 +268,29 @@ class Workers:
     # ---- called by the timer
 
     def _keep_time(self, now: float) -> float:
+        """Do what is due, and return when something is due again."""
+        try:
+            with self._changed:
+                late = self._schedule.late(now)
+            for request in late:
+                request.settle(too_late(request.timeout_s))
+            with self._changed:
+                for _ in self._runs.overdue(now):
+                    self._replace()
+        except BaseException as error:  # noqa: BLE001  # of an engine that is to end a run, or no thread can start
+            self._fail(f"the timer failed ({type(error).__name__})", error)
         with self._changed:
-            late = self._runs.late(now)
-        for request in late:
-            request.settle(too_late(request.timeout_s))
-        with self._changed:
-            for run in self._runs.overdue(now):
-                self._replace(run.thread)
-            return self._runs.next_due()
+            self._check_end()
+            return min(self._runs.next_due(), self._schedule.first_deadline())
 
-    def _replace(self, thread: threading.Thread) -> None:
-        """Leave a thread alone whose run does not end, and let another one open the graph again and go on."""
+    def _replace(self) -> None:
+        """Let another thread open the graph again and go on, in place of one whose run does not end."""
         _log.error("a run does not end: its thread is left alone, and the graph is opened again")
-        self._started.remove(thread)
         if len(self._runs.given_up) > _MOST_GIVEN_UP:
             self._fail(f"{len(self._runs.given_up)} runs do not end")
         elif not self._closed or self.depth:
             self._problem = "the graph is opened again, since a run did not end"
             self._start(chain([self._renew], iter(self._next_job, None)))
-        self._check_end()
 
     def _renew(self) -> None:
         if is_endable(self._steps.session):

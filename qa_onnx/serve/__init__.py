@@ -10,7 +10,7 @@
     inference_protocol.py  the endpoints of the Open Inference Protocol; inference_schemas.py and tensors.py their
                    JSON and binary data
     document_files.py  POST /v1/documents: a file -> its text; document_schemas.py its JSON
-    long_answers.py    a question of several documents, and progress; side_threads.py for what takes long
+    questions.py   POST /v1/answer: questions -> results, with progress; side_threads.py for what takes long
     pages.py       the pages; page/ the one at /, in parts
     service.py     the reader behind the endpoints
     mounting.py    the same endpoints as an application for a host, `create_app`; root_path.py: below which path

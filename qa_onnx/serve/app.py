@@ -5,11 +5,11 @@ Left out: processes and signals (server.py).
 
 from __future__ import annotations
 
-from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Body, Depends, FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPBearer
 
 from qa_onnx import Example, __version__
@@ -19,20 +19,19 @@ from qa_onnx.serve import (
     document_files,
     document_schemas,
     inference_protocol,
-    long_answers,
     metrics,
     pages,
+    questions,
     results,
     schemas,
 )
-from qa_onnx.serve.middleware import RequestMiddleware, RequestState, to_problem
+from qa_onnx.serve.middleware import RequestMiddleware, RequestState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.types import ASGIApp, Lifespan
 
-    from qa_onnx import Prediction
     from qa_onnx.serve.service import Service
     from qa_onnx.serve.settings import Model
 
@@ -110,58 +109,24 @@ class _Answers:
     async def answer(self, request: Request, body: Annotated[schemas.Ask, Body()]) -> Response:
         """Answer one question from one text or from several documents, or many questions in one request."""
         state: RequestState = request.scope["qa_onnx"]
-        service = self._service
         accept = state.header(b"accept").lower()
         media = next((media for media in _JSON_LINES if media in accept), None)
-        if isinstance(body, schemas.AskDocuments) or (isinstance(body, schemas.AskOne) and body.progress):
-            return await long_answers.respond(service, state, body, media)
-        items = body.examples if isinstance(body, schemas.AskMany) else [body]
-        options = bodies.options_of(body, service.model, len(items))
-        state.questions = len(items)
-        examples = [Example(item.question, item.context) for item in items]
-        predictions = service.ask_each(examples, options, state.arrived + service.settings.timeout_s)
-
-        def content(
-            item: schemas.AskOne | schemas.AskExample, prediction: Prediction | Exception
-        ) -> dict[str, Any]:
-            named = {"id": item.id} if isinstance(item, schemas.AskExample) else {}
-            if isinstance(prediction, Exception):
-                return named | {"error": to_problem(prediction, state, service.metrics).content(state.id)}
-            service.metrics.questions.inc()
-            state_of_it = service.reader.choose(prediction, options=options).state
-            answers = results.result(
-                item.context, prediction, body.offset_unit, state_of_it, with_evidence=body.evidence
-            )
-            times = {"milliseconds": round(state.milliseconds, 3), "offset_unit": body.offset_unit}
-            return named | {"question": item.question} | answers | times
-
-        async def lines() -> AsyncIterator[bytes]:
-            async with aclosing(predictions):
-                for item in items:
-                    yield results.encode(content(item, await anext(predictions))) + b"\n"
-
-        if media is not None:  # middleware.py holds the head back until there is a line, or an error
-            return StreamingResponse(lines(), media_type=media)
-        objects = []
-        async with aclosing(predictions):
-            for item in items:
-                prediction = await anext(predictions)
-                if isinstance(prediction, Exception):
-                    raise prediction
-                objects.append(content(item, prediction))
-        return _json({"results": objects} if isinstance(body, schemas.AskMany) else objects[0])
+        return await questions.respond(self._service, state, body, media)
 
     async def scores(self, request: Request, body: schemas.AskScores) -> Response:
         """Return the start and end logit of every token of a context."""
         state: RequestState = request.scope["qa_onnx"]
         state.questions = 1
-        deadline = state.arrived + self._service.settings.timeout_s
-        rows = await self._service.logits(Example(body.question, body.context), deadline)
-        return _json(results.scores(rows, body.offset_unit))
+        rows = await self._service.logits(Example(body.question, body.context), state.deadline)
+
+        def make() -> Response:
+            return results.respond(results.scores(rows, body.offset_unit))
+
+        return await self._service.results.run(make, state.deadline)
 
     async def bundle(self, _: Request) -> Response:
         """Describe the bundle that is served, with its measurements."""
-        return _json(results.bundle(self._service.model))
+        return results.respond(results.bundle(self._service.model))
 
     async def page(self, _: Request) -> Response:
         """Return metrics for Prometheus."""
@@ -170,13 +135,9 @@ class _Answers:
     async def live(self, _: Request) -> Response:
         """Return 200 while the process answers; 503 where only a new one can answer questions."""
         self._service.check_alive()
-        return _json({"status": "alive"})
+        return results.respond({"status": "alive"})
 
     async def ready(self, _: Request) -> Response:
         """Return 200 once the model is loaded and gives the same logits as at export, and while its runs end."""
         self._service.check_ready()
-        return _json({"status": "ready"})
-
-
-def _json(content: Any) -> Response:
-    return Response(results.encode(content), media_type=bodies.JSON)
+        return results.respond({"status": "ready"})

@@ -116,13 +116,14 @@ def _count_fields(content: Any) -> int:
     return sum(map(len, objects))
 
 
-def options_of(body: AnswerOptions, model: Model, count: int) -> Options:
+def options_of(body: AnswerOptions, model: Model, count: int, *, n_best: int | None = None) -> Options:
     """Return the options of a request: the server's own with its changes.
 
     Args:
         body: of the request.
         model: that answers.
         count: examples of the request.
+        n_best: in place of the server's own; None: that.
 
     Raises:
         Problem: an option is out of the model's range, or there are too many answers.
@@ -131,7 +132,10 @@ def options_of(body: AnswerOptions, model: Model, count: int) -> Options:
         if name in body.model_fields_set and getattr(body, name) > limit:
             raise field_problem(f"#/{name}", f"Input should be less than or equal to {limit}")
     changes = {name: getattr(body, name) for name in CALL_OPTIONS if name in body.model_fields_set}
-    options = dataclasses.replace(model.options, **changes) if changes else model.options
+    if n_best is not None:
+        changes["n_best"] = n_best
+    changed = any(getattr(model.options, name) != value for name, value in changes.items())
+    options = dataclasses.replace(model.options, **changes) if changed else model.options
     if count * options.n_best > MAX_ANSWERS:
         detail = f"{count} examples times n_best {options.n_best} is more than {MAX_ANSWERS}: reduce one of them"
         raise field_problem("#/n_best", detail)

@@ -1,21 +1,20 @@
 """POST /v1/documents: a file -> its text, by the parsers of the room `documents`, in processes of their own.
 
-Left out: questions (long_answers.py); the text is sent back, and nothing of it is kept.
+Left out: questions (questions.py); the text is sent back, and nothing of it is kept.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from email.message import Message
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response  # noqa: TC002 - FastAPI reads the annotations
 
 from qa_onnx.documents import Document, DocumentReader, Limits
 from qa_onnx.errors import InputError, MissingExtraError
-from qa_onnx.serve import bodies, document_schemas, results
+from qa_onnx.serve import document_schemas, results
 from qa_onnx.serve.endpoints import DOCUMENTS, LARGER_FILES
 from qa_onnx.serve.problems import Problem
 from qa_onnx.serve.side_threads import SideThreads
@@ -32,9 +31,8 @@ _WAITING = 16
 _LONGEST_S = 60.0
 _LONGEST_NAME = 1000  # characters
 _UNNAMED = "document"
-# What a user of the server can do where one of the library raises a limit.
+# What raises a limit of documents on a server; the other limits stay.
 _FLAGS = {"file_bytes": "--max-request-bytes", "characters": "--max-request-bytes", "seconds": "--timeout-s"}
-_RAISE = re.compile(r"(?:, or )?raise Limits\((\w+)=\.\.\.\)[^;]*")
 _REQUEST: dict[str, Any] = {
     "parameters": [
         {
@@ -89,7 +87,10 @@ class DocumentFiles:
         except MissingExtraError:
             raise
         except InputError as error:
-            remedy = _RAISE.sub(_with_flag, error.remedy)
+            remedy = error.remedy
+            if error.limit:
+                flag = _FLAGS.get(error.limit)
+                remedy = "split it" if flag is None else f"split it, or start the server with a higher {flag}"
             raise Problem(422, f"{error.problem}: {remedy}" if remedy else error.problem) from None
 
     def _read(self, data: bytes, name: str) -> Document:
@@ -103,13 +104,6 @@ class DocumentFiles:
         """End the processes that read nothing; the others end with their time."""
         for reader in self._idle:
             reader.close()
-
-
-def _with_flag(found: re.Match[str]) -> str:
-    flag = _FLAGS.get(found[1])
-    if flag is None:
-        return ""
-    return f"{', or ' if found[0].startswith(',') else ''}start the server with a higher {flag}"
 
 
 def add_endpoints(app: FastAPI, service: Service, key: Sequence[Any]) -> None:
@@ -131,9 +125,9 @@ def add_endpoints(app: FastAPI, service: Service, key: Sequence[Any]) -> None:
             raise Problem(415, "the body must not be compressed: omit the header Content-Encoding")
         name = _name_in(state.header(b"content-disposition"))
         data, state.body = bytes(state.body), bytearray()
-        document = await service.files.read(data, name, state.arrived + service.settings.timeout_s)
+        document = await service.files.read(data, name, state.deadline)
         fields = {key: getattr(document, key) for key in ("name", "kind", "pages", "text")}
-        return Response(results.encode(fields), media_type=bodies.JSON)
+        return results.respond(fields)
 
     model = document_schemas.DocumentText
     app.post(DOCUMENTS, response_model=model, dependencies=list(key), openapi_extra=_REQUEST)(read)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from starlette.routing import Route
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.routing import BaseRoute
+
     from qa_onnx.serve.settings import Settings
 
 PROTOCOL = "/v2"  # of the Open Inference Protocol; its version of the protocol is the 2
@@ -15,26 +20,32 @@ HEALTH = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/hea
 PUBLIC = HEALTH | {"/", "/docs", "/openapi.json"}  # need no API key
 DOCUMENTS = "/v1/documents"
 LARGER_FILES = 8  # times --max-request-bytes: a PDF or DOCX is larger than its text
-POSTED = frozenset({"/v1/answer", DOCUMENTS, "/v1/scores", f"{MODEL}/infer", f"{MODEL}{VERSION}/infer"})
-ENDPOINTS = (
-    PUBLIC
-    | POSTED
-    | {"/metrics", "/v1/bundle", PROTOCOL}
-    | {f"{MODEL}{version}{end}" for version in ("", VERSION) for end in ("", "/ready")}
-)
-
-_OF_A_MODEL = re.compile(r"/v2/models/[^/\n]+(/versions/[^/\n]+)?(/ready|/infer)?")
 
 
-def endpoint_of(path: str) -> str:
-    """Return the endpoint of a path, with {name} and {version} as they are here; "other" if there is none.
+class Endpoints:
+    """The endpoints of an application.
 
-    A path may hold anything, and a metric needs a label for each value.
+    Args:
+        routes: of the application.
+
+    Attributes:
+        posted: those that take a body.
     """
-    if path in ENDPOINTS:
-        return path
-    match = _OF_A_MODEL.fullmatch(path)
-    return "other" if match is None else MODEL + (VERSION if match[1] else "") + (match[2] or "")
+
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        own = [route for route in routes if isinstance(route, Route)]
+        self.posted = frozenset(route.path for route in own if "POST" in (route.methods or ()))
+        self._fixed = frozenset(route.path for route in own if not route.param_convertors)
+        self._patterns = [(route.path_regex, route.path) for route in own if route.param_convertors]
+
+    def find(self, path: str) -> str:
+        """Return the endpoint of a path, with {name} and {version} as they are here; "other" if there is none.
+
+        A path may hold anything, and a metric needs a label for each value.
+        """
+        if path in self._fixed:
+            return path
+        return next((endpoint for pattern, endpoint in self._patterns if pattern.match(path)), "other")
 
 
 def body_limit(endpoint: str, settings: Settings) -> int:

@@ -7,13 +7,11 @@ Left out: gRPC, loading and unloading of models, sequences, statistics and share
 
 from __future__ import annotations
 
-import dataclasses
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Body, Request, Response
 
-from qa_onnx import Example, __version__
+from qa_onnx import Answer, Example, __version__
 from qa_onnx.serve import bodies, results
 from qa_onnx.serve import inference_schemas as schemas
 from qa_onnx.serve.endpoints import MODEL, PROTOCOL, VERSION
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from qa_onnx import Answer
+    from qa_onnx import Prediction
     from qa_onnx.serve.middleware import RequestState
     from qa_onnx.serve.results import OffsetUnit
     from qa_onnx.serve.service import Service
@@ -70,16 +68,16 @@ class _Inference:
     async def live(self, _: Request) -> Response:
         """Return 200 while the process answers, as /health/live."""
         self._service.check_alive()
-        return _json({"live": True})
+        return results.respond({"live": True})
 
     async def ready(self, _: Request) -> Response:
         """Return 200 while the model answers questions, as /health/ready."""
         self._service.check_ready()
-        return _json({"ready": True})
+        return results.respond({"ready": True})
 
     async def server(self, _: Request) -> Response:
         """Describe the server."""
-        return _json({"name": "qa-onnx", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return results.respond({"name": "qa-onnx", "version": __version__, "extensions": ["binary_tensor_data"]})
 
     async def model(self, request: Request) -> Response:
         """Describe the model: its inputs and outputs."""
@@ -90,13 +88,13 @@ class _Inference:
             for kind, named in columns.items()
         }
         named = {"name": self._name, "versions": [_MODEL_VERSION], "platform": "qa-onnx_bundle"}
-        return _json({**named, **tensors})
+        return results.respond({**named, **tensors})
 
     async def model_ready(self, request: Request) -> Response:
         """Return 200 while the model answers questions."""
         self._check_model(request)
         self._service.check_ready()
-        return _json({"name": self._name, "ready": True})
+        return results.respond({"name": self._name, "ready": True})
 
     async def infer(self, request: Request, body: Annotated[InferRequest, Body()]) -> Response:
         """Answer the questions of a request, each on its own context.
@@ -109,21 +107,14 @@ class _Inference:
         texts = {tensor.name: tensor.data or [] for tensor in body.inputs}
         contexts = texts["context"]
         state.questions = len(contexts)
-        model = dataclasses.replace(service.model, options=dataclasses.replace(service.model.options, n_best=1))
-        options = bodies.options_of(body.parameters, model, len(contexts))
-        examples = map(Example, texts["question"], contexts)
+        options = bodies.options_of(body.parameters, service.model, len(contexts), n_best=1)
+        predictions = await service.ask_parts(map(Example, texts["question"], contexts), options, state.deadline)
+        service.metrics.questions.inc(len(contexts))
         columns: dict[str, list[Any]] = {name: [] for name in OUTPUTS}
-        outcomes = service.ask_each(examples, options, state.arrived + service.settings.timeout_s)
-        async with aclosing(outcomes):
-            for context in contexts:
-                prediction = await anext(outcomes)
-                if isinstance(prediction, Exception):
-                    raise prediction
-                service.metrics.questions.inc()
-                answer = service.reader.choose(prediction, options=options)
-                row = _row(context, answer, body.parameters.offset_unit)
-                for name, value in {**row, "null_probability": prediction.null_probability}.items():
-                    columns[name].append(value)
+        for context, prediction in zip(contexts, predictions, strict=True):
+            answer = service.reader.choose(prediction, options=options)
+            for name, value in _row(context, prediction, answer, body.parameters.offset_unit).items():
+                columns[name].append(value)
         named = {"model_name": self._name, "model_version": _MODEL_VERSION}
         return respond(named if body.id is None else {**named, "id": body.id}, body, columns)
 
@@ -138,14 +129,11 @@ class _Inference:
             raise Problem(404, f"there is no such model: this server has {self._name}, version {_MODEL_VERSION}")
 
 
-def _row(context: str, answer: Answer, unit: OffsetUnit) -> dict[str, Any]:
-    """Return an answer, or none, as a row of most outputs."""
-    row = answer.to_dict()
-    if not answer:
-        return row | {"text": "", "start": -1, "end": -1}
+def _row(context: str, prediction: Prediction, answer: Answer, unit: OffsetUnit) -> dict[str, Any]:
+    """Return an answer, or none, as a row of all outputs."""
+    null = {"null_probability": prediction.null_probability}
+    if not answer:  # nothing of one that is withheld is shown
+        found = Answer("", -1, -1, prediction.null_score, prediction.null_probability)
+        return found.to_dict() | null
     units = results.convert(context, (answer.start, answer.end), unit)
-    return row | {"start": units[answer.start], "end": units[answer.end]}
-
-
-def _json(content: Any) -> Response:
-    return Response(results.encode(content), media_type=bodies.JSON)
+    return answer.to_dict() | null | {"start": units[answer.start], "end": units[answer.end]}

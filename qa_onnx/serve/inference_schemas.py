@@ -140,8 +140,9 @@ class TensorMetadata(BaseModel):
 class ModelMetadata(BaseModel):
     """The model: a bundle that takes texts, and answers in a row of all outputs for each.
 
-    Where a context has no answer, `text` is empty, `start` and `end` are -1, and `score` and `probability` are
-    those of "no answer". `start` and `end` count characters unless the parameter offset_unit says otherwise.
+    Where a context has no answer, or one that is less probable than min_probability, `text` is empty, `start` and
+    `end` are -1, and `score` and `probability` are those of "no answer". `start` and `end` count characters unless
+    the parameter offset_unit says otherwise.
     """
 
     name: str

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse
 
 from qa_onnx.serve import keys, logs, problems
-from qa_onnx.serve.endpoints import HEALTH, POSTED, PUBLIC, body_limit, endpoint_of, speaks_protocol
+from qa_onnx.serve.endpoints import HEALTH, PUBLIC, Endpoints, body_limit, speaks_protocol
 from qa_onnx.serve.heads import check_head
 from qa_onnx.serve.hosts import AllowedHosts, host_of
 from qa_onnx.serve.problems import HEADERS, Problem, new_request_id
@@ -47,25 +47,30 @@ class RequestState:
 
     Attributes:
         id: the client's X-Request-ID, or a new one.
-        endpoint: see `endpoint_of`.
+        endpoint: see `Endpoints.find`.
         headers: values by name in lower case.
+        timeout_s: seconds that it may take.
         arrived: time at which its head was complete, by `time.monotonic`.
         body: grows while it is read; empty once it is parsed.
         size: bytes of the body, while it is read and afterwards.
         questions: number of questions in it.
         status: of the response; 0 before it starts.
-        gone: the client went away.
     """
 
     id: str
     endpoint: str
     headers: dict[bytes, bytes]
+    timeout_s: float
     arrived: float = field(default_factory=monotonic)
     body: bytearray = field(default_factory=bytearray)
     size: int = 0
     questions: int = 0
     status: int = 0
-    gone: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """When its time is over, by `time.monotonic`."""
+        return self.arrived + self.timeout_s
 
     @property
     def milliseconds(self) -> float:
@@ -87,6 +92,7 @@ class RequestMiddleware:
 
     def __init__(self, app: FastAPI, service: Service) -> None:
         self._app = app
+        self._endpoints = Endpoints(app.routes)
         self._settings = service.settings
         self._metrics = service.metrics
         self._hosts = AllowedHosts(service.settings.allowed_hosts, loopback=service.settings.loopback)
@@ -102,8 +108,9 @@ class RequestMiddleware:
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")
         state = RequestState(
             request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
-            endpoint_of(path or "/"),
+            self._endpoints.find(path or "/"),
             headers,
+            self._settings.timeout_s,
         )
         send_in_time = self._sender(state, send)
         try:
@@ -171,7 +178,6 @@ class RequestMiddleware:
 
         def stop(_: object) -> None:
             if task is not None:
-                state.gone = True
                 task.cancel()
 
         watching = loop.call_later(_UNWATCHED_S, watch)
@@ -179,9 +185,10 @@ class RequestMiddleware:
         try:
             await self._app.router(scope, loop.create_future, send)
         except asyncio.CancelledError:
-            if state.gone:
-                raise ClientDisconnect from None
-            raise
+            if disconnect is None or not disconnect.done():
+                raise
+            disconnect.result()  # raises what `receive` did
+            raise ClientDisconnect from None
         finally:
             watching.cancel()
             if disconnect is not None:
@@ -206,7 +213,7 @@ class RequestMiddleware:
             )
             raise Problem(421, f"this server does not answer for the host {host}: {remedy}")
         # What a page may not read it need not ask either. Only browsers send this header, in secure contexts.
-        if state.headers.get(b"sec-fetch-site") in _OTHER_SITES and state.endpoint in POSTED:
+        if state.headers.get(b"sec-fetch-site") in _OTHER_SITES and state.endpoint in self._endpoints.posted:
             raise Problem(403, "a page of another site may not ask this server: ask from this server's own page")
 
     async def _read(self, state: RequestState, receive: Receive) -> None:
@@ -266,6 +273,8 @@ class RequestMiddleware:
 def to_problem(error: BaseException, state: RequestState, metrics: Metrics) -> Problem:
     """Count an error, log it if it is the server's fault, and return its problem."""
     problem = problems.from_error(error)
+    if error is problem:
+        error = problem.__cause__ or problem
     metrics.error(type(problem if isinstance(error, HTTPException) else error).__name__)
     if problem.status == 500:
         fields = {"request_id": state.id, **logs.describe_error(error)}

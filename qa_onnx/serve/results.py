@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
+from fastapi import Response
 from pydantic_core import to_json
 
 from qa_onnx import __version__
 from qa_onnx.documents.evidence import evidence
+from qa_onnx.serve.bodies import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,48 +40,45 @@ LICENCES = {
 encode = partial(to_json, inf_nan_mode="null")  # content -> JSON text in UTF-8
 
 
+def respond(content: Any) -> Response:
+    """Return content as a response in JSON."""
+    return Response(encode(content), media_type=JSON)
+
+
 def result(
-    context: str, prediction: Prediction, unit: OffsetUnit, state: State, *, with_evidence: bool
-) -> dict[str, Any]:
-    """Return most of an `AnswerResult` about a context.
-
-    Args:
-        context: of the question.
-        prediction: the answers.
-        unit: of all starts and ends.
-        state: of the chosen answer.
-        with_evidence: whether each answer says where it stands.
-    """
-    answers = [answer.to_dict() for answer in prediction.answers]
-    _place(context, answers, unit, with_evidence=with_evidence)
-    return _result(answers, prediction, state)
-
-
-def of_documents(
-    sources: Sequence[tuple[str, str]],
+    sources: Sequence[tuple[str | None, str]],
     prediction: Prediction,
     unit: OffsetUnit,
     state: State,
     *,
     with_evidence: bool,
 ) -> dict[str, Any]:
-    """Return most of a `DocumentsResult`.
+    """Return most of an `AnswerResult` or a `DocumentsResult`; with evidence it takes long.
 
     Args:
-        sources: name and text of the document of each answer.
-        prediction: the answers of all documents.
-        unit: see `result`, as for those that follow.
+        sources: name and text of the document of each answer; the name of None: the one context, which has none.
+        prediction: the answers.
+        unit: of all starts and ends.
         state: of the chosen answer.
         with_evidence: whether each answer says where it stands.
     """
-    answers = [
-        answer.to_dict() | {"document": name}
-        for (name, _), answer in zip(sources, prediction.answers, strict=True)
-    ]
-    for name, text in dict(sources).items():
-        of_it = [answer for answer in answers if answer["document"] == name]
-        _place(text, of_it, unit, with_evidence=with_evidence)
-    return _result(answers, prediction, state)
+    answers = [answer.to_dict() for answer in prediction.answers]
+    of_source: dict[tuple[str | None, str], list[dict[str, Any]]] = {}
+    for source, answer in zip(sources, answers, strict=True):
+        of_source.setdefault(source, []).append(answer)
+    for (name, text), found in of_source.items():
+        _place(text, found, unit, with_evidence=with_evidence)
+        if name is not None:
+            for answer in found:
+                answer["document"] = name
+    return {
+        "state": state,
+        "answer": answers[0] if state == "answer" else None,
+        "answers": answers,
+        "null_score": prediction.null_score,
+        "null_probability": prediction.null_probability,
+        "warnings": list(prediction.warnings),
+    }
 
 
 def _place(context: str, answers: Sequence[dict[str, Any]], unit: OffsetUnit, *, with_evidence: bool) -> None:
@@ -93,17 +92,6 @@ def _place(context: str, answers: Sequence[dict[str, Any]], unit: OffsetUnit, *,
     units = convert(context, [found[side] for found in ranges for side in ("start", "end")], unit)
     for found in ranges:
         found |= {"start": units[found["start"]], "end": units[found["end"]]}
-
-
-def _result(answers: list[dict[str, Any]], prediction: Prediction, state: State) -> dict[str, Any]:
-    return {
-        "state": state,
-        "answer": answers[0] if state == "answer" else None,
-        "answers": answers,
-        "null_score": prediction.null_score,
-        "null_probability": prediction.null_probability,
-        "warnings": list(prediction.warnings),
-    }
 
 
 def scores(rows: Sequence[WindowLogits], unit: OffsetUnit) -> dict[str, Any]:

@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _ROOT = re.compile(r"(/[A-Za-z0-9_~.-]+)+/?")
+# Paths that endpoints begin with: where a proxy has cut such a root off, an endpoint would look as if it had not.
+_OWN = re.compile(
+    r"/(docs|metrics|openapi\.json|(v2/)?health(/(live|ready))?|v2(/models(/.*)?)?"
+    r"|v1(/(answer|bundle|documents|scores))?)"
+)
 
 
 def checked_root(root: str) -> str:
     """Return a root path without a slash at its end; "" and "/" are none.
 
     Raises:
-        InputError: it is no path.
+        InputError: it is no path, or an endpoint begins with it.
     """
     if root in {"", "/"}:
         return ""
@@ -30,7 +35,13 @@ def checked_root(root: str) -> str:
         raise InputError(
             f"root_path is {quoted(root)}; it must be a path such as /qa: letters, digits and _ ~ . - after each /"
         )
-    return root.removesuffix("/")
+    root = root.removesuffix("/")
+    if _OWN.fullmatch(root):
+        raise InputError(
+            f"root_path is {quoted(root)}, which is a path of the server's own",
+            remedy=f"choose another one, such as /qa{root}",
+        )
+    return root
 
 
 def below_root(scope: Scope, configured: str) -> tuple[Scope, str]:

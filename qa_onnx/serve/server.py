@@ -145,7 +145,7 @@ class _Server(uvicorn.Server):
 
 
 class _Supervisor(Multiprocess):
-    """Starts, replaces and stops workers, which get its signals and not a terminal's Ctrl-C.
+    """Starts, replaces and stops workers.
 
     Args:
         config: of the workers.
@@ -156,14 +156,6 @@ class _Supervisor(Multiprocess):
     def __init__(self, config: uvicorn.Config, listener: socket.socket, supervising: Connection) -> None:
         super().__init__(config, [listener])
         self._supervising = supervising
-
-    def init_processes(self) -> None:
-        with without_interrupts():
-            super().init_processes()
-
-    def keep_subprocess_alive(self) -> None:
-        with without_interrupts():
-            super().keep_subprocess_alive()
 
     def terminate_all(self) -> None:
         self._supervising.close()
@@ -184,7 +176,7 @@ def run_workers(settings: Settings, model: Model, listener: socket.socket, worke
         supervisor = _Supervisor(config, listener, supervising)
         signals = []
 
-        def stop(number: int, _: FrameType | None) -> None:
+        def stop(number: int, _: FrameType | None = None) -> None:
             signals.append(number)
             supervisor.should_exit.set()
             if len(signals) > 1:
@@ -193,8 +185,21 @@ def run_workers(settings: Settings, model: Model, listener: socket.socket, worke
 
         for number in _SIGNALS:
             signal.signal(number, stop)
-        supervisor.run()
+        with without_interrupts():  # workers get the signals of this process, and not a terminal's Ctrl-C
+            _take_interrupts(stop)
+            supervisor.run()
         return len(signals) == 1
+
+
+def _take_interrupts(stop: Callable[[int], None]) -> None:
+    """Call a function in a thread at each SIGINT, which the other threads and all workers block."""
+
+    def work() -> None:
+        while True:
+            stop(signal.sigwait({signal.SIGINT}))
+
+    if hasattr(signal, "sigwait"):  # else, on Windows, nothing is blocked
+        threading.Thread(target=work, name="qa-onnx-interrupts", daemon=True).start()
 
 
 def create_worker_app(settings: Settings, model: Model, supervised: Connection) -> ASGIApp:

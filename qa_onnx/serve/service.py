@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 from collections import deque
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _CLOSING_S = 5.0  # for a batch, or a tokenizer, that still works for a client that is gone
 _DOCUMENTS_AT_ONCE = 2  # questions whose documents are searched at the same time
+_RESULTS_AT_ONCE = 2  # that take long; those that wait are bounded with their bodies
 _PAUSE_S = 0.02  # before a question of many tries a full queue again
 
 
@@ -42,6 +44,7 @@ class Service:
         metrics: observes the work.
         files: takes the text out of documents.
         threads: searches documents, beside the event loop.
+        results: makes results that take long, such as those with evidence, beside the event loop.
     """
 
     def __init__(self, settings: Settings, model: Model, metrics: Metrics) -> None:
@@ -52,6 +55,7 @@ class Service:
         self.threads = SideThreads(
             "questions of documents", at_once=_DOCUMENTS_AT_ONCE, waiting=settings.max_queue
         )
+        self.results = SideThreads("results", at_once=_RESULTS_AT_ONCE, waiting=math.inf)
         self._asking: AsyncReader | None = None
         self._golden = ""  # of the loaded graph; a bundle may be replaced while it is served
 
@@ -187,12 +191,12 @@ class Service:
                     is None
                 ):
                     if asked:
-                        yield await self._outcome(asked.popleft(), deadline)
+                        yield await self._outcome(asked.popleft())
                     else:
                         await asyncio.sleep(_PAUSE_S)
                 asked.append(future)
             while asked:
-                yield await self._outcome(asked.popleft(), deadline)
+                yield await self._outcome(asked.popleft())
         finally:
             for future in asked:
                 future.cancel()
@@ -242,12 +246,9 @@ class Service:
                 raise
             return None
 
-    async def _outcome(self, future: Future[Prediction], deadline: float) -> Prediction | Exception:
+    async def _outcome(self, future: Future[Prediction]) -> Prediction | Exception:
         try:
-            async with asyncio.timeout(None if future.done() else deadline - monotonic()):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            return DeadlineError("no time is left for this question")
+            return await asyncio.wrap_future(future)
         except Exception as error:  # noqa: BLE001 - it is the outcome
             return error
 

@@ -27,10 +27,10 @@ class SideThreads:
     Args:
         what: waits, as an error calls it: "documents".
         at_once: functions that run at the same time.
-        waiting: functions that may wait for their turn; one more is refused.
+        waiting: functions that may wait for their turn; one more is refused. Infinite: none is.
     """
 
-    def __init__(self, what: str, *, at_once: int, waiting: int) -> None:
+    def __init__(self, what: str, *, at_once: int, waiting: float) -> None:
         self._what, self._room = what, waiting
         self._turn = asyncio.Semaphore(at_once)
 
@@ -49,11 +49,15 @@ class SideThreads:
         if self._room == 0:
             raise problems.busy(f"too many {self._what} are waiting", 1)
         self._room -= 1
-        try:
-            async with asyncio.timeout(deadline - monotonic()):
+        async with asyncio.timeout(deadline - monotonic()):
+            try:
                 await self._turn.acquire()
-        finally:
-            self._room += 1
+            finally:
+                self._room += 1
+            return await asyncio.wrap_future(self._start(function))
+
+    def _start(self, function: Callable[[], _T]) -> Future[_T]:
+        """Run a function in a thread, whose turn it has; the turn ends with it."""
         outcome: Future[_T] = Future()
         outcome.set_running_or_notify_cancel()
         loop = asyncio.get_running_loop()
@@ -67,6 +71,9 @@ class SideThreads:
                 with suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(self._turn.release)
 
-        threading.Thread(target=work, name=f"qa-onnx-{self._what}", daemon=True).start()
-        async with asyncio.timeout(deadline - monotonic()):
-            return await asyncio.wrap_future(outcome)
+        try:
+            threading.Thread(target=work, name=f"qa-onnx-{self._what}", daemon=True).start()
+        except BaseException:  # the system has no more threads
+            self._turn.release()
+            raise
+        return outcome

@@ -141,9 +141,9 @@ def respond(head: Mapping[str, Any], request: InferRequest, columns: Mapping[str
             outputs.append(output | {"parameters": {"binary_data_size": len(parts[-1])}})
         else:
             outputs.append(output | {"data": values})
-    content = results.encode({**head, "outputs": outputs})
     if not parts:
-        return Response(content, media_type=bodies.JSON)
+        return results.respond({**head, "outputs": outputs})
+    content = results.encode({**head, "outputs": outputs})
     return Response(b"".join((content, *parts)), headers={_HEADER: str(len(content))}, media_type=BINARY)
 
 

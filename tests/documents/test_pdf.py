@@ -41,7 +41,9 @@ def test_one_without_text_is_an_error(reader: DocumentReader) -> None:
 
 def test_too_many_pages() -> None:
     data = made.pdf("a", "b", "c")
-    with pytest.raises(InputError, match=r"more than 2 pages: split it, or raise Limits\(pages=\.\.\.\)"):
+    with pytest.raises(
+        InputError, match=r"more than 2 pages: split it, or in Python raise Limits\(pages=\.\.\.\)"
+    ):
         read_document_bytes(data, "a.pdf", limits=Limits(pages=2))
     with pytest.raises(InputError, match="more than 4 characters"):
         read_document_bytes(data, "a.pdf", limits=Limits(characters=4))

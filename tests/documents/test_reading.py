@@ -94,6 +94,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_document_bytes(b"x" * 100, "a.txt", limits=Limits(file_bytes=99))
     with pytest.raises(InputError, match="99 characters"):
         read_document(path, limits=Limits(characters=99))
+    with pytest.raises(InputError) as caught:
+        read_document(path, limits=Limits(characters=99))
+    assert caught.value.limit == "characters"
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "9", None])

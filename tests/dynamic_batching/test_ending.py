@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qa_onnx import ClosedError, DeadlineError, EngineError, Example, Options
+from qa_onnx import ClosedError, DeadlineError, EngineError, Example
 from qa_onnx.dynamic_batching import runs
-from qa_onnx.dynamic_batching.requests import Request
 from qa_onnx.dynamic_batching.runs import Run, Runs
 from qa_onnx.dynamic_batching.timer import Timer
 from tests.dynamic_batching.fakes import PATIENCE_S, SHORT, Deaf, Endable, Gate, at_rest, example
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qa_onnx import AsyncReader, Prediction, Reader
+    from qa_onnx.session import Stop
     from tests.dynamic_batching.conftest import Make
 
 
@@ -132,6 +132,45 @@ def test_a_graph_that_cannot_be_opened_again_closes_it(make: Make) -> None:
     assert (answering.failed, answering.problem) == (True, "a worker failed (EngineError)")
 
 
+@pytest.mark.usefixtures("at_once")
+def test_an_engine_that_fails_to_end_a_run_closes_the_reader(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    class Unendable(Deaf):
+        def run(self, inputs: Any, *, stop: Stop | None = None) -> Any:
+            assert stop is not None
+            with stop.ends(lambda: 1 // 0):
+                return super().run(inputs)
+
+    engine = Unendable()
+    answering = make(engine)
+    hangs = answering.submit(SHORT)
+    engine.wait_for_a_batch()
+    waits = answering.submit(SHORT)
+    hangs.cancel()
+    assert isinstance(waits.exception(PATIENCE_S), ClosedError)
+    assert (answering.failed, answering.problem) == (True, "the timer failed (ZeroDivisionError)")
+    asyncio.run(asyncio.wait_for(answering.close(), PATIENCE_S))  # its thread is given up
+    assert "the timer failed (ZeroDivisionError), and the reader closes" in caplog.text
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_run_that_no_thread_can_replace_closes_the_reader(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Deaf()
+    answering = make(engine)
+    hangs = answering.submit(SHORT, timeout_s=PATIENCE_S)
+    engine.wait_for_a_batch()
+    waits = answering.submit(SHORT)
+
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        hangs.cancel()
+        assert isinstance(waits.exception(PATIENCE_S), ClosedError)
+    assert (answering.failed, answering.problem) == (True, "the timer failed (RuntimeError)")
+    asyncio.run(asyncio.wait_for(answering.close(), PATIENCE_S))
+
+
 def test_what_fails_is_not_tried_again_for_those_who_have_left(make: Make) -> None:
     class Failing(Gate):
         def run(self, inputs: Any) -> Any:
@@ -156,15 +195,10 @@ def test_what_fails_is_not_tried_again_for_those_who_have_left(make: Make) -> No
 # ---- which runs are to end, step by step
 
 
-def request_of(number: int, *, timeout_s: float = math.inf) -> Request:
-    return Request(number, Example("a", "the a"), Options(), timeout_s, accepted=10.0)
-
-
 def test_a_run_is_asked_to_end_and_then_given_up() -> None:
     current = Runs()
-    run = Run({1: request_of(1, timeout_s=5.0), 2: request_of(2)}, threading.current_thread())
-    assert current.begin(run) == 15.0
-    assert (current.late(14.9), current.late(15.0)) == ([], [run.requests[1]])
+    run = Run({1, 2}, threading.current_thread())
+    current.begin(run)
     assert current.leave(1, 15.0, at_once=False) == current.next_due() == math.inf
     assert current.leave(2, 16.0, at_once=False) == 17.0
     assert (current.overdue(16.9), run.stop.requested) == ([], False)
@@ -177,7 +211,7 @@ def test_a_run_is_asked_to_end_and_then_given_up() -> None:
 
 def test_a_run_that_is_over_in_time_is_not_asked() -> None:
     current = Runs()
-    run = Run({1: request_of(1)}, threading.current_thread())
+    run = Run({1}, threading.current_thread())
     current.begin(run)
     assert current.leave(1, 16.0, at_once=True) == 16.0
     assert current.end(run)

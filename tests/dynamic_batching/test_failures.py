@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, fields, replace
@@ -110,7 +111,28 @@ def test_nobody_waits_for_a_worker_that_fails(make: Make, caplog: pytest.LogCapt
     with pytest.raises(ClosedError, match="closed before it came to this question"):
         answering.submit(SHORT).result(PATIENCE_S)
     asyncio.run(answering.close())
-    assert "a worker failed, and the reader closes" in caplog.text
+    assert "a worker failed (AttributeError), and the reader closes" in caplog.text
+
+
+@pytest.mark.parametrize(("starts", "text"), [(0, SHORT), (1, SHORT), (2, example("a", 900))])
+def test_a_question_for_which_no_thread_starts_is_refused_and_forgotten(
+    make: Make, starts: int, text: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering, start = make(workers=2), threading.Thread.start
+    left = iter(range(starts))
+
+    def limited(self: threading.Thread) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", limited)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            answering.submit(text)
+    assert answering.depth == 0
+    assert answering.submit(text).result(PATIENCE_S)
+    asyncio.run(asyncio.wait_for(answering.close(), PATIENCE_S))
 
 
 @pytest.mark.parametrize(
@@ -262,6 +284,17 @@ def test_a_task_hears_at_once_that_its_time_is_over(
         assert at_rest(gated)
 
     asyncio.run(ask())
+
+
+def test_a_future_fails_as_soon_as_its_time_is_over_though_its_turn_has_not_come(
+    gate: Gate, gated: AsyncReader
+) -> None:
+    first = gated.submit(SHORT)
+    gate.wait_for_a_batch()
+    assert isinstance(gated.submit(SHORT, timeout_s=0.05).exception(PATIENCE_S), DeadlineError)
+    assert not first.done()
+    gate.let_run()
+    assert first.result(PATIENCE_S)
 
 
 # ---- all of it together

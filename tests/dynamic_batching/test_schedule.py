@@ -106,3 +106,15 @@ def test_what_waits_is_estimated_from_characters_and_counted_from_windows(window
     assert made.tokens() == 81 / 4
     cut_all(made, windower)
     assert made.tokens() == made.queue.tokens == 24
+
+
+def test_the_time_of_requests_is_over_whether_they_wait_or_run(windower: Windower) -> None:
+    made, (first, second) = schedule_of("the a", "the a")
+    assert (made.first_deadline(), made.late(1e9)) == (math.inf, [])
+    first.timeout_s, second.timeout_s = 9.0, 3.0
+    assert (made.first_deadline(), made.late(3.9), made.late(4.0)) == (4.0, [], [second])
+    cut_all(made, windower)
+    made.next_batch()
+    assert made.late(9.0) == [first, second]
+    made.remove(second.number)
+    assert (made.first_deadline(), made.late(9.0)) == (9.0, [first])

@@ -91,6 +91,7 @@ def test_names_of_any_language_and_none(served: Served) -> None:
             422,
             "100,000 characters of text: split it, or start the server with a higher --max-request-bytes",
         ),
+        (b"<div>" * 600 + b"x", "x.html", 422, "500 elements inside of each other: split it"),
         (b"x" * 800_001, "x.pdf", 413, "larger than 800000 bytes"),
         (b"x", "y" * 1001, 422, "the name of the file has 1,001 characters: send at most 1,000"),
     ],
@@ -101,6 +102,7 @@ def test_files_that_are_refused(served: Served, data: bytes, name: str, status: 
     assert response.headers["content-type"] == "application/problem+json"
     assert message in response.json()["detail"]
     assert "Limits(" not in response.text  # of the library
+    assert "Python" not in response.text
 
 
 def test_a_compressed_body_is_refused(served: Served) -> None:

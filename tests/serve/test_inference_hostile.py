@@ -234,7 +234,7 @@ def test_what_is_no_request_is_refused(
         ("/v2/models/tiny-bert/versions//infer", 404, "no such endpoint"),
         ("/v2/models/tiny-bert/infer/", 404, "no such endpoint"),
         ("/v2/models/tiny-bert%2Finfer/infer", 404, "no such endpoint"),
-        ("/v2/models/tiny-bert%0A/infer", 404, "no such endpoint"),
+        ("/v2/models/tiny-bert%0A/infer", 404, "this server has tiny-bert"),
         ("/v2/models/%1B%5B31m/infer", 404, "this server has tiny-bert"),
         ("/v2/models/%7Bname%7D/infer", 404, "this server has tiny-bert"),
         ("/v2/models/tiny-bert/config", 404, "no such endpoint"),

@@ -182,6 +182,8 @@ def test_outputs_are_those_that_are_named_in_their_order(served: Served, tiny_re
         {"null_threshold": -1e9},
         {"null_threshold": None},
         {"doc_stride": 3, "align_to_words": False},
+        {"overlapping": True},
+        {"across_blocks": True},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -190,6 +192,16 @@ def test_parameters_are_the_options_of_an_answer(
 ) -> None:
     response = served.client.post(INFER, json=rows(parameters={**changes, "n_best": 1}))
     assert_answers(columns(response), tiny_reader, **changes)
+
+
+def test_an_answer_that_is_withheld_is_a_row_without_one(served: Served, tiny_reader: Reader) -> None:
+    found = columns(
+        served.client.post(INFER, json=rows(parameters={"min_probability": 1, "null_threshold": None}))
+    )
+    assert (found["text"], found["start"], found["end"]) == ([""] * 3, [-1] * 3, [-1] * 3)
+    assert found["probability"] == found["null_probability"]
+    predictions = tiny_reader.predict(list(zip(QUESTIONS, CONTEXTS, strict=True)))
+    assert found["score"] == pytest.approx([one.null_score for one in predictions], abs=1e-4)
 
 
 @pytest.mark.parametrize(("unit", "codec", "size"), [("utf8", "utf-8", 1), ("utf16", "utf-16-le", 2)])

@@ -136,3 +136,15 @@ def test_a_root_path_that_is_none_is_refused(root: str) -> None:
 @pytest.mark.parametrize(("root", "kept"), [("", ""), ("/", ""), ("/qa/", "/qa"), ("/a-b/c.d", "/a-b/c.d")])
 def test_a_slash_at_the_end_of_a_root_path_is_not_kept(root: str, kept: str) -> None:
     assert Settings(root_path=root).root_path == kept
+
+
+def test_a_root_path_that_an_endpoint_begins_with_is_refused(below: Served) -> None:
+    """Where a proxy cuts /v1 off, /v1/v1/answer comes as /v1/answer, and would be /answer below /v1."""
+    paths = {*below.client.get("/openapi.json").json()["paths"], "/docs", "/openapi.json"}
+    roots = {path[:end] for path in paths for end in range(2, len(path) + 1) if path[end : end + 1] in {"", "/"}}
+    assert {"/v1", "/v2", "/health", "/v1/answer"} <= roots
+    for root in roots:
+        with pytest.raises(InputError, match="is a path of the server's own: choose another one, such as /qa/"):
+            Settings(root_path=root.replace("{", "").replace("}", ""))
+    for root in ("/v1/qa", "/v3", "/documents", "/api/v1", "/v1beta"):
+        assert Settings(root_path=root).root_path == root

@@ -41,7 +41,7 @@ def test_a_full_queue_is_429_and_health_answers_and_it_recovers() -> None:
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["title"] == "Too Many Requests"
         streamed = served.answer({"examples": [GOOD, GOOD]}, Accept="application/jsonl")
-        assert streamed.status_code == 429
+        assert streamed.status_code == served.client.post("/v1/scores", json=GOOD).status_code == 429
         assert served.client.get("/health/live").status_code == 200
         assert served.client.get("/health/ready").status_code == 200
         first.close()  # its client gives up, and its place is free
@@ -64,6 +64,10 @@ def test_an_answer_that_takes_too_long_is_504() -> None:
             response = served.client.post(f"/v1/{path}", json=body)
             assert response.status_code == 504
             assert "--timeout-s" in response.json()["detail"]
+        counted = 'qa_onnx_errors_total{error="DeadlineError"}'
+        for more in ({}, {"progress": True}):  # no line comes before the error, so there is room for its status
+            assert served.answer({**HELD, **more}, Accept="application/jsonl").status_code == 504
+        assert f"{counted} 5.0" in served.client.get("/metrics").text
         served.gate.release()
         eventually(
             lambda: served.answer(GOOD).status_code == 200, "it goes on, as soon as the machine is fast enough"

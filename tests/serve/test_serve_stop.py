@@ -469,6 +469,21 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on() -> None:
         assert served.stop() == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTTIN, signal.SIGHUP], ids=["one more", "all anew"])
+def test_workers_that_start_later_do_not_get_the_interrupts_of_a_terminal(number: int) -> None:
+    with serve("--workers", 2) as served:
+        eventually(lambda: len(ready_processes(served)) == 2, "both are ready")
+        before = workers_of(served)
+        served.process.send_signal(number)
+        expected = 3 if number == signal.SIGTTIN else 4
+        eventually(lambda: len(ready_processes(served)) == expected, "the new ones are ready")
+        new = workers_of(served) - before
+        assert len(new) == expected - 2
+        assert all(blocks(worker, signal.SIGINT) for worker in new)
+        assert served.stop(signal.SIGINT) == 0
+        assert not workers_of(served)
+
+
 def test_a_killed_worker_takes_only_its_own_requests_along() -> None:
     with serve("--workers", 2, *APART, gated=True) as served:
         eventually(lambda: len(ready_processes(served)) == 2, "both are ready")
