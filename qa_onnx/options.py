@@ -216,15 +216,8 @@ class Options:
 
 
 # Options that a command and a request may change; the others follow from the model and the machine.
-CALL_OPTIONS = (
-    "n_best",
-    "overlapping",
-    "null_threshold",
-    "min_probability",
-    "max_answer_length",
-    "doc_stride",
-    "across_blocks",
-    "align_to_words",
+CALL_OPTIONS = tuple(
+    name for name in Options.__slots__ if name not in {"max_length", "max_question_length", "batch_tokens"}
 )
 
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
