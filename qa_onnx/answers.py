@@ -15,7 +15,6 @@ where words and letters end (tokens/boundaries.py).
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from types import NoneType
@@ -26,7 +25,7 @@ import numpy as np
 from qa_onnx.errors import quoted
 from qa_onnx.groups import find_groups, listed, overlapping_answers, pieces_of
 from qa_onnx.options import check_bounds, check_type
-from qa_onnx.probabilities import log_sum_of_context, log_sums_of_windows, share
+from qa_onnx.probabilities import log_sum_of_context, share
 from qa_onnx.spans import ContextLogits, ScoredWindow, best_of, best_of_starts, best_spans, cut_at_blocks
 
 if TYPE_CHECKING:
@@ -137,15 +136,12 @@ class Prediction:
         return asdict(self) | {"answers": [answer.to_dict() for answer in self.answers]}
 
 
-def find_spans(
-    rows: Sequence[WindowLogits], options: Options, *, temperature: float = 1.0
-) -> Iterator[ScoredWindow]:
+def find_spans(rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
     """Find the best spans of windows of any examples, some windows at a time, in bounded memory.
 
     Args:
         rows: windows that have run.
         options: `max_answer_length`, `n_best`, `overlapping` and `across_blocks` are read.
-        temperature: see `make_prediction`.
 
     Yields:
         A `ScoredWindow` for each row, in their order.
@@ -155,18 +151,14 @@ def find_spans(
         spans = min(listed(options), longest) * min(options.max_answer_length, longest)
     at_once = max(1, min(_WINDOWS_AT_ONCE, _COMPARED_AT_ONCE // spans))
     for at in range(0, len(rows), at_once):
-        yield from _find_together(rows[at : at + at_once], options, temperature)
+        yield from _find_together(rows[at : at + at_once], options)
 
 
-def _find_together(rows: Sequence[WindowLogits], options: Options, temperature: float) -> Iterator[ScoredWindow]:
+def _find_together(rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
     pieces = [(row,) if options.across_blocks else cut_at_blocks(row) for row in rows]
     contexts = ContextLogits.of(list(chain(*pieces)), max_answer_length=options.max_answer_length)
-    log_sums = [-math.inf] * len(contexts.start)
-    # The sum of a window is that of its context only if it shows all of it; `make_prediction` adds up several.
-    if any(row.window.holds_whole_context for row in chain(*pieces)):
-        log_sums = log_sums_of_windows(contexts, temperature=temperature).tolist()
-    best = np.empty((len(log_sums), 0))
-    found: list[tuple[Span, ...]] = [()] * len(log_sums)
+    best = np.empty((len(contexts.start), 0))
+    found: list[tuple[Span, ...]] = [()] * len(contexts.start)
     if options.overlapping:
         found = best_spans(contexts, n_best=listed(options))
     else:
@@ -175,7 +167,7 @@ def _find_together(rows: Sequence[WindowLogits], options: Options, temperature: 
     for row, parts in zip(rows, pieces, strict=True):
         at, stop = stop, stop + len(parts)
         if len(parts) == 1:
-            yield ScoredWindow(row, parts, best[at], found[at], log_sums[at])
+            yield ScoredWindow(row, parts, best[at], found[at])
             continue
         of_window = slice(at, stop)
         lengths = (part.window.last + 1 - part.window.first for part in parts)
@@ -192,13 +184,11 @@ def make_prediction(
         example: the example, cut into windows.
         scored: all of its windows, in the order of the text, as `find_spans` gives them for the same options.
         options: `max_answer_length`, `n_best`, `overlapping` and `align_to_words` are read.
-        temperature: divides scores before the softmax; of the bundle's calibration, the same as in `find_spans`.
+        temperature: divides scores before the softmax; of the bundle's calibration.
     """
     rows = pieces_of(scored)
     null_score = min(float(start[window.cls]) + float(end[window.cls]) for window, start, end in rows)
-    log_sum = scored[0].log_sum if len(rows) == 1 else -math.inf
-    if log_sum == -math.inf:
-        log_sum = log_sum_of_context(rows, max_answer_length=options.max_answer_length, temperature=temperature)
+    log_sum = log_sum_of_context(rows, max_answer_length=options.max_answer_length, temperature=temperature)
     if options.overlapping:
         best = overlapping_answers(scored, options)
         weights = [score / temperature for score in best.values()]

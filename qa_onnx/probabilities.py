@@ -7,8 +7,7 @@ temperature T of the bundle's calibration:
 
 over every span (i, j) of the context; the null score is that of "no answer". Since exp(S_i + E_j) is
 exp(S_i) exp(E_j), the spans that start at token i add up to exp(S_i) times the sum of exp(E_j) over the D ends
-that i can have. That is a sliding-window sum, so the work grows with the number of tokens and not with that of
-spans.
+that i can have. That is a sliding-window sum, with one exponential for each token and not for each span.
 
 Before exp, the highest start logit and the highest end logit are subtracted, so that nothing overflows, and added
 again after log: sums are returned as logarithms. They are taken in float64. Left out: which answers are listed
@@ -28,55 +27,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from qa_onnx.spans import ContextLogits, Scores, WindowLogits
+    from qa_onnx.spans import Logits, Scores, WindowLogits
 
 _UNDERFLOW = 1e-250  # sums below it have lost terms
 
 
-def log_sums_of_windows(contexts: ContextLogits, *, temperature: float = 1.0) -> Scores:
-    """Return the logarithm of the sum of exp(score / temperature) over all spans, for each of B windows by itself.
-
-    Returns:
-        float64 (B,); -inf where there is no span, and where the best start and the best end cannot form one span,
-        and exp of all spans underflows. There, `log_sum_of_context` scales by the best span instead.
-    """
-    _, start, end = contexts
-    lowest = np.finfo(np.float32).min  # not -inf, of an empty context
-    highest_start = start.max(axis=1, initial=lowest).astype(np.float64)
-    highest_end = end.max(axis=1, initial=lowest).astype(np.float64)
-    starts = np.exp((start - highest_start[:, None]) / temperature)
-    ends = np.exp((end - highest_end[:, None]) / temperature)
-    # cumsum adds from left to right, while sum would group by the length of the row: see `_LEAST_WIDTH` in
-    # spans.py
-    total = np.cumsum(starts * _sliding_sum(ends, contexts.width), axis=1)[:, -1]
-    logarithm = (highest_start + highest_end) / temperature + np.log(np.maximum(total, _UNDERFLOW))
-    return np.where(total > _UNDERFLOW, logarithm, -np.inf)
-
-
-def _sliding_sum(values: Scores, width: int) -> Scores:
-    """Return the sum of values[:, i : i + width] for every i.
-
-    Sums of 2 neighbours give those of 4, these those of 8, and the bits of `width` tell which of them add up to
-    it. Differences of running totals would take fewer additions, and lose small values beside large ones.
-    """
-    count = values.shape[1] - width + 1
-    total, done, reach = np.zeros((len(values), count)), 0, 1
-    while True:
-        if width & reach:
-            total += values[:, done : done + count]
-            done += reach
-        if done == width:
-            return total
-        values = values[:, :-reach] + values[:, reach:]
-        reach *= 2
-
-
 class _ContextPart(NamedTuple):
-    """The context tokens of one window: index of the first one, and float64 (L,) logits / temperature."""
+    """The context tokens of one window: index of the first one, and float32 (L,) logits."""
 
     offset: int
-    start: Scores
-    end: Scores
+    start: Logits
+    end: Logits
 
 
 def log_sum_of_context(rows: Sequence[WindowLogits], *, max_answer_length: int, temperature: float = 1.0) -> float:
@@ -93,29 +54,32 @@ def log_sum_of_context(rows: Sequence[WindowLogits], *, max_answer_length: int, 
         The logarithm; -inf when there is no span at all.
     """
     parts = []
-    for window, *logits in rows:
-        context = slice(window.first, window.last + 1)
-        start, end = (side[context].astype(np.float64) / temperature for side in logits)
-        if len(start):
-            parts.append(_ContextPart(window.token_offset, start, end))
+    for window, start, end in rows:
+        if window.first <= window.last:
+            context = slice(window.first, window.last + 1)
+            parts.append(_ContextPart(window.token_offset, start[context], end[context]))
     if not parts:
         return -math.inf
-    # With one exponential for each token, not for each span.
-    width = min(max_answer_length, max(len(part.end) for part in parts))
-    highest_start = max(float(part.start.max()) for part in parts)
-    highest_end = max(float(part.end.max()) for part in parts)
+    highest_start = max([float(part.start.max()) for part in parts])
+    highest_end = max([float(part.end.max()) for part in parts])
+    width = min(max_answer_length, max([len(part.end) for part in parts]))
+    shares = [
+        (_exp(part.start, highest_start, temperature), _exp(part.end, highest_end, temperature)) for part in parts
+    ]
     offsets = [part.offset for part in parts]
-    products = (
-        _band(np.exp(part.start - highest_start), np.exp(part.end - highest_end), width, np.multiply, 0.0)
-        for part in parts
-    )
-    total = _sum_distinct(offsets, products)
+    if len(parts) == 1:  # no span counts twice, so each start takes the sum of its ends
+        [(starts, ends)] = shares
+        total = float(starts @ np.convolve(ends, _ones(width))[width - 1 :])
+    else:
+        total = _sum_distinct(offsets, (_band(*part, width, np.multiply, 0.0) for part in shares))
     if total > _UNDERFLOW:
-        return highest_start + highest_end + math.log(total)
+        return (highest_start + highest_end) / temperature + math.log(total)
     # No span holds both the best start and the best end, and exp underflows: scale by the best span instead.
 
     def scores() -> Iterator[Scores]:
-        return (_band(part.start, part.end, width, np.add, -np.inf) for part in parts)
+        for part in parts:
+            start, end = (side.astype(np.float64) / temperature for side in (part.start, part.end))
+            yield _band(start, end, width, np.add, -np.inf)
 
     highest = max(float(band.max()) for band in scores())
     return highest + math.log(_sum_distinct(offsets, (np.exp(band - highest) for band in scores())))
@@ -180,6 +144,18 @@ def _allowed(offset: int, starts: int, ends: int, longest: int) -> Scores:
     """
     tokens = offset + 1 + np.arange(ends) - np.arange(starts)[:, None]
     return np.where((tokens >= 1) & (tokens <= longest), 0.0, -np.inf)
+
+
+@lru_cache(maxsize=8)
+def _ones(count: int) -> Scores:
+    return np.ones(count)
+
+
+def _exp(logits: Logits, highest: float, temperature: float) -> Scores:
+    """Return exp((logits - highest) / temperature) in float64."""
+    scaled: Scores = np.subtract(logits, highest, dtype=np.float64)
+    scaled /= temperature
+    return np.exp(scaled, out=scaled)
 
 
 def _band(start: Scores, end: Scores, width: int, combine: np.ufunc, nothing: float) -> Scores:

@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
     from qa_onnx.windows import Window
 
-# D is not more than the longest context of a batch has tokens, but not cut back below this: the order in which
-# probabilities.py adds up D ends, and so the last bit of a probability, must not depend on the rest of the batch.
-_LEAST_WIDTH = 512
-
 Logits: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
 Positions: TypeAlias = NDArray[np.int64]
@@ -97,7 +93,7 @@ class ContextLogits(NamedTuple):
         """
         bounds = [(row.window.first, row.window.last + 1) for row in rows]
         length = max(1, *(stop - begin for begin, stop in bounds))  # 1 where all contexts are empty
-        width = min(max_answer_length, max(length, _LEAST_WIDTH))
+        width = min(max_answer_length, length)
         start = np.full((len(rows), length), -np.inf, np.float32)
         end = np.full((len(rows), length + width - 1), -np.inf, np.float32)
         for index, (row, (begin, stop)) in enumerate(zip(rows, bounds, strict=True)):
@@ -134,15 +130,12 @@ class ScoredWindow(NamedTuple):
         best: float64 (L,), the score of the best span that starts at each token of the context; empty where
             answers may overlap.
         spans: its best spans, best first, in positions of the window; empty where answers may not overlap.
-        log_sum: logarithm of the sum of exp(score / temperature) over all of its spans; -inf where it has none, or
-            where the sum was not needed.
     """
 
     logits: WindowLogits
     pieces: tuple[WindowLogits, ...]
     best: Scores
     spans: tuple[Span, ...]
-    log_sum: float = -math.inf
 
     @property
     def window(self) -> Window:
@@ -152,16 +145,13 @@ class ScoredWindow(NamedTuple):
 
 def best_of_starts(contexts: ContextLogits) -> Scores:
     """Return the score of the best span that starts at each context token: float64 (B, L), filled up with -inf."""
-    _, start, end = contexts
-    length = start.shape[1]
-    width = min(contexts.width, length)
-    return np.add(start, _sliding_max(end[:, : length + width - 1], width), dtype=np.float64)
+    return np.add(contexts.start, _sliding_max(contexts.end, contexts.width), dtype=np.float64)
 
 
 def best_spans(contexts: ContextLogits, *, n_best: int) -> list[tuple[Span, ...]]:
     """Find the n best spans of each of B windows, or all that it has, best first, in positions of the window."""
     first, start, end = contexts
-    width = min(contexts.width, start.shape[1])
+    width = contexts.width
     row = np.arange(len(first))[:, None]
     starts = np.sort(_largest(best_of_starts(contexts), n_best), axis=1)  # (B, n); by position, to order ties
     ends = starts[:, :, None] + np.arange(width)  # (B, n, D): all ends of the best starts

@@ -128,7 +128,7 @@ class Steps:
 
     def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
         """Find the best spans of windows that have run; see `answers.find_spans`."""
-        return find_spans(rows, options, temperature=self.temperature_for(options))
+        return find_spans(rows, options)
 
     def merge(self, example: CutExample, scored: Iterable[ScoredWindow], options: Options) -> Prediction:
         """Make the prediction of an example from all of its windows, in any order."""

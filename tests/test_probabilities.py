@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import Window
-from qa_onnx.probabilities import log_sum_of_context, log_sums_of_windows
-from qa_onnx.spans import ContextLogits, WindowLogits
+from qa_onnx.probabilities import log_sum_of_context
+from qa_onnx.spans import WindowLogits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,29 +111,3 @@ def test_an_answer_length_beyond_the_window_costs_no_memory() -> None:
     finally:
         tracemalloc.stop()
     assert found == pytest.approx(brute_force(rows, 6))
-
-
-@pytest.mark.parametrize("max_answer_length", [1, 7, 30, 100])
-def test_no_bit_of_the_sum_depends_on_what_else_is_in_the_batch(max_answer_length: int) -> None:
-    random = np.random.default_rng(0)
-    rows = [row_of(0, *6 * random.normal(size=(2, length))) for length in random.integers(0, 90, 40)]
-
-    def sums(some: list[WindowLogits]) -> list[float]:
-        contexts = ContextLogits.of(some, max_answer_length=max_answer_length)
-        return [float(total) for total in log_sums_of_windows(contexts)]
-
-    assert [total for row in rows for total in sums([row])] == sums(rows)
-
-
-def test_the_sums_of_a_batch_are_those_of_each_window() -> None:
-    random = np.random.default_rng(0)
-    rows = [row_of(0, *9 * random.normal(size=(2, length))) for length in (26, 1, 30)]
-    apart = [-700.0] * 30, [-700.0] * 30
-    apart[0][29] = apart[1][2] = 700.0  # far apart, the wrong way round
-    contexts = ContextLogits.of([*rows, row_of(0, [], []), row_of(0, *apart)], max_answer_length=6)
-    found = log_sums_of_windows(contexts, temperature=1.7).tolist()
-    assert found[:3] == pytest.approx([brute_force([row], 6, 1.7) for row in rows], rel=1e-12)
-    assert found[3] == -math.inf  # no span
-    assert found[4] == -math.inf  # none that this way can add up
-    empty = ContextLogits.of([row_of(0, [], [])], max_answer_length=2)
-    assert log_sums_of_windows(empty).tolist() == [-math.inf]
