@@ -20,12 +20,14 @@ from qa_onnx.data import squad
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.errors import ExportError, GateError
 from qa_onnx.export import confidence, merge, parity
+from qa_onnx.export.finished import FinishedModel, find_finished
 from qa_onnx.export.gate import AccuracyGate, score
 from qa_onnx.export.graph import DEFAULT_OPSET
 from qa_onnx.export.locate import check_name
+from qa_onnx.export.opened import OpenedCheckpoint, open_checkpoint
 from qa_onnx.export.precisions import PrecisionMaker
 from qa_onnx.export.settings import EvaluationSettings, ExportSettings
-from qa_onnx.export.source import float32_graph, load_source, open_source, window_length
+from qa_onnx.export.source import float32_graph, load_source, require_tools, window_length
 from qa_onnx.export.texts import PARITY_EXAMPLES
 from qa_onnx.export.trained import check_training
 from qa_onnx.export.writer import Writer
@@ -41,9 +43,7 @@ if TYPE_CHECKING:
     from qa_onnx.batches import Batch
     from qa_onnx.data.squad import DataSet
     from qa_onnx.evaluation.evaluate import Report
-    from qa_onnx.export.finished import FinishedModel
     from qa_onnx.export.model import SourceModel
-    from qa_onnx.export.opened import OpenedCheckpoint
     from qa_onnx.reader import Reader
 
 _LOG = logging.getLogger(__name__)
@@ -106,9 +106,11 @@ def export(
         evaluation=EvaluationSettings() if evaluation is None else evaluation,
     )
     with os_errors(ExportError, f"cannot export {checkpoint}"):
+        finished = find_finished(Path(checkpoint))
+        require_tools(finished)
         check_name(str(checkpoint))
         data = None if Path(checkpoint).is_dir() else settings.evaluation.load()  # a typo shows before a download
-        source = open_source(checkpoint)
+        source = finished or open_checkpoint(checkpoint)
         folder = Path("exported", Path(checkpoint).resolve().name) if to is None else Path(to)
         return export_source(source, folder, settings, data or settings.evaluation.load())
 

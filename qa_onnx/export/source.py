@@ -1,6 +1,6 @@
 """A checkpoint or a finished ONNX model -> a float32 graph that gives the logits of its source.
 
-    open -> load -> run the source on real text -> fuse -> compare
+    load -> run the source on real text -> fuse -> compare
 
 Left out: the other precisions, which are made from this graph (precisions.py).
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_onnx.engines.onnx_cpu import OnnxSession
@@ -19,13 +18,12 @@ from qa_onnx.errors import EngineError, ExportError, InputError
 from qa_onnx.evaluation import golden
 from qa_onnx.export import graph, parity
 from qa_onnx.export.checkpoint import load_checkpoint, load_model
-from qa_onnx.export.finished import FinishedModel, find_finished, load_finished
+from qa_onnx.export.finished import FinishedModel, load_finished
 from qa_onnx.export.graph import GraphFile
-from qa_onnx.export.opened import open_checkpoint
 from qa_onnx.machine.packages import require
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from pathlib import Path
 
     from qa_onnx.bundle.manifest import Manifest
     from qa_onnx.export.model import SourceModel
@@ -35,22 +33,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 DEFAULT_MAX_LENGTH = 384
-
-
-def open_source(checkpoint: str | PathLike[str]) -> OpenedCheckpoint | FinishedModel:
-    """Find a source and check it, as far as that is possible before it is loaded.
-
-    Args:
-        checkpoint: a folder or hub id of a question answering model, or a folder with model.onnx.
-
-    Raises:
-        MissingExtraError: packages are not installed.
-        ExportError: it does not exist, or is not safe to load.
-        EngineError: ONNX Runtime is installed twice.
-    """
-    finished = find_finished(Path(checkpoint))
-    require_tools(finished)
-    return finished or open_checkpoint(checkpoint)
 
 
 def require_tools(source: OpenedCheckpoint | FinishedModel | None) -> None:

@@ -184,7 +184,7 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     ),
     "a link to nothing": (linked("vocab.txt", "nowhere"), r"vocab\.txt is a link to a file that does not exist"),
     "a link to itself": (linked("vocab.txt", "vocab.txt"), r"vocab\.txt is a link; a checkpoint consists of"),
-    "escapes in a name": (pipe("\x1b[2Jx.json"), r"'\\x1b\[2Jx\.json' is a named pipe"),
+    "escapes in a name": (pipe("\x1b[2Jx.json"), r"/\\x1b\[2Jx\.json is a named pipe"),
     # The index of several files
     "shard by ..": (index("../secret.safetensors"), r"names '\.\./secret\.safetensors'; it may only name"),
     "shard, absolute": (index("/tmp/x.safetensors"), r"names '/tmp/x\.safetensors'; it may only name"),
@@ -262,7 +262,7 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     ),
     "tensor's name too long": (
         header(lambda content: content.update({"x" * 5000: {}})),
-        r"a tensor 'xxx.*\.\.\.: ",
+        r"a tensor 'x{30,40}\.\.\.x{30,40}': ",
     ),
     "notes that are no texts": (header(lambda content: content.update(__metadata__={"a": 1})), "its __metadata__"),
     # config.json
