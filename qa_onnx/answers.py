@@ -85,9 +85,7 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON, without `sure`."""
-        values = asdict(self)
-        del values["sure"]
-        return values
+        return {name: getattr(self, name) for name in self.__slots__ if name != "sure"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

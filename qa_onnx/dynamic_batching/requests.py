@@ -12,7 +12,7 @@ import logging
 import math
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -141,16 +141,13 @@ def score(
 
     def step(work: _Work[Window]) -> list[tuple[Request, ScoredWindow]]:
         outcomes: list[tuple[Request, ScoredWindow]] = []
-        work = sorted(work, key=lambda item: -len(item[1].input_ids))  # the order in which batches come
-        owners = (request for request, _ in work)
+        owners = {id(window): request for request, window in work}
         began = perf_counter()
         for batch, rows in steps.run([window for _, window in work], batch_tokens=batch_tokens, stop=stop):
             ran = perf_counter()
             watch.ran(len(rows), batch.tokens, ran - began)
-            owned = list(zip(islice(owners, len(rows)), rows, strict=True))
-            for options, same in _groups(owned, lambda item: item[0].options).items():
-                parts = steps.search([row for _, row in same], options)
-                outcomes += [(request, part) for (request, _), part in zip(same, parts, strict=True)]
+            for options, same in _groups(rows, lambda row: owners[id(row.window)].options).items():
+                outcomes += [(owners[id(part.window)], part) for part in steps.search(same, options)]
             began = perf_counter()
             watch.notify("stage", "search", began - ran)
         return outcomes

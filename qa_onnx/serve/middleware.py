@@ -37,7 +37,7 @@ _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CLIENT_GONE = 499  # nginx's code for a client that went away; only logs and metrics see it
 _SMALL_BODY = 64 * 1024  # bytes of a body for which room is kept while larger ones fill the memory
-_UNWATCHED_S = 0.05  # most requests are answered by then, and watching their client costs a task each
+_UNWATCHED_S = 0.25  # most requests are answered by then, also under load, and to watch their client costs a task
 _ASGI = {"version": "3.0", "spec_version": "2.4"}  # 2.4: `send` raises where its client is gone
 
 

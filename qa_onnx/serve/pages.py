@@ -26,18 +26,13 @@ _DOCS = """<h1>qa-onnx</h1>
 """
 
 
-def demo() -> HTMLResponse:
-    """Return the page at /."""
-    return _page(_assembled())
-
-
 @cache
-def _assembled() -> str:
-    """Return the source of the page at /, with its style and its scripts, in their order, inside."""
+def demo() -> HTMLResponse:
+    """Return the page at /, with its style and its scripts, in their order, inside."""
     folder = resources.files("qa_onnx.serve").joinpath("page")
     style, source, *scripts = (folder.joinpath(name).read_text(encoding="utf-8") for name in _PARTS)
     source = source.replace("<style></style>", f"<style>\n{style}</style>")
-    return source.replace("<script></script>", "<script>\n" + "\n".join(scripts) + "</script>")
+    return _page(source.replace("<script></script>", "<script>\n" + "\n".join(scripts) + "</script>"))
 
 
 def docs(document: dict[str, Any]) -> HTMLResponse:

@@ -46,12 +46,8 @@ class LimitedProtocol(H11Protocol):
         self._stop_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of the client; of a head only so many at a time that its limit is noticed."""
-        while len(data) > MAX_HEAD_BYTES and self.conn.their_state is h11.IDLE:
-            super().data_received(data[:MAX_HEAD_BYTES])
-            data = data[MAX_HEAD_BYTES:]
-        if not self.transport.is_closing():
-            super().data_received(data)
+        """Take bytes of the client."""
+        super().data_received(data)
         self._watch_head()
 
     def _watch_head(self) -> None:
