@@ -225,7 +225,7 @@ async def _alone(work: _Work) -> AsyncGenerator[dict[str, Any]]:
 async def _followed(work: _Work) -> AsyncGenerator[dict[str, Any]]:
     """Yield the progress of a work, as `Progress`, and at last its result; cancel it where nobody waits for that.
 
-    Counts that come faster than they are taken are left out.
+    Counts that come faster than they are taken are left out, but for the last ones.
     """
     loop, changed, latest = asyncio.get_running_loop(), asyncio.Event(), dict[str, int]()
 
@@ -242,8 +242,10 @@ async def _followed(work: _Work) -> AsyncGenerator[dict[str, Any]]:
         while not task.done():
             await changed.wait()
             changed.clear()
-            if latest and not task.done():
+            failed = task.done() and (task.cancelled() or task.exception() is not None)
+            if latest and not failed:
                 yield {"progress": dict(latest)}
+                latest.clear()
         yield task.result()
     finally:
         task.cancel()
