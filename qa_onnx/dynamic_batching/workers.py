@@ -111,7 +111,8 @@ class Workers:
         with self._changed:
             if self._closed:
                 raise ClosedError("this reader is closed and takes no more questions: make a new one")
-            if self.depth >= self._max_queue:
+            depth = 1 + self.depth
+            if depth > self._max_queue:
                 raise self._schedule.full(
                     self._max_queue, token_seconds=self._watch.token_seconds / self._threads, now=monotonic()
                 )
@@ -121,7 +122,6 @@ class Workers:
             self._accepted += 1
             self._schedule.add(request)
             self._changed.notify_all()
-            depth = self.depth
         self._watch.notify("queue", depth)
         request.future.add_done_callback(partial(self._leave, request.number))
         return request.future

@@ -49,8 +49,8 @@ class RequestState:
         id: the client's X-Request-ID, or a new one.
         endpoint: see `Endpoints.find`.
         headers: values by name in lower case.
-        timeout_s: seconds that it may take.
         arrived: time at which its head was complete, by `time.monotonic`.
+        deadline: when its time is over.
         body: grows while it is read; empty once it is parsed.
         size: bytes of the body, while it is read and afterwards.
         questions: number of questions in it.
@@ -60,17 +60,12 @@ class RequestState:
     id: str
     endpoint: str
     headers: dict[bytes, bytes]
-    timeout_s: float
-    arrived: float = field(default_factory=monotonic)
+    arrived: float
+    deadline: float
     body: bytearray = field(default_factory=bytearray)
     size: int = 0
     questions: int = 0
     status: int = 0
-
-    @property
-    def deadline(self) -> float:
-        """When its time is over, by `time.monotonic`."""
-        return self.arrived + self.timeout_s
 
     @property
     def milliseconds(self) -> float:
@@ -96,6 +91,7 @@ class RequestMiddleware:
         self._settings = service.settings
         self._metrics = service.metrics
         self._hosts = AllowedHosts(service.settings.allowed_hosts, loopback=service.settings.loopback)
+        self._total = service.settings.total_bytes
         self._held = 0  # bytes of all bodies whose requests are not answered yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,6 +99,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        arrived = monotonic()
         scope, path = below_root(scope, self._settings.root_path)
         headers = dict(scope["headers"])
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")
@@ -110,7 +107,8 @@ class RequestMiddleware:
             request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
             self._endpoints.find(path or "/"),
             headers,
-            self._settings.timeout_s,
+            arrived,
+            arrived + self._settings.timeout_s,
         )
         send_in_time = self._sender(state, send)
         try:
@@ -250,8 +248,7 @@ class RequestMiddleware:
         Raises:
             Problem: 429.
         """
-        total = self._settings.total_bytes
-        if held > (total if size <= _SMALL_BODY else total * 3 // 4):
+        if held > (self._total if size <= _SMALL_BODY else self._total * 3 // 4):
             raise problems.busy("the bodies of too many requests are in memory (--max-total-bytes)", 1)
 
     def _log(self, method: str, state: RequestState) -> None:

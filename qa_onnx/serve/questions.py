@@ -189,7 +189,8 @@ class AskedQuestions:
         service.metrics.questions.inc()
         state = service.reader.choose(prediction, options=self.options).state
         make = partial(results.result, sources, prediction, unit, state, with_evidence=body.evidence)
-        found = await service.results.run(make, self.state.deadline) if body.evidence else make()
+        takes_long = body.evidence or isinstance(body, schemas.AskDocuments)
+        found = await service.results.run(make, self.state.deadline) if takes_long else make()
         times = {"milliseconds": round(self.state.milliseconds, 3), "offset_unit": unit}
         return {"question": question} | found | times
 

@@ -63,14 +63,14 @@ def result(
         with_evidence: whether each answer says where it stands.
     """
     answers = [answer.to_dict() for answer in prediction.answers]
-    of_source: dict[tuple[str | None, str], list[dict[str, Any]]] = {}
-    for source, answer in zip(sources, answers, strict=True):
-        of_source.setdefault(source, []).append(answer)
-    for (name, text), found in of_source.items():
-        _place(text, found, unit, with_evidence=with_evidence)
+    of_source: dict[str | None, tuple[str, list[dict[str, Any]]]] = {}
+    for (name, text), answer in zip(sources, answers, strict=True):
         if name is not None:
-            for answer in found:
-                answer["document"] = name
+            answer["document"] = name
+        of_source.setdefault(name, (text, []))[1].append(answer)
+    if with_evidence or unit != "character":
+        for text, found in of_source.values():
+            _place(text, found, unit, with_evidence=with_evidence)
     return {
         "state": state,
         "answer": answers[0] if state == "answer" else None,
