@@ -3,7 +3,7 @@
 The tokenizers library keeps some 200 bytes for each token, and what is learned of a text with a million different
 words is as large. BERT's tokenizer never looks across a blank, or across a character that is a word of its own,
 such as a Chinese one, so a long text is cut there. Each part is tokenized as a text of its own (wordpiece.py, or
-the library), and the tokens are kept as arrays, some 20 bytes for each.
+the library), and the tokens are kept as arrays, at most 30 bytes for each.
 
 Left out: texts of tokenizers of other kinds, whose tokens may depend on what stands before a blank.
 """
