@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_onnx import Bundle, Options
-from qa_onnx.engines.names import BACKENDS
 from qa_onnx.errors import InputError
 from qa_onnx.serve.keys import read_keys
 from qa_onnx.serve.settings import Settings
@@ -43,10 +40,9 @@ def test_weights_beside_the_graph_are_among_the_files_in_use(tiny_copy: Path) ->
     (tiny_copy / name).write_bytes(bytes(9))
     entry = {"name": name, "size": 9, "sha256": "0" * 64}
     edit_manifest(tiny_copy, lambda content: content["graphs"]["fp32"].update(data=entry))
-    model = SimpleNamespace(
-        bundle=Bundle.load(tiny_copy), precision="fp32", backend=BACKENDS[0], threads=1, options=Options()
-    )
-    assert results.bundle(model)["hashes"][name] == "0" * 64
+    from qa_onnx.serve.settings import Model
+
+    assert results.bundle(Model.resolve(tiny_copy, precision="fp32"))["hashes"][name] == "0" * 64
 
 
 @pytest.mark.parametrize(
