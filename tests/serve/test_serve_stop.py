@@ -273,13 +273,13 @@ def test_a_fault_of_the_server_is_500_and_the_log_says_where_but_not_what() -> N
 
 SLOW_LOAD = """
 import pathlib, time
-from qa_onnx import Reader
-load = Reader.load
-def slow(*arguments, **options):
+from qa_onnx.serve.settings import Model
+load = Model.load
+def slow(model):
     while not pathlib.Path({release!r}).exists():
         time.sleep(0.02)
-    return load(*arguments, **options)
-Reader.load = slow
+    return load(model)
+Model.load = slow
 """
 
 
