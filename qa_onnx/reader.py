@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx.answers import Answer, Prediction
 from qa_onnx.bundle.folder import Bundle
-from qa_onnx.bundle.runtime import ReaderOrigin, open_parts, resolve_runtime
+from qa_onnx.bundle.runtime import open_parts, resolve_runtime
 from qa_onnx.errors import InputError
 from qa_onnx.options import Options, check_type, check_types, refuse_arguments
 from qa_onnx.session import ClosedSession
@@ -52,6 +52,7 @@ class Reader:
 
     Attributes:
         steps: the steps of a prediction, for code that takes them one by one.
+        runtime: what it runs with; None where it was made of parts.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class Reader:
             max_positions=self.options.max_length if max_positions is None else max_positions,
             temperature=temperature,
         )
-        self._origin: ReaderOrigin | None = None  # where `load` made it
+        self.runtime: Runtime | None = None
+        self._name = ""  # of its bundle
+        self._arguments: dict[str, Any] | None = None  # of `load`, except for `options`, in a pickle
         self.steps.check(self.options)
 
     @classmethod
@@ -126,20 +129,23 @@ class Reader:
         opened = Bundle.load(bundle, revision=revision, require_signature=require_signature)
         place = None if bundle is None else opened.path.absolute()
         again = {"bundle": place, "require_signature": require_signature, "min_f1": min_f1, **named}
-        return cls._open(opened, resolve_runtime(opened, **named), options=options, min_f1=min_f1, again=again)
+        reader = cls.from_runtime(opened, resolve_runtime(opened, **named), options=options, min_f1=min_f1)
+        reader._arguments = again
+        return reader
 
     @classmethod
-    def _open(
-        cls, bundle: Bundle, runtime: Runtime, *, again: dict[str, Any] | None = None, **more: Any
+    def from_runtime(
+        cls, bundle: Bundle, runtime: Runtime, *, options: Options | None = None, min_f1: float | None = None
     ) -> Reader:
-        """Return a reader of a finished runtime; `again` are the arguments of `load` in a pickle of it."""
-        runtime, parts = open_parts(bundle, runtime, **more)
+        """Load a reader that runs as was chosen before, by `resolve_runtime`; see `load`. It cannot be pickled."""
+        used, parts = open_parts(bundle, runtime, options=options, min_f1=min_f1)
         reader = cls(**parts)
-        reader._origin = ReaderOrigin(bundle.manifest.source.name, runtime, again)
+        reader.runtime, reader._name = used, bundle.manifest.source.name
         return reader
 
     def __repr__(self) -> str:
-        made_of = self._origin or f"session={type(self.steps.session).__name__}"
+        of_bundle = f"bundle={self._name!r}, {self.runtime}"
+        made_of = f"session={type(self.steps.session).__name__}" if self.runtime is None else of_bundle
         return f"{type(self).__name__}({made_of}{', closed' if self.closed else ''})"
 
     @property
@@ -163,12 +169,12 @@ class Reader:
     @property
     def precision(self) -> str | None:
         """The precision in use; None where the reader was made of parts."""
-        return self._origin.runtime.precision if self._origin else None
+        return None if self.runtime is None else self.runtime.precision
 
     @property
     def backend(self) -> Backend | None:
         """The backend in use, as text "onnxruntime/cpu"; None where the reader was made of parts."""
-        return self._origin.runtime.backend if self._origin else None
+        return None if self.runtime is None else self.runtime.backend
 
     @property
     def max_positions(self) -> int:
@@ -176,9 +182,9 @@ class Reader:
         return self.steps.max_positions
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._origin is None or self._origin.arguments is None:
+        if self._arguments is None:
             raise InputError("this was made of parts, and cannot be pickled", remedy="pickle one from Reader.load")
-        return partial(type(self).load, **self._origin.arguments, options=self.options), ()
+        return partial(type(self).load, **self._arguments, options=self.options), ()
 
     def ask(self, question: str, context: str, *, options: Options | None = None, **other: object) -> Answer:
         """Answer one question from one context.

@@ -61,25 +61,6 @@ class Runtime:
         return f"precision={self.precision}, backend={self.backend}{on_cpu}"
 
 
-@dataclass(frozen=True, slots=True)
-class ReaderOrigin:
-    """What a reader was made of.
-
-    Attributes:
-        name: of the bundle.
-        runtime: precision, backend and threads in use.
-        arguments: of `Reader.load`, except for `options`, that load the same reader in another process; None: it
-            was not made by `Reader.load`.
-    """
-
-    name: str
-    runtime: Runtime
-    arguments: dict[str, Any] | None = None
-
-    def __str__(self) -> str:
-        return f"bundle={self.name!r}, {self.runtime}"
-
-
 def resolve_runtime(
     bundle: Bundle,
     *,

@@ -137,7 +137,7 @@ def _named(questions: tuple[str, ...]) -> dict[str, str]:
 def _load(runtime: Runtime, settings: ReaderSettings, bundle: Path) -> tuple[Reader, Options]:
     from qa_onnx import Bundle, Reader
 
-    reader = Reader._open(Bundle.load(bundle), runtime)
+    reader = Reader.from_runtime(Bundle.load(bundle), runtime)
     return reader, settings.change(reader.options)
 
 

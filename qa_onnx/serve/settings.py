@@ -134,15 +134,15 @@ class Model:
         Raises:
             QaOnnxError: the bundle is damaged, the backend cannot be used, or the options do not fit the model.
         """
-        reader = Reader._open(self.bundle, self.runtime)
+        reader = Reader.from_runtime(self.bundle, self.runtime)
         reader.resolve(self.options)
         return reader
 
     def as_loaded(self, reader: Reader) -> Model:
         """Return what a reader really runs, which is different if it fell back to the CPU."""
-        if reader._origin is None:
+        if reader.runtime is None:
             return self
-        runtime, options = reader._origin.runtime, self.options
+        runtime, options = reader.runtime, self.options
         if runtime.backend.device != self.runtime.backend.device:  # a CPU wants smaller batches than a GPU
             options = dataclasses.replace(options, batch_tokens=reader.options.batch_tokens)
         return dataclasses.replace(self, runtime=runtime, options=options)
