@@ -79,12 +79,7 @@ class PrecisionMaker:
         entry, data = self.writer.add_graph(made.path)
         staged = dataclasses.replace(made, path=self.writer.stage / entry.name)
         self.done[PRECISIONS[precision].graph] = staged
-        _LOG.info(
-            "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
-            *(precision, (entry.size + (data.size if data else 0)) / 1e6, agreement.max_abs, agreement.reference),
-            *(100 * agreement.same_best_span, agreement.windows, time.perf_counter() - started),
-        )
-        return Graph(
+        graph = Graph(
             file=entry,
             golden=self.writer.add_text("golden", examples),
             kind="fused" if made.fused_nodes else "plain",
@@ -94,6 +89,12 @@ class PrecisionMaker:
             receipt=receipt,
             data=data,
         )
+        _LOG.info(
+            "%s: %.1f MB, logits within %.2g of %s, same best span in %.1f %% of %d windows, in %.1f s",
+            *(precision, graph.size / 1e6, agreement.max_abs, agreement.reference),
+            *(100 * agreement.same_best_span, agreement.windows, time.perf_counter() - started),
+        )
+        return graph
 
     def _measured(self, precision: str) -> tuple[GraphFile, Session, Receipt | None]:
         """Make and open a graph that reaches the gate, if there is one, and return it with its receipt."""

@@ -120,15 +120,21 @@ def test_after_several_runs_that_do_not_end_it_closes(make: Make) -> None:
         answering.submit(SHORT)
 
 
-@pytest.mark.usefixtures("at_once")
-def test_a_graph_that_cannot_be_opened_again_closes_it(make: Make) -> None:
-    engine = Deaf(EngineError("the file is gone"))
+def closed_by_a_run_that_hangs(make: Make, engine: Deaf) -> AsyncReader:
+    """Cancel a question whose run does not end; return the reader, which closes with another one waiting."""
     answering = make(engine)
     hangs = answering.submit(SHORT)
     engine.wait_for_a_batch()
     waits = answering.submit(SHORT)
     hangs.cancel()
     assert isinstance(waits.exception(PATIENCE_S), ClosedError)
+    return answering
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_graph_that_cannot_be_opened_again_closes_it(make: Make) -> None:
+    engine = Deaf(EngineError("the file is gone"))
+    answering = closed_by_a_run_that_hangs(make, engine)
     assert (answering.failed, answering.problem) == (True, "a worker failed (EngineError)")
 
 
@@ -141,12 +147,7 @@ def test_an_engine_that_fails_to_end_a_run_closes_the_reader(make: Make, caplog:
                 return super().run(inputs)
 
     engine = Unendable()
-    answering = make(engine)
-    hangs = answering.submit(SHORT)
-    engine.wait_for_a_batch()
-    waits = answering.submit(SHORT)
-    hangs.cancel()
-    assert isinstance(waits.exception(PATIENCE_S), ClosedError)
+    answering = closed_by_a_run_that_hangs(make, engine)
     assert (answering.failed, answering.problem) == (True, "the timer failed (ZeroDivisionError)")
     asyncio.run(asyncio.wait_for(answering.close(), PATIENCE_S))  # its thread is given up
     assert "the timer failed (ZeroDivisionError), and the reader closes" in caplog.text

@@ -469,7 +469,7 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on() -> None:
         assert served.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTTIN, signal.SIGHUP], ids=["one more", "all anew"])
+@pytest.mark.parametrize("number", [signal.SIGTTIN, signal.SIGHUP], ids=["another worker", "new workers for all"])
 def test_workers_that_start_later_do_not_get_the_interrupts_of_a_terminal(number: int) -> None:
     with serve("--workers", 2) as served:
         eventually(lambda: len(ready_processes(served)) == 2, "both are ready")
