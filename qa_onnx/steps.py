@@ -169,22 +169,28 @@ class Steps:
     ) -> Iterator[tuple[list[_Cut], list[WindowLogits]]]:
         done = total = 0
 
-        def run(cut: list[_Cut]) -> Iterator[tuple[Batch, list[WindowLogits]]]:
+        def run(cut: list[_Cut], stop: Stop | None = None) -> Iterator[list[WindowLogits]]:
             nonlocal done, total
             windows = [window for example in cut if isinstance(example, CutExample) for window in example.windows]
             total += len(windows)
-            for batch, rows in self.run(windows, batch_tokens=options.batch_tokens):
+            for _, rows in self.run(windows, batch_tokens=options.batch_tokens, stop=stop):
                 done += len(rows)
                 if on_run is not None:
                     on_run(done, total)
-                yield batch, rows
+                yield rows
+
+        def run_whole(cut: list[_Cut]) -> list[list[WindowLogits]]:
+            if not is_endable(self.session):
+                return list(run(cut))
+            return interruptible(lambda stop: list(run(cut, stop)))  # one helper for all of its batches
 
         portions = ((cut_portion(portion, options), more) for portion, more in _portions(examples))
-        ran = (
-            overlapped(portions, run) if self.session.leaves_cpu_idle else ((cut, run(cut)) for cut, _ in portions)
-        )
+        if self.session.leaves_cpu_idle:
+            ran = overlapped(portions, run)
+        else:
+            ran = ((cut, run_whole(cut)) for cut, _ in portions)
         for cut, batches in ran:
-            yield cut, [row for _, rows in batches for row in rows]
+            yield cut, [row for rows in batches for row in rows]
 
     def predictions(
         self,
