@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qa_onnx import EngineError, Example, InputError, Options, Reader, Windower
+from qa_onnx.session import Stop
 from qa_onnx.testing import FakeSession
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +61,28 @@ def test_windows_are_counted_while_they_run(reader: Reader) -> None:
     assert seen == sorted(set(seen))
     assert {all_of_them for _, all_of_them in seen} == {total}
     assert seen[-1] == (total, total)
+
+
+class Interrupted(FakeSession):
+    """An `EndableSession` with a Ctrl-C in its first run, which then goes on until it is ended."""
+
+    def run(self, inputs: Any, *, stop: Stop | None = None) -> Any:
+        ended = threading.Event()
+        with (stop or Stop()).ends(ended.set):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert ended.wait(PATIENCE_S)
+            return super().run(inputs)
+
+    def renew(self) -> None:
+        pass
+
+
+def test_after_ctrl_c_no_other_batch_begins(reader: Reader) -> None:
+    session = Interrupted()
+    steps = replace(reader.steps, session=session)
+    with pytest.raises(KeyboardInterrupt):
+        list(steps.predictions(EXAMPLES, replace(SMALL, batch_tokens=80)))
+    assert len(session.batches) == 1
 
 
 def test_options_and_sessions_that_do_not_fit_are_refused(reader: Reader) -> None:
