@@ -7,10 +7,10 @@ Left out: the engines themselves, and the choice between them (engines/). A fake
 
 from __future__ import annotations
 
+import math
 import threading
-import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import numpy as np
 
@@ -74,38 +74,39 @@ class EndableSession(Session, Protocol):
         """Open the graph again for all later runs. One that does not end keeps what it was opened with."""
 
 
+class LaneSession(EndableSession, Protocol):
+    """A session that also runs many batches side by side, each on one core, which is faster than on all in turn.
+
+    Attributes:
+        enough_windows: from how many windows on it is.
+    """
+
+    enough_windows: int
+
+    def run_each(
+        self, batches: Sequence[Mapping[str, NDArray[np.int64]]], *, stop: Stop | None = None
+    ) -> Iterator[Arrays]:
+        """Yield the logits of each batch, in the order of the batches; they are those of `run`.
+
+        Args:
+            batches: the inputs of each, see `Session.run`.
+            stop: ends the runs that go on when it is requested, and those that have not begun.
+        """
+
+
+def has_lanes(session: Session, windows: int) -> TypeGuard[LaneSession]:
+    """Return whether a session is a `LaneSession`, and so many windows are enough for it."""
+    return windows >= enough_windows(session)
+
+
+def enough_windows(session: Session) -> float:
+    """Return from how many windows on a session runs them side by side; infinite: it never does."""
+    return float(getattr(session, "enough_windows", math.inf))
+
+
 def is_endable(session: Session) -> TypeGuard[EndableSession]:
     """Return whether a session is an `EndableSession`: it has `renew`."""
     return hasattr(session, "renew")  # isinstance would look at every member, 40 us in Python 3.11
-
-
-class MeasuredSession:
-    """A session that measures its runs; in all else it is the session inside.
-
-    Args:
-        session: the one inside.
-        pad_id: token id that pads a batch.
-
-    Attributes:
-        tokens: of all runs so far, without padding.
-        seconds: that they took.
-    """
-
-    def __init__(self, session: Session, pad_id: int) -> None:
-        self._session: Any = session
-        self._pad_id = pad_id
-        self.tokens, self.seconds = 0, 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def run(self, inputs: Mapping[str, NDArray[np.int64]], **more: Any) -> Arrays:
-        """Compute the logits of a batch; see `EndableSession.run`."""
-        started = time.perf_counter()
-        logits: Arrays = self._session.run(inputs, **more)
-        self.seconds += time.perf_counter() - started
-        self.tokens += int(np.count_nonzero(inputs["input_ids"] != self._pad_id))
-        return logits
 
 
 class ClosedSession:

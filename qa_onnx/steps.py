@@ -10,29 +10,26 @@ Left out: the choice between an answer and none, and loading (reader.py).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from qa_onnx.answers import find_spans, make_prediction
 from qa_onnx.batches import check_inputs, pack
 from qa_onnx.engines.interruptible import interruptible
 from qa_onnx.engines.overlap import overlapped
+from qa_onnx.engines.running import run_batches
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.options import check_types
-from qa_onnx.session import check_finite, check_logits, is_endable
+from qa_onnx.session import check_finite, check_logits, has_lanes, is_endable
 from qa_onnx.spans import WindowLogits
 from qa_onnx.windows import CutExample, as_example
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from qa_onnx.answers import Prediction
     from qa_onnx.batches import Batch
     from qa_onnx.options import Options
-    from qa_onnx.session import Arrays, Session, Stop
+    from qa_onnx.session import Session, Stop
     from qa_onnx.spans import ScoredWindow
     from qa_onnx.windows import AnyExample, Example, Window, Windower
 
@@ -40,6 +37,9 @@ if TYPE_CHECKING:
 # batches, and few enough to bound memory and to let the first answers out soon.
 _PORTION_CHARACTERS = 200_000
 _PORTION_EXAMPLES = 512
+# Budget of a batch that runs on one core: a window of more than half as many tokens runs alone, without padding.
+# Shorter ones share the fixed cost of a run.
+_LANE_TOKENS = 256
 
 _Cut = TypeVar("_Cut", bound="CutExample | InputError")
 
@@ -92,11 +92,11 @@ class Steps:
     def run(
         self, windows: Sequence[Window], *, batch_tokens: int, stop: Stop | None = None
     ) -> Iterator[tuple[Batch, list[WindowLogits]]]:
-        """Run windows of any examples in batches of similar length.
+        """Run windows of any examples in batches of similar length, side by side if there are enough for that.
 
         Args:
             windows: in any order.
-            batch_tokens: see `Options.batch_tokens`.
+            batch_tokens: see `Options.batch_tokens`; side by side, batches are smaller.
             stop: ends the run that goes on, where the session is an `EndableSession`, and all later ones.
 
         Yields:
@@ -105,26 +105,22 @@ class Steps:
         Raises:
             EngineError: the graph failed, returned no logits for each token, or logits that are not numbers.
         """
-        run = self._runner(stop)
-        for batch in pack(
-            windows,
-            batch_tokens=batch_tokens,
-            padding=self.session.run_overhead,
-            input_names=self.session.input_names,
-            pad_id=self.pad_id,
-        ):
-            logits = check_logits(run(batch.inputs), batch.inputs["input_ids"].shape)
+        session = self.session
+        many = has_lanes(session, len(windows))
+        batches = list(
+            pack(
+                windows,
+                batch_tokens=min(batch_tokens, _LANE_TOKENS) if many else batch_tokens,
+                padding=session.run_overhead,
+                input_names=session.input_names,
+                pad_id=self.pad_id,
+            )
+        )
+        ran = run_batches(session, [batch.inputs for batch in batches], stop=stop)
+        for batch, outputs in zip(batches, ran, strict=True):
+            logits = check_logits(outputs, batch.inputs["input_ids"].shape)
             check_finite(logits, [len(window.input_ids) for window in batch.windows])
             yield batch, list(map(WindowLogits._make, zip(batch.windows, *logits, strict=True)))
-
-    def _runner(self, stop: Stop | None) -> Callable[[Mapping[str, NDArray[np.int64]]], Arrays]:
-        """Return what runs a batch until `stop` is requested, or for None until Ctrl-C."""
-        session = self.session
-        if not is_endable(session):
-            return session.run
-        if stop is not None:
-            return partial(session.run, stop=stop)
-        return lambda inputs: interruptible(lambda own: session.run(inputs, stop=own))
 
     def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
         """Find the best spans of windows that have run; see `answers.find_spans`."""

@@ -6,17 +6,19 @@ import os
 import signal
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qa_onnx import EngineError, Example, InputError, Options, Reader, Windower
+from qa_onnx.engines.lanes import side_by_side
 from qa_onnx.session import Stop
 from qa_onnx.testing import FakeSession
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SMALL = Options(max_length=40, doc_stride=8, max_question_length=16, n_best=5)
 EXAMPLES = [Example("Who?", "The keeper lit the lamp. " * 9), Example("When?", "At dusk."), Example("Why?", "")]
@@ -77,12 +79,26 @@ class Interrupted(FakeSession):
         pass
 
 
-def test_after_ctrl_c_no_other_batch_begins(reader: Reader) -> None:
-    session = Interrupted()
+class InterruptedLanes(Interrupted):
+    """The same, where batches run side by side from two windows on."""
+
+    enough_windows = 2
+
+    def run_each(self, batches: Sequence[Any], *, stop: Stop | None = None) -> Iterator[Any]:
+        return side_by_side(partial(self.run, stop=stop), batches, 1)
+
+
+@pytest.mark.parametrize("kind", [Interrupted, InterruptedLanes])
+def test_after_ctrl_c_no_other_batch_begins(reader: Reader, kind: type[Interrupted]) -> None:
+    session = kind()
     steps = replace(reader.steps, session=session)
     with pytest.raises(KeyboardInterrupt):
         list(steps.predictions(EXAMPLES, replace(SMALL, batch_tokens=80)))
     assert len(session.batches) == 1
+    windows = [window for example in steps.cut(EXAMPLES, SMALL) for window in example.windows]
+    with pytest.raises(KeyboardInterrupt):
+        list(steps.run(windows, batch_tokens=80))
+    assert len(session.batches) == 2
 
 
 def test_options_and_sessions_that_do_not_fit_are_refused(reader: Reader) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qa_onnx import Example, Options, QaOnnxError, Reader
 from qa_onnx.bench.protocol import own_stdout, say, serve
-from qa_onnx.session import MeasuredSession
+from qa_onnx.engines.measured import MeasuredSession
 
 if TYPE_CHECKING:
     from qa_onnx.spans import ScoredWindow, WindowLogits

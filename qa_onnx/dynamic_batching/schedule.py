@@ -29,16 +29,17 @@ class Schedule:
     Args:
         queue: where cut windows wait.
         max_wait_s: seconds that a batch which is not full waits for more windows.
+        many: windows from which on several batches are due together, since they run side by side then.
 
     Attributes:
         requests: all that are neither answered nor withdrawn, by number.
         queue: the windows that wait.
     """
 
-    def __init__(self, queue: FairQueue, *, max_wait_s: float) -> None:
+    def __init__(self, queue: FairQueue, *, max_wait_s: float, many: float = math.inf) -> None:
         self.requests: dict[int, Request] = {}
         self.queue = queue
-        self._max_wait_s = max_wait_s
+        self._max_wait_s, self._many = max_wait_s, many
         self._short: OrderedDict[int, Request] = OrderedDict()
         self._long: OrderedDict[int, Request] = OrderedDict()
 
@@ -83,8 +84,12 @@ class Schedule:
         return self.requests[self.queue.oldest()].accepted + self._max_wait_s - now
 
     def next_batch(self) -> list[tuple[Request, Window]]:
-        """Take the windows of the next batch, with their requests, longest first."""
-        return [(self.requests[item.number], item.window) for item in self.queue.take()]
+        """Take the windows of the next batch, with their requests; if many wait, those of the next few batches."""
+        several = self.queue.windows >= self._many
+        taken = self.queue.take()
+        while several and len(taken) < self._many:
+            taken += self.queue.take()
+        return [(self.requests[item.number], item.window) for item in taken]
 
     def late(self, now: float) -> list[Request]:
         """Return the requests whose time is over, waiting or running."""

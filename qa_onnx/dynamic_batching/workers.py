@@ -30,7 +30,7 @@ from qa_onnx.dynamic_batching.runs import Run, Runs
 from qa_onnx.dynamic_batching.schedule import Schedule
 from qa_onnx.dynamic_batching.timer import Timer
 from qa_onnx.errors import ClosedError
-from qa_onnx.session import is_endable
+from qa_onnx.session import enough_windows, is_endable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,9 +79,8 @@ class Workers:
         self._runs = Runs()
         self._problem = ""
         self.failed = False
-        self._schedule = Schedule(
-            FairQueue(batch_tokens, padding=steps.session.run_overhead), max_wait_s=max_wait_s
-        )
+        queue = FairQueue(batch_tokens, padding=steps.session.run_overhead)
+        self._schedule = Schedule(queue, max_wait_s=max_wait_s, many=enough_windows(steps.session))
         self._accepted = 0
         self._closed = False
         self._started: list[threading.Thread] = []

@@ -7,6 +7,7 @@ Left out: the engines themselves (onnx_cpu.py, onnx_gpu.py, openvino_cpu.py).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,24 @@ class EngineSession(ABC):
         """Open the graph again; see `EndableSession.renew`."""
         self._opened.forget()
         self._opened.get()
+
+
+class CpuSession(EngineSession):
+    """A graph in an engine on the CPU, which can be opened again to run batches side by side.
+
+    Attributes:
+        graph_bytes: size of the graph that was opened last; infinite: its weights are in a file beside it.
+    """
+
+    run_overhead: int
+    graph_bytes: float
+
+    @abstractmethod
+    def for_lanes(self, lanes: int) -> CpuSession:
+        """Open the same graph for so many runs at a time, of one thread each."""
+
+    def _note_size(self, model: bytes | Path) -> None:
+        self.graph_bytes = len(model) if isinstance(model, bytes) else math.inf
 
 
 def _shapes_of(inputs: Mapping[str, NDArray[np.int64]]) -> str:

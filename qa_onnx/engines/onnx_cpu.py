@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.engines.engine_session import EngineSession
+from qa_onnx.engines.engine_session import CpuSession
 from qa_onnx.engines.names import check_threads
 from qa_onnx.engines.onnx_runtime import import_onnxruntime, input_names, session_options
 from qa_onnx.errors import EngineError
@@ -31,7 +31,7 @@ _EXACT = "session.x64quantprecision"
 _SHARED_WEIGHTS = "Attempt to replace the existing tensor"
 
 
-class OnnxSession(EngineSession):
+class OnnxSession(CpuSession):
     """An ONNX file in ONNX Runtime, on the CPU. It works in forked processes, and pickles by its arguments.
 
     Args:
@@ -55,6 +55,7 @@ class OnnxSession(EngineSession):
         onnxruntime = import_onnxruntime()
         self._run_options = onnxruntime.RunOptions
         with self._graph.open() as model:
+            self._note_size(model)
             try:
                 session = _load(onnxruntime, model, cpu_options(onnxruntime, self._threads))
             except Exception as error:  # onnxruntime's exceptions have no other common base
@@ -67,6 +68,11 @@ class OnnxSession(EngineSession):
         options = self._run_options()
         with stop.ends(lambda: setattr(options, "terminate", True)):
             return model.run(OUTPUTS, inputs, options)
+
+    def for_lanes(self, lanes: int) -> OnnxSession:
+        """See `CpuSession.for_lanes`."""
+        # With one thread ONNX Runtime runs a batch in the thread that calls: as many at once as there are callers.
+        return OnnxSession(self._graph, threads=1)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(OnnxSession, self._graph, threads=self._threads), ()

@@ -16,7 +16,7 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from qa_onnx.engines.engine_session import EngineSession
+from qa_onnx.engines.engine_session import CpuSession
 from qa_onnx.engines.names import check_threads
 from qa_onnx.errors import EngineError, MissingExtraError
 from qa_onnx.machine import cpu
@@ -37,7 +37,7 @@ _CHECKED = re.compile(r"(Exception from \S+: |Check '.*?' failed at \S+: )+")
 STEP = 16  # tokens; batches are padded to multiples of it
 
 
-class OpenVinoSession(EngineSession):
+class OpenVinoSession(CpuSession):
     """An ONNX file in OpenVINO, on the CPU. It works in forked processes, and pickles by its arguments.
 
     Args:
@@ -49,6 +49,7 @@ class OpenVinoSession(EngineSession):
         pad_id: token id that pads a batch.
         bf16: whether to compute in bfloat16, except for products of int8. A CPU without instructions for it
             emulates or ignores it: see `names.check_precision`.
+        streams: runs at a time that share the threads; others wait for them.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
@@ -66,9 +67,11 @@ class OpenVinoSession(EngineSession):
         longest: int | None = None,
         pad_id: int = 0,
         bf16: bool = False,
+        streams: int = 1,
     ) -> None:
         check_threads(threads)
-        self._threads, self._longest, self._bf16 = threads, longest, bf16
+        self._threads, self._longest, self._bf16, self._streams = threads, longest, bf16, streams
+        self._again = partial(OpenVinoSession, graph, longest=longest, pad_id=pad_id, bf16=bf16)
         super().__init__(graph, pad_id=pad_id)
 
     def _open(self) -> tuple[Any, tuple[str, ...]]:
@@ -80,7 +83,10 @@ class OpenVinoSession(EngineSession):
             "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
             "ENABLE_CPU_PINNING": False,  # the host's threads stay where the host put them
         }
+        if self._streams > 1:
+            settings["NUM_STREAMS"] = self._streams
         with self._graph.open() as model:
+            self._note_size(model)
             try:
                 with _same_signal_stack():
                     compiled = openvino.Core().compile_model(_read(model), "CPU", settings)
@@ -113,9 +119,12 @@ class OpenVinoSession(EngineSession):
             finally:
                 over.set()
 
+    def for_lanes(self, lanes: int) -> OpenVinoSession:
+        """See `CpuSession.for_lanes`."""
+        return self._again(threads=lanes, streams=lanes)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        again = partial(OpenVinoSession, self._graph, threads=self._threads, longest=self._longest)
-        return partial(again, pad_id=self._pad_id, bf16=self._bf16), ()
+        return partial(self._again, threads=self._threads, streams=self._streams), ()
 
 
 @contextmanager

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qa_onnx.engines.lanes import MOST_LANES, LanesSession
 from qa_onnx.engines.names import PRECISIONS, Backend, check_precision
 from qa_onnx.engines.onnx_cpu import OnnxSession
+from qa_onnx.machine import cpu
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qa_onnx.engines.engine_session import CpuSession
     from qa_onnx.engines.graph_source import GraphSource
     from qa_onnx.session import Session
 
@@ -54,7 +57,7 @@ def open_session(
         backend: the engine and device that run it.
         inputs: names of the graph's inputs; used on a GPU only.
         longest: maximum tokens that the model reads; used, like `pad_id`, in OpenVINO and on a GPU.
-        threads: of one run on the CPU; None: `cpu.default_threads()`.
+        threads: of one run on the CPU, or of as many runs side by side; None: `cpu.default_threads()`.
         precision: to compute in, one of those that the graph was made for. It selects bfloat16 in OpenVINO, and
             what TensorRT may compute in.
         pad_id: token id that pads a batch.
@@ -68,12 +71,18 @@ def open_session(
     if backend == Backend("openvino"):
         from qa_onnx.engines.openvino_cpu import OpenVinoSession
 
-        return OpenVinoSession(
-            graph, threads=threads, longest=longest, pad_id=pad_id, bf16=PRECISIONS[precision].bf16
-        )
+        bf16 = PRECISIONS[precision].bf16
+        opened = OpenVinoSession(graph, threads=threads, longest=longest, pad_id=pad_id, bf16=bf16)
+        return _with_lanes(opened, threads)
     if backend == Backend("onnxruntime"):
-        return OnnxSession(graph, threads=threads)
+        return _with_lanes(OnnxSession(graph, threads=threads), threads)
     from qa_onnx.engines.onnx_gpu import GpuPlan, GpuSession
 
     plan = GpuPlan(inputs=inputs, longest=longest, engine=backend.engine, precision=precision, pad_id=pad_id)
     return GpuSession(graph, plan)
+
+
+def _with_lanes(session: CpuSession, threads: int | None) -> Session:
+    """Let a session run batches side by side, a thread for each, if there are several."""
+    lanes = cpu.default_threads() if threads is None else threads
+    return LanesSession(session, lanes) if 1 < lanes <= MOST_LANES else session

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qa_onnx.bundle.files import manifest_sha256
+from qa_onnx.engines.measured import MeasuredSession
 from qa_onnx.errors import InputError, MapError, QaOnnxError, shown
 from qa_onnx.mapping.arrow import Asked, answer_batches
 from qa_onnx.mapping.text_rows import ID, PLACE, PROBLEM
-from qa_onnx.session import MeasuredSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

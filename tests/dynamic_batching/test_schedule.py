@@ -16,9 +16,9 @@ from qa_onnx.dynamic_batching.schedule import Schedule
 OPTIONS = Options(max_length=40, doc_stride=8, max_question_length=16)
 
 
-def schedule_of(*contexts: str, max_wait_s: float = 0.0) -> tuple[Schedule, list[Request]]:
+def schedule_of(*contexts: str, max_wait_s: float = 0.0, many: float = math.inf) -> tuple[Schedule, list[Request]]:
     """A schedule with requests that came at 0, 1, 2, ... seconds."""
-    made = Schedule(FairQueue(80, padding=80), max_wait_s=max_wait_s)
+    made = Schedule(FairQueue(80, padding=80), max_wait_s=max_wait_s, many=many)
     requests = [
         Request(number, Example("a", context), OPTIONS, accepted=float(number))
         for number, context in enumerate(contexts)
@@ -118,3 +118,26 @@ def test_the_time_of_requests_is_over_whether_they_wait_or_run(windower: Windowe
     assert made.late(9.0) == [first, second]
     made.remove(second.number)
     assert (made.first_deadline(), made.late(9.0)) == (9.0, [first])
+
+
+def test_of_many_windows_several_batches_are_due_together(windower: Windower) -> None:
+    made, requests = schedule_of(*["the a " * 12] * 7, many=4)  # a batch has room for two or three
+    cut_all(made, windower)
+    alone = len(schedule_of_one(windower))
+    assert 1 < alone < 4
+    together = made.next_batch()
+    assert 4 <= len(together) < 4 + alone
+    assert len({id(window) for _, window in together}) == len(together)
+    left = made.queue.windows
+    assert left == sum(len(request.cut.windows) for request in requests if request.cut) - len(together)
+    while made.queue.windows >= 4:
+        assert len(made.next_batch()) >= 4
+    if made.queue.windows:
+        assert len(made.next_batch()) <= alone  # too few to run side by side
+
+
+def schedule_of_one(windower: Windower) -> list[tuple[Request, object]]:
+    """The first batch of the same windows, where none run side by side."""
+    made, _ = schedule_of(*["the a " * 12] * 7)
+    cut_all(made, windower)
+    return list(made.next_batch())
