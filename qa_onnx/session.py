@@ -79,9 +79,12 @@ class LaneSession(EndableSession, Protocol):
 
     Attributes:
         enough_windows: from how many windows on it is.
+        lane_tokens: budget of a batch that runs on one core, as `Options.batch_tokens`. A smaller one has less
+            padding; short windows share the fixed cost of a run.
     """
 
     enough_windows: int
+    lane_tokens: int
 
     def run_each(
         self, batches: Sequence[Mapping[str, NDArray[np.int64]]], *, stop: Stop | None = None

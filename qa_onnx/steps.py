@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 # batches, and few enough to bound memory and to let the first answers out soon.
 _PORTION_CHARACTERS = 200_000
 _PORTION_EXAMPLES = 512
-# Budget of a batch that runs on one core: a window of more than half as many tokens runs alone, without padding.
-# Shorter ones share the fixed cost of a run.
-_LANE_TOKENS = 256
 
 _Cut = TypeVar("_Cut", bound="CutExample | InputError")
 
@@ -106,11 +103,12 @@ class Steps:
             EngineError: the graph failed, returned no logits for each token, or logits that are not numbers.
         """
         session = self.session
-        many = has_lanes(session, len(windows))
+        if has_lanes(session, len(windows)):
+            batch_tokens = min(batch_tokens, session.lane_tokens)
         batches = list(
             pack(
                 windows,
-                batch_tokens=min(batch_tokens, _LANE_TOKENS) if many else batch_tokens,
+                batch_tokens=batch_tokens,
                 padding=session.run_overhead,
                 input_names=session.input_names,
                 pad_id=self.pad_id,

@@ -22,6 +22,7 @@ from qa_onnx.bench.contenders import answerer, installed_backends
 from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bundle.choice import choose
 from qa_onnx.bundle.tuned import Profile
+from qa_onnx.engines.lanes import MOST_LANES
 from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import EngineError
 from qa_onnx.machine import cpu
@@ -126,7 +127,7 @@ class _TuneTable:
             self.show(self.rows)
 
     def _screen(self, row: Row, process: ContenderProcess, count: int) -> None:
-        budgets = _TRIED_TOKENS[row.setting.device]
+        budgets = _budgets(row.setting)
         if not self.pairs:
             turns = 3 * count * len(budgets) + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
             self.pairs = self._sample(process, self.plan.seconds / turns)
@@ -219,6 +220,12 @@ class _TuneTable:
             data=self.plan.data,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+
+def _budgets(setting: Setting) -> tuple[int, ...]:
+    """Return the token budgets to try, the default first: no larger ones where windows run side by side."""
+    tried = _TRIED_TOKENS[setting.device]
+    return tried[:2] if setting.device == "cpu" and 1 < setting.threads <= MOST_LANES else tried
 
 
 def _changes(setting: Setting, base: Setting) -> int:

@@ -115,10 +115,12 @@ class CpuSession(EngineSession):
     """A graph in an engine on the CPU, which can be opened again to run batches side by side.
 
     Attributes:
+        lane_tokens: see `LaneSession`.
         graph_bytes: size of the graph that was opened last; infinite: its weights are in a file beside it.
     """
 
     run_overhead: int
+    lane_tokens: int
     graph_bytes: float
 
     @abstractmethod

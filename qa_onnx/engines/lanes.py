@@ -39,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 MOST_LANES = 16  # more were never measured
 _WINDOWS_A_LANE = 4  # with fewer, too many lanes are idle while the last one works
 _OPEN_AFTER = 96  # windows that could have used lanes; opening takes as long as some 30 of them
-_LARGEST_GRAPH = 150_000_000  # bytes
+_LARGEST_GRAPH = 100_000_000  # bytes; larger ones wait less for cores, and need more memory
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -55,7 +55,7 @@ class LanesSession:
 
     def __init__(self, session: CpuSession, lanes: int) -> None:
         self.input_names, self.run_overhead = session.input_names, session.run_overhead
-        self.leaves_cpu_idle = session.leaves_cpu_idle
+        self.leaves_cpu_idle, self.lane_tokens = session.leaves_cpu_idle, session.lane_tokens
         self.enough_windows = _WINDOWS_A_LANE * lanes
         self._session, self._lanes = session, lanes
         self._beside: CpuSession | None = None

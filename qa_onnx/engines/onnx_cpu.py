@@ -45,6 +45,7 @@ class OnnxSession(CpuSession):
     """
 
     run_overhead = RUN_OVERHEAD["cpu"]
+    lane_tokens = 256
 
     def __init__(self, graph: Path | GraphSource, *, threads: int | None = None) -> None:
         check_threads(threads)

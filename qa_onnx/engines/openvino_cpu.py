@@ -57,6 +57,7 @@ class OpenVinoSession(CpuSession):
     """
 
     run_overhead = RUN_OVERHEAD["cpu"] + STEP  # one more run also costs up to STEP tokens of padding
+    lane_tokens = 512
     _engine = "OpenVINO"
 
     def __init__(

@@ -238,7 +238,7 @@ def test_a_stop_ends_all_lanes(tmp_path: Path, at_once: list[int]) -> None:
 class InLanes(FakeSession):
     """A fake `LaneSession`; `many` has the number of batches of each call of `run_each`."""
 
-    enough_windows = 8
+    enough_windows, lane_tokens = 8, 256
 
     def __init__(self) -> None:
         super().__init__()
