@@ -213,8 +213,9 @@ def replace_all(field: Any, values: Iterable[Any]) -> None:
 def save(model: Any, path: Path) -> None:
     """Write an ONNX model with an IR version that older runtimes read.
 
-    Each node that reads a weight gets a unique name: names are optional in ONNX, but nodes are excluded from
-    quantization by name. Weights that are too large for one file are written beside it, and leave the model.
+    Each MatMul, and each node that reads a weight, gets a unique name: names are optional in ONNX, but nodes are
+    excluded from quantization by name. Weights that are too large for one file are written beside it, and leave
+    the model.
 
     Args:
         model: an ONNX model, which is changed.
@@ -225,7 +226,7 @@ def save(model: Any, path: Path) -> None:
     weights = {tensor.name for tensor in model.graph.initializer}
     seen: set[str] = set()
     for number, node in enumerate(model.graph.node):
-        if weights.intersection(node.input) and (not node.name or node.name in seen):
+        if (node.op_type == "MatMul" or weights.intersection(node.input)) and (not node.name or node.name in seen):
             node.name = f"{node.op_type} {number}"
         seen.add(node.name)
     model.ir_version = min(model.ir_version, IR_VERSION)

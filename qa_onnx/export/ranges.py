@@ -39,6 +39,13 @@ class TensorRange(NamedTuple):
     high: float
 
 
+class Magnitude(NamedTuple):
+    """The median of an activation's absolute values, as a mean over batches, and the largest of them."""
+
+    median: float
+    largest: float
+
+
 def tensor_ranges(model: Any, tensors: Collection[str], batches: Batches) -> dict[str, TensorRange]:
     """Return the range of each tensor over batches of text.
 
@@ -70,11 +77,24 @@ def channel_maxima(model: Any, tensors: Collection[str], batches: Batches) -> di
     return maxima
 
 
+def magnitudes(model: Any, tensors: Collection[str], batches: Batches) -> dict[str, Magnitude]:
+    """Return the magnitude of each tensor over batches of text; see `tensor_ranges`."""
+    medians: dict[str, list[float]] = {name: [] for name in tensors}
+    largest = dict.fromkeys(tensors, 0.0)
+    for name, values in _activations(model, tensors, batches):
+        sizes = np.abs(values)
+        medians[name].append(float(np.median(sizes)))
+        largest[name] = max(largest[name], float(sizes.max()))
+    return {name: Magnitude(float(np.mean(medians[name])), largest[name]) for name in tensors}
+
+
 def _activations(
     model: Any, tensors: Collection[str], batches: Batches
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield the name and the values of each tensor, for every batch."""
     names = list(tensors)
+    if not names:  # none are all outputs, to ONNX Runtime
+        return
     for arrays in run_batches(open_model(model, outputs=names), names, batches):
         for name, values in zip(names, arrays, strict=True):
             if not np.isfinite(values).all():

@@ -5,36 +5,44 @@ output channel, the activation to uint8 with one scale and zero point, from its 
 
     activation -> QuantizeLinear -> DequantizeLinear -> MatMul <- DequantizeLinear <- int8 matrix
 
-and multiply integers. The results stay float32: rounding those too costs accuracy and saves little. Two more kinds
-of products stay float32, since they cost little time and much accuracy: those of attention, both sides of which
-change with the text, and those with few output channels, such as the one that makes the logits. Embeddings are
-stored as int8 with one scale for every channel, and dequantized after the look-up.
+and multiply integers. The results stay float32: rounding those too costs accuracy and saves little. So do products
+with few output channels, such as the one that makes the logits: they take little time, and quantizing them costs
+much accuracy. Embeddings are stored as int8 with one scale for every channel, and dequantized after the look-up.
+
+The products of attention (attention.py) are quantized too, with one scale for each side and the zero point 0.
+Probabilities become uint8, in steps of 1/255: their range is known. Queries, keys and values become int8, up to
+the largest absolute value on real text. Keys and values, on the right, have 7 bits as matrices do. Where a few
+values are so large that half of all would be less than a step, the product stays float32.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qa_onnx.errors import ExportError
+from qa_onnx.export.attention import attention_products
 from qa_onnx.export.graph import GraphFile, fused_nodes, opset_of, replace_all, save
-from qa_onnx.export.ranges import channel_maxima, tensor_ranges
+from qa_onnx.export.ranges import channel_maxima, magnitudes, tensor_ranges
 from qa_onnx.export.smooth import matrices, products, smooth
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from qa_onnx.export.ranges import Inputs, TensorRange
+    from qa_onnx.export.attention import AttentionProduct, Side
+    from qa_onnx.export.ranges import Inputs, Magnitude, TensorRange
     from qa_onnx.export.smooth import Product
 
 ALPHA = 0.75  # of SmoothQuant
 _FEW_CHANNELS = 8
 _LEAST_OPSET = 13  # the first one whose DequantizeLinear has a scale for every channel
 _LARGEST_WEIGHT = 64  # 7 bits, as in quantize.py
+_LARGEST_INT8 = 127
 _LEVELS = 255  # steps between the 256 values of a byte
 
 
@@ -64,21 +72,13 @@ def quantize_static(
     if opset < _LEAST_OPSET:
         raise ExportError(f"the graph has opset {opset}; int8-static needs {_LEAST_OPSET} or newer")
     tensors = {product.tensor for product in quantizable(model, exclude)}
-    if not tensors:
-        raise ExportError("the graph has no product with a constant matrix to quantize, or all are excluded")
-    smooth(model, channel_maxima(model, tensors, batches), alpha=ALPHA, exclude=exclude)
+    if not tensors and not attention_products(model, exclude):
+        raise ExportError("the graph has no product that can be quantized, or all are excluded")
+    if tensors:
+        smooth(model, channel_maxima(model, tensors, batches), alpha=ALPHA, exclude=exclude)
     chosen = {product.node.output[0]: product for product in quantizable(model, exclude)}
     ranges = tensor_ranges(model, {product.tensor for product in chosen.values()}, batches)
-    lookups = _lookups(model, exclude)
-    rewriter = _Rewriter(model.graph)
-    for node in list(model.graph.node):
-        if node.output[0] in chosen:
-            rewriter.product(chosen[node.output[0]], ranges[node.input[0]])
-        elif node.output[0] in lookups:
-            rewriter.lookup(node)
-        else:
-            rewriter.nodes.append(node)
-    rewriter.finish()
+    _rewrite(model, chosen, ranges, _scaled_sides(model, exclude, batches), exclude)
     save(model, target)
     settings = {"method": "minmax", "smooth": ALPHA, "batches": len(batches)}
     return GraphFile(target, fused_nodes(model), tuple(exclude), settings)
@@ -88,17 +88,74 @@ def quantizable_names(plain: Path) -> list[str]:
     """Return the names of the nodes that `quantize_static` quantizes, in the order of the graph."""
     import onnx
 
-    return [product.node.name for product in quantizable(onnx.load(plain), ())]
+    model = onnx.load(plain)
+    found: list[Product | AttentionProduct] = [*quantizable(model, ()), *attention_products(model)]
+    outputs = {product.node.output[0] for product in found}
+    return [node.name for node in model.graph.node if node.output[0] in outputs]
 
 
 def quantizable(model: Any, exclude: Collection[str]) -> list[Product]:
-    """Return the products to quantize, in the order of the graph."""
+    """Return the products with matrices to quantize, in the order of the graph."""
     sizes = {value.name: tuple(value.dims) for value in model.graph.initializer}
     return [
         product
         for product in products(model)
         if product.node.name not in exclude and sizes[product.weight][product.axis] > _FEW_CHANNELS
     ]
+
+
+def _scaled_sides(model: Any, exclude: Collection[str], batches: Collection[Inputs]) -> list[tuple[Side, float]]:
+    """Return the sides of the attention products that can be quantized, each with its scale."""
+    found = attention_products(model, exclude)
+    # Probabilities are left out: their range is known, and they would be large, heads x tokens x tokens.
+    tensors = {side.tensor for product in found for side in product.sides if not side.is_softmax}
+    sizes = magnitudes(model, tensors, batches)
+    scaled: list[tuple[Side, float]] = []
+    for product in found:
+        scales = [_scale(side, sizes.get(side.tensor)) for side in product.sides]
+        if all(scales):
+            scaled += zip(product.sides, scales, strict=True)
+    return scaled
+
+
+def _scale(side: Side, size: Magnitude | None) -> float:
+    """Return the scale of a side of an attention product; 0: it has none that fits.
+
+    Args:
+        side: the side.
+        size: of its values on real text; None: they are probabilities.
+    """
+    if size is None:
+        return 1 / _LEVELS
+    if size.largest == 0:
+        return 1.0
+    scale = size.largest / (_LARGEST_WEIGHT if side.is_right else _LARGEST_INT8)
+    return scale if size.median >= scale else 0.0
+
+
+def _rewrite(
+    model: Any,
+    chosen: Mapping[str, Product],
+    ranges: Mapping[str, TensorRange],
+    sides: Iterable[tuple[Side, float]],
+    exclude: Collection[str],
+) -> None:
+    """Quantize products, by the name of their output, sides of attention products, and look-ups in a model."""
+    lookups = _lookups(model, exclude)
+    by_reader: dict[str, list[tuple[Side, float]]] = defaultdict(list)
+    for side, scale in sides:
+        by_reader[side.reader.output[0]].append((side, scale))
+    rewriter = _Rewriter(model.graph)
+    for node in list(model.graph.node):
+        for side, scale in by_reader[node.output[0]]:
+            rewriter.side(side, scale)
+        if node.output[0] in chosen:
+            rewriter.product(chosen[node.output[0]], ranges[node.input[0]])
+        elif node.output[0] in lookups:
+            rewriter.lookup(node)
+        else:
+            rewriter.nodes.append(node)
+    rewriter.finish()
 
 
 def _lookups(model: Any, exclude: Collection[str]) -> set[str]:
@@ -147,17 +204,27 @@ class _Rewriter:
         replace_all(self._graph.initializer, [value for name, value in self._constants.items() if name in read])
         del self._graph.value_info[:]  # of the float graph
 
+    def side(self, side: Side, scale: float) -> None:
+        """Quantize a side of an attention product, for this product alone."""
+        prefix = f"{side.tensor}_{'right' if side.is_right else 'left'}"
+        zero = np.uint8(0) if side.is_softmax else np.int8(0)
+        side.reader.input[side.index] = self._rounded(side.tensor, prefix, np.float32(scale), zero)
+
     def _activation(self, tensor: str, span: TensorRange) -> str:
         """Quantize a tensor to uint8 and back; return the name of the result."""
-        name = f"{tensor}_dequantized"
+        low, high = min(span.low, 0.0), max(span.high, 0.0)  # zero must be exact
+        scale = np.float32((high - low) / _LEVELS) if high > low else np.float32(1)
+        zero = np.uint8(np.clip(np.rint(-low / scale), 0, _LEVELS))
+        return self._rounded(tensor, tensor, scale, zero)
+
+    def _rounded(self, tensor: str, prefix: str, scale: np.float32, zero: np.uint8 | np.int8) -> str:
+        """Quantize a tensor to the type of its zero point and back; return the name of the result."""
+        name = f"{prefix}_dequantized"
         if name not in self._added:
-            low, high = min(span.low, 0.0), max(span.high, 0.0)  # zero must be exact
-            scale = np.float32((high - low) / _LEVELS) if high > low else np.float32(1)
-            zero = np.uint8(np.clip(np.rint(-low / scale), 0, _LEVELS))
-            parameters = [f"{tensor}_scale", f"{tensor}_zero"]
+            parameters = [f"{prefix}_scale", f"{prefix}_zero"]
             self._store(parameters, np.asarray(scale), np.asarray(zero))
-            self._add("QuantizeLinear", [tensor, *parameters], f"{tensor}_quantized")
-            self._add("DequantizeLinear", [f"{tensor}_quantized", *parameters], name)
+            self._add("QuantizeLinear", [tensor, *parameters], f"{prefix}_quantized")
+            self._add("DequantizeLinear", [f"{prefix}_quantized", *parameters], name)
         return name
 
     def _matrix(self, name: str, axis: int) -> list[str]:

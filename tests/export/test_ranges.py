@@ -11,7 +11,7 @@ import pytest
 
 from qa_onnx.errors import ExportError, InputError
 from qa_onnx.export import graph
-from qa_onnx.export.ranges import channel_maxima, tensor_ranges
+from qa_onnx.export.ranges import channel_maxima, magnitudes, tensor_ranges
 from qa_onnx.export.smooth import products
 from tests.exports import checkpoint, open_and_load, ragged_batch, scratch
 
@@ -77,11 +77,15 @@ def test_ranges_and_channel_maxima_are_those_of_all_activations(kind: str) -> No
     model = load(plain(kind))
     ranges = tensor_ranges(model, list(expected), batches)
     maxima = channel_maxima(model, list(expected), batches)
+    sizes = magnitudes(model, list(expected), batches)
     assert list(ranges) == list(expected)
     for name, arrays in expected.items():
         span = ranges[name]
         assert span.low == pytest.approx(min(array.min() for array in arrays), abs=1e-5)
         assert span.high == pytest.approx(max(array.max() for array in arrays), abs=1e-5)
+        size = sizes[name]
+        assert size.largest == pytest.approx(max(np.abs(array).max() for array in arrays), abs=1e-5)
+        assert size.median == pytest.approx(np.mean([np.median(np.abs(array)) for array in arrays]), abs=1e-5)
         rows = np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])
         np.testing.assert_allclose(maxima[name], np.abs(rows).max(axis=0), atol=1e-5)
 
