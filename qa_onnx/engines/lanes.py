@@ -109,7 +109,7 @@ def side_by_side(run: Callable[[_Item], _Result], items: Sequence[_Item], lanes:
         lanes: threads at most. Where the system grants none, the items run here.
     """
     waiting = deque((item, Future[_Result]()) for item in items)
-    futures = [future for _, future in waiting]
+    futures = deque(future for _, future in waiting)
 
     def work() -> None:
         while True:
@@ -121,15 +121,17 @@ def side_by_side(run: Callable[[_Item], _Result], items: Sequence[_Item], lanes:
                 future.set_result(run(item))
             except BaseException as error:  # noqa: BLE001 - it is raised where the result is waited for
                 future.set_exception(error)
+            del item, future  # an error keeps this frame, and would keep itself with it
 
     threads = _started(work, min(lanes, len(futures)))
     if not threads:
         work()
     try:
-        for future in futures:
-            yield future.result()
+        while futures:
+            yield futures.popleft().result()
     finally:
         waiting.clear()
+        futures.clear()
         for thread in threads:
             if thread is not threading.current_thread():  # the garbage collector may close this one anywhere
                 thread.join()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import pickle
 import threading
+import weakref
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +108,26 @@ def test_after_an_error_nothing_begins_and_what_runs_is_waited_for() -> None:
         list(side_by_side(run, range(1000), 2))
     assert sorted(begun) == [0, *sorted(over)]
     assert len(begun) < 1000
+
+
+def test_an_error_keeps_nothing_alive_once_it_was_dropped() -> None:
+    class Item:
+        pass
+
+    def run(item: Item) -> None:
+        if item is items[1]:
+            raise ZeroDivisionError
+
+    items = [Item() for _ in range(3)]
+    refs = [weakref.ref(item) for item in items]
+    gc.disable()
+    try:
+        with contextlib.suppress(ZeroDivisionError):
+            list(side_by_side(run, items, 2))
+        items.clear()
+        eventually(lambda: not any(ref() for ref in refs), "they are freed")
+    finally:
+        gc.enable()
 
 
 def test_one_who_stops_listening_ends_it() -> None:
