@@ -109,8 +109,8 @@ class Reader:
             device: "cpu" or "cuda"; None: that of the tuning, else "cpu".
             engine: "onnxruntime"; "openvino" on the CPU, for fp32, int8-static and the two with bf16 (None: for
                 these); or "tensorrt", for graphs in standard operators on CUDA, compiled first, for minutes.
-            threads: of one run on the CPU, or of as many runs side by side; None: cores that this process may
-                use.
+            threads: of one run on the CPU, or of as many runs of a call side by side; None: cores that this
+                process may use.
             options: None: the defaults, with the bundle's max_length and, on a GPU, larger batches. To change one,
                 use `dataclasses.replace(reader.options, n_best=3)`: `Options()` does not know the max_length.
             min_f1: refuse a graph whose receipt does not show at least this F1, in per cent.

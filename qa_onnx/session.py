@@ -89,7 +89,7 @@ class LaneSession(EndableSession, Protocol):
     def run_each(
         self, batches: Sequence[Mapping[str, NDArray[np.int64]]], *, stop: Stop | None = None
     ) -> Iterator[Arrays]:
-        """Yield the logits of each batch, in the order of the batches; they are those of `run`.
+        """Yield the logits of each batch, in the order of the batches; they are those of `run`, up to rounding.
 
         Args:
             batches: the inputs of each, see `Session.run`.

@@ -16,7 +16,7 @@ from qa_onnx.answers import find_spans, make_prediction
 from qa_onnx.batches import check_inputs, pack
 from qa_onnx.engines.interruptible import interruptible
 from qa_onnx.engines.overlap import overlapped
-from qa_onnx.engines.running import run_batches
+from qa_onnx.engines.running import run_in_lanes, runner
 from qa_onnx.errors import InputError, quoted
 from qa_onnx.options import check_types
 from qa_onnx.session import check_finite, check_logits, has_lanes, is_endable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qa_onnx.answers import Prediction
     from qa_onnx.batches import Batch
     from qa_onnx.options import Options
-    from qa_onnx.session import Session, Stop
+    from qa_onnx.session import Arrays, Session, Stop
     from qa_onnx.spans import ScoredWindow
     from qa_onnx.windows import AnyExample, Example, Window, Windower
 
@@ -103,22 +103,23 @@ class Steps:
             EngineError: the graph failed, returned no logits for each token, or logits that are not numbers.
         """
         session = self.session
+        ran: Iterable[tuple[Batch, Arrays]]
         if has_lanes(session, len(windows)):
-            batch_tokens = min(batch_tokens, session.lane_tokens)
-        batches = list(
-            pack(
-                windows,
-                batch_tokens=batch_tokens,
-                padding=session.run_overhead,
-                input_names=session.input_names,
-                pad_id=self.pad_id,
-            )
-        )
-        ran = run_batches(session, [batch.inputs for batch in batches], stop=stop)
-        for batch, outputs in zip(batches, ran, strict=True):
-            logits = check_logits(outputs, batch.inputs["input_ids"].shape)
-            check_finite(logits, [len(window.input_ids) for window in batch.windows])
-            yield batch, list(map(WindowLogits._make, zip(batch.windows, *logits, strict=True)))
+            batches = list(self._pack(windows, min(batch_tokens, session.lane_tokens)))
+            logits = run_in_lanes(session, [batch.inputs for batch in batches], stop)
+            ran = zip(batches, logits, strict=True)
+        else:
+            run = runner(session, stop)
+            ran = ((batch, run(batch.inputs)) for batch in self._pack(windows, batch_tokens))
+        for batch, outputs in ran:
+            start, end = check_logits(outputs, batch.inputs["input_ids"].shape)
+            check_finite((start, end), [len(window.input_ids) for window in batch.windows])
+            yield batch, list(map(WindowLogits._make, zip(batch.windows, start, end, strict=True)))
+
+    def _pack(self, windows: Sequence[Window], batch_tokens: int) -> Iterator[Batch]:
+        session = self.session
+        names, padding = session.input_names, session.run_overhead
+        return pack(windows, batch_tokens=batch_tokens, padding=padding, input_names=names, pad_id=self.pad_id)
 
     def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
         """Find the best spans of windows that have run; see `answers.find_spans`."""
@@ -145,8 +146,8 @@ class Steps:
         Args:
             examples: any number.
             options: of all of them.
-            on_run: is called after each batch, in whatever thread ran it, with the windows that have run so far
-                and those of all portions that were begun.
+            on_run: is called after each batch, not always in the caller's thread, with the windows that have run
+                so far and those of all portions that were begun.
 
         Yields:
             The examples of each portion, and their windows in order of length. `window.example` counts from the

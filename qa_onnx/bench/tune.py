@@ -22,7 +22,7 @@ from qa_onnx.bench.contenders import answerer, installed_backends
 from qa_onnx.bench.process import ContenderProcess
 from qa_onnx.bundle.choice import choose
 from qa_onnx.bundle.tuned import Profile
-from qa_onnx.engines.lanes import MOST_LANES
+from qa_onnx.engines.lanes import pays_off
 from qa_onnx.engines.names import PRECISIONS
 from qa_onnx.errors import EngineError
 from qa_onnx.machine import cpu
@@ -127,7 +127,7 @@ class _TuneTable:
             self.show(self.rows)
 
     def _screen(self, row: Row, process: ContenderProcess, count: int) -> None:
-        budgets = _budgets(row.setting)
+        budgets = _budgets(row.setting, self.bundle.graph(row.setting.precision).size)
         if not self.pairs:
             turns = 3 * count * len(budgets) + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
             self.pairs = self._sample(process, self.plan.seconds / turns)
@@ -222,10 +222,10 @@ class _TuneTable:
         )
 
 
-def _budgets(setting: Setting) -> tuple[int, ...]:
+def _budgets(setting: Setting, graph_bytes: int) -> tuple[int, ...]:
     """Return the token budgets to try, the default first: no larger ones where windows run side by side."""
     tried = _TRIED_TOKENS[setting.device]
-    return tried[:2] if setting.device == "cpu" and 1 < setting.threads <= MOST_LANES else tried
+    return tried[:2] if setting.device == "cpu" and pays_off(setting.threads, graph_bytes) else tried
 
 
 def _changes(setting: Setting, base: Setting) -> int:

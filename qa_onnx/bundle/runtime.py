@@ -41,7 +41,7 @@ class Runtime:
         precision: one of the bundle's, or fp16 that TensorRT makes of fp32.
         backend: runs the graph.
         graph: that the backend reads to compute the precision.
-        threads: of one run on the CPU, or of as many runs side by side; None: `cpu.default_threads()`.
+        threads: of one run on the CPU, or of as many runs of a call side by side; None: `cpu.default_threads()`.
         batch_tokens: from the tuning profile, or the default of a GPU; None: the default of a CPU.
         named: the precision that the caller named, which stays where the CPU replaces a GPU; None: none.
         allow_fallback: whether the CPU may replace a GPU that cannot be used.

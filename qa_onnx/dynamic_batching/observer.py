@@ -6,7 +6,10 @@ Left out: any metrics library; a server's `Observer` feeds its own.
 from __future__ import annotations
 
 import logging
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 StageName: TypeAlias = Literal["wait", "cut", "run", "search"]
 
@@ -52,9 +55,15 @@ class Watch:
             except Exception:  # noqa: BLE001  # the host's code, of any kind
                 _log.exception("an observer's %s failed; the work goes on", event)
 
-    def ran(self, windows: int, tokens: int, seconds: float) -> None:
-        """Notify of a batch that ran and of its stage "run", and update the speed."""
-        rate = seconds / tokens
+    def ran(self, batches: Sequence[tuple[int, int]], seconds: float) -> None:
+        """Notify of batches that ran together, and of the stage "run" of each, and update the speed.
+
+        Args:
+            batches: windows of each, and its tokens with padding.
+            seconds: that they took together. Side by side, a batch has the share that its tokens have.
+        """
+        rate = seconds / sum(tokens for _, tokens in batches)
         self.token_seconds += (rate - self.token_seconds) * (_WEIGHT if self.token_seconds else 1.0)
-        self.notify("batch", windows, tokens)
-        self.notify("stage", "run", seconds)
+        for windows, tokens in batches:
+            self.notify("batch", windows, tokens)
+            self.notify("stage", "run", rate * tokens)

@@ -142,14 +142,17 @@ def score(
     def step(work: _Work[Window]) -> list[tuple[Request, ScoredWindow]]:
         outcomes: list[tuple[Request, ScoredWindow]] = []
         owners = {id(window): request for request, window in work}
-        began = perf_counter()
+        sizes: list[tuple[int, int]] = []
+        seconds, began = 0.0, perf_counter()
         for batch, rows in steps.run([window for _, window in work], batch_tokens=batch_tokens, stop=stop):
             ran = perf_counter()
-            watch.ran(len(rows), batch.tokens, ran - began)
+            sizes.append((len(rows), batch.tokens))
+            seconds += ran - began
             for options, same in _groups(rows, lambda row: owners[id(row.window)].options).items():
                 outcomes += [(owners[id(part.window)], part) for part in steps.search(same, options)]
             began = perf_counter()
             watch.notify("stage", "search", began - ran)
+        watch.ran(sizes, seconds)
         return outcomes
 
     return _isolated(step, work)

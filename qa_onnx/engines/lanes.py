@@ -8,7 +8,7 @@ cores. A single batch takes longer in a lane, so few batches run as before, one 
 
 Lanes need the graph opened once more, for runs on one core. That takes as long as the first time, and as much
 memory, so it is done when enough windows have come, and not for large graphs. Until then, and where it fails, the
-same batches run one after the other. Their logits are the same.
+same batches run one after the other. Their logits are the same up to rounding.
 
 Left out: which batches to make (steps.py), and the engines.
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-MOST_LANES = 16  # more were never measured
+_MOST_LANES = 16  # more were never measured
 _WINDOWS_A_LANE = 4  # with fewer, too many lanes are idle while the last one works
 _OPEN_AFTER = 96  # windows that could have used lanes; opening takes as long as some 30 of them
 _LARGEST_GRAPH = 100_000_000  # bytes; larger ones wait less for cores, and need more memory
@@ -45,12 +45,17 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+def pays_off(threads: int, graph_bytes: float) -> bool:
+    """Return whether many windows run side by side with so many threads and a graph of this size."""
+    return 1 < threads <= _MOST_LANES and graph_bytes <= _LARGEST_GRAPH
+
+
 class LanesSession:
     """An engine's session that also runs many batches side by side, a `LaneSession`. It pickles by its arguments.
 
     Args:
         session: runs a batch on all cores.
-        lanes: how many batches run at a time.
+        lanes: how many batches of a call run at a time.
     """
 
     def __init__(self, session: CpuSession, lanes: int) -> None:
@@ -59,7 +64,7 @@ class LanesSession:
         self.enough_windows = _WINDOWS_A_LANE * lanes
         self._session, self._lanes = session, lanes
         self._beside: CpuSession | None = None
-        self._closed = session.graph_bytes > _LARGEST_GRAPH
+        self._closed = False
         self._windows = 0
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
@@ -75,7 +80,16 @@ class LanesSession:
         beside = self._lanes_open()
         if beside is None:
             return map(partial(self._session.run, stop=stop), batches)
-        return side_by_side(partial(beside.run, stop=stop), batches, self._lanes)
+        return self._side_by_side(beside, batches, stop)
+
+    def _side_by_side(
+        self, beside: CpuSession, batches: Sequence[Mapping[str, NDArray[np.int64]]], stop: Stop
+    ) -> Iterator[Arrays]:
+        try:
+            yield from side_by_side(partial(beside.run, stop=stop), batches, self._lanes)
+        finally:
+            if stop.requested:  # a session that was ended may have to open its graph again
+                self._beside = None
 
     def _lanes_open(self) -> CpuSession | None:
         """Return the session of the lanes, opened when enough windows have come; None: there is none."""
@@ -104,7 +118,7 @@ def side_by_side(run: Callable[[_Item], _Result], items: Sequence[_Item], lanes:
     """Run items in threads of their own, the first ones first; yield the results in the order of the items.
 
     Args:
-        run: of one item. The first error, in the order of the items, is raised here, and no other item begins.
+        run: of one item. After an error no other item begins; it is raised in its turn.
         items: any number.
         lanes: threads at most. Where the system grants none, the items run here.
     """
@@ -120,6 +134,7 @@ def side_by_side(run: Callable[[_Item], _Result], items: Sequence[_Item], lanes:
             try:
                 future.set_result(run(item))
             except BaseException as error:  # noqa: BLE001 - it is raised where the result is waited for
+                waiting.clear()  # those before it have all begun
                 future.set_exception(error)
             del item, future  # an error keeps this frame, and would keep itself with it
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qa_onnx.engines.interruptible import interruptible
-from qa_onnx.session import has_lanes, is_endable
+from qa_onnx.session import is_endable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qa_onnx.session import Arrays, Session, Stop
+    from qa_onnx.session import Arrays, LaneSession, Session, Stop
 
     Inputs = Mapping[str, NDArray[np.int64]]
 
 
-def run_batches(session: Session, batches: Sequence[Inputs], *, stop: Stop | None = None) -> Iterator[Arrays]:
-    """Run batches, side by side if the session does that with so many windows; yield their logits in order.
+def run_in_lanes(session: LaneSession, batches: Sequence[Inputs], stop: Stop | None) -> Iterator[Arrays]:
+    """Run batches side by side; yield their logits in order.
 
     Args:
-        session: any.
+        session: has lanes for so many windows.
         batches: int64 (B, T) under each name of an input.
-        stop: ends the run that goes on, where the session is an `EndableSession`, and all later ones; None: Ctrl-C
-            does.
+        stop: ends the runs that go on, and all later ones; None: Ctrl-C does.
 
     Raises:
         EngineError: the graph failed.
     """
-    if has_lanes(session, sum(len(batch["input_ids"]) for batch in batches)):
-        if stop is not None:
-            return session.run_each(batches, stop=stop)
-        return iter(interruptible(lambda own: list(session.run_each(batches, stop=own))))
-    return map(_runner(session, stop), batches)
+    if stop is not None:
+        return session.run_each(batches, stop=stop)
+    return iter(interruptible(lambda own: list(session.run_each(batches, stop=own))))
 
 
-def _runner(session: Session, stop: Stop | None) -> Callable[[Inputs], Arrays]:
-    """Return what runs a batch until `stop` is requested, or for None until Ctrl-C."""
+def runner(session: Session, stop: Stop | None) -> Callable[[Inputs], Arrays]:
+    """Return what runs a batch until `stop` is requested, or for None until Ctrl-C.
+
+    Where the session is no `EndableSession`, a run can only be waited for.
+    """
     if not is_endable(session):
         return session.run
     if stop is not None:

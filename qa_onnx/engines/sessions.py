@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qa_onnx.engines.lanes import MOST_LANES, LanesSession
+from qa_onnx.engines.lanes import LanesSession, pays_off
 from qa_onnx.engines.names import PRECISIONS, Backend, check_precision
 from qa_onnx.engines.onnx_cpu import OnnxSession
 from qa_onnx.machine import cpu
@@ -57,7 +57,7 @@ def open_session(
         backend: the engine and device that run it.
         inputs: names of the graph's inputs; used on a GPU only.
         longest: maximum tokens that the model reads; used, like `pad_id`, in OpenVINO and on a GPU.
-        threads: of one run on the CPU, or of as many runs side by side; None: `cpu.default_threads()`.
+        threads: of one run on the CPU, or of as many runs of a call side by side; None: `cpu.default_threads()`.
         precision: to compute in, one of those that the graph was made for. It selects bfloat16 in OpenVINO, and
             what TensorRT may compute in.
         pad_id: token id that pads a batch.
@@ -83,6 +83,6 @@ def open_session(
 
 
 def _with_lanes(session: CpuSession, threads: int | None) -> Session:
-    """Let a session run batches side by side, a thread for each, if there are several."""
+    """Let a session run batches side by side, a thread for each, if that pays off."""
     lanes = cpu.default_threads() if threads is None else threads
-    return LanesSession(session, lanes) if 1 < lanes <= MOST_LANES else session
+    return LanesSession(session, lanes) if pays_off(lanes, session.graph_bytes) else session

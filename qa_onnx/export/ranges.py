@@ -78,14 +78,15 @@ def channel_maxima(model: Any, tensors: Collection[str], batches: Batches) -> di
 
 
 def magnitudes(model: Any, tensors: Collection[str], batches: Batches) -> dict[str, Magnitude]:
-    """Return the magnitude of each tensor over batches of text; see `tensor_ranges`."""
-    medians: dict[str, list[float]] = {name: [] for name in tensors}
-    largest = dict.fromkeys(tensors, 0.0)
+    """Return the magnitude of each tensor that is float32 over batches of text; see `tensor_ranges`."""
+    medians: dict[str, list[float]] = {}
+    largest: dict[str, float] = {}
     for name, values in _activations(model, tensors, batches):
-        sizes = np.abs(values)
-        medians[name].append(float(np.median(sizes)))
-        largest[name] = max(largest[name], float(sizes.max()))
-    return {name: Magnitude(float(np.mean(medians[name])), largest[name]) for name in tensors}
+        if values.dtype == np.float32:
+            sizes = np.abs(values)
+            medians.setdefault(name, []).append(float(np.median(sizes)))
+            largest[name] = max(largest.get(name, 0.0), float(sizes.max()))
+    return {name: Magnitude(float(np.mean(medians[name])), largest[name]) for name in largest}
 
 
 def _activations(

@@ -11,8 +11,8 @@ much accuracy. Embeddings are stored as int8 with one scale for every channel, a
 
 The products of attention (attention.py) are quantized too, with one scale for each side and the zero point 0.
 Probabilities become uint8, in steps of 1/255: their range is known. Queries, keys and values become int8, up to
-the largest absolute value on real text. Keys and values, on the right, have 7 bits as matrices do. Where a few
-values are so large that half of all would be less than a step, the product stays float32.
+the largest absolute value on real text, which has 7 bits in keys and values, on the right, as matrices do. Where a
+few values are so large that half of all would be less than a step, the product stays float32.
 """
 
 from __future__ import annotations
@@ -123,10 +123,12 @@ def _scale(side: Side, size: Magnitude | None) -> float:
 
     Args:
         side: the side.
-        size: of its values on real text; None: they are probabilities.
+        size: of its values on real text, if they are no probabilities; None: they are not float32.
     """
-    if size is None:
+    if side.is_softmax:
         return 1 / _LEVELS
+    if size is None:
+        return 0.0
     if size.largest == 0:
         return 1.0
     scale = size.largest / (_LARGEST_WEIGHT if side.is_right else _LARGEST_INT8)

@@ -107,7 +107,7 @@ def create_app(
         precision: of its graph.
         device: that runs it.
         engine: that runs it.
-        threads: of one run on the CPU.
+        threads: of one run on the CPU, or of as many runs side by side.
         allow_fallback: use the CPU if the GPU cannot be used.
         require_signature: public key that must have signed the bundle.
         options: defaults of the requests; None: those of the bundle, with one answer.

@@ -111,7 +111,7 @@ class Model:
             options: defaults of the requests, but for the tokens of a batch; None: the bundle's, with one answer.
             revision: on the hub.
             require_signature: public key that must have signed the bundle; None: none must have.
-            threads: of one run on the CPU.
+            threads: of one run on the CPU, or of as many runs side by side.
             share: the threads without `threads`, where other processes have cores too; None: all cores.
             named: precision, device, engine and allow_fallback, as in `Reader.load`.
 

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from qa_onnx import Bundle, EngineError, Reader
 from qa_onnx.bench import tune as work
-from qa_onnx.bench.tune import Row, Setting, TunePlan, accuracy_note, default_setting, settings, tune
+from qa_onnx.bench.tune import Row, Setting, TunePlan, _budgets, accuracy_note, default_setting, settings, tune
 from qa_onnx.bundle.tuned import Profile, find_profile
 from qa_onnx.cli import main
 from qa_onnx.data.squad import Gold
@@ -234,3 +234,11 @@ def test_the_child_needs_no_export_packages() -> None:
     code = "import sys, qa_onnx.bench.answerer; print({'torch', 'onnx', 'matplotlib'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_larger_batches_are_tried_where_windows_do_not_run_side_by_side() -> None:
+    def budgets(device: str, threads: int, graph_bytes: int = 10**6) -> int:
+        return len(_budgets(Setting("int8", "onnxruntime", device, threads, BATCH_TOKENS["cpu"]), graph_bytes))
+
+    assert budgets("cpu", 2) == budgets("cpu", 16) == 2
+    assert budgets("cpu", 1) == budgets("cpu", 17) == budgets("cpu", 2, 10**9) == budgets("cuda", 2) == 4

@@ -95,9 +95,9 @@ def test_a_request_that_left_is_neither_cut_nor_run(windower: Windower) -> None:
 
 def test_the_seconds_of_a_token_are_a_running_mean() -> None:
     watch = Watch(None)
-    watch.ran(windows=1, tokens=10, seconds=0.5)
+    watch.ran([(1, 10)], 0.5)
     assert watch.token_seconds == 0.05
-    watch.ran(windows=2, tokens=10, seconds=1.0)
+    watch.ran([(1, 4), (1, 6)], 1.0)
     assert watch.token_seconds == pytest.approx(0.06)
 
 

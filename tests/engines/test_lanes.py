@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import pickle
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from qa_onnx import EngineError, Example, OnnxSession, Options, Reader, Windower
+from qa_onnx import AsyncReader, EngineError, Example, OnnxSession, Options, Reader, Windower
 from qa_onnx.engines import lanes
 from qa_onnx.engines.lanes import LanesSession, side_by_side
 from qa_onnx.engines.measured import MeasuredSession
@@ -160,6 +161,16 @@ def test_where_the_system_grants_fewer_threads_all_items_run_all_the_same(
     monkeypatch.setattr(threading.Thread, "start", start)
     assert list(side_by_side(lambda item: -item, range(5), 3)) == [0, -1, -2, -3, -4]
     assert len(started) == granted
+    begun: list[int] = []
+
+    def run(item: int) -> float:
+        begun.append(item)
+        return 1 / (item - 2)
+
+    started.clear()
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(run, range(5), 3))
+    assert begun == [0, 1, 2]
 
 
 # ---- sessions
@@ -199,13 +210,11 @@ def test_they_open_when_enough_windows_have_come(
     assert at_once == [2, 2]
 
 
-def test_a_large_graph_is_not_opened_twice(
-    graph: Path, at_once: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_graph_runs_as_before(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "_LARGEST_GRAPH", graph.stat().st_size - 1)
-    session = opened(graph, "onnxruntime")
-    assert len(list(session.run_each(BATCHES))) == len(BATCHES)
-    assert at_once == []
+    assert isinstance(opened(graph, "onnxruntime"), OnnxSession)
+    monkeypatch.setattr(lanes, "_LARGEST_GRAPH", graph.stat().st_size)
+    assert isinstance(opened(graph, "onnxruntime"), LanesSession)
 
 
 def test_a_graph_that_is_gone_is_no_error(
@@ -295,6 +304,32 @@ def test_a_reader_uses_them_for_many_windows_and_answers_as_without(windower: Wi
     assert len(session.many) == 1
     assert ours.predict(few + few[:1]) == theirs.predict(few + few[:1])
     assert len(session.many) == 2
+
+
+def test_an_async_reader_uses_them_while_many_windows_wait(windower: Windower) -> None:
+    session = InLanes()
+    reader = Reader(session=session, windower=windower, options=Options(max_length=128, doc_stride=16))
+    long = Example("Where?", TEXT * 3)
+
+    async def ask() -> Any:
+        async with AsyncReader(reader) as answering:
+            return await answering.predict(long)
+
+    answered = asyncio.run(ask())
+    assert session.many
+    assert answered == reader.predict([long])[0]
+
+
+def test_after_a_stop_the_lanes_are_opened_again(graph: Path, at_once: list[int]) -> None:
+    session, stop = opened(graph, "onnxruntime"), Stop()
+    results = session.run_each(BATCHES, stop=stop)
+    next(results)
+    stop.request()
+    with pytest.raises(EngineError, match="the run was ended"):
+        list(session.run_each(BATCHES, stop=stop))
+    results.close()
+    assert len(list(session.run_each(BATCHES))) == len(BATCHES)
+    assert at_once == [2, 2]
 
 
 def test_measured_sessions_count_what_lanes_run(graph: Path, at_once: list[int]) -> None:

@@ -303,3 +303,20 @@ def test_where_a_few_values_dwarf_the_others_the_product_stays_float32(tmp_path:
     model = quantize(planted, target)
     quantized = [len(quantized_sides(model, name)) for name in attention_names("bert")]
     assert quantized == [2, 0, 2, 0]
+
+
+def test_products_of_other_types_stay_as_they_are(tmp_path: Path, target: Path) -> None:
+    nodes = [
+        onnx.helper.make_node("Cast", ["copy"], ["whole"], to=onnx.TensorProto.DOUBLE),
+        *heads("whole", "left", 0, 2, 1, 3),
+        *heads("whole", "right", 0, 2, 3, 1),
+        matmul("left", "right", "double"),
+        onnx.helper.make_node("Cast", ["double"], ["z"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Transpose", ["copy"], ["square"], perm=[0, 2, 1]),
+        matmul("copy", "square"),
+    ]
+    source = attend(tmp_path / "double.onnx", nodes, ("y", "z"))
+    x = np.random.default_rng(0).standard_normal((1, TOKENS, SIZE)).astype(np.float32)
+    quantize_static(source, target, [{"x": x}])  # type: ignore[dict-item]  # floats here
+    assert sum(node.op_type == "QuantizeLinear" for node in load(target).graph.node) == 2
+    np.testing.assert_array_equal(run(target, x)[1], run(source, x)[1])
