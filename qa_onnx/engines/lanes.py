@@ -95,9 +95,8 @@ class LanesSession:
         """Return the session of the lanes, opened when enough windows have come; None: there is none."""
         if self._beside is None and not self._closed and self._windows >= _OPEN_AFTER:
             try:
-                self._beside = self._session.for_lanes(
-                    self._lanes
-                )  # two threads at once may do it twice, and one of them is freed
+                # Two threads at once may do it twice, and one of the two is freed.
+                self._beside = self._session.for_lanes(self._lanes)
             except QaOnnxError as error:
                 self._closed = True
                 _LOG.warning(
