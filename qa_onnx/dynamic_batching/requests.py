@@ -143,6 +143,7 @@ def score(
         outcomes: list[tuple[Request, ScoredWindow]] = []
         owners = {id(window): request for request, window in work}
         sizes: list[tuple[int, int]] = []
+        searches: list[float] = []
         seconds, began = 0.0, perf_counter()
         for batch, rows in steps.run([window for _, window in work], batch_tokens=batch_tokens, stop=stop):
             ran = perf_counter()
@@ -151,8 +152,10 @@ def score(
             for options, same in _groups(rows, lambda row: owners[id(row.window)].options).items():
                 outcomes += [(owners[id(part.window)], part) for part in steps.search(same, options)]
             began = perf_counter()
-            watch.notify("stage", "search", began - ran)
+            searches.append(began - ran)
         watch.ran(sizes, seconds)
+        for search in searches:
+            watch.notify("stage", "search", search)
         return outcomes
 
     return _isolated(step, work)
