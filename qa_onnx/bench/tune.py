@@ -110,8 +110,7 @@ class _TuneTable:
 
     def screen(self) -> None:
         """Measure each setting by itself, and other token budgets for those that are not far behind."""
-        starts = settings(self.bundle)
-        self.rows = [Row(setting) for setting in starts]
+        self.rows = [Row(setting) for setting in settings(self.bundle)]
         for row in list(self.rows):
             row.note = accuracy_note(self.bundle, row.setting.precision, self.plan.min_f1_percent)
             if row.note:
@@ -121,25 +120,28 @@ class _TuneTable:
             self.show(self.rows)
             try:
                 with self._start(row.setting) as process:
-                    self._screen(row, process, len(starts))
+                    self._screen(row, process)
             except EngineError as error:
                 row.note = f"does not run here: {error}"
             self.show(self.rows)
 
-    def _screen(self, row: Row, process: ContenderProcess, count: int) -> None:
-        budgets = _budgets(row.setting, self.bundle.graph(row.setting.precision).size)
+    def _screen(self, row: Row, process: ContenderProcess) -> None:
         if not self.pairs:
-            turns = 3 * count * len(budgets) + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
+            tried = sum(len(self._tried(other)) for other in self.rows)
+            turns = 3 * tried + 2 * (1 + _FINALISTS) * (1 + _ROUNDS)
             self.pairs = self._sample(process, self.plan.seconds / turns)
         row.rate, row.note = process.rate(self.pairs, _options(row)), ""
         self.show(self.rows)
         if row.rate < _HOPELESS * max(other.rate for other in self.rows):
             return
-        for at, batch_tokens in enumerate(budgets[1:], self.rows.index(row) + 1):
+        for at, batch_tokens in enumerate(self._tried(row)[1:], self.rows.index(row) + 1):
             other = Row(row.setting._replace(batch_tokens=batch_tokens))
             other.rate = process.rate(self.pairs, _options(other))
             self.rows.insert(at, other)
             self.show(self.rows)
+
+    def _tried(self, row: Row) -> tuple[int, ...]:
+        return _budgets(row.setting, self.bundle.graph(row.setting.precision).size)
 
     def _start(self, setting: Setting) -> ContenderProcess:
         arguments = {"bundle": str(self.bundle.path), **setting._asdict()}
