@@ -64,7 +64,7 @@ class LanesSession:
         self.enough_windows = _WINDOWS_A_LANE * lanes
         self._session, self._lanes = session, lanes
         self._beside: CpuSession | None = None
-        self._closed = False
+        self._refused = False
         self._windows = 0
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]], *, stop: Stop | None = None) -> Arrays:
@@ -93,12 +93,12 @@ class LanesSession:
 
     def _lanes_open(self) -> CpuSession | None:
         """Return the session of the lanes, opened when enough windows have come; None: there is none."""
-        if self._beside is None and not self._closed and self._windows >= _OPEN_AFTER:
+        if self._beside is None and not self._refused and self._windows >= _OPEN_AFTER:
             try:
                 # Two threads at once may do it twice, and one of the two is freed.
                 self._beside = self._session.for_lanes(self._lanes)
             except QaOnnxError as error:
-                self._closed = True
+                self._refused = True
                 _LOG.warning(
                     "many windows will not run side by side, since the graph cannot be opened again: %s", error
                 )
