@@ -1,11 +1,13 @@
 """Windows -> padded arrays, grouped by length, within a token budget.
 
 Padding is wasted work, so windows of similar length share a batch. A batch ends when its budget is used up, or
-when the next window would add more padding than another run costs. Left out: running it (session.py).
+when the next window would add more padding than another run costs. Where batches run side by side, they are as
+large as leaves all lanes busy until the end. Left out: running them (session.py).
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,11 +18,15 @@ from qa_onnx.errors import EngineError
 from qa_onnx.session import KNOWN_INPUTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from qa_onnx.windows import Window
+
+
+# Of the largest budget: the ones that batches for lanes are tried with. With none, each row is alone.
+_BUDGETS = (1.0, 0.75, 0.5, 0.375, 0.25, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ def pack(
     *,
     batch_tokens: int,
     padding: float = math.inf,
+    lanes: int = 1,
     input_names: Sequence[str],
     pad_id: int,
 ) -> Iterator[Batch]:
@@ -54,12 +61,18 @@ def pack(
     Args:
         windows: in any order; those of equal length keep theirs.
         batch_tokens: most tokens of a batch, B x T; a window longer than that runs alone.
-        padding: most tokens of padding in a batch.
+        padding: most tokens of padding in a batch: as many as another run costs.
+        lanes: batches that run at a time; for more than one see `for_lanes`.
         input_names: inputs that the graph declares, of `KNOWN_INPUTS`.
         pad_id: the token id to pad with.
     """
     lengths = [len(window.input_ids) for window in windows]
-    for indices in by_length(lengths, batch_tokens=batch_tokens, padding=padding):
+    groups: Iterable[list[int]]
+    if lanes > 1:
+        groups = for_lanes(lengths, lanes=lanes, batch_tokens=batch_tokens, overhead=padding)
+    else:
+        groups = by_length(lengths, batch_tokens=batch_tokens, padding=padding)
+    for indices in groups:
         rows = tuple(windows[index] for index in indices)
         ids, types = [row.input_ids for row in rows], [row.token_type_ids for row in rows]
         yield Batch(rows, pad(ids, types, input_names=input_names, pad_id=pad_id))
@@ -89,6 +102,39 @@ def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: float = mat
         missing += short
     if batch:
         yield batch
+
+
+def for_lanes(lengths: Sequence[int], *, lanes: int, batch_tokens: int, overhead: float) -> list[list[int]]:
+    """Divide rows into batches by length so that lanes, each of which takes the next batch in turn, end early.
+
+    Large batches share the cost of a run; with small ones all lanes end at about the same time. So several budgets
+    are tried, and the one is chosen that is expected to be over first. A batch is taken to cost its tokens, B x T,
+    and the overhead: attention, which costs more in long rows, is left out.
+
+    Args:
+        lengths: of each row, in tokens.
+        lanes: batches that run at a time.
+        batch_tokens: largest budget of a batch.
+        overhead: of a run, in tokens; also the most padding of a batch.
+
+    Returns:
+        The indices of the rows of each batch, the batches with the largest cost first.
+    """
+
+    def cost(batch: list[int]) -> float:
+        return overhead + len(batch) * lengths[batch[0]]
+
+    def end(batches: list[list[int]]) -> float:
+        ends = [0.0] * lanes
+        for batch in batches:
+            heapq.heapreplace(ends, ends[0] + cost(batch))
+        return max(ends)
+
+    tried = []
+    for part in _BUDGETS:
+        batches = [*by_length(lengths, batch_tokens=int(part * batch_tokens), padding=overhead)]
+        tried.append(sorted(batches, key=cost, reverse=True))
+    return min(tried, key=end)
 
 
 def check_inputs(input_names: Sequence[str]) -> None:

@@ -78,11 +78,12 @@ class LaneSession(EndableSession, Protocol):
     """A session that also runs many batches side by side, each on one core, which is faster than on all in turn.
 
     Attributes:
+        lanes: batches that run at a time.
         enough_windows: from how many windows on it is.
-        lane_tokens: budget of a batch that runs on one core, as `Options.batch_tokens`. A smaller one has less
-            padding; short windows share the fixed cost of a run.
+        lane_tokens: largest budget of a batch that runs on one core, as `Options.batch_tokens`.
     """
 
+    lanes: int
     enough_windows: int
     lane_tokens: int
 

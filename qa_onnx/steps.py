@@ -93,11 +93,11 @@ class Steps:
 
         Args:
             windows: in any order.
-            batch_tokens: see `Options.batch_tokens`; side by side, batches are smaller.
+            batch_tokens: see `Options.batch_tokens`; side by side, batches are smaller, see `batches.for_lanes`.
             stop: ends the run that goes on, where the session is an `EndableSession`, and all later ones.
 
         Yields:
-            Each batch, longest windows first, and its windows with their logits.
+            Each batch, and its windows with their logits.
 
         Raises:
             EngineError: the graph failed, returned no logits for each token, or logits that are not numbers.
@@ -105,7 +105,7 @@ class Steps:
         session = self.session
         ran: Iterable[tuple[Batch, Arrays]]
         if has_lanes(session, len(windows)):
-            batches = list(self._pack(windows, min(batch_tokens, session.lane_tokens)))
+            batches = list(self._pack(windows, min(batch_tokens, session.lane_tokens), lanes=session.lanes))
             logits = run_in_lanes(session, [batch.inputs for batch in batches], stop)
             ran = zip(batches, logits, strict=True)
         else:
@@ -116,10 +116,15 @@ class Steps:
             check_finite((start, end), [len(window.input_ids) for window in batch.windows])
             yield batch, list(map(WindowLogits._make, zip(batch.windows, start, end, strict=True)))
 
-    def _pack(self, windows: Sequence[Window], batch_tokens: int) -> Iterator[Batch]:
-        session = self.session
-        names, padding = session.input_names, session.run_overhead
-        return pack(windows, batch_tokens=batch_tokens, padding=padding, input_names=names, pad_id=self.pad_id)
+    def _pack(self, windows: Sequence[Window], batch_tokens: int, *, lanes: int = 1) -> Iterator[Batch]:
+        return pack(
+            windows,
+            batch_tokens=batch_tokens,
+            padding=self.session.run_overhead,
+            lanes=lanes,
+            input_names=self.session.input_names,
+            pad_id=self.pad_id,
+        )
 
     def search(self, rows: Sequence[WindowLogits], options: Options) -> Iterator[ScoredWindow]:
         """Find the best spans of windows that have run; see `answers.find_spans`."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_onnx import EngineError, Example, Options
-from qa_onnx.batches import check_inputs, pack
+from qa_onnx.batches import by_length, check_inputs, for_lanes, pack
 from qa_onnx.session import KNOWN_INPUTS
 
 if TYPE_CHECKING:
@@ -88,3 +88,49 @@ def test_only_what_the_graph_declares_is_fed(windower: Windower, names: tuple[st
 def test_a_graph_with_other_inputs_is_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(EngineError, match=f"inputs are {', '.join(names) or 'none'}; they must be input_ids"):
         check_inputs(names)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30),
+    lanes=st.integers(2, 4),
+    budget=st.integers(1, 500),
+    overhead=st.integers(0, 60),
+)
+def test_batches_for_lanes_hold_every_row_once_and_end_no_later_than_those_of_the_largest_budget(
+    lengths: list[int], lanes: int, budget: int, overhead: int
+) -> None:
+    found = for_lanes(lengths, lanes=lanes, batch_tokens=budget, overhead=overhead)
+    assert sorted(row for batch in found for row in batch) == list(range(len(lengths)))
+    costs = [overhead + len(batch) * max(lengths[row] for row in batch) for batch in found]
+    assert costs == sorted(costs, reverse=True)
+    for batch, cost in zip(found, costs, strict=True):
+        assert cost - overhead <= budget or len(batch) == 1
+        assert cost - overhead - sum(lengths[row] for row in batch) <= overhead
+    whole = [
+        overhead + len(batch) * lengths[batch[0]]
+        for batch in by_length(lengths, batch_tokens=budget, padding=overhead)
+    ]
+    assert the_end(costs, lanes) <= the_end(sorted(whole, reverse=True), lanes)
+
+
+def the_end(costs: list[int], lanes: int) -> int:
+    """When lanes are done that take one batch after the other."""
+    ends = [0] * lanes
+    for cost in costs:
+        ends[ends.index(min(ends))] += cost
+    return max(ends)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([40] * 5, [[0, 1, 2], [3, 4]]),  # all five fit into one batch, but then one lane would be idle
+        ([40] * 8, [[0, 1], [2, 3], [4, 5], [6, 7]]),  # two for each lane
+        ([190, 60, 60, 60], [[0], [1, 2, 3]]),  # as long as the long one
+        ([100, 80, 60], [[0], [1], [2]]),  # their padding would cost more than another run
+    ],
+)
+def test_lanes_have_large_batches_as_long_as_none_is_left_idle(
+    lengths: list[int], expected: list[list[int]]
+) -> None:
+    assert for_lanes(lengths, lanes=2, batch_tokens=200, overhead=10) == expected

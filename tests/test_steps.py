@@ -82,7 +82,7 @@ class Interrupted(FakeSession):
 class InterruptedLanes(Interrupted):
     """The same, where batches run side by side from two windows on."""
 
-    enough_windows, lane_tokens = 2, 80
+    lanes, enough_windows, lane_tokens = 1, 2, 80
 
     def run_each(self, batches: Sequence[Any], *, stop: Stop | None = None) -> Iterator[Any]:
         return side_by_side(partial(self.run, stop=stop), batches, 1)

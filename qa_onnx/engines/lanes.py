@@ -61,8 +61,8 @@ class LanesSession:
     def __init__(self, session: CpuSession, lanes: int) -> None:
         self.input_names, self.run_overhead = session.input_names, session.run_overhead
         self.leaves_cpu_idle, self.lane_tokens = session.leaves_cpu_idle, session.lane_tokens
-        self.enough_windows = _WINDOWS_A_LANE * lanes
-        self._session, self._lanes = session, lanes
+        self.lanes, self.enough_windows = lanes, _WINDOWS_A_LANE * lanes
+        self._session = session
         self._beside: CpuSession | None = None
         self._refused = False
         self._windows = 0
@@ -86,7 +86,7 @@ class LanesSession:
         self, beside: CpuSession, batches: Sequence[Mapping[str, NDArray[np.int64]]], stop: Stop
     ) -> Iterator[Arrays]:
         try:
-            yield from side_by_side(partial(beside.run, stop=stop), batches, self._lanes)
+            yield from side_by_side(partial(beside.run, stop=stop), batches, self.lanes * beside.lane_callers)
         finally:
             if stop.requested:  # a session that was ended may have to open its graph again
                 self._beside = None
@@ -96,7 +96,7 @@ class LanesSession:
         if self._beside is None and not self._refused and self._windows >= _OPEN_AFTER:
             try:
                 # Two threads at once may do it twice, and one of the two is freed.
-                self._beside = self._session.for_lanes(self._lanes)
+                self._beside = self._session.for_lanes(self.lanes)
             except QaOnnxError as error:
                 self._refused = True
                 _LOG.warning(
@@ -110,7 +110,7 @@ class LanesSession:
         self._beside = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return LanesSession, (self._session, self._lanes)
+        return LanesSession, (self._session, self.lanes)
 
 
 def side_by_side(run: Callable[[_Item], _Result], items: Sequence[_Item], lanes: int) -> Iterator[_Result]:

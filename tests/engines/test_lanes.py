@@ -197,6 +197,25 @@ def test_there_is_a_lane_for_each_thread(threads: int, lanes_of: int | None, gra
         assert not has_lanes(session, lanes_of - 1)
 
 
+def test_a_lane_has_as_many_callers_as_its_engine_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "_OPEN_AFTER", 1)
+    meet = threading.Barrier(4, timeout=PATIENCE_S)
+
+    class TwoCallers(FakeSession):
+        lane_tokens, lane_callers = 64, 2
+
+        def for_lanes(self, count: int) -> TwoCallers:
+            assert count == 2
+            return self
+
+        def run(self, inputs: Any, *, stop: Stop | None = None) -> Any:
+            meet.wait()  # two for each lane, or it breaks
+            return super().run(inputs)
+
+    session: Any = LanesSession(TwoCallers(), 2)  # type: ignore[arg-type]
+    assert len(list(session.run_each(BATCHES[:8]))) == 8
+
+
 def test_they_open_when_enough_windows_have_come(
     graph: Path, at_once: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +289,7 @@ def test_a_stop_ends_all_lanes(tmp_path: Path, at_once: list[int]) -> None:
 class InLanes(FakeSession):
     """A fake `LaneSession`; `many` has the number of batches of each call of `run_each`."""
 
-    enough_windows, lane_tokens = 8, 256
+    lanes, enough_windows, lane_tokens = 2, 8, 256
 
     def __init__(self) -> None:
         super().__init__()
