@@ -1,8 +1,8 @@
 """Windows -> padded arrays, grouped by length, within a token budget.
 
 Padding is wasted work, so windows of similar length share a batch. A batch ends when its budget is used up, or
-when the next window would add more padding than another run costs. Where batches run side by side, they are as
-large as leaves all lanes busy until the end. Left out: running them (session.py).
+when the next window would add more padding than another run costs. Where batches run side by side, they are made
+so that all lanes end at about the same time. Left out: running them (session.py).
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from qa_onnx.windows import Window
 
 
-# Of the largest budget: the ones that batches for lanes are tried with. With none, each row is alone.
-_BUDGETS = (1.0, 0.75, 0.5, 0.375, 0.25, 0.0)
+# Budgets that `for_lanes` tries: these shares of the largest one, and of what each lane would get of few tokens.
+# With a share of 0 each row is alone.
+_SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.0)
+_SHARES_OF_A_LANE = (1.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,15 @@ def pack(
     input_names: Sequence[str],
     pad_id: int,
 ) -> Iterator[Batch]:
-    """Put windows of similar length into batches, longest first, and pad each on the right.
+    """Put windows of similar length into batches, and pad each on the right.
+
+    The longest windows come first; for several lanes, the batches with the largest cost.
 
     Args:
         windows: in any order; those of equal length keep theirs.
         batch_tokens: most tokens of a batch, B x T; a window longer than that runs alone.
-        padding: most tokens of padding in a batch: as many as another run costs.
-        lanes: batches that run at a time; for more than one see `for_lanes`.
+        padding: most tokens of padding in a batch; for several lanes also what a run costs.
+        lanes: batches that run at a time. For more than one see `for_lanes`; padding must be finite then.
         input_names: inputs that the graph declares, of `KNOWN_INPUTS`.
         pad_id: the token id to pad with.
     """
@@ -105,7 +109,7 @@ def by_length(lengths: Sequence[int], *, batch_tokens: int, padding: float = mat
 
 
 def for_lanes(lengths: Sequence[int], *, lanes: int, batch_tokens: int, overhead: float) -> list[list[int]]:
-    """Divide rows into batches by length so that lanes, each of which takes the next batch in turn, end early.
+    """Divide rows into batches by length so that lanes end early. A lane that is free takes the next batch.
 
     Large batches share the cost of a run; with small ones all lanes end at about the same time. So several budgets
     are tried, and the one is chosen that is expected to be over first. A batch is taken to cost its tokens, B x T,
@@ -130,11 +134,10 @@ def for_lanes(lengths: Sequence[int], *, lanes: int, batch_tokens: int, overhead
             heapq.heapreplace(ends, ends[0] + cost(batch))
         return max(ends)
 
-    tried = []
-    for part in _BUDGETS:
-        batches = [*by_length(lengths, batch_tokens=int(part * batch_tokens), padding=overhead)]
-        tried.append(sorted(batches, key=cost, reverse=True))
-    return min(tried, key=end)
+    of_a_lane = min(batch_tokens, sum(lengths) // lanes + max(lengths, default=1) - 1)
+    budgets = [share * batch_tokens for share in _SHARES] + [share * of_a_lane for share in _SHARES_OF_A_LANE]
+    divided = ([*by_length(lengths, batch_tokens=int(budget), padding=overhead)] for budget in budgets)
+    return min((sorted(batches, key=cost, reverse=True) for batches in divided), key=end)
 
 
 def check_inputs(input_names: Sequence[str]) -> None:

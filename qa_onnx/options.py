@@ -142,7 +142,7 @@ class Options:
         batch_tokens: budget of one run of the graph, in tokens with padding; one window always runs. A larger
             batch does not fit the caches of a CPU, and its int8 activations share one range. A GPU needs more
             (`BATCH_TOKENS`), which `Reader.load` sets where it gets no options. Many windows of a call on several
-            cores run side by side, in batches of 512 tokens at most.
+            cores run side by side, in batches of 768 tokens at most.
         null_threshold: "no answer" wins when null score - best score is greater than this. None: the best span is
             always the answer. "bundle": the threshold that the bundle was calibrated to, else None.
         min_probability: an answer that is less probable is marked as not sure, and is falsy: see `Answer.sure`.

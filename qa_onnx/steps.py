@@ -155,7 +155,7 @@ class Steps:
                 so far and those of all portions that were begun.
 
         Yields:
-            The examples of each portion, and their windows in order of length. `window.example` counts from the
+            The examples of each portion, and their windows in any order. `window.example` counts from the
             first example of the portion.
         """
         return self._stream(examples, options, self.cut, on_run)

@@ -125,8 +125,9 @@ def the_end(costs: list[int], lanes: int) -> int:
     ("lengths", "expected"),
     [
         ([40] * 5, [[0, 1, 2], [3, 4]]),  # all five fit into one batch, but then one lane would be idle
-        ([40] * 8, [[0, 1], [2, 3], [4, 5], [6, 7]]),  # two for each lane
+        ([40] * 8, [[0, 1, 2, 3], [4, 5, 6, 7]]),  # one run for each lane
         ([190, 60, 60, 60], [[0], [1, 2, 3]]),  # as long as the long one
+        ([10] * 8, [[0, 1, 2, 3], [4, 5, 6, 7]]),  # even where they are short
         ([100, 80, 60], [[0], [1], [2]]),  # their padding would cost more than another run
     ],
 )

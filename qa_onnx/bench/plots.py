@@ -33,7 +33,7 @@ _CAPTIONS = {
     "stages": "Where the time of a question goes. Tokenize: to windows; pack: to batches; search: spans; map: to "
     "characters.",
     "batch": "Throughput by the token budget of a batch, eight windows of some 384 tokens a call. Where windows "
-    "run side by side, each on a core, the budget makes no difference.",
+    "run side by side, each on a core, the budget makes little difference.",
     "length": "Throughput by length of the text, one question a call.",
     "threads": "Throughput by threads.",
 }

@@ -116,14 +116,11 @@ class CpuSession(EngineSession):
 
     Attributes:
         lane_tokens: see `LaneSession`.
-        lane_callers: threads that give batches to one lane. With a second one, a lane of an engine that keeps its
-            callers waiting has its next batch at once, and does not wait for Python.
         graph_bytes: size of the graph that was opened last; infinite: its weights are in a file beside it.
     """
 
     run_overhead: int
     lane_tokens: int
-    lane_callers = 1
     graph_bytes: float
 
     @abstractmethod

@@ -86,7 +86,7 @@ class LanesSession:
         self, beside: CpuSession, batches: Sequence[Mapping[str, NDArray[np.int64]]], stop: Stop
     ) -> Iterator[Arrays]:
         try:
-            yield from side_by_side(partial(beside.run, stop=stop), batches, self.lanes * beside.lane_callers)
+            yield from side_by_side(partial(beside.run, stop=stop), batches, self.lanes)
         finally:
             if stop.requested:  # a session that was ended may have to open its graph again
                 self._beside = None

@@ -57,7 +57,7 @@ class OpenVinoSession(CpuSession):
     """
 
     run_overhead = RUN_OVERHEAD["cpu"] + STEP  # one more run also costs up to STEP tokens of padding
-    lane_tokens, lane_callers = 768, 2
+    lane_tokens = 768
     _engine = "OpenVINO"
 
     def __init__(
